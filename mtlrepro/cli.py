@@ -1,0 +1,135 @@
+"""The command line: `mtlrepro params|run|normalise|compare|bench`.
+
+Heavy modules are imported by the subcommand that needs them, so that help is immediate.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit status: 0 well, 1 failed or differs, 2 refused."""
+    args = _parser().parse_args(argv)
+    from mtlrepro.notebooks import NotebookError, RunFailed
+
+    try:
+        status: int = args.command(args)
+    except (NotebookError, OSError) as error:
+        print(f"mtlrepro {args.subcommand}: {error}", file=sys.stderr)
+        return 1 if isinstance(error, RunFailed) else 2
+    except KeyboardInterrupt:
+        print(f"mtlrepro {args.subcommand}: interrupted", file=sys.stderr)
+        return 130
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mtlrepro", description="Run, check and measure the book's notebooks.")
+    commands = parser.add_subparsers(dest="subcommand", required=True, metavar="COMMAND")
+
+    params = commands.add_parser("params", help="list a notebook's parameters")
+    params.add_argument("notebook", type=Path, metavar="NOTEBOOK")
+    params.set_defaults(command=_params)
+
+    run = commands.add_parser("run", help="execute a notebook with other parameters")
+    run.add_argument("notebook", type=Path, metavar="NOTEBOOK")
+    run.add_argument(
+        "-p",
+        dest="texts",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="a parameter's value; lists as 1,2,3 (may be repeated; see `mtlrepro params`)",
+    )
+    run.add_argument(
+        "-o", dest="output", type=Path, metavar="OUT", help="the result (default: STEM.out.ipynb in this folder)"
+    )
+    run.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="limit for each cell (default: none)")
+    run._negative_number_matcher = re.compile(r"-\.?\d")  # lets `-p NAME -1e-4` pass for a value
+    run.set_defaults(command=_run)
+
+    normalise = commands.add_parser("normalise", help="bring notebooks into the form in which they are stored")
+    normalise.add_argument("notebooks", type=Path, nargs="+", metavar="NOTEBOOK")
+    normalise.add_argument("--check", action="store_true", help="change nothing, name those not in stored form")
+    normalise.set_defaults(command=_normalise)
+
+    compare = commands.add_parser("compare", help="compare the tables of two runs of a notebook")
+    compare.add_argument("stored", type=Path, metavar="STORED")
+    compare.add_argument("fresh", type=Path, metavar="FRESH")
+    compare.set_defaults(command=_compare)
+
+    bench = commands.add_parser("bench", help="measure speed on this machine")
+    bench.add_argument("benchmark", choices=["noise"])
+    bench.add_argument("--device", default="cpu", help="a torch device (default: cpu)")
+    bench.add_argument("--json", type=_new_file, metavar="FILE", help="also write the rows to a JSON file")
+    bench.set_defaults(command=_bench)
+    return parser
+
+
+def _params(args: argparse.Namespace) -> int:
+    from mtlrepro.notebooks import parameters
+
+    rows = [("name", "type", "default", "accepted", "help")]
+    rows += [(p.name, p.type, repr(p.default), p.accepted, p.help) for p in parameters(args.notebook)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(map(str.ljust, row, widths)).rstrip())
+    return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    from mtlrepro.notebooks import assign, run
+
+    def show(number: int, total: int, line: str) -> None:
+        print(f"{args.notebook.name}: cell {number}/{total}: {line}", file=sys.stderr, flush=True)
+
+    values = assign(args.notebook, args.texts)
+    output = args.output or Path(f"{args.notebook.stem}.out.ipynb")
+    print(run(args.notebook, output, values, timeout=args.timeout, progress=show))
+    return 0
+
+
+def _normalise(args: argparse.Namespace) -> int:
+    from mtlrepro.notebooks import normalise_file
+
+    changed = [path for path in args.notebooks if not normalise_file(path, check=args.check)]
+    for path in changed:
+        print(f"{path}: {'not in stored form' if args.check else 'rewritten'}")
+    return 1 if args.check and changed else 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from mtlrepro.notebooks import compare_tables, tables
+
+    stored, fresh = tables(args.stored), tables(args.fresh)
+    differences = compare_tables(stored, fresh)
+    print("\n".join(differences) if differences else f"{len(stored)} tables agree")
+    return 1 if differences else 0
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from mtlrepro.notebooks import write_atomically
+
+    frame = getattr(import_module("mtlrepro.bench"), args.benchmark)(device=args.device)
+    print(frame.to_string())
+    if args.json is not None:
+        write_atomically(args.json, frame.to_json(orient="records", indent=1, double_precision=15) + "\n")
+    return 0
+
+
+def _seconds(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of seconds from 1")
+    return int(text)
+
+
+def _new_file(text: str) -> Path:
+    path = Path(text)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {path.parent}")
+    return path

@@ -1,0 +1,157 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import pandas
+import papermill
+import pytest
+from nbformat import v4
+
+from mtlrepro.cli import main
+from mtlrepro.notebooks import TABLE
+
+DECLARED = """\
+seed: int = 3  # where the noise starts [0..]
+rate: float = 0.1  # step
+device: str = "cpu"  # place {cpu, cuda}
+"""
+
+
+def save(path: Path, source: str = "print(seed, rate)", rows: tuple[float, ...] = ()) -> Path:
+    outputs = [v4.new_output("display_data", {TABLE: {"name": "t", "rtol": 0.1, "atol": 0, "columns": {"x": [*rows]}}})]
+    cells = [
+        v4.new_code_cell(DECLARED, metadata={"tags": ["parameters"]}),
+        v4.new_code_cell(source, outputs=outputs if rows else []),
+    ]
+    nbformat.write(v4.new_notebook(cells=cells), path)
+    return path
+
+
+def test_params(tmp_path, capsys):
+    assert main(["params", str(save(tmp_path / "n.ipynb"))]) == 0
+    assert capsys.readouterr().out == (
+        "name    type   default  accepted                 help\n"
+        "seed    int    3        a whole number in [0..]  where the noise starts\n"
+        "rate    float  0.1      a finite number          step\n"
+        "device  str    'cpu'    one of {cpu, cuda}       place\n"
+    )
+
+
+def test_run(tmp_path, monkeypatch, capsys):
+    (tmp_path / "book").mkdir()
+    save(tmp_path / "book" / "n.ipynb")
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "book/n.ipynb", "-p", "seed", "7", "-p", "rate", "-1e-4"]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"{tmp_path / 'n.out.ipynb'}\n"
+    assert err == (
+        "n.ipynb: cell 1/3: seed: int = 3 # where the noise starts [0..]\n"
+        "n.ipynb: cell 2/3: # Parameters\n"
+        "n.ipynb: cell 3/3: print(seed, rate)\n"
+    )
+    assert nbformat.read("n.out.ipynb", as_version=4).cells[-1].outputs[0].text == "7 -0.0001\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing.ipynb"], "mtlrepro run: nothing.ipynb: no such notebook"),
+        (["n.ipynb", "-p", "sed", "1"], "mtlrepro run: n.ipynb: no parameter 'sed' (did you mean 'seed'?), accepted: "),
+        (["n.ipynb", "-p", "seed", "1.5"], "mtlrepro run: parameter 'seed': found '1.5', accepted: a whole number in"),
+        (["n.ipynb", "-p", "device", "tpu"], "mtlrepro run: parameter 'device': found 'tpu', accepted: one of {cpu, c"),
+        (["n.ipynb", "-p", "seed", "1", "-p", "seed", "2"], "mtlrepro run: parameter 'seed' is given twice"),
+        (["n.ipynb", "-o", "out"], "mtlrepro run: output out: accepted is a name ending in .ipynb"),
+    ],
+)
+def test_refused_input_is_one_message_and_status_2(tmp_path, monkeypatch, capsys, arguments, message):
+    started = []
+    monkeypatch.setattr(papermill, "execute_notebook", lambda *a, **k: started.append(a))
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "n.ipynb")
+    assert main(["run", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(message)
+    assert err.count("\n") == 1
+    assert not started
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["run", "n.ipynb", "--timeout", "0"], "'0' is not a whole number of seconds from 1"),
+        (["bench", "noise", "--json", "nowhere/x.json"], "there is no folder nowhere"),
+        (["bench", "everything"], "invalid choice: 'everything'"),
+    ],
+)
+def test_malformed_command_lines_have_status_2(capsys, arguments, message):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_failed_run_is_one_message_and_status_1(tmp_path, monkeypatch, capsys):
+    def fail(*args: object, **options: object) -> None:
+        raise RuntimeError("no kernel today")
+
+    monkeypatch.setattr(papermill, "execute_notebook", fail)
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "n.ipynb")
+    assert main(["run", "n.ipynb"]) == 1
+    assert capsys.readouterr().err == (
+        "mtlrepro run: n.ipynb: the kernel did not start: no kernel today. "
+        f"The notebook so far is kept as {tmp_path / 'n.out.failed.ipynb'}\n"
+    )
+
+
+def test_normalise(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    one, two = save(Path("one.ipynb")), save(Path("two.ipynb"))
+    assert main(["normalise", str(one)]) == 0
+    assert capsys.readouterr().out == "one.ipynb: rewritten\n"
+    assert main(["normalise", "--check", str(one), str(two)]) == 1
+    assert capsys.readouterr().out == "two.ipynb: not in stored form\n"
+    assert main(["normalise", str(one), str(two)]) == 0
+    assert main(["normalise", "--check", str(one), str(two)]) == 0
+
+
+def test_compare(tmp_path, capsys):
+    stored, near, far = (
+        str(save(tmp_path / f"{name}.ipynb", rows=rows))
+        for name, rows in {"stored": (1.0, 2.0), "near": (1.05, 2.0), "far": (1.0, 3.0)}.items()
+    )
+    assert main(["compare", stored, near]) == 0
+    assert capsys.readouterr().out == "1 tables agree\n"
+    assert main(["compare", stored, far]) == 1
+    assert capsys.readouterr().out == "table 't', column 'x', row 1: stored 2.0, fresh 3.0, accepted within 0.2\n"
+
+
+def test_bench(tmp_path, monkeypatch, capsys):
+    def noise(device: str) -> pandas.DataFrame:
+        return pandas.DataFrame({"device": [device], "seconds": [0.125]})
+
+    monkeypatch.setitem(sys.modules, "mtlrepro.bench", SimpleNamespace(noise=noise))
+    target = tmp_path / "rows.json"
+    assert main(["bench", "noise", "--device", "cuda:0", "--json", str(target)]) == 0
+    assert capsys.readouterr().out == "   device  seconds\n0  cuda:0    0.125\n"
+    assert json.loads(target.read_text()) == [{"device": "cuda:0", "seconds": 0.125}]
+
+
+def test_help_is_light():
+    """The module runs, names its subcommands, and imports nothing heavy on the way."""
+    code = (
+        "import runpy, sys\n"
+        "sys.argv = ['mtlrepro', '--help']\n"
+        "try:\n    runpy.run_module('mtlrepro', run_name='__main__')\n"
+        "except SystemExit as stop:\n    assert not stop.code\n"
+        "print(sorted({'torch', 'papermill', 'nbformat', 'pandas'} & set(sys.modules)))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *help_, loaded = result.stdout.splitlines()
+    assert loaded == "[]"
+    assert all(any(line.strip().startswith(name) for line in help_) for name in ("params", "run", "compare", "bench"))
