@@ -1,0 +1,113 @@
+"""Directives for pages that are computed while the book is rendered.
+
+`notebook-statistics` counts the stored notebooks, `params-output` shows what `mtlrepro params` prints for one of
+them, and `module-api` documents modules by name.
+"""
+
+from __future__ import annotations
+
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any, ClassVar
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from mtlrepro import cli
+from mtlrepro.notebooks import statistics
+
+STATUSES = ("holds", "does not hold", "inconclusive", "cannot be tested here")
+
+
+def badge(status: str, count: int) -> str:
+    """A verdict's badge with its count, as in the chapters."""
+    return f'<span class="verdict {status.replace(" ", "-")}">{count} {status}</span>'
+
+
+def statistics_rows(paths: list[Path]) -> list[dict[str, str]]:
+    """One row of Markdown cells for each notebook."""
+    rows = []
+    for path in paths:
+        found = statistics(path)
+        origin = found["provenance"] or {}
+        verdicts = [badge(status, found["verdicts"][status]) for status in STATUSES if status in found["verdicts"]]
+        contents = [
+            f"{found['code_cells']} code cells",
+            f"{found['figures']} figures",
+            f"{found['tables']} data tables",
+            f"{len(found['parameters'])} parameters",
+            f"{found['bytes'] / 1000:.0f} kB",
+        ]
+        run = f"{origin['seconds']} s on {origin['device']}, torch {origin['torch']}" if origin else "not recorded"
+        rows.append(
+            {
+                "Notebook": f"[{found['title']}]({path.name})",
+                "Verdicts": "<br>".join(verdicts) or "none",
+                "Contents": ", ".join(contents),
+                "Stored run": run,
+            }
+        )
+    return rows
+
+
+class NotebookStatistics(SphinxDirective):
+    """Table of the chapters, counted anew in every build."""
+
+    def run(self) -> list[nodes.Node]:
+        """Parse a Markdown table, so that links and verdicts are resolved as on any page."""
+        chapters = [Path(self.env.doc2path(name)) for name in sorted(self.env.found_docs)]
+        self.env.note_reread()
+        rows = statistics_rows([path for path in chapters if path.suffix == ".ipynb"])
+        if not rows:
+            return [nodes.paragraph(text="There is no notebook yet.")]
+        lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+        table = nodes.Element()
+        text = StringList([f"| {' | '.join(line)} |" for line in lines], self.get_source_info()[0])
+        self.state.nested_parse(text, self.content_offset, table)
+        return table.children
+
+
+class ParamsOutput(SphinxDirective):
+    """What `mtlrepro params` prints for the notebook named in the argument."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Call the command in this process and keep what it prints."""
+        path = Path(self.env.srcdir) / self.arguments[0]
+        self.env.note_dependency(str(path))
+        printed = StringIO()
+        with redirect_stdout(printed):
+            status = cli.main(["params", str(path)])
+        if status:
+            raise self.error(f"mtlrepro params {path.name} exited with status {status}")
+        return [nodes.literal_block("", printed.getvalue(), language="text")]
+
+
+class ModuleApi(SphinxDirective):
+    """One section for each module of the package named in the content, one name a line."""
+
+    has_content: ClassVar[bool] = True
+
+    def run(self) -> list[nodes.Node]:
+        """Make sections by hand, since headings cannot be parsed inside a directive."""
+        sections: list[nodes.Node] = []
+        for name in self.content:
+            module = f"mtlrepro.{name.strip()}"
+            section = nodes.section(ids=[nodes.make_id(module)], names=[module])
+            section += nodes.title("", "", nodes.literal(text=module))
+            lines = ["```{eval-rst}", f".. automodule:: {module}", "```"]
+            self.state.nested_parse(StringList(lines, self.get_source_info()[0]), self.content_offset, section)
+            sections.append(section)
+        return sections
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the directives."""
+    app.add_directive("notebook-statistics", NotebookStatistics)
+    app.add_directive("params-output", ParamsOutput)
+    app.add_directive("module-api", ModuleApi)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
