@@ -24,6 +24,7 @@ import nbformat
 import pytest
 import yaml
 
+import mtlrepro
 from mtlrepro.notebooks import assign, normalise_file, parameters, statistics
 
 BOOK = Path(os.environ.get("MTLREPRO_BOOK", Path(__file__).parents[1] / "book")).resolve()
@@ -47,6 +48,13 @@ def test_every_source_is_in_the_table_of_contents():
     sources = {path.stem for path in [*BOOK.glob("*.md"), *NOTEBOOKS]}
     assert sorted(toc_files(yaml.safe_load((BOOK / "_toc.yml").read_text()))) == sorted(sources)
     assert NOTEBOOKS
+
+
+def test_every_module_is_in_the_programming_interface():
+    package = Path(mtlrepro.__file__).parent
+    files = [path.relative_to(package).with_suffix("") for path in package.rglob("*.py") if path.stem[0] != "_"]
+    listed = re.search(r"```\{module-api\}\n(.*?)```", (BOOK / "api.md").read_text(), re.DOTALL)[1].split()
+    assert sorted(listed) == sorted(".".join(path.parts) for path in files)
 
 
 # --- stored notebooks ---------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ them, and `module-api` documents modules by name.
 
 from __future__ import annotations
 
+import re
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -105,8 +106,17 @@ class ModuleApi(SphinxDirective):
         return sections
 
 
+def keep_bars(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Let |x| in a docstring stay as it is: reStructuredText would look for a substitution of that name."""
+    quoted = re.compile(r"(``.*?``|`[^`]*`)", re.DOTALL)
+    pieces = quoted.split("\n".join(lines))
+    pieces[::2] = [piece.replace("|", r"\|") for piece in pieces[::2]]
+    lines[:] = "".join(pieces).split("\n")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directives."""
+    app.connect("autodoc-process-docstring", keep_bars, priority=900)
     app.add_directive("notebook-statistics", NotebookStatistics)
     app.add_directive("params-output", ParamsOutput)
     app.add_directive("module-api", ModuleApi)
