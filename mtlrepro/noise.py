@@ -1,0 +1,370 @@
+r"""Gradient noise of stochastic gradient descent, after the appendix of MaxGNR (Fan et al., ACCV 2022).
+
+Symbols, throughout: :math:`N` samples in the data set, :math:`B` in a mini-batch (the appendix writes
+:math:`|S|` for both), :math:`P` shared parameters, :math:`T` tasks. Row :math:`i` of a gradient matrix
+``[N, P]`` is :math:`\nabla_\theta l_i`, the full gradient :math:`g` is the mean of the rows, and a mini-batch
+gradient :math:`\hat g` is ``weights @ gradients`` with sample weights that sum to 1. Momentum is linear too, so
+every experiment with mini-batches is one matrix product with sample weights. All functions are pure.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.func import jacrev, vmap
+
+POWER_FLOOR = 1e-12
+
+
+def per_sample_gradients(
+    losses: Callable[[dict[str, Tensor], Any], Tensor],
+    parameters: dict[str, Tensor],
+    samples: Any,  # noqa: ANN401 - any pytree of tensors
+    chunk_size: int | None = None,
+) -> Tensor:
+    """Gradient of every task's loss on every sample (the summands of Eq. 2), in one vectorised pass.
+
+    Args:
+        losses: ``(parameters, one sample) -> [T]``, the losses of the tasks on that sample.
+        parameters: parameters to differentiate by, ``P`` numbers in all.
+        samples: pytree of tensors whose first dimension is ``N``.
+        chunk_size: samples differentiated at once; memory grows with it. ``None`` takes all.
+
+    Returns:
+        ``[T, N, P]``, the parameters flattened in the order of the mapping.
+    """
+    jacobians = vmap(jacrev(losses), in_dims=(None, 0), chunk_size=chunk_size)(parameters, samples)
+    return torch.cat([jacobian.flatten(2) for jacobian in jacobians.values()], dim=2).transpose(0, 1).contiguous()
+
+
+def covariance_trace(gradients: Tensor) -> Tensor:
+    r"""Trace of the population covariance, :math:`\mathrm{tr}\,C = \frac1N \sum_i |\nabla l_i - g|^2` (Section 5).
+
+    Args:
+        gradients: ``[..., N, P]``.
+
+    Returns:
+        ``[...]``, at least 0. The divisor is :math:`N`: the data set is the population that batches are drawn from.
+    """
+    return (gradients - gradients.mean(-2, keepdim=True)).square().sum(-1).mean(-1)
+
+
+def batch_weights(n: int, batch: int, draws: int, generator: torch.Generator, *, replacement: bool) -> Tensor:
+    """Sample weights of ``draws`` independent mini-batches of ``batch`` out of ``n`` samples (Eq. 1).
+
+    Returns:
+        ``[draws, n]`` float64 on the CPU: multiplicity of each sample divided by ``batch``; rows sum to 1.
+
+    Raises:
+        ValueError: if ``batch`` is below 1, or above ``n`` without replacement.
+    """
+    if batch < 1 or (not replacement and batch > n):
+        raise ValueError(f"batch is {batch}; accepted: 1 to {n} samples" + " or more" * replacement)
+    if replacement:
+        index = torch.randint(n, (draws, batch), generator=generator)
+    else:
+        index = torch.rand(draws, n, generator=generator, dtype=torch.float64).argsort(1)[:, :batch]
+    counts = torch.zeros(draws, n, dtype=torch.float64)
+    return counts.scatter_add_(1, index, torch.ones(draws, batch, dtype=torch.float64)) / batch
+
+
+def noise_power(gradients: Tensor, weights: Tensor) -> Tensor:
+    r"""Squared norm of the noise, :math:`|n|^2 = |\hat g - g|^2` (Eq. 6), of weighted sums of sample gradients.
+
+    Args:
+        gradients: ``[..., N, P]``.
+        weights: ``[draws, N]``. Rows need not sum to 1: the noise of a weighted sum is its distance from its own
+            expectation, ``weights.sum() * g``.
+
+    Returns:
+        ``[..., draws]``.
+    """
+    expected = weights.sum(-1, keepdim=True) * gradients.mean(-2, keepdim=True)
+    return (weights @ gradients - expected).square().sum(-1)
+
+
+def finite_population_factor(n: int, batch: int) -> float:
+    r"""Noise power without replacement over that with replacement, :math:`(N-B)/(N-1)`. Not in the appendix."""
+    return (n - batch) / (n - 1)
+
+
+def momentum(values: Tensor, gamma: float) -> Tensor:
+    r"""Exponential average :math:`m_t = \gamma m_{t-1} + (1-\gamma) x_t`, :math:`m_0 = 0` (Eq. 7).
+
+    Args:
+        values: ``[steps, ...]``; gradients or, as momentum is linear, the sample weights of the batches.
+        gamma: in [0, 1).
+
+    Returns:
+        ``[steps, ...]``, :math:`m_1, m_2, \dots`. Divide by :math:`1-\gamma^t` for an average whose weights sum to 1.
+
+    Raises:
+        ValueError: if ``gamma`` is out of range.
+    """
+    _check_gamma(gamma)
+    averages = torch.empty_like(values)
+    average = torch.zeros_like(values[0])
+    for step, value in enumerate(values):
+        average = gamma * average + (1 - gamma) * value
+        averages[step] = average
+    return averages
+
+
+def momentum_power_factor(gamma: float, steps: int | None = None) -> float:
+    r"""Noise power of :math:`m_t` over that of one gradient (Eq. 8), for independent batches at fixed parameters.
+
+    :math:`(1-\gamma)(1-\gamma^{2t})/(1+\gamma)` after ``steps`` = :math:`t` steps, exact;
+    :math:`(1-\gamma)/(1+\gamma)`, the appendix's form, in the limit (``steps=None``). Its square root is the
+    ratio of standard deviations that Eq. 8 prints.
+    """
+    _check_gamma(gamma)
+    limit = (1 - gamma) / (1 + gamma)
+    return limit if steps is None else limit * (1 - gamma ** (2 * steps))
+
+
+def _check_gamma(gamma: float) -> None:
+    if not 0 <= gamma < 1:
+        raise ValueError(f"gamma is {gamma}; accepted: 0 <= gamma < 1")
+
+
+def excess_kurtosis(values: Tensor) -> Tensor:
+    r"""Fourth central moment over the squared variance, minus 3: ``[K, ...]`` to ``[...]``; 0 for a Gaussian.
+
+    For the mean of :math:`B` independent draws it is :math:`1/B` of that of one draw.
+    """
+    centred = values - values.mean(0)
+    return centred.pow(4).mean(0) / centred.square().mean(0).square() - 3
+
+
+def noise_gramian(gradients: Tensor) -> Tensor:
+    r"""Inner products of the tasks' noises in a shared batch of one, :math:`E\langle n_i, n_j\rangle`.
+
+    Args:
+        gradients: ``[T, N, P]``.
+
+    Returns:
+        ``[T, T]``; the diagonal holds :math:`\mathrm{tr}\,C_i`. Divide by :math:`B` for batches of :math:`B`.
+    """
+    centred = (gradients - gradients.mean(1, keepdim=True)).flatten(1)
+    return centred @ centred.T / gradients.shape[1]
+
+
+def effective_weights(combine: Callable[[Tensor], Tensor], losses: Tensor) -> Tensor:
+    r"""Weights :math:`w_i = dL/dL_i` that a combination :math:`L = f(L_1, \dots, L_T)` amounts to (Eq. 3-5).
+
+    Args:
+        combine: ``[T] -> scalar``, differentiable at ``losses``.
+        losses: ``[T]``.
+
+    Returns:
+        ``[T]``, by automatic differentiation.
+    """
+    losses = losses.detach().requires_grad_()
+    (weights,) = torch.autograd.grad(combine(losses), losses)
+    return weights
+
+
+@dataclass(frozen=True)
+class Combination:
+    """A way to join losses, with the effective weights that Eq. 5 predicts for it.
+
+    Attributes:
+        name: as in the literature.
+        combine: ``[T] -> scalar``.
+        weights: ``[T] -> [T]``, the closed form of the derivative.
+    """
+
+    name: str
+    combine: Callable[[Tensor], Tensor]
+    weights: Callable[[Tensor], Tensor]
+
+
+def combinations(sigma: Tensor, p: float) -> tuple[Combination, ...]:
+    r"""Four combinations of ``[T]`` positive losses, as printed by their authors (not rescaled to the mean).
+
+    Args:
+        sigma: ``[T]``, the noise scales of uncertainty weighting (Kendall et al. 2018), positive.
+        p: exponent of the p-norm, at least 1.
+    """
+    return (
+        Combination(
+            "geometric mean (GLS)",
+            lambda losses: losses.log().mean().exp(),
+            lambda losses: losses.log().mean().exp() / (len(losses) * losses),
+        ),
+        Combination("sum of logs", lambda losses: losses.log().sum(), lambda losses: 1 / losses),
+        Combination(
+            "uncertainty",
+            lambda losses: (losses / (2 * sigma**2) + sigma.log()).sum(),
+            lambda losses: 1 / (2 * sigma**2),
+        ),
+        Combination(
+            f"{p:g}-norm",
+            lambda losses: losses.pow(p).sum().pow(1 / p),
+            lambda losses: (losses / losses.pow(p).sum().pow(1 / p)) ** (p - 1),
+        ),
+    )
+
+
+def two_batch_estimate(small: Tensor, large: Tensor, b: int, batch: int) -> tuple[Tensor, Tensor]:
+    r"""Unbiased estimates of :math:`|g|^2` and :math:`\mathrm{tr}\,C` from two batch sizes (McCandlish et al. 2018).
+
+    :math:`|g|^2 = (B|\hat g_B|^2 - b|\hat g_b|^2)/(B-b)`,
+    :math:`\mathrm{tr}\,C = (|\hat g_b|^2 - |\hat g_B|^2)/(1/b - 1/B)`. Either may come out negative.
+
+    Args:
+        small: squared norms of gradients of batches of ``b``, ``[...]``.
+        large: squared norms of gradients of batches of ``batch``, ``[...]``.
+        b: the smaller batch size, at least 1.
+        batch: the larger one, more than ``b``.
+
+    Raises:
+        ValueError: unless ``1 <= b < batch``.
+    """
+    if not 1 <= b < batch:
+        raise ValueError(f"b is {b} and batch {batch}; accepted: 1 <= b < batch")
+    return (batch * large - b * small) / (batch - b), (small - large) / (1 / b - 1 / batch)
+
+
+def momentum_estimates(gradients: Tensor, gamma: float, rate: float) -> tuple[Tensor, Tensor]:
+    r"""Running estimates of signal :math:`a^2 = |g|^2` and noise :math:`s^2 = \mathrm{tr}\,C/B` from momentum.
+
+    A reconstruction: the main paper's estimator was not available. With
+    :math:`\hat m_t = m_t/(1-\gamma^t)`, which is independent of the next batch,
+
+    .. math:: a^2 = E\langle \hat g_t, \hat m_{t-1}\rangle, \qquad
+        s^2 = \frac{E|\hat g_t - \hat m_{t-1}|^2}{1 + \kappa_{t-1}}, \qquad
+        \kappa_t = \frac{(1-\gamma)(1+\gamma^t)}{(1+\gamma)(1-\gamma^t)}.
+
+    :math:`\kappa_t` is the noise power of :math:`\hat m_t` in units of :math:`s^2`; for large :math:`t` the
+    factor :math:`1/(1+\kappa)` is :math:`(1+\gamma)/2`. Both expectations become averages over the steps so
+    far, exponential with memory ``rate`` and with weights that sum to 1. Unbiased while the parameters stay
+    put; the signal may come out negative, so clamp it before dividing by it.
+
+    Args:
+        gradients: ``[steps, P]``, mini-batch gradients of one task, ``steps`` at least 2.
+        gamma: momentum, in [0, 1).
+        rate: memory of the two averages, in [0, 1); 0 keeps only the last step.
+
+    Returns:
+        ``(signal, noise)``, each ``[steps - 1]``: the estimates after steps 2, 3, ...
+
+    Raises:
+        ValueError: if ``gamma`` or ``rate`` is out of range, or there are fewer than 2 steps.
+    """
+    if len(gradients) < 2:
+        raise ValueError(f"gradients holds {len(gradients)} steps; accepted: 2 or more")
+    steps = torch.arange(1, len(gradients), dtype=gradients.dtype, device=gradients.device)
+    power = gamma**steps
+    average = momentum(gradients[:-1], gamma) / (1 - power)[:, None]
+    kappa = (1 - gamma) / (1 + gamma) * (1 + power) / (1 - power)
+    signal = (gradients[1:] * average).sum(1)
+    noise = (gradients[1:] - average).square().sum(1) / (1 + kappa)
+    norm = 1 - rate**steps
+    return momentum(signal, rate) / norm, momentum(noise, rate) / norm
+
+
+Scalarisation = Literal["maxmin", "product"]
+Itgn = Literal["narrow", "broad"]
+
+
+def _interference(signal: Tensor, noise: Tensor, itgn: Itgn) -> Tensor:
+    """Power ``[T]`` that each task adds to the inter-task gradient noise of the others, per unit weight squared."""
+    if itgn not in ("narrow", "broad"):
+        raise ValueError(f"itgn is {itgn!r}; accepted: 'narrow' or 'broad'")
+    return noise if itgn == "narrow" else signal + noise
+
+
+def gnr(weights: Tensor, signal: Tensor, noise: Tensor, *, itgn: Itgn = "narrow", own_noise: bool = False) -> Tensor:
+    r"""Gradient-to-noise ratio of each task under task weights (a reconstruction from the paper's abstract).
+
+    :math:`\mathrm{GNR}_i = w_i^2 a_i^2 / D_i(w)` with :math:`D_i = \sum_{j \ne i} w_j^2 B_j`, the power of the
+    inter-task gradient noise: :math:`B_j = s_j^2`, the noise of the other tasks (``narrow``), or
+    :math:`a_j^2 + s_j^2`, their whole gradients (``broad``). ``own_noise`` adds :math:`w_i^2 s_i^2`. The sum
+    over tasks takes their noises as uncorrelated, and in the broad reading their gradients as orthogonal.
+
+    Args:
+        weights: ``[T]``, positive; their common scale does not matter.
+        signal: ``[T]``, :math:`a_i^2 = |g_i|^2`.
+        noise: ``[T]``, :math:`s_i^2 = \mathrm{tr}\,C_i/B`.
+        itgn: reading of inter-task gradient noise.
+        own_noise: whether a task's own noise counts.
+
+    Returns:
+        ``[T]``; infinite where nothing disturbs a task.
+    """
+    squared = weights.square()
+    contributions = squared * _interference(signal, noise, itgn)
+    disturbance = contributions.sum() - contributions + own_noise * squared * noise
+    return squared * signal / disturbance
+
+
+def gnr_weights(
+    signal: Tensor,
+    noise: Tensor,
+    *,
+    scalarisation: Scalarisation = "maxmin",
+    itgn: Itgn = "narrow",
+    own_noise: bool = False,
+) -> Tensor:
+    r"""Task weights that maximise the gradient-to-noise ratio of each task (a reconstruction).
+
+    The appendix does not say how T ratios become one objective. ``maxmin`` maximises the smallest ratio, which
+    makes all of them equal; ``product`` maximises their product.
+
+    * max-min: with :math:`r_i = B_i/a_i^2`, the Perron eigenvalue :math:`\rho` of the matrix
+      :math:`M_{ij} = [i \ne j]\, B_j / a_i^2` solves :math:`\sum_i r_i/(\rho + r_i) = 1`, every ratio is
+      :math:`1/\rho`, and :math:`w_i \propto (\rho a_i^2 + B_i)^{-1/2}`. For two tasks
+      :math:`w_1/w_2 = \sqrt{a_2 \sqrt{B_2} / (a_1 \sqrt{B_1})}`. With the own noise counted,
+      :math:`w_i \propto 1/a_i`: the noise drops out.
+    * product: :math:`w_i \propto 1/\sqrt{B_i}`; with the own noise only in the narrow reading.
+
+    Powers below 1e-12 of the largest are raised to it, so that weights stay finite.
+
+    Args:
+        signal: ``[T]``, :math:`a_i^2`, at least 0.
+        noise: ``[T]``, :math:`s_i^2`, at least 0.
+        scalarisation: ``maxmin`` or ``product``.
+        itgn: ``narrow`` or ``broad``, see :func:`gnr`.
+        own_noise: whether a task's own noise counts, see :func:`gnr`.
+
+    Returns:
+        ``[T]``, positive, sum T.
+
+    Raises:
+        ValueError: for an unknown reading, or a product without a unique maximum: of two tasks without own
+            noise (it does not depend on the weights), or broad with own noise (its supremum need not be attained).
+    """
+    tasks = len(signal)
+    tiny = torch.finfo(signal.dtype).tiny
+    signal, noise = (power.clamp_min(POWER_FLOOR * power.max()).clamp_min(tiny) for power in (signal, noise))
+    disturbance = _interference(signal, noise, itgn)
+    if tasks == 1:
+        return torch.ones_like(signal)
+    if scalarisation == "product":
+        if tasks == 2 and not own_noise:
+            raise ValueError("scalarisation 'product' does not depend on the weights of two tasks; use 'maxmin'")
+        if own_noise and itgn == "broad":
+            raise ValueError(
+                "scalarisation 'product' has no maximum in general with own_noise and itgn 'broad'; use 'maxmin'"
+            )
+        inverse = disturbance
+    elif scalarisation == "maxmin":
+        inverse = signal if own_noise else _perron_root(disturbance / signal) * signal + disturbance
+    else:
+        raise ValueError(f"scalarisation is {scalarisation!r}; accepted: 'maxmin' or 'product'")
+    weights = (inverse / inverse.min()).rsqrt()
+    return weights * tasks / weights.sum()
+
+
+def _perron_root(ratios: Tensor) -> Tensor:
+    """Root rho of sum r_i / (rho + r_i) = 1, T >= 2, by bisection of log rho between (T - 1) times min and max r."""
+    tasks = len(ratios)
+    low, high = (tasks - 1) * ratios.min(), (tasks - 1) * ratios.max()
+    for _ in range(64):
+        middle = low.sqrt() * high.sqrt()
+        above = (ratios / (middle + ratios)).sum() < 1
+        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+    return low.sqrt() * high.sqrt()

@@ -1,0 +1,155 @@
+"""Figures drawn from data tables, as SVG whose bytes depend on the data alone."""
+
+from collections.abc import Sequence
+from io import StringIO
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+STYLE: Any = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.dpi": 100,
+    "font.size": 10,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "lines.markersize": 4,
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
+    "svg.fonttype": "none",
+    "svg.hashsalt": "mtlrepro",
+}
+
+
+def use_style() -> None:
+    """Set the book's matplotlib style for this process."""
+    mpl.rcParams.update(STYLE)
+
+
+def canvas(columns: int = 1, *, height: float = 3.2, width: float = 7.2, sharey: bool = False) -> tuple[Figure, Any]:
+    """Make an empty figure with one row of ``columns`` panels, not registered with pyplot.
+
+    Returns:
+        The figure and its axes: one ``Axes``, or an array of them if ``columns`` is above 1.
+    """
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(1, columns, sharey=sharey)
+
+
+def svg(figure: Figure) -> str:
+    """Render a figure as SVG text without a date; under :func:`use_style`, equal figures give equal text."""
+    buffer = StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def curves(
+    axes: Axes,
+    table: pd.DataFrame,
+    x: str,
+    *,
+    by: str,
+    expected: str | None = None,
+    labels: Sequence[str] | None = None,
+    linestyle: str = "-",
+) -> None:
+    """Draw ``mean`` against ``x``, with bars from ``low`` to ``high``, one curve per value of column ``by``.
+
+    Args:
+        axes: panel to draw in.
+        table: columns ``x``, ``by``, ``mean``; for bars ``low`` and ``high``; and, if given, ``expected``.
+        x: column of the abscissa.
+        by: column that separates curves, in order of first appearance.
+        expected: column with a predicted value, drawn dashed in the same colour.
+        labels: legend texts; the values of ``by`` if not given.
+        linestyle: of the measured curves.
+    """
+    groups = list(table.groupby(by, sort=False))
+    for index, (value, group) in enumerate(groups):
+        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+        axes.errorbar(
+            group[x],
+            group["mean"],
+            yerr=_bars(group) if "low" in group else None,
+            color=colour,
+            marker=marker,
+            linestyle=linestyle,
+            capsize=2,
+            label=str(value) if labels is None else labels[index],
+        )
+        if expected is not None:
+            axes.plot(group[x], group[expected], color=colour, linestyle="--", linewidth=1)
+
+
+def _bars(table: pd.DataFrame) -> np.ndarray:
+    """Lengths of the bars below and above the mean, ``[2, rows]``."""
+    lengths: np.ndarray = np.abs(table[["low", "high"]].to_numpy().T - table["mean"].to_numpy())
+    return lengths
+
+
+def dots(axes: Axes, table: pd.DataFrame, label: str, *, by: str, reference: float | None = None) -> None:
+    """Draw ``mean`` and the bar from ``low`` to ``high`` of each row, one line of text per value of column ``label``.
+
+    Args:
+        axes: panel to draw in.
+        table: columns ``label``, ``by``, ``mean``, ``low``, ``high``.
+        label: column whose values stand along the vertical axis.
+        by: column that separates colours and shifts the dots, in order of first appearance.
+        reference: value to mark by a dashed line.
+    """
+    lines = list(dict.fromkeys(table[label]))
+    groups = list(table.groupby(by, sort=False))
+    for index, (value, group) in enumerate(groups):
+        height = np.array([lines.index(entry) for entry in group[label]])
+        shift = (index - (len(groups) - 1) / 2) * 0.6 / len(groups)
+        axes.errorbar(
+            group["mean"],
+            height + shift,
+            xerr=_bars(group),
+            color=COLOURS[index % len(COLOURS)],
+            marker=MARKERS[index % len(MARKERS)],
+            linestyle="none",
+            capsize=2,
+            label=str(value),
+        )
+    if reference is not None:
+        axes.axvline(reference, color="0.4", linestyle="--", linewidth=1)
+    axes.set_yticks(range(len(lines)), lines)
+    axes.set_ylim(len(lines) - 0.5, -0.5)
+
+
+def level(axes: Axes, height: float, label: str) -> None:
+    """Draw a horizontal reference line."""
+    axes.axhline(height, color="0.5", linewidth=1, label=label)
+
+
+def quantiles(axes: Axes, table: pd.DataFrame, *, by: str) -> None:
+    """Draw columns ``noise`` against ``normal``, one set of markers per value of column ``by``, and the diagonal."""
+    ends = table["normal"].agg(["min", "max"])
+    axes.plot(ends, ends, color="0.5", linewidth=1)
+    for index, (value, group) in enumerate(table.groupby(by, sort=False)):
+        axes.plot(
+            group["normal"],
+            group["noise"],
+            color=COLOURS[index],
+            marker=MARKERS[index],
+            linestyle="none",
+            label=str(value),
+        )
+
+
+def gallery(images: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
+    """Draw grey images in [0, 1] side by side, a title over each."""
+    figure, panels = canvas(len(images), height=1.3)
+    for axes, image, title in zip(panels, images, titles, strict=True):
+        axes.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+        axes.set_title(title, fontsize=9)
+        axes.set_axis_off()
+    return figure

@@ -1,0 +1,214 @@
+"""What a chapter shows: figures with their data tables, tables, verdicts and the environment of the run."""
+
+import platform
+import shlex
+import subprocess
+import time
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import display
+from matplotlib.figure import Figure
+
+from mtlrepro.notebooks import PROVENANCE, TABLE, VERDICTS
+from mtlrepro.plots import svg, use_style
+from mtlrepro.verdicts import Interval, Verdict, number, rows
+from mtlrepro.widgets import figure_slider
+
+PACKAGES = ("mtlrepro", "torch", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "papermill")
+
+
+class Chapter:
+    """One run of one chapter's notebook.
+
+    Every figure is shown with the command that rebuilds it, and carries the data table behind it as an output of
+    type ``application/vnd.mtlrepro.table+json``; tests recompute the tables and compare them within the tolerance
+    that each table states.
+
+    Sets the book's figure style, and one CPU thread: for networks this small a second thread hardly helps on an idle
+    machine and costs many times over on a busy one, and sums come out the same whatever the number of cores.
+
+    Args:
+        notebook: path of the notebook inside the project, as the command line takes it.
+        parameters: name and value of every parameter of this run.
+    """
+
+    def __init__(self, notebook: str, parameters: Mapping[str, Any]) -> None:
+        use_style()
+        torch.set_num_threads(1)
+        self.notebook = notebook
+        self.parameters = dict(parameters)
+        self.judged: list[Verdict] = []
+        self.started = time.perf_counter()
+
+    def rerun(self, *names: str) -> str:
+        """Command that runs the notebook with the present values of the parameters ``names``."""
+        return rerun_line(self.notebook, {name: self.parameters[name] for name in names})
+
+    def figure(
+        self,
+        figure: Figure,
+        table: pd.DataFrame,
+        name: str,
+        *,
+        caption: str,
+        alt: str,
+        uses: Sequence[str],
+        rtol: float = 1e-6,
+        atol: float = 1e-9,
+    ) -> None:
+        """Show a figure.
+
+        Args:
+            figure: the drawing.
+            table: every number that was drawn.
+            name: name of the table, unique in the chapter.
+            caption: the finding, as plain text.
+            alt: what the figure looks like, for readers who cannot see it.
+            uses: the parameters that the figure depends on most, for the line below it.
+            rtol: relative tolerance within which a rerun must agree.
+            atol: absolute tolerance.
+        """
+        html = figure_html(image_html(figure, alt), caption, self.rerun(*uses))
+        _show(html, caption, {TABLE: table_payload(table, name, rtol, atol)})
+
+    def slider(
+        self,
+        figures: Mapping[str, tuple[Figure, str]],
+        table: pd.DataFrame,
+        name: str,
+        *,
+        description: str,
+        caption: str,
+        uses: Sequence[str],
+        rtol: float = 1e-6,
+        atol: float = 1e-9,
+    ) -> None:
+        """Show several figures, one at a time, under a slider that needs no kernel.
+
+        Args:
+            figures: slider label to drawing and its alternative text.
+            table: every number that was drawn in any of them.
+            name: name of the table, unique in the chapter.
+            description: what the slider varies.
+            caption: the finding, as plain text.
+            uses: the parameters that the figures depend on most, for the line below them.
+            rtol: relative tolerance within which a rerun must agree.
+            atol: absolute tolerance.
+        """
+        images = {label: image_html(figure, alt) for label, (figure, alt) in figures.items()}
+        display(figure_slider(images, description))
+        html = figure_html("", caption, self.rerun(*uses))
+        _show(html, caption, {TABLE: table_payload(table, name, rtol, atol)})
+
+    def table(self, table: pd.DataFrame, name: str, *, caption: str, rtol: float = 1e-6, atol: float = 1e-9) -> None:
+        """Show a table of numbers under a caption that states its finding; the rest as for :meth:`figure`."""
+        html = table_html(table.map(lambda entry: number(entry) if isinstance(entry, float) else entry), caption)
+        _show(html, caption, {TABLE: table_payload(table, name, rtol, atol)})
+
+    def judge(
+        self,
+        claim: str,
+        source: str,
+        claimed: float | None = None,
+        tolerance: float | None = None,
+        measured: Interval | None = None,
+    ) -> None:
+        """Put a claim on the chapter's list of verdicts; see :class:`mtlrepro.verdicts.Verdict`."""
+        self.judged.append(Verdict(claim, source, claimed, tolerance, measured))
+
+    def verdicts(self) -> None:
+        """Show all verdicts so far, one row each."""
+        entries = rows(self.judged)
+        shown = pd.DataFrame(entries).map(escape)
+        shown["status"] = [badge(verdict.status) for verdict in self.judged]
+        caption = "Verdicts, computed from this run."
+        _show(table_html(shown, caption, escaped=True), caption, {VERDICTS: entries})
+
+    def environment(self) -> None:
+        """Show where the numbers of this run come from: code, versions, device, time."""
+        record = {**provenance(str(self.parameters.get("device", "cpu"))), "parameters": self.parameters}
+        record["seconds"] = round(time.perf_counter() - self.started)
+        shown = pd.DataFrame({"": record.keys(), "this run": [str(value) for value in record.values()]})
+        caption = "Environment of this run."
+        _show(table_html(shown, caption), caption, {PROVENANCE: record})
+
+
+def rerun_line(notebook: str, parameters: Mapping[str, Any]) -> str:
+    """Shell command that runs ``notebook`` with ``parameters``, written as ``mtlrepro run`` reads them."""
+    words = ["mtlrepro", "run", notebook]
+    for name, value in parameters.items():
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        words += ["-p", name, text.lower() if isinstance(value, bool) else text]
+    return shlex.join(words)
+
+
+def image_html(figure: Figure, alt: str) -> str:
+    """Figure as an ``<img>`` with its picture inside and its alternative text."""
+    data = b64encode(svg(figure).encode()).decode()
+    return f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(alt)}">'
+
+
+def figure_html(image: str, caption: str, rerun: str) -> str:
+    """``<figure>`` of an image, its caption, and the command that rebuilds it."""
+    return (
+        f'<figure class="mtlrepro">{image}<figcaption>{escape(caption)}</figcaption>'
+        f'<p class="rerun"><code>{escape(rerun)}</code></p></figure>'
+    )
+
+
+def table_html(table: pd.DataFrame, caption: str, *, escaped: bool = False) -> str:
+    """HTML of a table, text escaped unless it already is, in a box that scrolls sideways on a narrow screen."""
+    html = table.to_html(index=False, border=0, classes="mtlrepro", escape=not escaped, justify="left")
+    html = html.replace("<thead>", f"<caption>{escape(caption)}</caption><thead>", 1)
+    return f'<div class="mtlrepro-table" tabindex="0">{html}</div>'
+
+
+def badge(status: str) -> str:
+    """Status of a verdict as coloured text."""
+    return f'<span class="verdict {status.replace(" ", "-")}">{status}</span>'
+
+
+def table_payload(table: pd.DataFrame, name: str, rtol: float, atol: float) -> dict[str, Any]:
+    """Data table in the form that notebooks store: name, tolerances and columns.
+
+    Raises:
+        ValueError: if a number is not finite: such a table cannot be compared.
+    """
+    numbers = table.select_dtypes("number")
+    if not np.isfinite(numbers.to_numpy(dtype=float)).all():
+        raise ValueError(f"table {name!r} holds a number that is not finite")
+    columns = {str(column): table[column].tolist() for column in table}
+    return {"name": name, "rtol": rtol, "atol": atol, "columns": columns}
+
+
+def provenance(device: str) -> dict[str, Any]:
+    """Commit, versions, device and threads that numbers of this process come from."""
+    return {
+        "commit": _commit(),
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else f"CPU, {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+    }
+
+
+def _commit() -> str:
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+        changed = subprocess.run([*git, "status", "--porcelain", "--", "."], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown: not a git checkout"
+    return commit.stdout.strip() + (" with changes" if changed.stdout.strip() else "")
+
+
+def _show(html: str, text: str, payload: Mapping[str, Any]) -> None:
+    display({"text/html": html, "text/plain": text, **payload}, raw=True)

@@ -1,0 +1,1 @@
+"""Experiments of the chapters: each function returns the data table behind one figure."""

@@ -1,0 +1,124 @@
+"""Verdicts on claims, each computed from measurements by one rule.
+
+A claim states a value ``v``; before measuring, a tolerance ``delta`` says how close counts as agreement. With a 95%
+interval over seeds, the claim *holds* if the interval lies inside ``[v - delta, v + delta]``, *does not hold* if the
+two do not overlap, and is *inconclusive* otherwise. A claim without data or text is *cannot be tested here*.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+Status = Literal["holds", "does not hold", "inconclusive", "cannot be tested here"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with the bounds that speak for it."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{number(self.value)} [{number(self.low)}, {number(self.high)}]"
+
+
+def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Mean of independent values with its Student-t interval.
+
+    Args:
+        values: one number per seed. A single number has an infinite interval.
+        confidence: coverage, in (0, 1).
+
+    Raises:
+        ValueError: if there are no values, one is not finite, or ``confidence`` is out of range.
+    """
+    sample = _finite(values)
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence is {confidence}; accepted: 0 < confidence < 1")
+    mean = float(sample.mean())
+    if len(sample) == 1:
+        return Interval(mean, -np.inf, np.inf)
+    error = sample.std(ddof=1) / np.sqrt(len(sample))
+    half = float(stats.t.ppf((1 + confidence) / 2, len(sample) - 1) * error)
+    return Interval(mean, mean - half, mean + half)
+
+
+def range_interval(values: ArrayLike) -> Interval:
+    """Mean with the smallest and largest value: for identities, which must hold in every run, not on average.
+
+    Raises:
+        ValueError: if there are no values or one is not finite.
+    """
+    sample = _finite(values)
+    return Interval(float(sample.mean()), float(sample.min()), float(sample.max()))
+
+
+def _finite(values: ArrayLike) -> np.ndarray:
+    sample = np.asarray(values, dtype=np.float64).ravel()
+    if not len(sample) or not np.isfinite(sample).all():
+        raise ValueError(f"values is {sample}; accepted: one or more finite numbers")
+    return sample
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim beside its measurement.
+
+    Attributes:
+        claim: the claim in one sentence.
+        source: where it is made, e.g. ``Eq. 8``, or ``reconstruction``.
+        claimed: the value claimed.
+        tolerance: how far from it still counts as agreement, chosen before measuring.
+        measured: what was measured; ``None`` if it cannot be tested here.
+    """
+
+    claim: str
+    source: str
+    claimed: float | None = None
+    tolerance: float | None = None
+    measured: Interval | None = None
+
+    @property
+    def status(self) -> Status:
+        """Outcome by the rule of this module."""
+        if self.measured is None or self.claimed is None or self.tolerance is None:
+            return "cannot be tested here"
+        lowest, highest = self.claimed - self.tolerance, self.claimed + self.tolerance
+        if lowest <= self.measured.low and self.measured.high <= highest:
+            return "holds"
+        if self.measured.high < lowest or highest < self.measured.low:
+            return "does not hold"
+        return "inconclusive"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Text of a number with ``digits`` significant digits; magnitudes below 1e-12 are rounding and print as such."""
+    if value == 0:
+        return "0"
+    if abs(value) < 1e-12:
+        return "< 1e-12"
+    return f"{value:.{digits}g}"
+
+
+def rows(verdicts: Sequence[Verdict]) -> list[dict[str, str]]:
+    """Text of each verdict: claim, source, claimed, tolerance, measured, interval, status."""
+    return [
+        {
+            "claim": verdict.claim,
+            "source": verdict.source,
+            "claimed": "" if verdict.claimed is None else number(verdict.claimed),
+            "tolerance": "" if verdict.tolerance is None else f"± {number(verdict.tolerance)}",
+            "measured": "" if verdict.measured is None else number(verdict.measured.value),
+            "interval": ""
+            if verdict.measured is None
+            else f"{number(verdict.measured.low)} to {number(verdict.measured.high)}",
+            "status": verdict.status,
+        }
+        for verdict in verdicts
+    ]
