@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -33,14 +34,16 @@ def use_style() -> None:
     mpl.rcParams.update(STYLE)
 
 
-def canvas(columns: int = 1, *, height: float = 3.2, width: float = 7.2, sharey: bool = False) -> tuple[Figure, Any]:
-    """Make an empty figure with one row of ``columns`` panels, not registered with pyplot.
+def canvas(*, height: float = 3.2) -> tuple[Figure, Axes]:
+    """Make an empty figure of one panel, ``height`` inches high, not registered with pyplot."""
+    figure, (axes,) = panels(1, height=height)
+    return figure, axes
 
-    Returns:
-        The figure and its axes: one ``Axes``, or an array of them if ``columns`` is above 1.
-    """
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(1, columns, sharey=sharey)
+
+def panels(columns: int, *, height: float = 3.2) -> tuple[Figure, list[Axes]]:
+    """Make an empty figure of ``columns`` panels side by side that share their vertical axis."""
+    figure = Figure(figsize=(7.2, height), layout="constrained")
+    return figure, list(figure.subplots(1, columns, sharey=True, squeeze=False)[0])
 
 
 def svg(figure: Figure) -> str:
@@ -125,6 +128,19 @@ def dots(axes: Axes, table: pd.DataFrame, label: str, *, by: str, reference: flo
     axes.set_ylim(len(lines) - 0.5, -0.5)
 
 
+def legend(figure: Figure, axes: Axes, columns: int, title: str = "") -> None:
+    """Put the legend of ``axes`` above the figure, in ``columns`` columns, where it hides no data."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, title=title or None)
+
+
+def log_x(axes: Axes, ticks: Sequence[float]) -> None:
+    """Make the horizontal axis logarithmic, with plain numbers at ``ticks``."""
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
 def level(axes: Axes, height: float, label: str) -> None:
     """Draw a horizontal reference line."""
     axes.axhline(height, color="0.5", linewidth=1, label=label)
@@ -147,8 +163,8 @@ def quantiles(axes: Axes, table: pd.DataFrame, *, by: str) -> None:
 
 def gallery(images: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
     """Draw grey images in [0, 1] side by side, a title over each."""
-    figure, panels = canvas(len(images), height=1.3)
-    for axes, image, title in zip(panels, images, titles, strict=True):
+    figure, frames = panels(len(images), height=1.3)
+    for axes, image, title in zip(frames, images, titles, strict=True):
         axes.imshow(image, cmap="gray_r", vmin=0, vmax=1)
         axes.set_title(title, fontsize=9)
         axes.set_axis_off()

@@ -107,18 +107,20 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def rows(verdicts: Sequence[Verdict]) -> list[dict[str, str]]:
-    """Text of each verdict: claim, source, claimed, tolerance, measured, interval, status."""
+    """Text of each verdict: claim, source, claimed (with its tolerance), measured (with its interval), status."""
     return [
         {
             "claim": verdict.claim,
             "source": verdict.source,
-            "claimed": "" if verdict.claimed is None else number(verdict.claimed),
-            "tolerance": "" if verdict.tolerance is None else f"± {number(verdict.tolerance)}",
-            "measured": "" if verdict.measured is None else number(verdict.measured.value),
-            "interval": ""
-            if verdict.measured is None
-            else f"{number(verdict.measured.low)} to {number(verdict.measured.high)}",
+            "claimed": _claimed(verdict),
+            "measured": "" if verdict.measured is None else str(verdict.measured),
             "status": verdict.status,
         }
         for verdict in verdicts
     ]
+
+
+def _claimed(verdict: Verdict) -> str:
+    if verdict.claimed is None or verdict.tolerance is None:
+        return ""
+    return f"{number(verdict.claimed)} ± {number(verdict.tolerance)}"

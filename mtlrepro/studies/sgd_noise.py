@@ -221,19 +221,17 @@ def monte_carlo(taken: Sequence[Snapshot], batch_size: int, counts: Sequence[int
     """Eq. 2 for random batches: distance of the mean of n independent batch gradients from the full gradient.
 
     Returns:
-        Columns ``seed``, ``task``, ``batches`` (n), ``error`` (root mean square over ``draws``, relative to the norm
-        of the full gradient) and ``expected``, ``sqrt(tr C / (n B)) / |g|``.
+        Columns ``seed``, ``task``, ``batches`` (n), ``error``: root mean square over ``draws``, in units of the noise
+        of one batch, ``sqrt(tr C / B)``; and ``expected``, ``1 / sqrt(n)``.
     """
     entries = []
     for snapshot in taken:
         generator = snapshot.generator(1)
-        trace = noise.covariance_trace(snapshot.gradients)
-        norm = snapshot.gradients.mean(1).norm(dim=-1)
+        unit = (noise.covariance_trace(snapshot.gradients) / batch_size).sqrt()
         for n in counts:
             weights = snapshot.batches(batch_size, draws * n, generator).view(draws, n, -1).mean(1)
-            error = noise.noise_power(snapshot.gradients, weights).mean(-1).sqrt() / norm
-            expected = (trace / (n * batch_size)).sqrt() / norm
-            entries += _rows(snapshot, batches=n, error=error, expected=expected)
+            error = noise.noise_power(snapshot.gradients, weights).mean(-1).sqrt() / unit
+            entries += _rows(snapshot, batches=n, error=error, expected=n**-0.5)
     return pd.DataFrame(entries)
 
 
@@ -246,9 +244,12 @@ def noise_by_batch_size(taken: Sequence[Snapshot], sizes: Sequence[int], draws: 
         (power / appendix / factor).
 
     Raises:
-        ValueError: unless every size is below the number of samples: at ``N`` without replacement no noise is left.
+        ValueError: if there are fewer than two sizes, or one is not below ``N``, where no noise is left without
+            replacement.
     """
     entries = []
+    if len(set(sizes)) < 2:
+        raise ValueError(f"sizes is {list(sizes)}; accepted: two or more batch sizes")
     if max(sizes) >= len(taken[0].data):
         raise ValueError(f"sizes go up to {max(sizes)}; accepted: below the number of samples, {len(taken[0].data)}")
     for snapshot in taken:
@@ -367,12 +368,23 @@ def momentum_while_training(
     return pd.DataFrame(entries)
 
 
+def spread(values: Sequence[int], count: int = 4) -> list[int]:
+    """Up to ``count`` of the values, evenly spaced in their order, first and last included."""
+    index = np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int)
+    return [values[i] for i in index]
+
+
 def error_parts(moving: pd.DataFrame) -> pd.DataFrame:
-    """Noise, lag and signal of :func:`momentum_while_training` at every tenth step, long form, with intervals."""
+    """Noise, lag and signal of :func:`momentum_while_training` at every tenth step, long form.
+
+    Returns:
+        Columns ``gamma``, ``part``, ``step``; ``mean``, ``low``, ``high``: geometric mean over seeds with its interval.
+    """
     shown = moving[moving["step"] % 10 == 0]
     parts = shown.melt(["seed", "gamma", "step"], ["noise", "lag", "signal"], var_name="part", value_name="power")
+    parts = parts[parts["power"] > 0].assign(power=lambda rows: np.log(rows["power"]))
     table = summarise(parts, "power", ["gamma", "part", "step"])
-    table["low"] = table["low"].clip(lower=table["mean"] / 100)
+    table[["mean", "low", "high"]] = np.exp(table[["mean", "low", "high"]])
     return table
 
 
@@ -382,7 +394,7 @@ def lag_finding(late: pd.DataFrame) -> str:
     found = ", ".join(f"{number(value, 2)} at γ = {gamma:g}" for gamma, value in quotients.items())
     return (
         f"More momentum means less noise and relatively more lag: in the second half of training the lag's power over"
-        f" that of the noise is {found}. Intervals over seeds, cut at 1% of the mean."
+        f" that of the noise is {found}. Geometric means over seeds."
     )
 
 

@@ -1,0 +1,35 @@
+"""The README's Python blocks run as they stand, and the commands it names exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mtlrepro import notebooks
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_python_blocks_run(code):
+    exec(compile(code, "README.md", "exec"), {})
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"`?make (book|test|html|help)", README))
+    assert targets == {"book", "test", "html", "help"}
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_rerun_line_is_accepted():
+    (line,) = re.findall(r"mtlrepro run (\S+) (.*) -o", README)
+    pairs = re.findall(r"-p (\S+) (\S+)", line[1])
+    assert notebooks.assign(ROOT / line[0], pairs) == {"batch_size": 64, "seeds": 10}
+
+
+def test_picture_exists_and_is_small():
+    (picture,) = re.findall(r"!\[.+\]\((.+)\)", README)
+    assert 0 < (ROOT / picture).stat().st_size < 300_000
