@@ -41,7 +41,7 @@ def _problem(gramian: Tensor) -> _Problem:
     lengths = gramian.diagonal().clamp_min(0).sqrt()
     unit = torch.where(lengths.max() > 0, lengths.max(), 1.0)
     lengths = lengths / unit
-    norms = lengths.clamp_min(1e-100)
+    norms = lengths.clamp_min(1e-60)
     scale = norms * unit
     cosines = (gramian / scale / scale[:, None]).clamp(-1, 1).fill_diagonal_(1.0)
     return _Problem(cosines, lengths, norms, _faces(n, gramian.device))
@@ -97,8 +97,9 @@ def conflict_averse(gramian: Tensor, c: float) -> Tensor:
     """Coefficients of CAGrad's update d = argmax_d min_k <g_k, d> subject to |d - g_0| <= c |g_0|.
 
     g_0 is the mean gradient. The dual is min_w <g_w, g_0> + c |g_0| |g_w| over the simplex,
-    and d = g_0 + c |g_0| g_w / |g_w|. Where g_w vanishes, that formula is 0/0 and the maximum is zero: then d
-    is the point nearest to g_0 that conflicts with no task, which is a maximiser too.
+    and d = g_0 + c |g_0| g_w / |g_w|. At a Pareto-stationary point (some g_w is 0, to 1e-6 of its parts)
+    whose dual is zero that formula is 0/0: d is then the point nearest to g_0 without conflict, a maximiser
+    too.
 
     Args:
         gramian: [T, T], T at most 12.
@@ -124,14 +125,18 @@ def conflict_averse(gramian: Tensor, c: float) -> Tensor:
     uu, ub, bb = (u * big_p).sum(1), (u * big_q).sum(1), (b * big_q).sum(1)
     root = (ub.square() - uu * (bb - radius.square())).clamp_min(0).sqrt()
     alpha = _feasible((((ub + root) / uu)[:, None] * big_p - big_q) / p.norms, p.faces)
-    w = _best(alpha, alpha @ (b * p.norms) + radius * _length2(p, alpha).sqrt())
-    length2 = _length2(p, w)
+    value = alpha @ (b * p.lengths) + radius * _length2(p, alpha).sqrt()
+    w = _best(alpha, value)
+    along = radius * w / _length2(p, w).sqrt()
 
-    # |g_w| = 0 up to rounding: the point nearest to g_0 in the cone of directions without conflict.
-    push = -right[:, :, 1:]
-    v = (torch.linalg.solve_ex(system, push)[0].squeeze(-1) * p.faces).clamp_min(0) / p.norms
+    # The dual is zero, by some g_w = 0: the point nearest to g_0 in the cone of directions without conflict.
+    v = (torch.linalg.solve_ex(system, -right[:, :, 1])[0] * p.faces).clamp_min(0) / p.norms
     v = torch.cat([torch.zeros_like(v[:1]), torch.where(v.isfinite().all(1, keepdim=True), v, 0.0)])
-    v = _best(v, _length2(p, mean + v))
+    rounding = n * torch.finfo(torch.float64).eps * ((mean + v) * p.lengths).sum(1).square()
+    v = _best(v, _length2(p, mean + v) + rounding)
 
-    vanished = length2 <= 64 * torch.finfo(torch.float64).eps * (w * p.norms).sum().square()
-    return mean + torch.where(vanished, v, radius * w / length2.sqrt())
+    nearest = min_norm_point(gramian)
+    stationary = _length2(p, nearest) <= 1e-12 * (nearest * p.lengths).sum().square()
+    zero = value.min() >= -1e-8 * radius * (w * p.lengths).sum()
+    extra = torch.where(stationary & zero, v, along)
+    return mean + torch.where(p.lengths > 0, extra, 0.0)
