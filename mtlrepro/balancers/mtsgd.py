@@ -24,8 +24,8 @@ class MTSGD(SliceRule):
 
     Departures from the printed text. Eq. 3: a zero gradient has e = 0 and c = 0. Eq. 4, a product without a
     sum and over all tasks, is no similarity: the smallest cosine of a pair, or the mean. Eq. 5 prints a
-    maximum, which is no mask and contradicts "-1 is no clipping": c >= threshold. Eq. 8's factor s is the
-    mask. Tasks that do not reach a parameter are left out of it; heads take ordinary steps.
+    maximum, which is no mask and contradicts "-1 is no clipping": c >= threshold, up to rounding. Eq. 8's
+    factor s is the mask. Tasks that do not reach a parameter are left out of it; heads take ordinary steps.
 
     Args:
         n_tasks: Number of tasks T.
@@ -78,7 +78,8 @@ class MTSGD(SliceRule):
         least = norms[0]
         for norm in norms[1:]:
             least = torch.minimum(least, norm)
-        least = torch.where(similarity.clamp(-1, 1) >= self.threshold, least, 0.0)
+        rounding = 8 * torch.finfo(similarity.dtype).eps
+        least = torch.where(similarity >= self.threshold - rounding, least, 0.0)
         total = slices[0] * (least * inverse[0])
         for gradient, reciprocal in zip(slices[1:], inverse[1:], strict=True):
             total.addcmul_(gradient, least * reciprocal)
@@ -88,7 +89,7 @@ class MTSGD(SliceRule):
                 plain += gradient
             length = _sum(total, total).sqrt()
             real = length > 64 * torch.finfo(length.dtype).eps * least
-            total *= torch.where(real, _sum(plain, plain).sqrt() / length / len(slices), 0.0)
+            total *= torch.where(real, _sum(plain, plain).sqrt() / length, 0.0)
         return total.reshape(shape)
 
     def _slices(self, shape: torch.Size) -> tuple[int, int]:

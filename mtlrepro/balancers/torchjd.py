@@ -1,5 +1,6 @@
 """TorchJD's weightings as balancers (optional: ``pip install mtlrepro[oracle]``)."""
 
+import inspect
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ class TorchJD(GramianWeighting):
 
     Raises:
         ImportError: TorchJD is not installed.
-        ValueError: There is no such weighting.
+        ValueError: There is no such weighting, or option of it.
     """
 
     def __init__(self, n_tasks: int, weighting: str, **options: Any) -> None:  # noqa: ANN401
@@ -34,11 +35,14 @@ class TorchJD(GramianWeighting):
             raise ImportError("torchjd: weightings need TorchJD; install mtlrepro[oracle]") from error
         names = sorted(n for n in aggregation.__all__ if n.endswith("Weighting") and n != "Weighting")
         if weighting not in names:
-            raise ValueError(
-                f"name is 'torchjd:{weighting}'; accepted: {', '.join('torchjd:' + n for n in names)}"
-            )
+            raise ValueError(f"name is 'torchjd:{weighting}'; accepted after 'torchjd:': {', '.join(names)}")
+        method = getattr(aggregation, weighting)
+        known = list(inspect.signature(method).parameters)
+        for option in options:
+            if option not in known:
+                raise ValueError(f"{weighting}: option {option!r} is unknown; accepted: {', '.join(known)}")
         super().__init__(n_tasks)
-        self.weighting: torch.nn.Module = getattr(aggregation, weighting)(**options)
+        self.weighting: torch.nn.Module = method(**options)
 
     def forward(self, gramian: Tensor) -> Tensor:
         """Map the Gramian [t, t] to TorchJD's weights [t]."""
