@@ -58,7 +58,7 @@ class Parsed(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
-        self.tags, self.texts, self.open, self.within = {}, {}, [], {}
+        self.tags, self.texts, self.open = {}, {}, []
         self.feed(html)
         self.close()
         assert not self.open
@@ -256,11 +256,10 @@ def test_figure_html_is_escaped():
 
 
 def test_image_html_holds_the_figure():
-    figure = drawing()
-    source = Parsed(report.image_html(figure, "alt")).tags["img"][0]["src"]
+    source = Parsed(report.image_html(drawing(), "alt")).tags["img"][0]["src"]
     kind, data = source.split(",")
     assert kind == "data:image/svg+xml;base64"
-    assert base64.b64decode(data).decode() == plots.svg(figure)
+    assert base64.b64decode(data).decode() == plots.svg(drawing())
 
 
 def test_table_html_is_escaped_in_cells_headings_and_caption():

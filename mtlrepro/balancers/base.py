@@ -1,0 +1,340 @@
+"""The interface of all balancers: how T task losses become one gradient."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.amp import GradScaler
+from torch.optim import SGD, Optimizer
+
+from mtlrepro.balancers.gradients import accumulate, average, leaves, processes
+
+Losses = Sequence[Tensor | None] | Mapping[str, Tensor | None]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a method sees of one training step: the present tasks only, in task order.
+
+    Attributes:
+        losses: The present tasks' losses, attached to the graph.
+        tasks: Their indices in 0 .. n_tasks - 1.
+        values: [n_tasks] float64, detached losses averaged over processes (and samples), NaN where absent.
+        valid: Scalar bool on the device: False marks a bad step, which must leave a method's state unchanged.
+        shared: The shared parameters that require a gradient.
+        features: The shared representation, one or more tensors, or None.
+        scale: The GradScaler's factor as a scalar tensor, or None.
+        certain: ``valid`` is known to be True without reading the device.
+    """
+
+    losses: list[Tensor]
+    tasks: list[int]
+    values: Tensor
+    valid: Tensor
+    shared: list[Tensor]
+    features: list[Tensor] | None
+    scale: Tensor | None
+    certain: bool
+
+    def starts(self, weights: Tensor | None = None) -> list[Tensor]:
+        """Gradients at the losses, from which backward passes start: weight times the scaler's factor.
+
+        Args:
+            weights: [number of present tasks], or None for ones. Per-sample losses [B] share their weight.
+
+        Returns:
+            One tensor like each present loss.
+        """
+        factor = torch.ones((), dtype=torch.float64, device=self.values.device)
+        if self.scale is not None:
+            factor = factor * self.scale
+        factors = (factor if weights is None else weights * factor).expand(len(self.losses))
+        return [
+            (f / loss.numel()).to(loss.dtype).expand_as(loss)
+            for f, loss in zip(factors.unbind(), self.losses, strict=True)
+        ]
+
+    def spread(self, weights: Tensor) -> Tensor:
+        """Put the present tasks' weights at their places among all tasks; an absent task has weight 0."""
+        places = dict(zip(self.tasks, weights.unbind(), strict=True))
+        zero = weights.new_zeros(())
+        return torch.stack([places.get(k, zero) for k in range(len(self.values))])
+
+
+class Balancer(nn.Module, ABC):
+    """How T losses become one gradient: ``backward`` replaces ``loss.backward()`` in a training step.
+
+    Scale convention: always the mean. If all task gradients are equal to g, the combined gradient is g
+    (exceptions say so). An absent task, whose loss is ``None``, counts as a loss of zero: the others are
+    balanced among themselves and keep the weight they would have in the mean over all tasks.
+
+    Some methods have parameters of their own (``uncertainty``, ``gradnorm``): give ``balancer.parameters()``
+    to the optimizer, in a group without weight decay. ``state_dict`` is complete: a resumed run takes the
+    same steps as an unbroken one.
+
+    Args:
+        n_tasks: Number of tasks T, at least 1.
+
+    Raises:
+        ValueError: ``n_tasks`` is not a positive integer.
+    """
+
+    accepts: ClassVar[str] = "a finite number"
+    per_sample: bool = False
+
+    def __init__(self, n_tasks: int) -> None:
+        super().__init__()
+        if not isinstance(n_tasks, int) or n_tasks < 1:
+            raise ValueError(f"n_tasks is {n_tasks!r}; accepted: an integer of at least 1")
+        self.n_tasks = n_tasks
+        self.steps = 0
+        self.epochs = 0
+        self._names: tuple[str, ...] = tuple(str(k) for k in range(n_tasks))
+        self._guarded = False
+        self._first_bad: Tensor
+        self._skip: Tensor
+        self.register_buffer("_first_bad", torch.full((2,), -1), persistent=False)
+        self.register_buffer("_skip", torch.zeros(()), persistent=False)
+
+    @torch.no_grad()
+    def backward(
+        self,
+        losses: Losses,
+        shared: Sequence[nn.Parameter],
+        *,
+        features: Tensor | Sequence[Tensor] | None = None,
+        scaler: GradScaler | None = None,
+    ) -> Tensor | None:
+        """Add the combined gradient of all losses to ``.grad`` of every parameter they reach.
+
+        An existing ``.grad`` is added to, so gradients accumulate over several calls; each call is balanced
+        by itself. With several processes, run the forward pass inside ``model.no_sync()``: gradients are
+        averaged here, per task and before weights are computed, so that all processes take the same step. A
+        process then waits for one message of 2 T numbers, and a task has to be present on all processes or on
+        none.
+
+        Args:
+            losses: T scalars, in task order, as a sequence or a mapping by name; ``None`` for a task that is
+                absent from this batch. Where a method says so, [B] per-sample losses.
+            shared: The parameters that tasks share. All others that the losses reach belong to the heads.
+            features: The shared representation, for methods created with ``at="representation"``.
+            scaler: GradScaler in use; ``.grad`` is then scaled by it. Non-finite gradients are left to the
+                scaler, which skips their step; non-finite losses are still errors.
+
+        Returns:
+            [T] float64, the weights w of this step (combined gradient = sum_k w_k grad L_k over the shared
+            parameters; 0 for an absent task), or ``None`` for rules that have no such weights.
+
+        Raises:
+            ValueError: The number, shape or presence of losses is wrong.
+            FloatingPointError: A loss, or a task's gradient, is not finite; no ``.grad`` and no state has
+                been changed. After ``guard`` this is found on the device instead and raised by ``check``.
+        """
+        names, items = self._named(losses)
+        tasks = [k for k, loss in enumerate(items) if loss is not None]
+        present = [loss for loss in items if loss is not None]
+        device = present[0].device
+        if self._first_bad.device != device:
+            self.to(device)
+        self._names = names
+        if isinstance(features, Tensor):
+            features = [features]
+        with torch.autocast(device.type, enabled=False):
+            values = self._values(items, device)
+            absent = torch.stack([torch.full((), loss is None, device=device) for loss in items])
+            bad = ~(self._acceptable(values) | absent)
+            self._report(bad, lambda k: f"its loss is {values[k].item():g}; accepted: {self.accepts}")
+            scale = None
+            if scaler is not None and scaler.is_enabled():
+                scale = scaler.scale(torch.ones((), device=device))
+            step = Step(
+                losses=present,
+                tasks=tasks,
+                values=values,
+                valid=~bad.any(),
+                shared=[p for p in shared if p.requires_grad],
+                features=features if features is None else list(features),
+                scale=scale,
+                certain=not self._guarded and scale is None,
+            )
+            weights = self._step(step)
+        self.steps += 1
+        return weights
+
+    @torch.no_grad()
+    def end_epoch(self, mean_losses: Tensor) -> None:
+        """Tell the balancer that an epoch has ended; methods with a schedule per epoch step here.
+
+        Args:
+            mean_losses: [T] mean raw training losses of the epoch, not weighted; averaged over processes
+                here.
+
+        Raises:
+            ValueError: The shape is wrong, or a value is not finite.
+        """
+        losses = torch.as_tensor(mean_losses).detach().to(self._first_bad.device, torch.float64)
+        if losses.shape != (self.n_tasks,):
+            raise ValueError(f"mean_losses has shape {tuple(losses.shape)}; accepted: ({self.n_tasks},)")
+        if processes() > 1:
+            losses = losses.clone()
+            dist.all_reduce(losses)
+            losses /= processes()
+        if not losses.isfinite().all():
+            raise ValueError(f"mean_losses is {losses.tolist()}; accepted: finite numbers")
+        self._end_epoch(losses)
+        self.epochs += 1
+
+    @property
+    def weights(self) -> Tensor | None:
+        """The weights now in force, [T] float64, or None where a method has none between steps."""
+        return None
+
+    def guard(self, optimizer: Optimizer) -> None:
+        """Find bad steps on the device: no host-device synchronisation, and the optimizer skips them.
+
+        Without a guard, ``backward`` raises at once, which costs one synchronisation per step on CUDA. With
+        it, a device flag keeps the first bad step and task for ``check``, and the optimizer's fused kernel
+        leaves parameters, momenta and step counts as they are, also where gradients were accumulated over
+        several calls. ``.grad`` of a bad step is undefined.
+
+        Args:
+            optimizer: A torch optimizer with ``fused=True`` in all its groups.
+
+        Raises:
+            ValueError: The optimizer is not fused, so it could not skip without asking the device; or is SGD
+                with dampening.
+        """
+        if not all(group.get("fused") for group in optimizer.param_groups):
+            name = type(optimizer).__name__
+            raise ValueError(f"optimizer is {name} without fused=True; accepted: fused=True in all groups")
+
+        momentum = [
+            group for group in optimizer.param_groups if isinstance(optimizer, SGD) and group["momentum"]
+        ]
+        if any(group["dampening"] for group in momentum):
+            raise ValueError("optimizer has dampening; accepted: SGD with dampening=0")
+
+        def skip(optimizer: Any, *_: object) -> None:  # noqa: ANN401
+            for parameter in (p for group in momentum for p in group["params"] if p.grad is not None):
+                # torch leaves this buffer uninitialised when the first step is skipped
+                if optimizer.state[parameter].get("momentum_buffer") is None:
+                    optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+            scaled = getattr(optimizer, "found_inf", None)
+            optimizer.found_inf = self._skip if scaled is None else torch.maximum(scaled, self._skip)
+
+        def done(optimizer: Any, *_: object) -> None:  # noqa: ANN401
+            self._skip.zero_()
+            optimizer.found_inf = None
+
+        optimizer.register_step_pre_hook(skip)
+        optimizer.register_step_post_hook(done)
+        self._guarded = True
+
+    def check(self) -> None:
+        """Raise if a guarded step was bad. Reads the device: call it at logging points.
+
+        Raises:
+            FloatingPointError: Names the first bad step and its task.
+        """
+        step, task = self._first_bad.tolist()
+        if step >= 0:
+            raise FloatingPointError(
+                f"step {step}: the loss or gradient of task {self._names[task]!r} is not finite; "
+                "the optimizer has skipped this and every other bad step"
+            )
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Counters and whatever else is not a buffer, for ``state_dict``."""
+        return {"steps": self.steps, "epochs": self.epochs}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what ``get_extra_state`` returned."""
+        self.steps, self.epochs = state["steps"], state["epochs"]
+
+    @abstractmethod
+    def _step(self, step: Step) -> Tensor | None:
+        """Accumulate the gradients of one step and return its weights [n_tasks], if it has any."""
+
+    def _end_epoch(self, losses: Tensor) -> None:
+        """Update what changes per epoch from the epoch's mean losses [n_tasks], float64."""
+
+    def _acceptable(self, values: Tensor) -> Tensor:
+        """Mark the losses [n_tasks] that the method can use."""
+        return values.isfinite()
+
+    def _weighted_backward(self, step: Step, weights: Tensor) -> None:
+        """Take the one backward pass of sum_k w_k L_k, with weights [number of present tasks]."""
+        starts = step.starts(weights)
+        if processes() == 1:
+            torch.autograd.backward(step.losses, starts)
+        else:
+            parameters = leaves(step.losses)
+            row = torch.autograd.grad(step.losses, parameters, starts, allow_unused=True)
+            accumulate(parameters, average(list(row)))
+
+    def _report(self, bad: Tensor, why: Callable[[int], str]) -> None:
+        """Raise for the first task marked in ``bad`` [n_tasks], or note it on the device if guarded."""
+        if self._guarded:
+            found = torch.stack([torch.full_like(self._first_bad[0], self.steps), bad.int().argmax()])
+            self._first_bad.copy_(torch.where(bad.any() & (self._first_bad[0] < 0), found, self._first_bad))
+            self._skip.copy_(torch.maximum(self._skip, bad.any()))
+        elif bad.any():
+            k = int(bad.int().argmax())
+            where = f"step {self.steps}, task {self._names[k]!r}"
+            raise FloatingPointError(f"{where}: {why(k)}; nothing was changed")
+
+    def _values(self, losses: list[Tensor | None], device: torch.device) -> Tensor:
+        """Mean of each loss over samples and processes, [n_tasks] float64, NaN where absent."""
+        nan = torch.full((), torch.nan, dtype=torch.float64, device=device)
+        values = torch.stack([nan if loss is None else loss.detach().double().mean() for loss in losses])
+        world = processes()
+        if world > 1:
+            there = torch.tensor([float(loss is not None) for loss in losses], device=device).double()
+            total = torch.stack([torch.where(there > 0, values, 0.0), there])
+            dist.all_reduce(total)
+            for name, count in zip(self._names, total[1].tolist(), strict=True):
+                if 0 < count < world:
+                    raise ValueError(
+                        f"losses: task {name!r} is present on {count:.0f} of {world} processes; accepted: "
+                        "all or none (without labels, pass a zero that depends on the output)"
+                    )
+            values = torch.where(there > 0, total[0] / world, nan)
+        return values
+
+    def _named(self, losses: Losses) -> tuple[tuple[str, ...], list[Tensor | None]]:
+        names = tuple(losses) if isinstance(losses, Mapping) else tuple(str(k) for k in range(len(losses)))
+        items = list(losses.values()) if isinstance(losses, Mapping) else list(losses)
+        if len(items) != self.n_tasks:
+            raise ValueError(f"losses has {len(items)} entries; accepted: n_tasks = {self.n_tasks}")
+        if all(loss is None for loss in items):
+            raise ValueError("losses: every task is absent; accepted: at least one loss that is not None")
+        for name, loss in zip(names, items, strict=True):
+            if loss is None:
+                continue
+            if loss.ndim != self.per_sample:
+                accepted = "[B] per-sample losses" if self.per_sample else "a scalar"
+                raise ValueError(f"losses: task {name!r} has shape {tuple(loss.shape)}; accepted: {accepted}")
+            if not loss.requires_grad:
+                raise ValueError(
+                    f"losses: task {name!r} requires no gradient; accepted: one that does, or None"
+                )
+        return names, items
+
+
+_B = TypeVar("_B", bound=type[Balancer])
+
+METHODS: dict[str, type[Balancer]] = {}
+
+
+def register(name: str) -> Callable[[_B], _B]:
+    """Class decorator: make a balancer available to ``create`` under a name."""
+
+    def add(method: _B) -> _B:
+        METHODS[name] = method
+        return method
+
+    return add

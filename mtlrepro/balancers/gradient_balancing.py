@@ -1,0 +1,195 @@
+"""Gradient balancing: T backward passes to T gradients, which a method weights or edits."""
+
+from abc import abstractmethod
+from typing import Literal
+
+import torch
+import torch._functorch.config
+import torch.distributed as dist
+from torch import Tensor
+
+from mtlrepro.balancers.base import Balancer, Step
+from mtlrepro.balancers.gradients import (
+    Row,
+    accumulate,
+    average,
+    combine,
+    gramian,
+    leaves,
+    processes,
+    task_gradients,
+)
+
+
+class GradientBalancer(Balancer):
+    """Base of all methods that look at each task's gradient.
+
+    T backward passes give the gradients of shared parameters and heads together; there is no further one.
+    Creating one switches off ``torch._functorch.config.donated_buffer``: a compiled model could not be
+    differentiated T times otherwise. Compile the trunk and each head by themselves; a model compiled as a
+    whole computes every head in each of the T passes.
+    """
+
+    gramian: Tensor | None = None
+    """[t, t] float64, inner products of the last step's t present gradients, where the method computed
+    them."""
+
+    def __init__(self, n_tasks: int) -> None:
+        super().__init__(n_tasks)
+        torch._functorch.config.donated_buffer = False
+
+    def _step(self, step: Step) -> Tensor | None:
+        heads = _heads(step.losses, step.shared)
+        rows = task_gradients(step.losses, step.shared + heads, step.starts())
+        rows = [average(row) for row in rows]
+        n = len(step.shared)
+        head_rows = [row[n:] for row in rows]
+        for row in rows:
+            del row[n:]
+        weights, head_weights = self._merge(step, rows)
+        accumulate(heads, combine(head_rows, head_weights))
+        return weights
+
+    @abstractmethod
+    def _merge(self, step: Step, rows: list[Row]) -> tuple[Tensor | None, Tensor]:
+        """Accumulate the shared parameters' gradient from the present tasks' rows.
+
+        Returns the step's weights [n_tasks], if it has any, and the heads' weights [present tasks].
+        """
+
+    def _inner_products(self, step: Step, rows: list[Row]) -> tuple[Tensor, Tensor]:
+        """Compute the Gramian [t, t] in the losses' own units, and whether the step is valid, scalar bool."""
+        result = gramian(rows)
+        if step.scale is not None:
+            result = result / step.scale.double().square()
+        self.gramian = result
+        return result, self._judge(step, result)
+
+    def _judge(self, step: Step, products: Tensor) -> Tensor:
+        bad = step.spread((~products.diagonal().isfinite()).double()).bool()
+        if step.scale is None:
+            self._report(bad, lambda k: "the gradient of its loss is not finite")
+        return step.valid & ~bad.any()
+
+
+class GramianWeighting(GradientBalancer):
+    """Base of the methods that map the T x T Gramian of the task gradients to T coefficients.
+
+    ``balancer(gramian)`` is that map by itself, a pure function of the Gramian but for the random order of
+    pcgrad; the same object serves as a weighting in TorchJD.
+
+    Args:
+        n_tasks: Number of tasks T.
+        at: ``parameters`` takes gradients by the shared parameters. ``representation`` takes them by
+            ``features``, a different quantity, an upper bound in the manner of MGDA-UB (Sener and Koltun,
+            NeurIPS 2018): the trunk is passed once, and ``features`` has to separate all losses from the
+            shared parameters.
+
+    Raises:
+        ValueError: ``at`` is neither.
+    """
+
+    def __init__(self, n_tasks: int, at: Literal["parameters", "representation"] = "parameters") -> None:
+        if at not in ("parameters", "representation"):
+            raise ValueError(f"at is {at!r}; accepted: 'parameters', 'representation'")
+        super().__init__(n_tasks)
+        self.at = at
+
+    @abstractmethod
+    def forward(self, gramian: Tensor) -> Tensor:
+        """Map the Gramian to coefficients.
+
+        Args:
+            gramian: [t, t], inner products of the task gradients.
+
+        Returns:
+            [t] float64, c with combined gradient sum_k c_k g_k.
+        """
+
+    def head_weights(self, gramian: Tensor, coefficients: Tensor) -> Tensor:
+        """Weights [t] of the tasks' own parameters: 1/t each, unless the method weights losses."""
+        return torch.full_like(coefficients, 1 / len(coefficients))
+
+    def _step(self, step: Step) -> Tensor | None:
+        return super()._step(step) if self.at == "parameters" else self._step_at_features(step)
+
+    def _merge(self, step: Step, rows: list[Row]) -> tuple[Tensor, Tensor]:
+        products, valid = self._inner_products(step, rows)
+        coefficients, head_weights = self._solve(step, products, valid)
+        accumulate(step.shared, combine(rows, coefficients))
+        return step.spread(coefficients), head_weights
+
+    def _solve(self, step: Step, products: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Solve for the coefficients and head weights; NaN in a bad step, for a GradScaler to see."""
+        coefficients = self(products)
+        head_weights = self.head_weights(products, coefficients)
+        part = torch.where(valid, len(step.tasks) / self.n_tasks, torch.nan)
+        return coefficients * part, head_weights * part
+
+    def _step_at_features(self, step: Step) -> Tensor:
+        features = step.features
+        if features is None:
+            raise ValueError("features is None; accepted for at='representation': the shared representation")
+        heads = leaves(step.losses, stop=features)
+        shared = {id(p) for p in step.shared}
+        if any(id(p) in shared for p in heads):
+            raise ValueError(
+                "features: the losses reach shared parameters past them; accepted: all paths through"
+            )
+        rows = task_gradients(step.losses, features + heads, step.starts())
+        n = len(features)
+        products = gramian([row[:n] for row in rows])
+        if step.scale is not None:
+            products = products / step.scale.double().square()
+        if (
+            processes() > 1
+        ):  # the joined batch has the mean loss, and its features are all processes' features
+            dist.all_reduce(products)
+            products /= processes() ** 2
+        self.gramian = products
+        coefficients, head_weights = self._solve(step, products, self._judge(step, products))
+        head_rows = [average(row[n:]) for row in rows]
+        for row in rows:
+            del row[n:]
+        accumulate(heads, combine(head_rows, head_weights))
+        combined = combine(rows, coefficients)
+        reached = [(f, g) for f, g in zip(features, combined, strict=True) if g is not None]
+        trunk = leaves(f for f, _ in reached)
+        gradients = torch.autograd.grad([f for f, _ in reached], trunk, [g for _, g in reached])
+        accumulate(trunk, average(list(gradients)))
+        return step.spread(coefficients)
+
+
+class SliceRule(GradientBalancer):
+    """Base of the methods that act on the T gradients of each shared parameter, slice by slice.
+
+    The heads' parameters receive grad L_k / T. Gradients are not checked for finite values, only losses.
+    """
+
+    @abstractmethod
+    def rule(self, gradients: list[Tensor]) -> Tensor:
+        """Combine the gradients of one parameter by the tasks that reach it, to their *sum* under the rule.
+
+        Args:
+            gradients: At least two tensors of the parameter's shape, not to be changed in place.
+
+        Returns:
+            A new tensor of that shape; it is divided by T afterwards.
+        """
+
+    def _merge(self, step: Step, rows: list[Row]) -> tuple[None, Tensor]:
+        result: Row = []
+        for i in range(len(step.shared)):
+            gradients = [row[i] for row in rows]
+            for row in rows:
+                row[i] = None
+            reached = [g for g in gradients if g is not None]
+            total = self.rule(reached) if len(reached) > 1 else reached[0].clone() if reached else None
+            result.append(total / self.n_tasks if total is not None else None)
+        accumulate(step.shared, result)
+        return None, step.values.new_full((len(step.tasks),), 1 / self.n_tasks)
+
+
+def _heads(losses: list[Tensor], shared: list[Tensor]) -> list[Tensor]:
+    known = {id(p) for p in shared}
+    return [p for p in leaves(losses) if id(p) not in known]

@@ -1,0 +1,179 @@
+"""Per-task gradients as T lists of tensors: found, computed, averaged, compared and combined.
+
+A *row* is the gradient of one task: one tensor per parameter, or ``None`` where the task does not reach it.
+Nothing here stacks losses or copies rows into a T x P matrix, and nothing waits for the device.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.graph import Node, get_gradient_edge
+
+Row = list[Tensor | None]
+
+_LEAF = type(get_gradient_edge(torch.zeros((), requires_grad=True)).node)
+
+
+def leaves(outputs: Iterable[Tensor], stop: Iterable[Tensor] = ()) -> list[Tensor]:
+    """Find the leaf tensors (parameters) that outputs depend on, without looking past ``stop``.
+
+    One walk over the autograd graph; about 0.5 ms for MobileNetV2.
+
+    Args:
+        outputs: Tensors that require a gradient.
+        stop: Tensors at which the walk ends; they are not returned themselves.
+
+    Returns:
+        The leaves, each once, in an order that depends on the graph only.
+    """
+    seen: set[Node] = {get_gradient_edge(tensor).node for tensor in stop}
+    pending: list[Node] = [get_gradient_edge(tensor).node for tensor in outputs]
+    found: list[Tensor] = []
+    while pending:
+        node = pending.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if type(node) is _LEAF:
+            found.append(node.variable)  # type: ignore[attr-defined]
+        else:
+            pending.extend(child for child, _ in node.next_functions if child is not None)
+    return found
+
+
+def task_gradients(
+    losses: Sequence[Tensor],
+    parameters: Sequence[Tensor],
+    grad_outputs: Sequence[Tensor] | None = None,
+    *,
+    retain_graph: bool = False,
+) -> list[Row]:
+    """Differentiate each loss by itself: T backward passes, nothing written to ``.grad``.
+
+    Args:
+        losses: T scalar losses (or tensors, with ``grad_outputs``) that may share a graph.
+        parameters: P tensors to differentiate by.
+        grad_outputs: What each loss's pass starts from; ones if not given.
+        retain_graph: Keep the graph after the last pass.
+
+    Returns:
+        T rows of P gradients, ``None`` where a loss does not depend on a parameter.
+    """
+    starts = [torch.ones_like(loss) for loss in losses] if grad_outputs is None else grad_outputs
+    last = len(losses) - 1
+    return [
+        list(
+            torch.autograd.grad(
+                loss, parameters, start, retain_graph=retain_graph or k < last, allow_unused=True
+            )
+        )
+        for k, (loss, start) in enumerate(zip(losses, starts, strict=True))
+    ]
+
+
+def gramian(rows: Sequence[Row]) -> Tensor:
+    """Inner products of the task gradients, G_ij = <g_i, g_j>.
+
+    Each product is taken in the gradients' precision (float32 at least) per parameter, and summed in float64.
+
+    Args:
+        rows: T rows over the same parameters; a missing gradient counts as zero.
+
+    Returns:
+        [T, T] float64, symmetric, on the gradients' device.
+    """
+    n = len(rows)
+    products: list[list[Tensor]] = [[] for _ in range(n * (n + 1) // 2)]
+    for column in zip(*rows, strict=True):
+        flat = [None if g is None else _at_least_float32(g).flatten() for g in column]
+        for i, a in enumerate(flat):
+            for j, b in enumerate(flat[: i + 1]):
+                if a is not None and b is not None:
+                    products[i * (i + 1) // 2 + j].append(torch.dot(a, b))
+    device = next((g.device for row in rows for g in row if g is not None), None)
+    result = torch.zeros(n, n, dtype=torch.float64, device=device)
+    for i in range(n):
+        for j in range(i + 1):
+            if terms := products[i * (i + 1) // 2 + j]:
+                result[i, j] = result[j, i] = torch.stack(terms).double().sum()
+    return result
+
+
+def combine(rows: Sequence[Row], coefficients: Tensor) -> Row:
+    """Weighted sum of rows, sum_k c_k g_k, parameter by parameter; ``rows`` is emptied on the way.
+
+    Args:
+        rows: T rows of P gradients. Each entry is dropped once used, which keeps the peak at T rows.
+        coefficients: [T] on the gradients' device.
+
+    Returns:
+        P new tensors, ``None`` where no task reaches the parameter.
+    """
+    scalars: dict[torch.dtype, tuple[Tensor, ...]] = {}
+    result: Row = []
+    for i in range(len(rows[0])):
+        total: Tensor | None = None
+        dtype: torch.dtype | None = None
+        for k, row in enumerate(rows):
+            gradient, row[i] = row[i], None
+            if gradient is None:
+                continue
+            dtype, gradient = gradient.dtype, _at_least_float32(gradient)
+            if gradient.dtype not in scalars:
+                scalars[gradient.dtype] = coefficients.to(gradient.dtype).unbind()
+            scalar = scalars[gradient.dtype][k]
+            total = gradient * scalar if total is None else total.addcmul_(gradient, scalar)
+        result.append(None if total is None else total.to(dtype))
+    return result
+
+
+def accumulate(parameters: Sequence[Tensor], gradients: Row) -> None:
+    """Add gradients to ``.grad``, as autograd does; an existing ``.grad`` is never lost.
+
+    Args:
+        parameters: P leaf tensors.
+        gradients: P tensors of the same shapes that nothing else uses, or ``None`` to leave ``.grad`` as it
+            is.
+    """
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is None:
+            continue
+        if parameter.grad is None:
+            parameter.grad = gradient
+        else:
+            parameter.grad += gradient
+
+
+def processes() -> int:
+    """Count the processes that train together: 1 unless ``torch.distributed`` is initialised."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def average(row: Row) -> Row:
+    """Average one row over all processes, in one message per data type; no-op in a single process.
+
+    Args:
+        row: Gradients with ``None`` in the same places on every process.
+
+    Returns:
+        The averaged row.
+    """
+    world = processes()
+    if world == 1:
+        return row
+    result = list(row)
+    for dtype in {g.dtype for g in row if g is not None}:
+        places = [i for i, g in enumerate(row) if g is not None and g.dtype == dtype]
+        tensors = [g for g in row if g is not None and g.dtype == dtype]
+        flat = torch.cat([g.flatten() for g in tensors])
+        dist.all_reduce(flat)
+        parts = torch.split(flat / world, [g.numel() for g in tensors])
+        for i, part, g in zip(places, parts, tensors, strict=True):
+            result[i] = part.view(g.shape)
+    return result
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

@@ -1,0 +1,44 @@
+"""Conflict diagnostics from a Gramian."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mtlrepro.balancers import diagnostics
+
+
+def test_by_hand():
+    g = torch.tensor([[3.0, 4.0], [-1.0, 0.0], [0.0, 10.0]], dtype=torch.float64)
+    result = diagnostics(g @ g.T)
+    torch.testing.assert_close(result.norms, torch.tensor([5.0, 1.0, 10.0]).double())
+    expected = torch.tensor([[1.0, -0.6, 0.8], [-0.6, 1.0, 0.0], [0.8, 0.0, 1.0]]).double()
+    torch.testing.assert_close(result.cosines, expected)
+    torch.testing.assert_close(
+        result.magnitude_similarity[0], torch.tensor([1.0, 10 / 26, 100 / 125]).double()
+    )
+    assert result.conflicts.item() == pytest.approx(1 / 3)
+    assert result.condition.item() == float("inf")
+
+
+def test_condition_is_that_of_the_jacobian():
+    g = torch.randn(3, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(diagnostics(g @ g.T).condition, torch.linalg.cond(g))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 8), st.integers(1, 10), st.integers(0, 1000))
+def test_ranges(n_tasks, size, seed):
+    generator = torch.Generator().manual_seed(seed)
+    g = torch.randn(n_tasks, size, generator=generator, dtype=torch.float64)
+    g[0] *= seed % 3
+    result = diagnostics(g @ g.T)
+    assert (result.cosines.abs() <= 1).all()
+    assert ((result.magnitude_similarity >= 0) & (result.magnitude_similarity <= 1)).all()
+    assert 0 <= result.conflicts <= 1
+    assert not result.condition < 1 or not g.any()
+
+
+def test_gramian_is_checked():
+    with pytest.raises(ValueError, match=r"gramian has shape \(2, 3\); accepted: \[T, T\]"):
+        diagnostics(torch.ones(2, 3))

@@ -1,0 +1,143 @@
+"""MTSGD on hand-made kernels, GradDrop by its expectation."""
+
+import pytest
+import torch
+from balancer_cases import linear_step
+
+from mtlrepro.balancers import create
+
+LEVELS = ["channel", "filter", "parameter"]
+
+
+def random_gradients(n_tasks, shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n_tasks, *shape, generator=generator, dtype=torch.float64)
+
+
+def mtsgd_by_hand(gradients, level, threshold, similarity="min", restore_norm=False):
+    """The rule slice by slice with loops; gradients [T, N, C, H, W]."""
+    n_tasks, n, c = gradients.shape[:3]
+    result = torch.zeros_like(gradients[0])
+    where = {
+        "channel": [(i, j) for i in range(n) for j in range(c)],
+        "filter": [(i,) for i in range(n)],
+        "parameter": [()],
+    }[level]
+    for index in where:
+        slices = [g[index].flatten() for g in gradients]
+        lengths = [s.norm() for s in slices]
+        units = [s / r if r > 0 else s for s, r in zip(slices, lengths, strict=True)]
+        cosines = torch.stack([units[i] @ units[j] for i in range(n_tasks) for j in range(i)])
+        value = cosines.min() if similarity == "min" else cosines.mean()
+        if value >= threshold - 1e-12:
+            update = min(lengths) * sum(units) / n_tasks
+            if restore_norm and update.norm() > 1e-12:
+                update = update / update.norm() * (sum(slices) / n_tasks).norm()
+            result[index] = update.reshape(result[index].shape)
+    return result
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("threshold", [-1.0, -0.25, 0.0, 0.3])
+@pytest.mark.parametrize("n_tasks", [2, 4])
+@pytest.mark.parametrize("kernel", [(4, 3, 3, 3), (4, 3, 1, 1)])
+@pytest.mark.parametrize("similarity", ["min", "mean"])
+def test_mtsgd_follows_its_definition(level, threshold, n_tasks, kernel, similarity):
+    gradients = random_gradients(n_tasks, kernel)
+    for restore_norm in (False, True):
+        options = {
+            "level": level,
+            "threshold": threshold,
+            "similarity": similarity,
+            "restore_norm": restore_norm,
+        }
+        combined, heads, weights = linear_step(create("mtsgd", n_tasks, **options), gradients)
+        torch.testing.assert_close(combined, mtsgd_by_hand(gradients, **options))
+        assert weights is None
+        torch.testing.assert_close(heads, torch.full((n_tasks,), 1 / n_tasks).double())
+
+
+def test_mtsgd_on_a_written_out_3x3_kernel():
+    """One plane with directions at 90 degrees (kept at threshold 0), one with opposite ones (dropped)."""
+    a, b = torch.zeros(1, 2, 3, 3).double(), torch.zeros(1, 2, 3, 3).double()
+    a[0, 0, 0, 0], b[0, 0, 1, 1] = 3.0, 0.5
+    a[0, 1, 2, 2], b[0, 1, 2, 2] = 1.0, -4.0
+    expected = torch.zeros(1, 2, 3, 3).double()
+    expected[0, 0, 0, 0] = expected[0, 0, 1, 1] = 0.25  # the shorter length, over T
+    combined, _, _ = linear_step(create("mtsgd", 2), torch.stack([a, b]))
+    torch.testing.assert_close(combined, expected)
+    combined, _, _ = linear_step(create("mtsgd", 2, threshold=-1.0), torch.stack([a, b]))
+    torch.testing.assert_close(combined, expected)  # kept, and cancelling
+
+
+def test_mtsgd_on_1x1_kernels_is_sign_agreement_with_the_smaller_magnitude():
+    gradients = torch.tensor([[2.0, -3.0, 1.0, 0.0], [0.5, -5.0, -1.0, 4.0]]).double().reshape(2, 2, 2, 1, 1)
+    combined, _, _ = linear_step(create("mtsgd", 2), gradients)
+    torch.testing.assert_close(combined.flatten(), torch.tensor([0.5, -3.0, 0.0, 0.0]).double())
+
+
+@pytest.mark.parametrize(("ratio", "expected"), [(10, 0.1406), (100, 0.01414)])
+def test_mtsgd_shortens_the_step(ratio, expected):
+    """|sum g| = s sqrt(2 + 2 c) for two tasks: at c = 0 and this norm ratio, so much of the plain sum."""
+    gradients = torch.tensor([[1.0, 0.0], [0.0, float(ratio)]]).double()
+    combined, _, _ = linear_step(create("mtsgd", 2), gradients)
+    assert (combined.norm() / gradients.mean(0).norm()).item() == pytest.approx(expected, rel=0.005)
+    restored, _, _ = linear_step(create("mtsgd", 2, restore_norm=True), gradients)
+    assert restored.norm().item() == pytest.approx(gradients.mean(0).norm().item())
+
+
+def test_mtsgd_can_lengthen_the_step_of_three_tasks():
+    gradients = torch.tensor([[1.0], [1.0], [-2.0]]).double()
+    combined, _, _ = linear_step(create("mtsgd", 3, threshold=-1.0), gradients)
+    torch.testing.assert_close(combined, torch.tensor([1 / 3]).double())
+    assert gradients.mean(0).abs().item() < 1e-12
+
+
+def test_mtsgd_slices_of_other_shapes():
+    """Rows of a matrix; a vector as a whole, at both of the paper's levels."""
+    matrix = torch.tensor([[[1.0, 0.0], [1.0, 1.0]], [[2.0, 0.0], [-1.0, -1.0]]]).double()
+    vector = torch.tensor([[1.0, 1.0], [1.0, -2.0]]).double()
+    for level in ("channel", "filter"):
+        combined, _, _ = linear_step(create("mtsgd", 2, level=level), matrix)
+        torch.testing.assert_close(combined, torch.tensor([[1.0, 0.0], [0.0, 0.0]]).double())
+        combined, _, _ = linear_step(create("mtsgd", 2, level=level), vector)
+        torch.testing.assert_close(combined, torch.zeros(2).double())
+
+
+def test_mtsgd_zero_gradient_of_a_task_stops_its_slice():
+    gradients = torch.tensor([[[1.0, 1.0]], [[0.0, 0.0]]]).double()
+    for restore_norm in (False, True):
+        combined, _, _ = linear_step(create("mtsgd", 2, threshold=-1.0, restore_norm=restore_norm), gradients)
+        assert not combined.any()
+
+
+def test_mtsgd_factor_to_the_paper():
+    """The paper sums: its update at learning rate lr is ours at T lr."""
+    gradients = random_gradients(2, (2, 2, 3, 3))
+    ours, _, _ = linear_step(create("mtsgd", 2, threshold=-1.0), gradients)
+    r = gradients.flatten(3).norm(dim=3)[..., None, None]
+    paper = (r.amin(0) * gradients / r).sum(0)
+    torch.testing.assert_close(2 * ours, paper)
+
+
+@pytest.mark.parametrize("n_tasks", [2, 3])
+def test_graddrop_expectation_is_the_mean(n_tasks):
+    gradients = random_gradients(n_tasks, (40,))
+    draws, _, _ = linear_step(create("graddrop", n_tasks), gradients[:, None].expand(n_tasks, 4000, 40))
+    error = draws.std(0) / 4000**0.5 + 1e-12
+    assert ((draws.mean(0) - gradients.mean(0)).abs() < 5 * error).all()
+
+
+def test_graddrop_keeps_one_sign_per_element():
+    gradients = random_gradients(3, (1000,))
+    combined, _, _ = linear_step(create("graddrop", 3), gradients)
+    positive, negative = gradients.clamp_min(0).sum(0) / 3, gradients.clamp_max(0).sum(0) / 3
+    assert (torch.isclose(combined, positive) | torch.isclose(combined, negative)).all()
+    agree = (gradients > 0).all(0) | (gradients < 0).all(0)
+    torch.testing.assert_close(combined[agree], gradients.mean(0)[agree])
+
+
+def test_graddrop_probability_is_the_purity():
+    gradients = torch.tensor([[3.0], [-1.0]]).expand(2, 20000)
+    combined, _, _ = linear_step(create("graddrop", 2), gradients)
+    assert (combined > 0).float().mean().item() == pytest.approx(0.75, abs=0.015)
