@@ -182,7 +182,10 @@ class Combination:
 
 
 def combinations(sigma: Tensor, p: float) -> tuple[Combination, ...]:
-    r"""Four combinations of ``[T]`` positive losses, as printed by their authors (not rescaled to the mean).
+    r"""Four combinations of ``[T]`` positive losses, not rescaled to the mean.
+
+    Uncertainty weighting is taken with :math:`1/(2\sigma^2)` for every task; Kendall et al. derive
+    :math:`1/\sigma^2` for classification.
 
     Args:
         sigma: ``[T]``, the noise scales of uncertainty weighting (Kendall et al. 2018), positive.

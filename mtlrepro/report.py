@@ -120,9 +120,11 @@ class Chapter:
         claimed: float | None = None,
         tolerance: float | None = None,
         measured: Interval | None = None,
+        *,
+        below: bool = False,
     ) -> None:
         """Put a claim on the chapter's list of verdicts; see :class:`mtlrepro.verdicts.Verdict`."""
-        self.judged.append(Verdict(claim, source, claimed, tolerance, measured))
+        self.judged.append(Verdict(claim, source, claimed, tolerance, measured, below))
 
     def verdicts(self) -> None:
         """Show all verdicts so far, one row each."""

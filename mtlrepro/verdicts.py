@@ -2,7 +2,8 @@
 
 A claim states a value ``v``; before measuring, a tolerance ``delta`` says how close counts as agreement. With a 95%
 interval over seeds, the claim *holds* if the interval lies inside ``[v - delta, v + delta]``, *does not hold* if the
-two do not overlap, and is *inconclusive* otherwise. A claim without data or text is *cannot be tested here*.
+two do not overlap, and is *inconclusive* otherwise. One-sided claims, "below v", use ``(-inf, v + delta]``. A claim
+without data or text is *cannot be tested here*.
 """
 
 from collections.abc import Sequence
@@ -49,6 +50,19 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
+def geometric_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Geometric mean of independent positive values, with the Student-t interval of their logarithms.
+
+    Raises:
+        ValueError: as :func:`mean_interval`, also for values that are not positive.
+    """
+    sample = np.asarray(values, dtype=np.float64).ravel()
+    if not (sample > 0).all():
+        raise ValueError(f"values is {sample}; accepted: positive numbers")
+    logs = mean_interval(np.log(sample), confidence)
+    return Interval(*(float(np.exp(bound)) for bound in (logs.value, logs.low, logs.high)))
+
+
 def range_interval(values: ArrayLike) -> Interval:
     """Mean with the smallest and largest value: for identities, which must hold in every run, not on average.
 
@@ -76,6 +90,7 @@ class Verdict:
         claimed: the value claimed.
         tolerance: how far from it still counts as agreement, chosen before measuring.
         measured: what was measured; ``None`` if it cannot be tested here.
+        below: whether the claim is one-sided: below ``claimed``.
     """
 
     claim: str
@@ -83,13 +98,15 @@ class Verdict:
     claimed: float | None = None
     tolerance: float | None = None
     measured: Interval | None = None
+    below: bool = False
 
     @property
     def status(self) -> Status:
         """Outcome by the rule of this module."""
         if self.measured is None or self.claimed is None or self.tolerance is None:
             return "cannot be tested here"
-        lowest, highest = self.claimed - self.tolerance, self.claimed + self.tolerance
+        lowest = -np.inf if self.below else self.claimed - self.tolerance
+        highest = self.claimed + self.tolerance
         if lowest <= self.measured.low and self.measured.high <= highest:
             return "holds"
         if self.measured.high < lowest or highest < self.measured.low:
@@ -103,7 +120,7 @@ def number(value: float, digits: int = 3) -> str:
         return "0"
     if abs(value) < 1e-12:
         return "< 1e-12"
-    return f"{value:.{digits}g}"
+    return f"{value:#.{digits}g}".removesuffix(".")
 
 
 def rows(verdicts: Sequence[Verdict]) -> list[dict[str, str]]:
@@ -123,4 +140,5 @@ def rows(verdicts: Sequence[Verdict]) -> list[dict[str, str]]:
 def _claimed(verdict: Verdict) -> str:
     if verdict.claimed is None or verdict.tolerance is None:
         return ""
-    return f"{number(verdict.claimed)} ± {number(verdict.tolerance)}"
+    tolerance = f" ± {verdict.tolerance:g}" if verdict.tolerance else ""
+    return ("below " if verdict.below else "") + f"{verdict.claimed:g}{tolerance}"

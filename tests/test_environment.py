@@ -29,7 +29,7 @@ LEFT_TO_TORCH = ("cuda-", "nvidia-", "triton")
 
 
 def direct_requirements():
-    lines = PROJECT["dependencies"] + [line for extra in ("book", "test", "cluster") for line in EXTRAS[extra]]
+    lines = PROJECT["dependencies"] + [line for extra in EXTRAS for line in EXTRAS[extra]]
     return [Requirement(line) for line in lines]
 
 
@@ -114,7 +114,7 @@ def test_makefile_installs_with_the_same_constraints():
     assert set(re.findall(r"pip install", makefile)) == {"pip install"}
     assert makefile.count("pip install") == 1, "install through $(PIP)"
     (extras,) = re.findall(r"\$\(PIP\) -e '\.\[(.*)\]'", makefile)
-    assert set(extras.split(",")) == {"book", "test"} <= EXTRAS.keys()
+    assert set(extras.split(",")) == {"book", "test", "oracle"} <= EXTRAS.keys()
     (minimum,) = re.findall(r"sys\.version_info < \((\d+), (\d+)\)", makefile)
     assert ".".join(minimum) == PYTHONS[0]
     assert re.search(r"^\$\(INSTALLED\): pyproject\.toml constraints\.txt", makefile, re.MULTILINE)

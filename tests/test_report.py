@@ -495,11 +495,12 @@ def test_verdicts_are_collected_and_shown_with_badges(chapter, shown):
     chapter.judge(NASTY, "Eq. 1", 1.0, 0.1, Interval(1.0, 0.95, 1.05))
     chapter.judge("no", "Eq. 2", 1.0, 0.1, Interval(2.0, 1.9, 2.1))
     chapter.judge("who knows", "Eq. 3", 1.0, 0.1, Interval(1.0, 0.0, 2.0))
+    chapter.judge("small", "Eq. 4", 1.0, 0.1, Interval(-5.0, -6.0, -4.0), below=True)
     chapter.judge("elsewhere", "Table 1")
     assert shown == []
     chapter.verdicts()
     (bundle,) = shown
-    statuses = ["holds", "does not hold", "inconclusive", "cannot be tested here"]
+    statuses = ["holds", "does not hold", "inconclusive", "holds", "cannot be tested here"]
     parsed = Parsed(bundle["text/html"])
     assert parsed.tags["span"] == [{"class": f"verdict {status.replace(' ', '-')}"} for status in statuses]
     assert parsed.texts["span"] == statuses
@@ -511,7 +512,7 @@ def test_verdicts_are_collected_and_shown_with_badges(chapter, shown):
         "claim": NASTY,
         "source": "Eq. 1",
         "claimed": "1 ± 0.1",
-        "measured": "1 [0.95, 1.05]",
+        "measured": "1.00 [0.950, 1.05]",
         "status": "holds",
     }
 

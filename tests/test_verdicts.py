@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from mtlrepro.verdicts import Interval, Verdict, mean_interval, number, range_interval, rows
+from mtlrepro.verdicts import Interval, Verdict, geometric_interval, mean_interval, number, range_interval, rows
 
 
 def test_mean_interval_by_hand():
@@ -40,6 +40,28 @@ def test_one_value_has_an_infinite_interval_and_equal_ones_none():
     assert mean_interval([4]) == Interval(4.0, -math.inf, math.inf)
     assert mean_interval(2.5) == Interval(2.5, -math.inf, math.inf)
     assert mean_interval([4, 4, 4]) == Interval(4.0, 4.0, 4.0)
+
+
+def test_geometric_interval_is_the_mean_interval_of_the_logarithms():
+    found = geometric_interval([1.0, 10.0, 100.0])
+    logs = mean_interval(np.log10([1.0, 10.0, 100.0]))
+    np.testing.assert_allclose([found.value, found.low, found.high], [10, 10**logs.low, 10**logs.high])
+    narrow = geometric_interval([1.0, 10.0, 100.0], 0.5)
+    assert found.low < narrow.low < narrow.value < narrow.high < found.high
+    scaled = geometric_interval([3.0, 30.0, 300.0])
+    np.testing.assert_allclose([scaled.value, scaled.low, scaled.high], [30, 3 * found.low, 3 * found.high])
+
+
+def test_geometric_interval_of_one_value_is_all_positive_numbers():
+    found = geometric_interval(4.0)
+    assert math.isclose(found.value, 4)
+    assert (found.low, found.high) == (0, math.inf)
+
+
+@pytest.mark.parametrize("values", [[0.0, 1.0], [-1.0], [math.nan], [math.inf, 1.0], []])
+def test_geometric_interval_refuses_what_has_no_logarithm(values):
+    with pytest.raises(ValueError, match=r"^values is \[.*\]; accepted: "):
+        geometric_interval(values)
 
 
 def test_range_interval():
@@ -93,6 +115,23 @@ def test_status(low, high, status):
     assert Verdict("claim", "Eq. 1", 1.0, 0.25, Interval((low + high) / 2, low, high)).status == status
 
 
+# Claimed below 1 with tolerance 0.25: agreement is everything up to 1.25.
+@pytest.mark.parametrize(
+    ("low", "high", "status"),
+    [
+        (-9.0, 1.25, "holds"),
+        (-math.inf, 0.0, "holds"),
+        (1.25, 1.25, "holds"),
+        (0.0, math.nextafter(1.25, 2), "inconclusive"),
+        (1.25, 2.0, "inconclusive"),
+        (-math.inf, math.inf, "inconclusive"),
+        (math.nextafter(1.25, 2), 2.0, "does not hold"),
+    ],
+)
+def test_status_of_a_one_sided_claim(low, high, status):
+    assert Verdict("claim", "Eq. 1", 1.0, 0.25, Interval((low + high) / 2, low, high), below=True).status == status
+
+
 def test_the_mean_alone_does_not_decide():
     """A mean on the claimed value with a wide interval is inconclusive; one beside it with a narrow one holds."""
     assert Verdict("", "", 1.0, 0.1, Interval(1.0, 0.5, 1.5)).status == "inconclusive"
@@ -126,18 +165,21 @@ def test_one_seed_is_never_enough():
     [
         (0, "0"),
         (-0.0, "0"),
-        (1, "1"),
+        (1, "1.00"),
         (0.22941573387, "0.229"),
         (-0.22941573387, "-0.229"),
+        (0.1, "0.100"),
+        (12.5, "12.5"),
+        (123.4, "123"),
         (1234.5, "1.23e+03"),
-        (1e-9, "1e-09"),
-        (1e-12, "1e-12"),
-        (-1e-12, "-1e-12"),
+        (1e-9, "1.00e-09"),
+        (1e-12, "1.00e-12"),
+        (-1e-12, "-1.00e-12"),
         (9.99e-13, "< 1e-12"),
         (-3e-17, "< 1e-12"),
         (math.inf, "inf"),
         (-math.inf, "-inf"),
-        (np.float64(2.5), "2.5"),
+        (np.float64(2.5), "2.50"),
     ],
 )
 def test_number(value, text):
@@ -150,14 +192,15 @@ def test_number_with_other_digits():
 
 
 def test_an_interval_is_written_with_its_bounds():
-    assert str(Interval(0.12345, 0.1, 0.20004)) == "0.123 [0.1, 0.2]"
-    assert str(mean_interval([2.0])) == "2 [-inf, inf]"
+    assert str(Interval(0.12345, 0.1, 0.20004)) == "0.123 [0.100, 0.200]"
+    assert str(mean_interval([2.0])) == "2.00 [-inf, inf]"
 
 
 def test_rows():
     verdicts = [
         Verdict("It is one.", "Eq. 1", 1.0, 0.05, Interval(1.01, 1.0, 1.02)),
         Verdict("It is two.", "Eq. 2", 2.0, 0.05, Interval(1.01, 1.0, 1.02)),
+        Verdict("It is small.", "Eq. 3", 1.0, 0.05, Interval(1.01, 1.0, 1.02), below=True),
         Verdict("It is better.", "Table 3"),
     ]
     assert rows(verdicts) == [
@@ -165,15 +208,22 @@ def test_rows():
             "claim": "It is one.",
             "source": "Eq. 1",
             "claimed": "1 ± 0.05",
-            "measured": "1.01 [1, 1.02]",
+            "measured": "1.01 [1.00, 1.02]",
             "status": "holds",
         },
         {
             "claim": "It is two.",
             "source": "Eq. 2",
             "claimed": "2 ± 0.05",
-            "measured": "1.01 [1, 1.02]",
+            "measured": "1.01 [1.00, 1.02]",
             "status": "does not hold",
+        },
+        {
+            "claim": "It is small.",
+            "source": "Eq. 3",
+            "claimed": "below 1 ± 0.05",
+            "measured": "1.01 [1.00, 1.02]",
+            "status": "holds",
         },
         {
             "claim": "It is better.",

@@ -23,7 +23,7 @@ from mtlrepro.data.digits import TwoDigits, two_digits
 from mtlrepro.models.digits import DigitNet
 from mtlrepro.plots import gallery
 from mtlrepro.tasks import TWO_DIGITS
-from mtlrepro.verdicts import mean_interval, number
+from mtlrepro.verdicts import geometric_interval, mean_interval, number, range_interval
 
 TASKS = [task.name for task in TWO_DIGITS]
 
@@ -48,13 +48,18 @@ class Snapshot:
 
     def generator(self, study: int) -> torch.Generator:
         """CPU generator of this seed for the study with that number."""
-        state = np.random.SeedSequence([self.seed, study]).generate_state(1, np.uint64)[0]
-        return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+        return _generator(self.seed, study)
 
     def batches(self, batch: int, draws: int, generator: torch.Generator, *, replacement: bool = True) -> Tensor:
         """Sample weights ``[draws, N]`` of mini-batches, where the gradients live."""
         weights = noise.batch_weights(len(self.data), batch, draws, generator, replacement=replacement)
         return weights.to(self.gradients)
+
+
+def _generator(seed: int, study: int) -> torch.Generator:
+    """CPU generator whose stream belongs to this seed and study alone."""
+    state = np.random.SeedSequence([seed, study]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
 def task_losses(model: DigitNet, data: TwoDigits) -> Tensor:
@@ -101,20 +106,17 @@ def snapshots(
     taken = []
     for seed in range(seeds):
         data = two_digits(samples, seed=seed).to(device, torch.float64)
-        model, _ = _train(data, seed, steps, learning_rate=learning_rate, batch_size=batch_size)
+        model = _train(data, seed, steps, learning_rate=learning_rate, batch_size=batch_size)
         losses = task_losses(model, data).detach()
         taken.append(Snapshot(seed, data, model, sample_gradients(model, data), losses))
     return taken
 
 
-def _train(
-    data: TwoDigits, seed: int, steps: int, *, learning_rate: float, batch_size: int
-) -> tuple[DigitNet, list[Tensor]]:
-    """Train a new network with momentum 0.9; also returns the losses ``[T]`` of each step."""
+def _train(data: TwoDigits, seed: int, steps: int, *, learning_rate: float, batch_size: int) -> DigitNet:
+    """Train a new network with momentum 0.9."""
     model = _network(seed, data)
     optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=0.9)
-    generator = torch.Generator().manual_seed(seed)
-    history = []
+    generator = _generator(seed, 7)
     for step in range(steps):
         index = torch.randint(len(data), (batch_size,), generator=generator).to(data.images.device)
         losses = task_losses(model, data[index])
@@ -122,8 +124,7 @@ def _train(
         optimizer.zero_grad()
         torch.autograd.backward(losses.mean())
         optimizer.step()
-        history.append(losses.detach())
-    return model, history
+    return model
 
 
 def _network(seed: int, data: TwoDigits) -> DigitNet:
@@ -170,9 +171,9 @@ def slopes(table: pd.DataFrame, x: str, y: str, by: Sequence[str]) -> pd.DataFra
     return pd.DataFrame(entries, columns=[*by, "slope"])
 
 
-def examples(count: int) -> tuple[Figure, pd.DataFrame]:
-    """Draw the first images of seed 0 with their targets; the table holds targets and the images' mean brightness."""
-    data = two_digits(count)
+def examples(samples: int, count: int) -> tuple[Figure, pd.DataFrame]:
+    """Draw the first of the ``samples`` images of seed 0; the table holds targets and the images' mean brightness."""
+    data = two_digits(samples)[:count]
     images = data.images[:, 0].numpy()
     left, right = (data.targets[name].tolist() for name in ("left", "right"))
     table = pd.DataFrame({"left": left, "right": right, "brightness": images.mean((1, 2)).astype(float)})
@@ -308,6 +309,49 @@ def momentum_noise(taken: Sequence[Snapshot], gammas: Sequence[float], batch_siz
     return pd.DataFrame(entries)
 
 
+def momentum_shuffled(taken: Sequence[Snapshot], gammas: Sequence[float], batch_size: int, chains: int) -> pd.DataFrame:
+    """Eq. 8 at fixed parameters when batches come from shuffled epochs, as most training loops draw them.
+
+    Every image appears once per epoch, so successive batches are negatively correlated. After 4 / (1 - gamma) steps,
+    the noise is measured at eight steps spread over one epoch, and averaged.
+
+    Returns:
+        Columns ``seed``, ``task``, ``gamma``, ``ratio_limit``: noise of momentum over noise of one batch drawn
+        without replacement, over the printed root.
+    """
+    entries = []
+    for snapshot in taken:
+        generator = snapshot.generator(9)
+        n = len(snapshot.data)
+        single = noise.covariance_trace(snapshot.gradients) / batch_size * noise.finite_population_factor(n, batch_size)
+        for gamma in gammas:
+            first = round(4 / (1 - gamma))
+            marks = {first + round(step) for step in np.linspace(0, n // batch_size, 8, endpoint=False)}
+            means, powers_ = torch.zeros(chains, n).to(snapshot.gradients), []
+            for step in range(1, max(marks) + 1):
+                place = (step - 1) * batch_size % n
+                if place == 0:
+                    order = torch.rand(chains, n, generator=generator, dtype=torch.float64).argsort(1).to(means.device)
+                means = gamma * means
+                share = means.new_full((chains, batch_size), (1 - gamma) / batch_size)
+                means.scatter_add_(1, order[:, place : place + batch_size], share)
+                if step in marks:
+                    powers_.append(noise.noise_power(snapshot.gradients, means).mean(-1))
+            ratio = (torch.stack(powers_).mean(0) / single).sqrt() / momentum_limit(gamma)
+            entries += _rows(snapshot, gamma=gamma, ratio_limit=ratio)
+    return pd.DataFrame(entries)
+
+
+def momentum_table(settled: pd.DataFrame, shuffled: pd.DataFrame) -> pd.DataFrame:
+    """Quotient by the printed root per gamma, for independent batches and for shuffled epochs, with intervals."""
+    tables = {"independent": settled, "shuffled": shuffled}
+    parts = [
+        summarise(table, "ratio_limit", ["gamma"]).set_index("gamma").add_prefix(f"{name}, ")
+        for name, table in tables.items()
+    ]
+    return pd.concat(parts, axis=1).reset_index()
+
+
 def momentum_limit(gamma: float) -> float:
     """Ratio of standard deviations that Eq. 8 prints."""
     return float(noise.momentum_power_factor(gamma) ** 0.5)
@@ -337,18 +381,26 @@ def momentum_while_training(
     divided by ``1 - gamma^t``, ``m - g = (m - M) + (M - g)``: the noise that Eq. 8 describes and the lag it omits.
 
     Returns:
-        Columns ``seed``, ``gamma``, ``step``, ``noise`` = |m - M|^2, ``lag`` = |M - g|^2, ``total`` = |m - g|^2,
-        ``signal`` = |g|^2.
+        Columns ``seed``, ``gamma``, ``step``, ``noise`` = |m - M|^2, ``lag`` = |M - g|^2, ``total`` = |m - g|^2
+        (noise and lag are correlated, so it is not their sum), ``signal`` = |g|^2, and ``predicted``: the noise by
+        Eq. 8 with each step's own |n|^2 in place of tr(C)/B, as C changes on the way.
+
+    Raises:
+        ValueError: if no gamma is given.
+        FloatingPointError: if a loss is not finite, naming step and task.
     """
     entries = []
+    if not gammas:
+        raise ValueError("gammas holds no momentum above 0; accepted: at least one")
     for seed, gamma in product(range(seeds), gammas):
         data = two_digits(samples, seed=seed).to(device, torch.float64)
         model = _network(seed, data)
-        generator = torch.Generator().manual_seed(seed)
+        generator = _generator(seed, 8)
         parameters = list(model.shared_parameters())
         heads = [parameter for task in TASKS for parameter in model.task_parameters(task)]
         velocity = [torch.zeros_like(parameter) for parameter in [*parameters, *heads]]
         average = torch.zeros(sum(parameter.numel() for parameter in parameters)).to(data.images)
+        predicted = 0.0
         for step in range(1, steps + 1):
             full = shared_gradient(task_losses(model, data).mean(), model)
             index = torch.randint(samples, (batch_size,), generator=generator).to(device)
@@ -357,11 +409,14 @@ def momentum_while_training(
             gradients = torch.autograd.grad(losses.mean(), [*parameters, *heads])
             velocity = [gamma * v + (1 - gamma) * g for v, g in zip(velocity, gradients, strict=True)]
             average = gamma * average + (1 - gamma) * full
+            batch = torch.cat([gradient.flatten() for gradient in gradients[: len(parameters)]])
+            predicted = gamma**2 * predicted + (1 - gamma) ** 2 * (batch - full).square().sum().item()
             unbiased = 1 - gamma**step
             momentum = torch.cat([v.flatten() for v in velocity[: len(parameters)]]) / unbiased
             lagging = average / unbiased
             parts = {"noise": momentum - lagging, "lag": lagging - full, "total": momentum - full, "signal": full}
             powers = {name: part.square().sum().item() for name, part in parts.items()}
+            powers["predicted"] = predicted / unbiased**2
             entries.append({"seed": seed, "gamma": gamma, "step": step, **powers})
             with torch.no_grad():
                 torch._foreach_add_([*parameters, *heads], velocity, alpha=-learning_rate)
@@ -390,11 +445,11 @@ def error_parts(moving: pd.DataFrame) -> pd.DataFrame:
 
 def lag_finding(late: pd.DataFrame) -> str:
     """Caption of the training figure: lag over noise per gamma, in the second half of training."""
-    quotients = (late["lag"] / late["noise"]).groupby("gamma").mean()
-    found = ", ".join(f"{number(value, 2)} at γ = {gamma:g}" for gamma, value in quotients.items())
+    quotients = (late["lag"] / late["noise"]).groupby("gamma").apply(geometric_interval)
+    found = ", ".join(f"{interval} at γ = {gamma:g}" for gamma, interval in quotients.items())
     return (
-        f"More momentum means less noise and relatively more lag: in the second half of training the lag's power over"
-        f" that of the noise is {found}. Geometric means over seeds."
+        "Noise and lag of momentum while training, and the full gradient (signal). In the second half the lag's power"
+        f" over the noise's is {found}. Geometric means over seeds."
     )
 
 
@@ -497,7 +552,7 @@ def weight_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def printed_conditions(loss: float = 1.0, distance: float = 1e-9) -> pd.DataFrame:
-    """Weights of combinations that are strictly increasing and continuous, the appendix's conditions, at one point.
+    """Weights of combinations that are strictly monotone and continuous, the appendix's conditions, at one point.
 
     Returns:
         Columns ``combination``, ``weight``: derivative by the second loss, approached to within ``distance`` of
@@ -507,6 +562,7 @@ def printed_conditions(loss: float = 1.0, distance: float = 1e-9) -> pd.DataFram
         "L1 + L2": lambda x: x,
         "L1 + (L2 - 1)^(1/3)": lambda x: torch.sign(x - loss) * (x - loss).abs().pow(1 / 3),
         "L1 + (L2 - 1)^3": lambda x: (x - loss) ** 3,
+        "L1 - L2": lambda x: -x,
     }
     point = torch.tensor([loss + distance], dtype=torch.float64)
     entries = []
@@ -524,20 +580,22 @@ def pcgrad_weights(angles: Sequence[float]) -> pd.DataFrame:
     """Weights that PCGrad gives two tasks of equal loss whose gradients have length 1, against their angle.
 
     The tasks are ``|theta - c_k|^2 / 2`` with both centres at distance 1: at every angle between the gradients both
-    losses are 1/2, so a combination f(L1, L2) would give the same weights at every angle. PCGrad (mean over tasks)
-    gives ``(1 - min(cos, 0)) / 2``.
+    losses are 1/2, so a combination f(L1, L2) would give the same weights at every angle. PCGrad's weights, by least
+    squares from its step (mean over tasks), are ``(1 - min(cos, 0)) / 2``.
 
     Args:
-        angles: between the two gradients, in degrees.
+        angles: between the two gradients, in degrees, above 0 and below 180.
 
     Returns:
         Columns ``angle``, ``method``, ``mean`` (the weight of either task).
     """
     entries = []
     for angle in angles:
-        cosine = min(float(np.cos(np.deg2rad(angle))), 0.0)
-        entries.append({"angle": angle, "method": "any f(L1, L2), here the mean", "mean": 0.5})
-        entries.append({"angle": angle, "method": "PCGrad", "mean": (1 - cosine) / 2})
+        cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+        gradients = torch.tensor([[1.0, 0.0], [cosine, sine]], dtype=torch.float64)
+        for method, step in {"mean": gradients.mean(0), "PCGrad": _pcgrad(gradients)}.items():
+            weights = torch.linalg.lstsq(gradients.T, step[:, None]).solution
+            entries.append({"angle": angle, "method": method, "mean": weights[0].item()})
     return pd.DataFrame(entries)
 
 
@@ -614,12 +672,13 @@ def estimators(
 
 
 def estimator_finding(table: pd.DataFrame) -> str:
-    """Caption of the estimator figure: the widest intervals of noise and signal."""
+    """Caption of the estimator figure: how many intervals hold the exact value, and the widest of them."""
     width = (table["high"] - table["low"]).groupby(table["quantity"]).max() / 2
+    inside = ((table["low"] <= 1) & (table["high"] >= 1)).sum()
     return (
-        "Both estimators are centred on the exact values. Noise is known to within"
-        f" {number(100 * width['noise'], 2)}% or better, the signal only to within {number(100 * width['signal'], 2)}%:"
-        " it is what remains when noise is taken away."
+        f"{inside} of {len(table)} intervals contain the exact value. The widest reaches"
+        f" {number(100 * width['noise'], 2)}% to either side for the noise and {number(100 * width['signal'], 2)}% for"
+        " the signal."
     )
 
 
@@ -645,7 +704,8 @@ def closed_forms(taken: Sequence[Snapshot], batch_size: int) -> pd.DataFrame:
     """Weights of every reading in closed form against a numeric optimiser that knows only the ratios.
 
     Returns:
-        Columns ``seed``, ``reading``, ``task``, ``closed``, ``numeric``, ``difference`` (relative) and ``gnr``.
+        Columns ``seed``, ``reading``, ``task``, ``closed``, ``numeric``, ``difference`` (relative) and ``gnr`` at the
+        numeric optimum.
     """
     entries = []
     for snapshot in taken:
@@ -661,7 +721,7 @@ def closed_forms(taken: Sequence[Snapshot], batch_size: int) -> pd.DataFrame:
                 closed=closed,
                 numeric=numeric,
                 difference=(numeric - closed).abs() / closed,
-                gnr=noise.gnr(closed, signal, noise_, itgn=itgn, own_noise=own_noise),
+                gnr=noise.gnr(numeric, signal, noise_, itgn=itgn, own_noise=own_noise),
             )
     return pd.DataFrame(entries)
 
@@ -675,7 +735,7 @@ def numeric_gnr_weights(
         RuntimeError: if the optimiser does not converge.
     """
     tasks = len(signal)
-    start = -0.5 * (signal.log() - signal.log().mean()).numpy()
+    start = np.zeros(tasks)
 
     def log_gnr(logs: Tensor) -> Tensor:
         return noise.gnr(logs.exp(), signal, noise_, itgn=itgn, own_noise=own_noise).log()
@@ -715,22 +775,25 @@ def numeric_gnr_weights(
     return torch.from_numpy(weights * tasks / weights.sum())
 
 
-def weight_finding(table: pd.DataFrame) -> str:
-    """Caption of the weight figure: the range of each task's weight over the readings."""
-    span = table.groupby("task", sort=False)["mean"].agg(["min", "max"])
-    found = ", ".join(f"{task} {number(row['min'], 2)} to {number(row['max'], 2)}" for task, row in span.iterrows())
-    return f"One sentence of the abstract, seven readings, different weights: {found}."
+def weight_finding(forms: pd.DataFrame) -> str:
+    """Caption of the weight figure: how many readings differ at all, and the range of the weight of ``sum``."""
+    wide = forms.pivot_table("closed", ["seed", "task"], "reading").round(9)
+    weight = range_interval(forms.loc[forms["task"] == "sum", "closed"])
+    return (
+        f"{wide.shape[1]} readings of one sentence give {len(wide.T.drop_duplicates())} different weightings. Over"
+        f" readings and seeds the weight of sum runs from {number(weight.low, 2)} to {number(weight.high, 2)}."
+    )
 
 
 def label_finding(table: pd.DataFrame) -> str:
-    """Caption of the label-noise figure: what is left of the weight under the most noise, per reading."""
-    last = table[table["amount"] == table["amount"].max()].set_index("reading")["mean"]
-    flat = last[(last - 1).abs() < 0.01]
-    falls = last.drop(flat.index)
+    """Caption of the label-noise figure: under which readings the interval at the most noise still holds 1."""
+    last = table[table["amount"] == table["amount"].max()]
+    flat = last[(last["low"] <= 1 + 1e-9) & (last["high"] >= 1 - 1e-9)]
+    falls = last.drop(flat.index)["mean"]
     return (
-        f"Noise in one task's labels leaves its weight untouched under {len(flat)} readings ({'; '.join(flat.index)})"
-        f" and lowers it to between {number(falls.min(), 2)} and {number(falls.max(), 2)} of its value under the"
-        f" other {len(falls)}."
+        f"Noise in one task's labels leaves its weight where it was under {len(flat)} readings"
+        f" ({'; '.join(flat['reading'])}); under the other {len(falls)} the weight changes to between"
+        f" {number(falls.min(), 2)} and {number(falls.max(), 2)} of its value."
     )
 
 
@@ -782,27 +845,25 @@ def cross_terms(taken: Sequence[Snapshot], batch_size: int) -> pd.DataFrame:
     """How much the noises of tasks that share a batch, and their gradients, fail to be uncorrelated.
 
     Returns:
-        Columns ``seed``, ``pair``, ``noise`` (correlation of the two tasks' noises), ``gradient`` (cosine of their
-        full gradients) and ``itgn``: power of the pair's summed noise over the sum of their powers, 1 if uncorrelated,
-        at the max-min narrow weights.
+        Columns ``seed``, ``pair``; ``noise``, correlation of the two tasks' noises; ``gradient``, cosine of their full
+        gradients; ``narrow`` and ``broad``: power of the pair's summed disturbance over the sum of the two powers, at
+        the max-min weights of that reading; 1 if the formula's assumption held.
     """
     entries = []
     for snapshot in taken:
-        gramian = noise.noise_gramian(snapshot.gradients)
+        noises = noise.noise_gramian(snapshot.gradients) / batch_size
         full = snapshot.gradients.mean(1)
-        full = full / full.norm(dim=-1, keepdim=True)
-        weights = noise.gnr_weights(*powers(snapshot, batch_size))
-        scaled = weights[:, None] * gramian * weights
+        products = full @ full.T
+        disturbances = {"narrow": noises, "broad": noises + products}
         for i, j in ((0, 1), (0, 2), (1, 2)):
-            entries.append(
-                {
-                    "seed": snapshot.seed,
-                    "pair": f"{TASKS[i]}, {TASKS[j]}",
-                    "noise": (gramian[i, j] / (gramian[i, i] * gramian[j, j]).sqrt()).item(),
-                    "gradient": (full[i] @ full[j]).item(),
-                    "itgn": (1 + 2 * scaled[i, j] / (scaled[i, i] + scaled[j, j])).item(),
-                }
-            )
+            entry = {"seed": snapshot.seed, "pair": f"{TASKS[i]}, {TASKS[j]}"}
+            for name, gramian in (("noise", noises), ("gradient", products)):
+                entry[name] = (gramian[i, j] / (gramian[i, i] * gramian[j, j]).sqrt()).item()
+            for itgn in get_args(noise.Itgn):
+                weights = noise.gnr_weights(*powers(snapshot, batch_size), itgn=itgn)
+                scaled = weights[:, None] * disturbances[itgn] * weights
+                entry[itgn] = (1 + 2 * scaled[i, j] / (scaled[i, i] + scaled[j, j])).item()
+            entries.append(entry)
     return pd.DataFrame(entries)
 
 
