@@ -391,7 +391,7 @@ def test_predicted_noise_adds_the_noise_of_the_steps_by_their_squared_weights():
 
 
 def test_training_with_momentum_needs_a_momentum():
-    with pytest.raises(ValueError, match="^gammas holds no momentum above 0; accepted: at least one$"):
+    with pytest.raises(ValueError, match=r"^gammas holds no momentum above 0; accepted: at least one$"):
         study.momentum_while_training(1, SAMPLES, [], 3, **SMALL)
 
 
@@ -718,9 +718,12 @@ def test_the_estimator_caption_counts_intervals_around_the_exact_value():
 
 def test_the_weight_caption_counts_different_weightings(taken):
     forms = pd.DataFrame(
-        [(0, "left", "p", 1.0), (0, "sum", "p", 2.0), (0, "left", "q", 1.0), (0, "sum", "q", 2.0 + 1e-12)]
-        + [(0, "left", "r", 2.5), (0, "sum", "r", 0.5)],
-        columns=["seed", "task", "reading", "closed"],
+        {
+            "seed": 0,
+            "task": ["left", "sum"] * 3,
+            "reading": ["p", "p", "q", "q", "r", "r"],
+            "closed": [1.0, 2.0, 1.0, 2.0 + 1e-12, 2.5, 0.5],
+        }
     )
     assert study.weight_finding(forms) == (
         "3 readings of one sentence give 2 different weightings. Over readings and seeds the weight of sum runs from"
