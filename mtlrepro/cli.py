@@ -14,11 +14,11 @@ from pathlib import Path
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0 well, 1 failed or differs, 2 refused."""
     args = _parser().parse_args(argv)
-    from mtlrepro.notebooks import NotebookError, RunFailed
+    from mtlrepro.notebooks import RunFailed
 
     try:
         status: int = args.command(args)
-    except (NotebookError, OSError) as error:
+    except (ValueError, OSError) as error:
         print(f"mtlrepro {args.subcommand}: {error}", file=sys.stderr)
         return 1 if isinstance(error, RunFailed) else 2
     except KeyboardInterrupt:

@@ -154,8 +154,8 @@ def quantiles(axes: Axes, table: pd.DataFrame, *, by: str) -> None:
         axes.plot(
             group["normal"],
             group["noise"],
-            color=COLOURS[index],
-            marker=MARKERS[index],
+            color=COLOURS[index % len(COLOURS)],
+            marker=MARKERS[index % len(MARKERS)],
             linestyle="none",
             label=str(value),
         )

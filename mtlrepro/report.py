@@ -182,11 +182,11 @@ def table_payload(table: pd.DataFrame, name: str, rtol: float, atol: float) -> d
     """Data table in the form that notebooks store: name, tolerances and columns.
 
     Raises:
-        ValueError: if a number is not finite: such a table cannot be compared.
+        ValueError: if a value is missing or not finite: such a table cannot be compared.
     """
-    numbers = table.select_dtypes("number")
-    if not np.isfinite(numbers.to_numpy(dtype=float)).all():
-        raise ValueError(f"table {name!r} holds a number that is not finite")
+    for column in table:
+        if table[column].isna().any() or np.isinf(pd.to_numeric(table[column], errors="coerce")).any():
+            raise ValueError(f"table {name!r}, column {column!r}, holds a value that is missing or not finite")
     columns = {str(column): table[column].tolist() for column in table}
     return {"name": name, "rtol": rtol, "atol": atol, "columns": columns}
 
@@ -195,7 +195,7 @@ def provenance(device: str) -> dict[str, Any]:
     """Commit, versions, device and threads that numbers of this process come from."""
     return {
         "commit": _commit(),
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else f"CPU, {platform.machine()}",
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else f"CPU, {platform.machine()}",
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},

@@ -123,7 +123,7 @@ def test_batches_are_weights_where_the_gradients_are(taken):
     ids=["odd", "one", "no divisor", "more than samples"],
 )
 def test_batch_sizes_that_do_not_fit_are_refused(samples, batch_size):
-    message = f"^batch_size is {batch_size}; accepted: an even divisor of samples, which is {samples}$"
+    message = f"^batch_size is {batch_size}; accepted: an even divisor of samples, which is {samples}, below it$"
     with pytest.raises(ValueError, match=message):
         study.snapshots(1, samples, 1, learning_rate=0.05, batch_size=batch_size, device="cpu")
 
@@ -145,13 +145,12 @@ def test_cuda_sees_the_same_networks_and_batches(taken):
 
 
 def test_training_that_blows_up_names_step_and_task():
-    with pytest.raises(FloatingPointError, match=r"^step 1: loss of task left, right, sum is not finite; lower"):
+    with pytest.raises(FloatingPointError, match=r"^step 2: loss of task left, right, sum is not finite; lower"):
         study.snapshots(1, SAMPLES, 3, **{**SMALL, "learning_rate": 1e200})
     with pytest.raises(FloatingPointError, match=r"^step \d+: loss of task .*sum is not finite; lower learning_rate$"):
         study.momentum_while_training(1, SAMPLES, [0.9], 30, **{**SMALL, "learning_rate": 1e100})
 
 
-@pytest.mark.xfail(strict=True, reason="the losses after the last step are not looked at: the snapshot holds NaN")
 def test_training_that_blows_up_in_the_last_step_is_refused_too():
     with pytest.raises(FloatingPointError, match="is not finite"):
         study.snapshots(1, SAMPLES, 1, **{**SMALL, "learning_rate": 1e200})
@@ -418,7 +417,6 @@ def test_momentum_shuffled(taken):
     assert (table.loc[table["gamma"] == 0.8, "ratio_limit"] < 0.9).all()  # or Eq. 8 would hold here too
 
 
-@pytest.mark.xfail(strict=True, reason="a batch of all samples has no noise: 0 / 0, and the chapter stops later")
 def test_momentum_of_batches_of_all_samples_is_refused(taken):
     with pytest.raises(ValueError, match="batch_size"):
         study.momentum_shuffled(taken, [0.5], SAMPLES, 3)

@@ -96,11 +96,13 @@ def snapshots(
     are 0, 1, ...; each has its own images, initial parameters and batches.
 
     Raises:
-        ValueError: if ``batch_size`` is odd or does not divide ``samples``, or CUDA is asked for and absent.
+        ValueError: if ``batch_size`` is odd or no proper divisor of ``samples``, or CUDA is asked for and absent.
         FloatingPointError: if a loss is not finite, naming step and task.
     """
-    if batch_size % 2 or samples % batch_size:
-        raise ValueError(f"batch_size is {batch_size}; accepted: an even divisor of samples, which is {samples}")
+    if batch_size % 2 or samples % batch_size or batch_size == samples:
+        raise ValueError(
+            f"batch_size is {batch_size}; accepted: an even divisor of samples, which is {samples}, below it"
+        )
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device is {device!r}, but PyTorch finds no CUDA device; accepted here: 'cpu'")
     taken = []
@@ -108,6 +110,7 @@ def snapshots(
         data = two_digits(samples, seed=seed).to(device, torch.float64)
         model = _train(data, seed, steps, learning_rate=learning_rate, batch_size=batch_size)
         losses = task_losses(model, data).detach()
+        _check_finite(losses, steps + 1)
         taken.append(Snapshot(seed, data, model, sample_gradients(model, data), losses))
     return taken
 
@@ -117,7 +120,7 @@ def _train(data: TwoDigits, seed: int, steps: int, *, learning_rate: float, batc
     model = _network(seed, data)
     optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=0.9)
     generator = _generator(seed, 7)
-    for step in range(steps):
+    for step in range(1, steps + 1):
         index = torch.randint(len(data), (batch_size,), generator=generator).to(data.images.device)
         losses = task_losses(model, data[index])
         _check_finite(losses, step)
@@ -318,11 +321,16 @@ def momentum_shuffled(taken: Sequence[Snapshot], gammas: Sequence[float], batch_
     Returns:
         Columns ``seed``, ``task``, ``gamma``, ``ratio_limit``: noise of momentum over noise of one batch drawn
         without replacement, over the printed root.
+
+    Raises:
+        ValueError: if a batch takes all samples, where no noise is left.
     """
     entries = []
     for snapshot in taken:
         generator = snapshot.generator(9)
         n = len(snapshot.data)
+        if batch_size >= n:
+            raise ValueError(f"batch_size is {batch_size}; accepted: below the number of samples, {n}")
         single = noise.covariance_trace(snapshot.gradients) / batch_size * noise.finite_population_factor(n, batch_size)
         for gamma in gammas:
             first = round(4 / (1 - gamma))
