@@ -74,13 +74,13 @@ class Workload:
     def plain(self) -> None:
         """Backward pass of the mean."""
         _, losses = self.losses()
-        (sum(losses, torch.zeros_like(losses[0])) / self.n_tasks).backward()
+        torch.autograd.backward(sum(losses, torch.zeros_like(losses[0])) / self.n_tasks)
 
     def floor(self) -> None:
         """T separate backward passes."""
         _, losses = self.losses()
         for k, loss in enumerate(losses):
-            loss.backward(retain_graph=k < self.n_tasks - 1)
+            torch.autograd.backward(loss, retain_graph=k < self.n_tasks - 1)
 
     def method(self, name: str, **options: Any) -> Callable[[], None]:  # noqa: ANN401
         """Make the arm of one balancer."""
