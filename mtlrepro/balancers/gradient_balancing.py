@@ -1,6 +1,7 @@
 """Gradient balancing: T backward passes to T gradients, which a method weights or edits."""
 
 from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -185,9 +186,24 @@ class SliceRule(GradientBalancer):
                 row[i] = None
             reached = [g for g in gradients if g is not None]
             total = self.rule(reached) if len(reached) > 1 else reached[0].clone() if reached else None
-            result.append(total / self.n_tasks if total is not None else None)
+            result.append(None if total is None else total.div_(self.n_tasks))
         accumulate(step.shared, result)
         return None, step.values.new_full((len(step.tasks),), 1 / self.n_tasks)
+
+
+def blocks(tensors: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+    """Cut tensors of the same shape along their first dimension into parts that fit a core's cache.
+
+    Args:
+        tensors: [S, n] each.
+
+    Yields:
+        The same part of each tensor, about 2^16 elements; everything at once on other devices than CPUs.
+    """
+    rows, size = tensors[0].shape
+    if tensors[0].device.type == "cpu":
+        rows = min(rows, 2**16 // max(size, 1))
+    yield from zip(*(torch.split(tensor, max(rows, 1)) for tensor in tensors), strict=True)
 
 
 def _heads(losses: list[Tensor], shared: list[Tensor]) -> list[Tensor]:

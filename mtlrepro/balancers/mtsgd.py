@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mtlrepro.balancers.base import register
-from mtlrepro.balancers.gradient_balancing import SliceRule
+from mtlrepro.balancers.gradient_balancing import SliceRule, blocks
 
 
 @register("mtsgd")
@@ -62,9 +62,16 @@ class MTSGD(SliceRule):
     def rule(self, gradients: list[Tensor]) -> Tensor:
         """Balanced and clipped sum of one parameter's gradients."""
         shape = gradients[0].shape
-        slices = [gradient.reshape(self._slices(shape)) for gradient in gradients]
+        result = torch.empty(shape, dtype=gradients[0].dtype, device=gradients[0].device)
+        count, size = self._slices(shape)
+        for out, *slices in blocks([tensor.reshape(count, size) for tensor in (result, *gradients)]):
+            self._balance(slices, out)
+        return result
+
+    def _balance(self, slices: list[Tensor], out: Tensor) -> None:
+        """Write the balanced and clipped sum of [S, n] slices to ``out``."""
         norms = [_sum(g, g).sqrt() for g in slices]
-        inverse = [torch.where(norm > 0, 1 / norm, 0.0) for norm in norms]
+        inverse = [norm.clamp_min(torch.finfo(norm.dtype).tiny).reciprocal() for norm in norms]
         pairs = list(combinations(range(len(slices)), 2))
         cosines = [_sum(slices[i], slices[j]) * inverse[i] * inverse[j] for i, j in pairs]
         similarity = cosines[0]
@@ -79,18 +86,17 @@ class MTSGD(SliceRule):
         for norm in norms[1:]:
             least = torch.minimum(least, norm)
         rounding = 8 * torch.finfo(similarity.dtype).eps
-        least = torch.where(similarity >= self.threshold - rounding, least, 0.0)
-        total = slices[0] * (least * inverse[0])
+        least = least * (similarity >= self.threshold - rounding)
+        torch.mul(slices[0], least * inverse[0], out=out)
         for gradient, reciprocal in zip(slices[1:], inverse[1:], strict=True):
-            total.addcmul_(gradient, least * reciprocal)
+            out += gradient * (least * reciprocal)
         if self.restore_norm:
             plain = slices[0] + slices[1]
             for gradient in slices[2:]:
                 plain += gradient
-            length = _sum(total, total).sqrt()
+            length = _sum(out, out).sqrt()
             real = length > 64 * torch.finfo(length.dtype).eps * least
-            total *= torch.where(real, _sum(plain, plain).sqrt() / length, 0.0)
-        return total.reshape(shape)
+            out *= torch.where(real, _sum(plain, plain).sqrt() / length, 0.0)
 
     def _slices(self, shape: torch.Size) -> tuple[int, int]:
         """Count slices and elements per slice."""
