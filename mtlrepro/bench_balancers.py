@@ -36,8 +36,7 @@ class Network(nn.Module):
             self.trunk = mobilenet_v2().features
             width = 1280
         self.heads = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(width, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 1, 1))
-            for _ in range(n_tasks)
+            nn.Sequential(nn.Conv2d(width, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 1, 1)) for _ in range(n_tasks)
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -159,9 +158,7 @@ def peak_memory(run: Callable[[], None], device: str) -> int:
         run()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as profile:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         run()
     now = peak = 0
     kineto: Any = profile.profiler

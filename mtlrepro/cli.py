@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+BENCHMARKS = {"noise": "mtlrepro.bench", "balancers": "mtlrepro.bench_balancers"}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0 well, 1 failed or differs, 2 refused."""
@@ -64,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.set_defaults(command=_compare)
 
     bench = commands.add_parser("bench", help="measure speed on this machine")
-    bench.add_argument("benchmark", choices=["noise"])
+    bench.add_argument("benchmark", choices=list(BENCHMARKS))
     bench.add_argument("--device", default="cpu", help="a torch device (default: cpu)")
     bench.add_argument("--json", type=_new_file, metavar="FILE", help="also write the rows to a JSON file")
     bench.set_defaults(command=_bench)
@@ -115,7 +117,7 @@ def _compare(args: argparse.Namespace) -> int:
 def _bench(args: argparse.Namespace) -> int:
     from mtlrepro.notebooks import write_atomically
 
-    frame = getattr(import_module("mtlrepro.bench"), args.benchmark)(device=args.device)
+    frame = getattr(import_module(BENCHMARKS[args.benchmark]), args.benchmark)(device=args.device)
     print(frame.to_string())
     if args.json is not None:
         write_atomically(args.json, frame.to_json(orient="records", indent=1, double_precision=15) + "\n")

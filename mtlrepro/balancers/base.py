@@ -212,9 +212,7 @@ class Balancer(nn.Module, ABC):
             name = type(optimizer).__name__
             raise ValueError(f"optimizer is {name} without fused=True; accepted: fused=True in all groups")
 
-        momentum = [
-            group for group in optimizer.param_groups if isinstance(optimizer, SGD) and group["momentum"]
-        ]
+        momentum = [group for group in optimizer.param_groups if isinstance(optimizer, SGD) and group["momentum"]]
         if any(group["dampening"] for group in momentum):
             raise ValueError("optimizer has dampening; accepted: SGD with dampening=0")
 
@@ -319,9 +317,7 @@ class Balancer(nn.Module, ABC):
                 accepted = "[B] per-sample losses" if self.per_sample else "a scalar"
                 raise ValueError(f"losses: task {name!r} has shape {tuple(loss.shape)}; accepted: {accepted}")
             if not loss.requires_grad:
-                raise ValueError(
-                    f"losses: task {name!r} requires no gradient; accepted: one that does, or None"
-                )
+                raise ValueError(f"losses: task {name!r} requires no gradient; accepted: one that does, or None")
         return names, items
 
 

@@ -134,17 +134,13 @@ class GramianWeighting(GradientBalancer):
         heads = leaves(step.losses, stop=features)
         shared = {id(p) for p in step.shared}
         if any(id(p) in shared for p in heads):
-            raise ValueError(
-                "features: the losses reach shared parameters past them; accepted: all paths through"
-            )
+            raise ValueError("features: the losses reach shared parameters past them; accepted: all paths through")
         rows = task_gradients(step.losses, features + heads, step.starts())
         n = len(features)
         products = gramian([row[:n] for row in rows])
         if step.scale is not None:
             products = products / step.scale.double().square()
-        if (
-            processes() > 1
-        ):  # the joined batch has the mean loss, and its features are all processes' features
+        if processes() > 1:  # the joined batch has the mean loss, and its features are all processes' features
             dist.all_reduce(products)
             products /= processes() ** 2
         self.gramian = products

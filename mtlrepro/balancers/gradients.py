@@ -64,11 +64,7 @@ def task_gradients(
     starts = [torch.ones_like(loss) for loss in losses] if grad_outputs is None else grad_outputs
     last = len(losses) - 1
     return [
-        list(
-            torch.autograd.grad(
-                loss, parameters, start, retain_graph=retain_graph or k < last, allow_unused=True
-            )
-        )
+        list(torch.autograd.grad(loss, parameters, start, retain_graph=retain_graph or k < last, allow_unused=True))
         for k, (loss, start) in enumerate(zip(losses, starts, strict=True))
     ]
 

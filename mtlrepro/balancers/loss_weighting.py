@@ -40,9 +40,7 @@ class Equal(LossWeighting):
     @property
     def weights(self) -> Tensor:
         """[T] float64, 1/T each."""
-        return torch.full(
-            (self.n_tasks,), 1 / self.n_tasks, dtype=torch.float64, device=self._first_bad.device
-        )
+        return torch.full((self.n_tasks,), 1 / self.n_tasks, dtype=torch.float64, device=self._first_bad.device)
 
     def task_weights(self, losses: Tensor) -> Tensor:
         """Return 1/T each."""
@@ -79,9 +77,7 @@ class Uncertainty(LossWeighting):
         gradient = torch.where(step.values.isnan(), 0.0, 0.5 - weights * step.values)
         if step.scale is not None:
             gradient = gradient * step.scale
-        self.log_variance.grad = (
-            gradient if self.log_variance.grad is None else self.log_variance.grad + gradient
-        )
+        self.log_variance.grad = gradient if self.log_variance.grad is None else self.log_variance.grad + gradient
         return weights
 
 

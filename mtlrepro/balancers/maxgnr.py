@@ -147,9 +147,7 @@ class MaxGNR(GradientBalancer):
     def _clipped(self) -> Tensor:
         noise = self.noise
         signal = torch.maximum(self.signal, 1e-6 * (self.signal.abs() + noise))
-        w = gnr_weights(
-            signal, noise, scalarisation=self.scalarisation, itgn=self.itgn, own_noise=self.own_noise
-        )
+        w = gnr_weights(signal, noise, scalarisation=self.scalarisation, itgn=self.itgn, own_noise=self.own_noise)
         w = w.clamp(0.1, 10.0)
         ready = (self._seen > 1 / (1 - self.gamma)).all() & w.isfinite().all()
         return torch.where(ready, w / w.sum(), 1 / self.n_tasks)

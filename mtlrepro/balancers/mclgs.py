@@ -128,9 +128,7 @@ class MCLGS(_Curriculum, GramianWeighting):
             rows = task_gradients(step.losses, parameters, starts, retain_graph=b < size - 1)
             products, valid = self._inner_products(step, [row[: len(step.shared)] for row in rows])
             gradient = combine(rows, self._solve(step, products, valid)[0])
-            total = [
-                g if t is None else t if g is None else t + g for t, g in zip(total, gradient, strict=True)
-            ]
+            total = [g if t is None else t if g is None else t + g for t, g in zip(total, gradient, strict=True)]
         self.gramian = None
         accumulate(parameters, average(total))
 

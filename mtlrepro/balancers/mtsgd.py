@@ -76,10 +76,7 @@ class MTSGD(SliceRule):
         cosines = [_sum(slices[i], slices[j]) * inverse[i] * inverse[j] for i, j in pairs]
         similarity = cosines[0]
         for cosine in cosines[1:]:
-            if self.similarity == "min":
-                similarity = torch.minimum(similarity, cosine)
-            else:
-                similarity = similarity + cosine
+            similarity = torch.minimum(similarity, cosine) if self.similarity == "min" else similarity + cosine
         if self.similarity == "mean":
             similarity = similarity / len(pairs)
         least = norms[0]

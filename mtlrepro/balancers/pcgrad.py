@@ -25,9 +25,7 @@ class PCGrad(RandomState, GramianWeighting):
         at: See ``GramianWeighting``.
     """
 
-    def __init__(
-        self, n_tasks: int, seed: int = 0, at: Literal["parameters", "representation"] = "parameters"
-    ) -> None:
+    def __init__(self, n_tasks: int, seed: int = 0, at: Literal["parameters", "representation"] = "parameters") -> None:
         super().__init__(n_tasks, at)
         self.seed = seed
 

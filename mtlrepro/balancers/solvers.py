@@ -34,9 +34,7 @@ def _faces(n: int, device: torch.device) -> Tensor:
 def _problem(gramian: Tensor) -> _Problem:
     n = len(gramian)
     if n > MAX_TASKS:
-        raise ValueError(
-            f"gramian is of {n} tasks; accepted: up to {MAX_TASKS}, for which all faces are enumerated"
-        )
+        raise ValueError(f"gramian is of {n} tasks; accepted: up to {MAX_TASKS}, for which all faces are enumerated")
     gramian = gramian.double()
     lengths = gramian.diagonal().clamp_min(0).sqrt()
     unit = torch.where(lengths.max() > 0, lengths.max(), 1.0)

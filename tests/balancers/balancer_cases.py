@@ -48,9 +48,7 @@ class Net(nn.Module):
     def __init__(self, n_tasks: int, seed: int = 0) -> None:
         super().__init__()
         torch.manual_seed(seed)
-        self.trunk = nn.Sequential(
-            nn.Conv2d(2, 4, 3), nn.Tanh(), nn.Conv2d(4, 4, 1), nn.Flatten(), nn.Linear(36, 6)
-        )
+        self.trunk = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Tanh(), nn.Conv2d(4, 4, 1), nn.Flatten(), nn.Linear(36, 6))
         self.heads = nn.ModuleList(nn.Linear(6, 1) for _ in range(n_tasks))
 
     def forward(self, x: Tensor) -> list[Tensor]:

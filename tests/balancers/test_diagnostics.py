@@ -14,9 +14,7 @@ def test_by_hand():
     torch.testing.assert_close(result.norms, torch.tensor([5.0, 1.0, 10.0]).double())
     expected = torch.tensor([[1.0, -0.6, 0.8], [-0.6, 1.0, 0.0], [0.8, 0.0, 1.0]]).double()
     torch.testing.assert_close(result.cosines, expected)
-    torch.testing.assert_close(
-        result.magnitude_similarity[0], torch.tensor([1.0, 10 / 26, 100 / 125]).double()
-    )
+    torch.testing.assert_close(result.magnitude_similarity[0], torch.tensor([1.0, 10 / 26, 100 / 125]).double())
     assert result.conflicts.item() == pytest.approx(1 / 3)
     assert result.condition.item() == float("inf")
 

@@ -49,9 +49,7 @@ def test_gls_does_not_overflow():
 
 
 def test_gls_rejects_negative_losses():
-    with pytest.raises(
-        FloatingPointError, match=r"task '1': its loss is -0\.5; accepted: .* at least 0 for gls"
-    ):
+    with pytest.raises(FloatingPointError, match=r"task '1': its loss is -0\.5; accepted: .* at least 0 for gls"):
         linear_step(create("gls", 2), torch.ones(2, 2), torch.tensor([1.0, -0.5]))
 
 

@@ -110,9 +110,7 @@ def test_per_sample_weights(delta_a):
     alone.zero_grad()
     for b in range(5):
         one = create("mclgs", 3, a0=2.0 - delta_a)
-        one.backward(
-            [loss[0] / 5 for loss in sample_losses(alone, x[b : b + 1], y[:, b : b + 1])], alone.shared()
-        )
+        one.backward([loss[0] / 5 for loss in sample_losses(alone, x[b : b + 1], y[:, b : b + 1])], alone.shared())
     for a, b in zip(grads(net), grads(alone), strict=True):
         torch.testing.assert_close(a, b)
 

@@ -77,9 +77,7 @@ def test_mgda_is_no_longer_than_torchjds():
         assert ours.norm() <= aggregation.MGDA()(matrix).norm() * (1 + 1e-9)
 
 
-@pytest.mark.parametrize(
-    "weighting", ["AlignedMTLWeighting", "IMTLGWeighting", "MeanWeighting", "SumWeighting"]
-)
+@pytest.mark.parametrize("weighting", ["AlignedMTLWeighting", "IMTLGWeighting", "MeanWeighting", "SumWeighting"])
 def test_torchjd_weightings_are_passed_through(weighting):
     for matrix in jacobians(5):
         combined, heads, weights = linear_step(create(f"torchjd:{weighting}", len(matrix)), matrix)
@@ -91,14 +89,10 @@ def test_torchjd_weightings_are_passed_through(weighting):
 
 def test_torchjd_options_and_names():
     weights = torch.tensor([0.3, 2.0])
-    assert torch.equal(
-        create("torchjd:ConstantWeighting", 2, weights=weights)(torch.eye(2)), weights.double()
-    )
+    assert torch.equal(create("torchjd:ConstantWeighting", 2, weights=weights)(torch.eye(2)), weights.double())
     with pytest.raises(ValueError, match="ConstantWeighting: option 'c' is unknown; accepted: weights"):
         create("torchjd:ConstantWeighting", 2, c=1)
-    with pytest.raises(
-        ValueError, match=r"name is 'torchjd:UPGrad'; accepted after 'torchjd:': .*UPGradWeighting"
-    ):
+    with pytest.raises(ValueError, match=r"name is 'torchjd:UPGrad'; accepted after 'torchjd:': .*UPGradWeighting"):
         create("torchjd:UPGrad", 2)
 
 
