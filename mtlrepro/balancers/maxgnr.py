@@ -38,7 +38,7 @@ class MaxGNR(GradientBalancer):
         averaging: Decay of the averages (EMA) of signal and noise, in [0, 1).
 
     Raises:
-        ValueError: An option is out of range.
+        ValueError: An option is out of range, or the reading has no answer (see ``gnr_weights``).
     """
 
     def __init__(
@@ -51,17 +51,15 @@ class MaxGNR(GradientBalancer):
         refresh: int = 1,
         averaging: float = 0.99,
     ) -> None:
+        super().__init__(n_tasks)
         if not 0 < gamma < 1:
             raise ValueError(f"gamma is {gamma!r}; accepted: a number in (0, 1)")
-        if scalarisation not in ("maxmin", "product"):
-            raise ValueError(f"scalarisation is {scalarisation!r}; accepted: 'maxmin', 'product'")
-        if itgn not in ("narrow", "broad"):
-            raise ValueError(f"itgn is {itgn!r}; accepted: 'narrow', 'broad'")
+        ones = torch.ones(n_tasks)
+        gnr_weights(ones, ones, scalarisation=scalarisation, itgn=itgn, own_noise=own_noise)  # refuses what it cannot
         if not isinstance(refresh, int) or refresh < 1:
             raise ValueError(f"refresh is {refresh!r}; accepted: an integer of at least 1")
         if not 0 <= averaging < 1:
             raise ValueError(f"averaging is {averaging!r}; accepted: a number in [0, 1)")
-        super().__init__(n_tasks)
         self.gamma = gamma
         self.scalarisation: Literal["maxmin", "product"] = scalarisation
         self.itgn: Literal["narrow", "broad"] = itgn

@@ -1,5 +1,7 @@
 """MaxGNR: estimators, start-up, clipping, refresh (closed forms of the weights are tested with noise.py)."""
 
+from itertools import product
+
 import pytest
 import torch
 from balancer_cases import linear_step
@@ -49,9 +51,27 @@ def test_weights_after_start_up_are_those_of_the_estimates():
     assert balancer.weights.sum().item() == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("scalarisation", ["maxmin", "product"])
-@pytest.mark.parametrize("itgn", ["narrow", "broad"])
-@pytest.mark.parametrize("own_noise", [False, True])
+@pytest.mark.parametrize(
+    ("n_tasks", "options", "message"),
+    [
+        (3, {"scalarisation": "product", "itgn": "broad", "own_noise": True}, "has no maximum in general"),
+        (2, {"scalarisation": "product"}, "does not depend on the weights of two tasks"),
+        (3, {"itgn": "wide"}, "itgn is 'wide'"),
+    ],
+)
+def test_readings_without_an_answer_are_refused_at_creation(n_tasks, options, message):
+    with pytest.raises(ValueError, match=message):
+        create("maxgnr", n_tasks, **options)
+
+
+READINGS = [
+    (scalarisation, itgn, own_noise)
+    for scalarisation, itgn, own_noise in product(("maxmin", "product"), ("narrow", "broad"), (False, True))
+    if (scalarisation, itgn, own_noise) != ("product", "broad", True)
+]
+
+
+@pytest.mark.parametrize(("scalarisation", "itgn", "own_noise"), READINGS)
 def test_loss_scales_cancel(scalarisation, itgn, own_noise):
     """L_i -> c L_i scales the ratios w_i / w_j by 1/c, so weighted gradients stay."""
     weights = []
