@@ -109,4 +109,5 @@ class MTSGD(SliceRule):
 
 def _sum(a: Tensor, b: Tensor) -> Tensor:
     """Take inner products per slice, [S, n] x [S, n] -> [S, 1]; a matrix product is the fastest sum."""
-    return (a * b) @ a.new_ones(a.shape[1], 1)
+    products = a * b
+    return products if a.shape[1] == 1 else products @ a.new_ones(a.shape[1], 1)
