@@ -70,23 +70,17 @@ class MTSGD(SliceRule):
 
     def _balance(self, slices: list[Tensor], out: Tensor) -> None:
         """Write the balanced and clipped sum of [S, n] slices to ``out``."""
-        norms = [_sum(g, g).sqrt() for g in slices]
-        inverse = [norm.clamp_min(torch.finfo(norm.dtype).tiny).reciprocal() for norm in norms]
-        pairs = list(combinations(range(len(slices)), 2))
-        cosines = [_sum(slices[i], slices[j]) * inverse[i] * inverse[j] for i, j in pairs]
-        similarity = cosines[0]
-        for cosine in cosines[1:]:
-            similarity = torch.minimum(similarity, cosine) if self.similarity == "min" else similarity + cosine
-        if self.similarity == "mean":
-            similarity = similarity / len(pairs)
-        least = norms[0]
-        for norm in norms[1:]:
-            least = torch.minimum(least, norm)
-        rounding = 8 * torch.finfo(similarity.dtype).eps
-        least = least * (similarity >= self.threshold - rounding)
-        torch.mul(slices[0], least * inverse[0], out=out)
-        for gradient, reciprocal in zip(slices[1:], inverse[1:], strict=True):
-            out += gradient * (least * reciprocal)
+        norms = torch.stack([_sum(g, g) for g in slices]).sqrt()
+        inverse = norms.clamp_min(torch.finfo(norms.dtype).tiny).reciprocal()
+        products = torch.stack([_sum(a, b) for a, b in combinations(slices, 2)])
+        cosines = products * torch.stack([a * b for a, b in combinations(inverse.unbind(), 2)])
+        similarity = cosines.amin(0) if self.similarity == "min" else cosines.mean(0)
+        rounding = 8 * torch.finfo(norms.dtype).eps
+        least = norms.amin(0) * (similarity >= self.threshold - rounding)
+        first, *others = zip(slices, (least * inverse).unbind(), strict=True)
+        torch.mul(*first, out=out)
+        for gradient, coefficient in others:
+            out += gradient * coefficient
         if self.restore_norm:
             plain = slices[0] + slices[1]
             for gradient in slices[2:]:
@@ -106,4 +100,5 @@ class MTSGD(SliceRule):
 
 def _sum(a: Tensor, b: Tensor) -> Tensor:
     """Take inner products per slice, [S, n] x [S, n] -> [S, 1]; a matrix product is the fastest sum."""
-    return (a * b) @ a.new_ones(a.shape[1], 1)
+    products = a * b
+    return products if a.shape[1] == 1 else products @ a.new_ones(a.shape[1], 1)

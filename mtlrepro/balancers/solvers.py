@@ -46,8 +46,8 @@ def _problem(gramian: Tensor) -> _Problem:
 
 
 def _best(candidates: Tensor, objective: Tensor) -> Tensor:
-    """Take the candidate [F, n] of the least objective [F]."""
-    return candidates[objective.argmin()]
+    """Take the candidate [F, n] of the least objective [F], without reading its place from the device."""
+    return candidates.index_select(0, objective.argmin(keepdim=True)).squeeze(0)
 
 
 def _feasible(candidates: Tensor, faces: Tensor) -> Tensor:
