@@ -10,7 +10,7 @@ from mtlrepro.balancers.random_state import RandomState
 
 @register("graddrop")
 class GradDrop(RandomState, SliceRule):
-    """Gradient sign dropout (Chen et al., NeurIPS 2020, arXiv 2010.06808, Eq. 1 and Algorithm 1).
+    """Gradient sign dropout (Chen et al., NeurIPS 2020, arXiv 2010.06808).
 
     Per element, with purity P = (1 + sum_k g_k / sum_k |g_k|) / 2: with probability P the positive task
     gradients are kept, otherwise the negative ones. The expectation is the plain combination. Scale: the

@@ -12,7 +12,7 @@ from mtlrepro.balancers.gradients import Row, accumulate, combine, gramian
 
 @register("gradnorm")
 class GradNorm(GradientBalancer):
-    """Gradient normalisation (Chen et al., ICML 2018, PMLR 80, arXiv 1711.02257, Eq. 2 and Algorithm 1).
+    """Gradient normalisation (Chen et al., ICML 2018, PMLR 80, arXiv 1711.02257).
 
     G_k = w_k |grad_W L_k|, r_k = (L_k / L_k(0)) / mean_j (L_j / L_j(0)); the weights descend
     L_grad = sum_k |G_k - mean(G) r_k^alpha| with the target held constant, so dL_grad/dw_k = sign(G_k -

@@ -134,7 +134,7 @@ class EpochWeighting(LossWeighting):
 
 @register("dwa")
 class DWA(EpochWeighting):
-    """Dynamic weight average (Liu, Johns, Davison, CVPR 2019, arXiv 1803.10704, Eq. 7).
+    """Dynamic weight average (Liu, Johns, Davison, CVPR 2019, arXiv 1803.10704).
 
     r_k = L_k(t-1) / L_k(t-2) with epoch-mean losses, w = softmax(r / temperature); equal in the first two
     epochs.

@@ -9,7 +9,7 @@ from mtlrepro.balancers.solvers import min_norm_point
 
 @register("mgda")
 class MGDA(GramianWeighting):
-    """Multiple-gradient descent (Desideri, 2012; Sener and Koltun, NeurIPS 2018, arXiv 1810.04650, Eq. 3).
+    """Multiple-gradient descent (Desideri, 2012; Sener and Koltun, NeurIPS 2018, arXiv 1810.04650).
 
     The combined gradient is the point of least norm in the convex hull of the task gradients,
     min_a |sum_k a_k g_k| subject to a >= 0, sum a = 1. It conflicts with no task; it is zero where the tasks
