@@ -18,8 +18,7 @@ class CAGrad(GramianWeighting):
     with ``rescale``. Factor to the paper's Algorithm 1: 1 without ``rescale``; its published code multiplies
     by T.
     Departures: the inner problem is solved exactly, by enumerating the faces of the simplex, for up to 12
-        tasks
-    (the published code calls SLSQP); at Pareto-stationary points, where Algorithm 1 divides zero by zero, d
+    tasks (the published code calls SLSQP); at Pareto-stationary points, where Algorithm 1 divides zero by zero, d
     is the point nearest to g_0 that conflicts with no task, which attains the maximum too.
 
     Args:

@@ -1,18 +1,19 @@
 """What task gradients say about each other, from their inner products alone."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 
-class Diagnostics(NamedTuple):
+@dataclass(frozen=True)
+class Diagnostics:
     """Conflict diagnostics of T task gradients; all float64, on the Gramian's device.
 
     Attributes:
         cosines: [T, T] in [-1, 1]; 0 with a zero gradient, 1 on the diagonal.
-        magnitude_similarity: [T, T] in [0, 1], 2 |g_i| |g_j| / (|g_i|^2 + |g_j|^2) (Yu et al., PCGrad, Def.
-            2); 1 for two zero gradients.
+        magnitude_similarity: [T, T] in [0, 1], 2 |g_i| |g_j| / (|g_i|^2 + |g_j|^2) (Yu et al., PCGrad);
+            1 for two zero gradients.
         norms: [T], |g_k|.
         conflicts: Scalar, share of the pairs i < j with a negative cosine, in [0, 1]; 0 for T = 1.
         condition: Scalar, largest over smallest singular value of the T gradients, at least 1; infinite if

@@ -14,11 +14,9 @@ class GradDrop(RandomState, SliceRule):
 
     Per element, with purity P = (1 + sum_k g_k / sum_k |g_k|) / 2: with probability P the positive task
     gradients are kept, otherwise the negative ones. The expectation is the plain combination. Scale: the
-    mean; the paper
-    sums: factor 1/T. Departures: acts on the shared parameters' gradients, as the CAGrad authors' comparison
-        does;
-    the paper's layer acts on activation gradients. No leak, identity as activation function f. Purities are
-    resolved to 2^-16.
+    mean; the paper sums: factor 1/T. Departures: acts on the shared parameters' gradients, as the CAGrad authors'
+    comparison does; the paper's layer acts on activation gradients. No leak, identity as activation function f.
+    Purities are resolved to 2^-16.
 
     Args:
         n_tasks: Number of tasks T.

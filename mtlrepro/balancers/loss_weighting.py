@@ -88,8 +88,7 @@ class GLS(LossWeighting):
     L = (prod_k L_k)^(1/T), so w_k = dL/dL_k = L / (T L_k); all weighted losses are equal. Computed in log
     space.
     Scale: equal losses give 1/T each, the mean; in general w_k L_k = L/T. Factor to the paper: 1. Losses have
-        to
-    be at least zero; they are clamped at 1e-30 inside the logarithm. With absent tasks the geometric mean
+    to be at least zero; they are clamped at 1e-30 inside the logarithm. With absent tasks the geometric mean
     runs over the present ones and the divisor stays T.
     """
 
@@ -165,7 +164,7 @@ class DWA(EpochWeighting):
 class LSB(EpochWeighting):
     """Loss scale balancing (Lee, Lee, Kim, ICCV 2021): equal loss scales w_k l_k, tilted towards slow tasks.
 
-    Period t = 1, 2, ... is an epoch; l_k(t) the mean raw loss, L(t) = sum_k w_k(t) l_k(t), pi_k the priority.
+    Period t = 1, 2, ... is an epoch; l_k(t) the mean raw loss, L(t) = sum_k w_k(t) l_k(t), pi_k the priority::
 
         t = 1    w_k = pi_k
         t = 2    w_k = pi_k L(1) / l_k(1)

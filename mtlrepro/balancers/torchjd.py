@@ -13,8 +13,7 @@ class TorchJD(GramianWeighting):
     """A TorchJD weighting, ``torchjd:<Weighting>``, on this library's gradients.
 
     Scale: passed through as TorchJD defines it, which is not the mean for all of them (PCGrad sums). Heads
-        receive
-    grad L_k / T. Its state, if it has any outside of ``state_dict``, is not saved, and random ones use
+    receive grad L_k / T. Its state, if it has any outside of ``state_dict``, is not saved, and random ones use
     torch's global stream.
 
     Args:
