@@ -2,18 +2,16 @@
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from mtlrepro.data.digits import TwoDigits, two_digits
 from mtlrepro.models.digits import DigitNet
-from mtlrepro.noise import per_sample_gradients
-from mtlrepro.studies.sgd_noise import shared_gradient, task_losses
-from mtlrepro.tasks import TWO_DIGITS
+from mtlrepro.studies.sgd_noise import sample_gradients, shared_gradient, task_losses
 
 CHUNKS = (64, 256)
 
@@ -85,13 +83,6 @@ def noise(device: str = "cpu", *, images: int = 256, rounds: int = 11) -> pd.Dat
 
 def gradient_arms(model: DigitNet, data: TwoDigits) -> dict[str, Callable[[], Tensor]]:
     """Ways to compute per-sample gradients over the shared parameters; each returns ``[T, N, P]``, the same numbers."""
-    parameters = {name: value.detach() for name, value in model.named_parameters()}
-    shared = {name: value for name, value in parameters.items() if name.startswith("encoder.")}
-
-    def losses(shared: dict[str, Tensor], sample: tuple[Tensor, dict[str, Tensor]]) -> Tensor:
-        image, targets = sample
-        outputs = functional_call(model, {**parameters, **shared}, (image[None],))
-        return torch.stack([task.loss(outputs[task.name], targets[task.name][None])[0] for task in TWO_DIGITS])
 
     def loop() -> Tensor:
         rows = []
@@ -100,7 +91,5 @@ def gradient_arms(model: DigitNet, data: TwoDigits) -> dict[str, Callable[[], Te
             rows.append(torch.stack([shared_gradient(loss, model) for loss in tasks]))
         return torch.stack(rows, 1)
 
-    def vectorised(chunk: int) -> Callable[[], Tensor]:
-        return lambda: per_sample_gradients(losses, shared, (data.images, data.targets), chunk_size=chunk)
-
-    return {"loop of backward passes": loop, **{f"vmap, chunk {chunk}": vectorised(chunk) for chunk in CHUNKS}}
+    vectorised = {f"vmap, chunk {chunk}": partial(sample_gradients, model, data, chunk) for chunk in CHUNKS}
+    return {"loop of backward passes": loop, **vectorised}

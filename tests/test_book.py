@@ -161,7 +161,9 @@ def test_code_cells_are_short(path):
 
 @each_notebook
 def test_nothing_names_a_place_of_one_machine_or_a_package_host(path):
-    places = re.compile(r"(?<![\w.])/(home|root|tmp|work|Users)/|[A-Z]:\\+Users|\b(pypi|pythonhosted|npmjs)\.(org|com)")
+    places = re.compile(
+        r"(?<![\w.])/(home|root|tmp|work|Users)/|[A-Z]:\\+Users|\b(pypi|python\w?hosted|npmjs)\.(org|com)"
+    )
     embedded = re.compile(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)")
     for text in strings(json.loads(path.read_text())):
         for data in embedded.findall(text):

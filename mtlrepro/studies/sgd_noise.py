@@ -74,8 +74,8 @@ def shared_gradient(loss: Tensor, model: DigitNet) -> Tensor:
     return torch.cat([gradient.flatten() for gradient in gradients])
 
 
-def sample_gradients(model: DigitNet, data: TwoDigits) -> Tensor:
-    """Per-sample gradients of each task over the shared parameters, ``[T, N, P]``."""
+def sample_gradients(model: DigitNet, data: TwoDigits, chunk_size: int = 256) -> Tensor:
+    """Per-sample gradients of each task over the shared parameters, ``[T, N, P]``, ``chunk_size`` images at once."""
     parameters = {name: value.detach() for name, value in model.named_parameters()}
     shared = {name: value for name, value in parameters.items() if name.startswith("encoder.")}
 
@@ -84,7 +84,7 @@ def sample_gradients(model: DigitNet, data: TwoDigits) -> Tensor:
         outputs = functional_call(model, {**parameters, **shared}, (image[None],))
         return torch.stack([task.loss(outputs[task.name], targets[task.name][None])[0] for task in TWO_DIGITS])
 
-    return noise.per_sample_gradients(losses, shared, (data.images, data.targets), chunk_size=256)
+    return noise.per_sample_gradients(losses, shared, (data.images, data.targets), chunk_size=chunk_size)
 
 
 def snapshots(
