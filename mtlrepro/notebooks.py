@@ -325,7 +325,8 @@ def run(
             partial.replace(failed)
             raise RunFailed(f"{path}: {reason}. The notebook so far is kept as {failed}") from error
         partial.replace(target)
-        failed.unlink(missing_ok=True)
+        if failed.resolve() != source.resolve():
+            failed.unlink(missing_ok=True)
     finally:
         partial.unlink(missing_ok=True)
     return target

@@ -18,6 +18,7 @@ from IPython.display import display
 from matplotlib.figure import Figure
 
 from mtlrepro.notebooks import PROVENANCE, TABLE, VERDICTS
+from mtlrepro.notebooks import parameters as declared
 from mtlrepro.plots import svg, use_style
 from mtlrepro.verdicts import Interval, Verdict, number, rows
 from mtlrepro.widgets import figure_slider
@@ -45,12 +46,16 @@ class Chapter:
         torch.set_num_threads(1)
         self.notebook = notebook
         self.parameters = dict(parameters)
+        stored = Path(__file__).parents[1] / notebook
+        self.defaults = {entry.name: entry.default for entry in declared(stored)} if stored.exists() else {}
         self.judged: list[Verdict] = []
         self.started = time.perf_counter()
 
     def rerun(self, *names: str) -> str:
-        """Command that runs the notebook with the present values of the parameters ``names``."""
-        return rerun_line(self.notebook, {name: self.parameters[name] for name in names})
+        """Command that repeats this run: the parameters ``names``, and all others that differ from their defaults."""
+        changed = [name for name, value in self.parameters.items() if value != self.defaults.get(name, value)]
+        shown = dict.fromkeys([*names, *changed])
+        return rerun_line(self.notebook, {name: self.parameters[name] for name in shown})
 
     def figure(
         self,
@@ -173,9 +178,9 @@ def table_html(table: pd.DataFrame, caption: str, *, escaped: bool = False) -> s
     return f'<div class="mtlrepro-table" tabindex="0">{html}</div>'
 
 
-def badge(status: str) -> str:
-    """Status of a verdict as coloured text."""
-    return f'<span class="verdict {status.replace(" ", "-")}">{status}</span>'
+def badge(status: str, text: str = "") -> str:
+    """Status of a verdict as coloured text, ``text`` in place of the status itself if given."""
+    return f'<span class="verdict {status.replace(" ", "-")}">{text or status}</span>'
 
 
 def table_payload(table: pd.DataFrame, name: str, rtol: float, atol: float) -> dict[str, Any]:

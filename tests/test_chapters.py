@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from mtlrepro import notebooks
 
 ROOT = Path(__file__).parents[1]
-CHAPTERS = sorted(path.name for path in (ROOT / "book").glob("*.ipynb") if not path.stem.endswith(".failed"))
+CHAPTERS = sorted(path.name for path in (ROOT / "book").glob("[!.]*.ipynb") if "." not in path.stem)
 SMALL = {
     "sgd_noise.ipynb": {
         "seeds": 2,
@@ -83,15 +84,17 @@ def test_plain_papermill_with_other_parameters_from_another_folder(name, tmp_pat
     assert done.returncode == 0, done.stderr[-3000:]
     (record,) = payloads(output, notebooks.PROVENANCE)
     assert {key: record["parameters"][key] for key in SMALL[name]} == SMALL[name]
+    lines = re.findall(r"<code>(mtlrepro run [^<]*)</code>", output.read_text())
+    assert lines and all(f"-p {key} " in line for line in lines for key in SMALL[name])
     assert set(notebooks.tables(output)) == set(notebooks.tables(ROOT / "book" / name))
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_chapter_refuses_a_combination_before_it_computes(name, tmp_path):
-    """Each value is in range on its own; the chapter's first computation names the pair that does not fit."""
+    """Each value is in range on its own; the chapter's second cell names what does not fit."""
     values = {**SMALL[name], "batch_size": 48}
-    with pytest.raises(notebooks.RunFailed, match="accepted: an even divisor of samples, which is 64, below it"):
+    with pytest.raises(notebooks.RunFailed, match=r"code cell 2 .*accepted: an even divisor of samples, which is 64"):
         notebooks.run(ROOT / "book" / name, tmp_path / name, values)
     assert not (tmp_path / name).exists()
     assert (tmp_path / name).with_suffix(".failed.ipynb").exists()

@@ -339,7 +339,10 @@ def test_the_command_line_reads_back_the_values_that_rerun_line_writes(notebook,
 
 
 def test_chapters_name_the_parameters_that_were_asked_for(chapter):
+    chapter.defaults = dict(chapter.parameters)
     assert chapter.rerun("sizes", "quick") == "mtlrepro run book/sgd_noise.ipynb -p sizes 4,8 -p quick true"
+    chapter.defaults["seeds"] = 99
+    assert chapter.rerun("sizes").endswith(f"-p sizes 4,8 -p seeds {chapter.parameters['seeds']}")
     with pytest.raises(KeyError, match="tasks"):
         chapter.rerun("tasks")
 

@@ -145,9 +145,13 @@ def test_cuda_sees_the_same_networks_and_batches(taken):
 
 
 def test_training_that_blows_up_names_step_and_task():
-    with pytest.raises(FloatingPointError, match=r"^step 2: loss of task left, right, sum is not finite; lower"):
+    with pytest.raises(
+        FloatingPointError, match=r"^step 2: loss of task left, right, sum is not finite; lower the learning rate"
+    ):
         study.snapshots(1, SAMPLES, 3, **{**SMALL, "learning_rate": 1e200})
-    with pytest.raises(FloatingPointError, match=r"^step \d+: loss of task .*sum is not finite; lower learning_rate$"):
+    with pytest.raises(
+        FloatingPointError, match=r"^step \d+: loss of task .*sum is not finite; lower the learning rate$"
+    ):
         study.momentum_while_training(1, SAMPLES, [0.9], 30, **{**SMALL, "learning_rate": 1e100})
 
 
@@ -390,7 +394,7 @@ def test_predicted_noise_adds_the_noise_of_the_steps_by_their_squared_weights():
 
 
 def test_training_with_momentum_needs_a_momentum():
-    with pytest.raises(ValueError, match=r"^gammas holds no momentum above 0; accepted: at least one$"):
+    with pytest.raises(ValueError, match=r"^gammas is \[\]; accepted: one or more, at least 0$"):
         study.momentum_while_training(1, SAMPLES, [], 3, **SMALL)
 
 
@@ -783,3 +787,29 @@ def test_rows_of_a_seed_do_not_depend_on_the_other_seeds(taken):
     both = study.monte_carlo(taken, BATCH, [1, 2], 5)
     alone = study.monte_carlo(taken[1:], BATCH, [1, 2], 5)
     pd.testing.assert_frame_equal(both[both["seed"] == 1].reset_index(drop=True), alone, check_exact=True)
+
+
+def test_quantiles_do_not_depend_on_the_sign_of_an_eigenvector(taken, monkeypatch):
+    before = study.gaussianity(taken, [1, 4], 20, directions=2)[1]
+    eigh = torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda matrix: (eigh(matrix)[0], -eigh(matrix)[1]))
+    after = study.gaussianity(taken, [1, 4], 20, directions=2)[1]
+    pd.testing.assert_frame_equal(before, after)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"batch_size": 7}, "batch_size is 7; accepted: an even divisor"),
+        ({"batch_sizes": [4]}, "batch_sizes is .4.; accepted: two or more"),
+        ({"batch_sizes": [4, 4]}, "accepted: two or more, all different, below 64"),
+        ({"batch_sizes": [4, 64]}, "accepted: two or more, all different, below 64"),
+        ({"gammas": [0.9]}, "gammas is .0.9.; accepted: two or more"),
+        ({"gammas": [0.9, 0.9]}, "accepted: two or more, all different"),
+    ],
+)
+def test_parameters_that_do_not_fit_together_are_refused(changed, message):
+    fitting = {"samples": 64, "batch_size": 8, "batch_sizes": [1, 4], "gammas": [0.0, 0.5]}
+    study.check_parameters(**fitting)
+    with pytest.raises(ValueError, match=message):
+        study.check_parameters(**{**fitting, **changed})

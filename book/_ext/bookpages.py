@@ -10,7 +10,7 @@ import re
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from docutils import nodes
 from docutils.statemachine import StringList
@@ -19,13 +19,10 @@ from sphinx.util.docutils import SphinxDirective
 
 from mtlrepro import cli
 from mtlrepro.notebooks import statistics
+from mtlrepro.report import badge
+from mtlrepro.verdicts import Status
 
-STATUSES = ("holds", "does not hold", "inconclusive", "cannot be tested here")
-
-
-def badge(status: str, count: int) -> str:
-    """A verdict's badge with its count, as in the chapters."""
-    return f'<span class="verdict {status.replace(" ", "-")}">{count} {status}</span>'
+STATUSES = get_args(Status)
 
 
 def statistics_rows(paths: list[Path]) -> list[dict[str, str]]:
@@ -34,7 +31,9 @@ def statistics_rows(paths: list[Path]) -> list[dict[str, str]]:
     for path in paths:
         found = statistics(path)
         origin = found["provenance"] or {}
-        verdicts = [badge(status, found["verdicts"][status]) for status in STATUSES if status in found["verdicts"]]
+        verdicts = [
+            badge(status, f"{found['verdicts'][status]} {status}") for status in STATUSES if status in found["verdicts"]
+        ]
         contents = [
             f"{found['code_cells']} code cells",
             f"{found['figures']} figures",

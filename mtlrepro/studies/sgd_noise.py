@@ -87,6 +87,26 @@ def sample_gradients(model: DigitNet, data: TwoDigits, chunk_size: int = 256) ->
     return noise.per_sample_gradients(losses, shared, (data.images, data.targets), chunk_size=chunk_size)
 
 
+def check_parameters(samples: int, batch_size: int, batch_sizes: Sequence[int], gammas: Sequence[float]) -> None:
+    """Refuse combinations of the chapter's parameters that it cannot show, before anything is computed.
+
+    Raises:
+        ValueError: if ``batch_size`` is odd or no proper divisor of ``samples``; if ``batch_sizes`` or ``gammas`` holds
+            fewer than two values or one twice; if a batch size is not below ``samples``.
+    """
+    _check_batch_size(batch_size, samples)
+    if len(batch_sizes) < 2 or len(set(batch_sizes)) < len(batch_sizes) or max(batch_sizes) >= samples:
+        raise ValueError(f"batch_sizes is {list(batch_sizes)}; accepted: two or more, all different, below {samples}")
+    if len(gammas) < 2 or len(set(gammas)) < len(gammas):
+        raise ValueError(f"gammas is {list(gammas)}; accepted: two or more, all different")
+
+
+def _check_batch_size(batch_size: int, samples: int) -> None:
+    if batch_size % 2 or samples % batch_size or batch_size == samples:
+        accepted = f"an even divisor of samples, which is {samples}, below it"
+        raise ValueError(f"batch_size is {batch_size}; accepted: {accepted}")
+
+
 def snapshots(
     seeds: int, samples: int, steps: int, *, learning_rate: float, batch_size: int, device: str
 ) -> list[Snapshot]:
@@ -99,10 +119,7 @@ def snapshots(
         ValueError: if ``batch_size`` is odd or no proper divisor of ``samples``, or CUDA is asked for and absent.
         FloatingPointError: if a loss is not finite, naming step and task.
     """
-    if batch_size % 2 or samples % batch_size or batch_size == samples:
-        raise ValueError(
-            f"batch_size is {batch_size}; accepted: an even divisor of samples, which is {samples}, below it"
-        )
+    _check_batch_size(batch_size, samples)
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device is {device!r}, but PyTorch finds no CUDA device; accepted here: 'cpu'")
     taken = []
@@ -141,7 +158,7 @@ def _network(seed: int, data: TwoDigits) -> DigitNet:
 def _check_finite(losses: Tensor, step: int) -> None:
     bad = [name for name, loss in zip(TASKS, losses.tolist(), strict=True) if not np.isfinite(loss)]
     if bad:
-        raise FloatingPointError(f"step {step}: loss of task {', '.join(bad)} is not finite; lower learning_rate")
+        raise FloatingPointError(f"step {step}: loss of task {', '.join(bad)} is not finite; lower the learning rate")
 
 
 def summarise(table: pd.DataFrame, value: str, by: Sequence[str]) -> pd.DataFrame:
@@ -398,8 +415,8 @@ def momentum_while_training(
         FloatingPointError: if a loss is not finite, naming step and task.
     """
     entries = []
-    if not gammas:
-        raise ValueError("gammas holds no momentum above 0; accepted: at least one")
+    if not gammas or min(gammas) < 0:
+        raise ValueError(f"gammas is {list(gammas)}; accepted: one or more, at least 0")
     for seed, gamma in product(range(seeds), gammas):
         data = two_digits(samples, seed=seed).to(device, torch.float64)
         model = _network(seed, data)
@@ -482,6 +499,8 @@ def gaussianity(
             for direction, axes in {"random": random, "most noise": leading[:, None]}.items():
                 samples = centred @ axes
                 samples = samples / samples.std(0, correction=0)
+                # An eigenvector has no sign of its own; skewness gives the projections one on every machine.
+                samples = samples * torch.where(samples.pow(3).mean(0) < 0, -1.0, 1.0)
                 single = noise.excess_kurtosis(samples).mean()
                 for size in sizes:
                     drawn = snapshot.batches(size, draws, generator) @ samples * size**0.5
