@@ -92,9 +92,9 @@ def test_plain_papermill_with_other_parameters_from_another_folder(name, tmp_pat
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_chapter_refuses_a_combination_before_it_computes(name, tmp_path):
-    """Each value is in range on its own; the chapter's second cell names what does not fit."""
+    """Each value is in range on its own; the cell after the parameters names what does not fit."""
     values = {**SMALL[name], "batch_size": 48}
-    with pytest.raises(notebooks.RunFailed, match=r"code cell 2 .*accepted: an even divisor of samples, which is 64"):
+    with pytest.raises(notebooks.RunFailed, match=r"code cell 3 .*accepted: an even divisor of samples, which is 64"):
         notebooks.run(ROOT / "book" / name, tmp_path / name, values)
     assert not (tmp_path / name).exists()
     assert (tmp_path / name).with_suffix(".failed.ipynb").exists()

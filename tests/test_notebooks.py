@@ -316,7 +316,11 @@ def test_a_time_out_is_a_failure(tmp_path):
 def test_interrupt_leaves_nothing_behind(tmp_path):
     save(tmp_path / "n.ipynb", "import os; print(os.getpid())", "import time; time.sleep(60)")
     command = [sys.executable, "-m", "mtlrepro", "run", "n.ipynb"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+
+    def listen() -> None:  # even where this process was started deaf to interrupts, as in the background
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=listen) as process:
         assert process.stderr is not None
         while "cell 3/3" not in process.stderr.readline():
             assert process.poll() is None
