@@ -1,7 +1,7 @@
 """Verdicts on claims, each computed from measurements by one rule.
 
-A claim states a value ``v``; before measuring, a tolerance ``delta`` says how close counts as agreement. With a 95%
-interval over seeds, the claim *holds* if the interval lies inside ``[v - delta, v + delta]``, *does not hold* if the
+A claim states a value ``v``; a tolerance ``delta``, written beside it in the code, says how close counts as agreement. With
+a 95% interval over seeds, the claim *holds* if the interval lies inside ``[v - delta, v + delta]``, *does not hold* if the
 two do not overlap, and is *inconclusive* otherwise. One-sided claims, "below v", use ``(-inf, v + delta]``. A claim
 without data or text is *cannot be tested here*.
 """
@@ -88,7 +88,7 @@ class Verdict:
         claim: the claim in one sentence.
         source: where it is made, e.g. ``Eq. 8``, or ``reconstruction``.
         claimed: the value claimed.
-        tolerance: how far from it still counts as agreement, chosen before measuring.
+        tolerance: how far from it still counts as agreement.
         measured: what was measured; ``None`` if it cannot be tested here.
         below: whether the claim is one-sided: below ``claimed``.
     """

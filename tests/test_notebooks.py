@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import uuid
 from pathlib import Path
 
@@ -392,13 +393,13 @@ def test_normalise_drops_what_differs_between_runs_and_keeps_the_rest():
     [
         (f"{sys.prefix}/lib/x.py:3: UserWarning", "<environment>/lib/x.py:3: UserWarning"),
         (f"'{Path(notebooks.__file__)}'", "'<project>/mtlrepro/notebooks.py'"),
-        ("see /home/someone/data and /home/someone", "see ~/data and ~"),
-        ("/tmp/ipykernel_4711/99.py:1: UserWarning", "<cell>:1: UserWarning"),
-        ("/mnt/home/someone and /home/someone-else", "/mnt/home/someone and /home/someone-else"),
+        ("see /users/someone/data and /users/someone", "see ~/data and ~"),
+        (f"{tempfile.gettempdir()}/ipykernel_4711/99.py:1: UserWarning", "<cell>:1: UserWarning"),
+        ("/mnt/users/someone and /users/someone-else", "/mnt/users/someone and /users/someone-else"),
     ],
 )
 def test_normalise_gives_places_neutral_names(monkeypatch, text, neutral):
-    monkeypatch.setenv("HOME", "/home/someone")
+    monkeypatch.setenv("HOME", "/users/someone")
     outputs = [
         v4.new_output("stream", text=text),
         v4.new_output("error", ename="E", evalue=text, traceback=[text]),
