@@ -1,9 +1,9 @@
 """Verdicts on claims, each computed from measurements by one rule.
 
-A claim states a value ``v``; a tolerance ``delta``, written beside it in the code, says how close counts as agreement. With
-a 95% interval over seeds, the claim *holds* if the interval lies inside ``[v - delta, v + delta]``, *does not hold* if the
-two do not overlap, and is *inconclusive* otherwise. One-sided claims, "below v", use ``(-inf, v + delta]``. A claim
-without data or text is *cannot be tested here*.
+A claim states a value ``v``; a tolerance ``delta``, written beside it in the code, says how close counts as
+agreement. With a 95% interval over seeds, the claim *holds* if the interval lies inside ``[v - delta, v +
+delta]``, *does not hold* if the two do not overlap, and is *inconclusive* otherwise. One-sided claims, "below v",
+use ``(-inf, v + delta]``. A claim without data or text is *cannot be tested here*.
 """
 
 from collections.abc import Sequence
