@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.amp import GradScaler
+from torch.nn.utils import get_total_norm
 from torch.optim import SGD, Optimizer
 
 from mtlrepro.balancers.gradients import accumulate, average, leaves, processes
@@ -93,10 +94,12 @@ class Balancer(nn.Module, ABC):
         self.n_tasks = n_tasks
         self.steps = 0
         self.epochs = 0
+        self._count: Tensor
         self._names: tuple[str, ...] = tuple(str(k) for k in range(n_tasks))
         self._guarded = False
         self._first_bad: Tensor
         self._skip: Tensor
+        self.register_buffer("_count", torch.zeros((), dtype=torch.int64), persistent=False)
         self.register_buffer("_first_bad", torch.full((2,), -1), persistent=False)
         self.register_buffer("_skip", torch.zeros(()), persistent=False)
 
@@ -131,8 +134,11 @@ class Balancer(nn.Module, ABC):
 
         Raises:
             ValueError: The number, shape or presence of losses is wrong.
-            FloatingPointError: A loss, or a task's gradient, is not finite; no ``.grad`` and no state has
-                been changed. After ``guard`` this is found on the device instead and raised by ``check``.
+            FloatingPointError: A loss or a task's gradient is not finite; no ``.grad`` and no state has been
+                changed, but random streams move on. In a step of one backward pass it is the gradient of the
+                weighted sum, seen only after it was added to ``.grad``, in parameters of fewer than two
+                dimensions (biases and normalisation; all parameters, if there are none such). After
+                ``guard`` all of this is found on the device instead and raised by ``check``.
         """
         names, items = self._named(losses)
         tasks = [k for k, loss in enumerate(items) if loss is not None]
@@ -162,6 +168,7 @@ class Balancer(nn.Module, ABC):
                 certain=not self._guarded and scale is None,
             )
             weights = self._step(step)
+            self._count += 1
         self.steps += 1
         return weights
 
@@ -196,7 +203,7 @@ class Balancer(nn.Module, ABC):
     def guard(self, optimizer: Optimizer) -> None:
         """Find bad steps on the device: no host-device synchronisation, and the optimizer skips them.
 
-        Without a guard, ``backward`` raises at once, which costs one synchronisation per step on CUDA. With
+        Without a guard, ``backward`` raises at once, which costs two synchronisations per step on CUDA. With
         it, a device flag keeps the first bad step and task for ``check``, and the optimizer's fused kernel
         leaves parameters, momenta and step counts as they are, also where gradients were accumulated over
         several calls. ``.grad`` of a bad step is undefined.
@@ -241,7 +248,7 @@ class Balancer(nn.Module, ABC):
         step, task = self._first_bad.tolist()
         if step >= 0:
             raise FloatingPointError(
-                f"step {step}: the loss or gradient of task {self._names[task]!r} is not finite; "
+                f"step {step}: the loss or gradient of {self._who(task)} is not finite; "
                 "the optimizer has skipped this and every other bad step"
             )
 
@@ -252,6 +259,7 @@ class Balancer(nn.Module, ABC):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what ``get_extra_state`` returned."""
         self.steps, self.epochs = state["steps"], state["epochs"]
+        self._count.fill_(self.steps)
 
     @abstractmethod
     def _step(self, step: Step) -> Tensor | None:
@@ -267,23 +275,36 @@ class Balancer(nn.Module, ABC):
     def _weighted_backward(self, step: Step, weights: Tensor) -> None:
         """Take the one backward pass of sum_k w_k L_k, with weights [number of present tasks]."""
         starts = step.starts(weights)
+        parameters = leaves(step.losses)
         if processes() == 1:
             torch.autograd.backward(step.losses, starts)
         else:
-            parameters = leaves(step.losses)
             row = torch.autograd.grad(step.losses, parameters, starts, allow_unused=True)
             accumulate(parameters, average(list(row)))
+        if step.scale is None:
+            reached = [p.grad for p in parameters if p.grad is not None]
+            norm = get_total_norm([g for g in reached if g.ndim < 2] or reached, 1.0)
+            bad = torch.arange(self.n_tasks + 1, device=norm.device).eq(self.n_tasks) & ~norm.isfinite()
+            self._report(
+                bad,
+                lambda _: (
+                    "its gradient is not finite, found after it was added to .grad; "
+                    "to learn the task, take the step with a method that sees each gradient, such as 'mgda'"
+                ),
+            )
 
     def _report(self, bad: Tensor, why: Callable[[int], str]) -> None:
-        """Raise for the first task marked in ``bad`` [n_tasks], or note it on the device if guarded."""
+        """Raise for the first task marked in ``bad`` [n_tasks (+ 1 for their sum)], or note it if guarded."""
         if self._guarded:
-            found = torch.stack([torch.full_like(self._first_bad[0], self.steps), bad.int().argmax()])
+            found = torch.stack([self._count, bad.int().argmax()])
             self._first_bad.copy_(torch.where(bad.any() & (self._first_bad[0] < 0), found, self._first_bad))
             self._skip.copy_(torch.maximum(self._skip, bad.any()))
         elif bad.any():
             k = int(bad.int().argmax())
-            where = f"step {self.steps}, task {self._names[k]!r}"
-            raise FloatingPointError(f"{where}: {why(k)}; nothing was changed")
+            raise FloatingPointError(f"step {self.steps}, {self._who(k)}: {why(k)}; no parameter was changed")
+
+    def _who(self, k: int) -> str:
+        return f"task {self._names[k]!r}" if k < self.n_tasks else "the weighted sum of all tasks"
 
     def _values(self, losses: list[Tensor | None], device: torch.device) -> Tensor:
         """Mean of each loss over samples and processes, [n_tasks] float64, NaN where absent."""

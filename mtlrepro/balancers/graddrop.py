@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from mtlrepro.balancers.base import register
-from mtlrepro.balancers.gradient_balancing import SliceRule, blocks
+from mtlrepro.balancers.gradient_balancing import SliceRule
 from mtlrepro.balancers.random_state import RandomState
 
 
@@ -27,21 +27,20 @@ class GradDrop(RandomState, SliceRule):
         super().__init__(n_tasks)
         self.seed = seed
 
-    def rule(self, gradients: list[Tensor]) -> Tensor:
-        """Sum of the gradients of one sign per element, drawn by purity."""
-        result = torch.empty(gradients[0].shape, dtype=gradients[0].dtype, device=gradients[0].device)
-        for out, first, second, *others in blocks([t.reshape(-1, 1) for t in (result, *gradients)]):
-            total, size = torch.add(first, second, out=out), first.abs() + second.abs()
-            for gradient in others:
-                total += gradient
-                size += gradient.abs()
-            threshold = self._draw(total) * size  # P > U, doubled and shifted: total > (2 U - 1) size
-            total += torch.copysign(size, total - threshold)
-            total /= 2
-        return result
+    def rule(self, gradients: list[Tensor], out: Tensor) -> None:
+        """Add the gradients of one sign per element, drawn by purity."""
+        first, second, *others = gradients
+        total, size = torch.add(first, second, out=out), first.abs()
+        size += second.abs()
+        for gradient in others:
+            total += gradient
+            size += gradient.abs()
+        margin = torch.addcmul(total, self._draw(total), size, value=-(2**-15))  # P > U is total > (2 U - 1) size
+        total += size.copysign_(margin)
+        total /= 2 * self.n_tasks
 
     def _draw(self, like: Tensor) -> Tensor:
-        """Draw uniform numbers in (-1, 1) in steps of 2^-15: four from a 64-bit word, four times as fast."""
+        """Draw uniform half-integers in (-2^15, 2^15): four from a 64-bit word, four times as fast."""
         words = torch.empty(like.numel() // 4 + 1, dtype=torch.int64, device=like.device)
         words.random_(-(2**63), None, generator=self.generator(like.device))
-        return words.view(torch.int16)[: like.numel()].view(like.shape).to(like.dtype).add_(0.5).div_(2**15)
+        return words.view(torch.int16)[: like.numel()].view(like.shape).to(like.dtype).add_(0.5)

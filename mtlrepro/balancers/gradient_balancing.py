@@ -1,7 +1,6 @@
 """Gradient balancing: T backward passes to T gradients, which a method weights or edits."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -13,7 +12,9 @@ from mtlrepro.balancers.base import Balancer, Step
 from mtlrepro.balancers.gradients import (
     Row,
     accumulate,
+    at_least_float32,
     average,
+    blocks,
     combine,
     gramian,
     leaves,
@@ -64,10 +65,11 @@ class GradientBalancer(Balancer):
         if step.scale is not None:
             result = result / step.scale.double().square()
         self.gramian = result
-        return result, self._judge(step, result)
+        return result, self._judge(step, result.diagonal())
 
-    def _judge(self, step: Step, products: Tensor) -> Tensor:
-        bad = step.spread((~products.diagonal().isfinite()).double()).bool()
+    def _judge(self, step: Step, sizes: Tensor) -> Tensor:
+        """Report tasks whose gradient is not finite, as a number [t] made of it is not; scalar bool, valid step."""
+        bad = step.spread((~sizes.isfinite()).double()).bool()
         if step.scale is None:
             self._report(bad, lambda k: "the gradient of its loss is not finite")
         return step.valid & ~bad.any()
@@ -144,7 +146,7 @@ class GramianWeighting(GradientBalancer):
             dist.all_reduce(products)
             products /= processes() ** 2
         self.gramian = products
-        coefficients, head_weights = self._solve(step, products, self._judge(step, products))
+        coefficients, head_weights = self._solve(step, products, self._judge(step, products.diagonal()))
         head_rows = [average(row[n:]) for row in rows]
         for row in rows:
             del row[n:]
@@ -160,46 +162,50 @@ class GramianWeighting(GradientBalancer):
 class SliceRule(GradientBalancer):
     """Base of the methods that act on the T gradients of each shared parameter, slice by slice.
 
-    The heads' parameters receive grad L_k / T. Gradients are not checked for finite values, only losses.
+    The heads' parameters receive grad L_k / T.
     """
 
+    def slices(self, shape: torch.Size) -> tuple[int, int]:
+        """Count a parameter's slices, and the elements of one; each element is a slice unless a method says so."""
+        return shape.numel(), 1
+
     @abstractmethod
-    def rule(self, gradients: list[Tensor]) -> Tensor:
-        """Combine the gradients of one parameter by the tasks that reach it, to their *sum* under the rule.
+    def rule(self, gradients: list[Tensor], out: Tensor) -> None:
+        """Combine the gradients of some slices by the tasks that reach them: their sum under the rule, over T.
 
         Args:
-            gradients: At least two tensors of the parameter's shape, not to be changed in place.
-
-        Returns:
-            A new tensor of that shape; it is divided by T afterwards.
+            gradients: At least two tensors [S, n] of S slices, not to be changed in place.
+            out: [S, n], where the result goes.
         """
 
     def _merge(self, step: Step, rows: list[Row]) -> tuple[None, Tensor]:
         result: Row = []
-        for i in range(len(step.shared)):
-            gradients = [row[i] for row in rows]
+        sums: list[list[Tensor]] = [[] for _ in rows]
+        for i, parameter in enumerate(step.shared):
+            reached = {k: row[i] for k, row in enumerate(rows)}
             for row in rows:
                 row[i] = None
-            reached = [g for g in gradients if g is not None]
-            total = self.rule(reached) if len(reached) > 1 else reached[0].clone() if reached else None
-            result.append(None if total is None else total.div_(self.n_tasks))
+            gradients = {k: at_least_float32(g) for k, g in reached.items() if g is not None}
+            if not gradients:
+                result.append(None)
+                continue
+            total = torch.empty_like(next(iter(gradients.values())), memory_format=torch.contiguous_format)
+            cut = self.slices(parameter.shape)
+            for out, *parts in blocks([tensor.reshape(cut) for tensor in (total, *gradients.values())]):
+                for k, part in zip(gradients, parts, strict=True):
+                    sums[k].append(part.sum())
+                if len(parts) > 1:
+                    self.rule(parts, out)
+                else:
+                    torch.div(parts[0], self.n_tasks, out=out)
+            result.append(total.to(parameter.dtype))
+        zero = torch.zeros_like(step.values[0])
+        valid = self._judge(step, torch.stack([torch.stack(s).double().sum() if s else zero for s in sums]))
+        factor = torch.where(valid, 1.0, torch.nan)  # NaN in a bad step, for a GradScaler to see
+        if smallest := sorted((g for g in result if g is not None), key=Tensor.numel)[:1]:
+            smallest[0].mul_(factor)
         accumulate(step.shared, result)
-        return None, step.values.new_full((len(step.tasks),), 1 / self.n_tasks)
-
-
-def blocks(tensors: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
-    """Cut tensors of the same shape along their first dimension into parts that fit a core's cache.
-
-    Args:
-        tensors: [S, n] each.
-
-    Yields:
-        The same part of each tensor, about 2^16 elements; everything at once on other devices than CPUs.
-    """
-    rows, size = tensors[0].shape
-    if tensors[0].device.type == "cpu":
-        rows = min(rows, 2**16 // max(size, 1))
-    yield from zip(*(torch.split(tensor, max(rows, 1)) for tensor in tensors), strict=True)
+        return None, (factor / self.n_tasks).double().expand(len(step.tasks))
 
 
 def _heads(losses: list[Tensor], shared: list[Tensor]) -> list[Tensor]:

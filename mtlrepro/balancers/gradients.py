@@ -4,7 +4,7 @@ A *row* is the gradient of one task: one tensor per parameter, or ``None`` where
 Nothing here stacks losses or copies rows into a T x P matrix, and nothing waits for the device.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 import torch.distributed as dist
@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.autograd.graph import Node, get_gradient_edge
 
 Row = list[Tensor | None]
+
+BLOCK = 2**16
 
 _LEAF = type(get_gradient_edge(torch.zeros((), requires_grad=True)).node)
 
@@ -72,7 +74,8 @@ def task_gradients(
 def gramian(rows: Sequence[Row]) -> Tensor:
     """Inner products of the task gradients, G_ij = <g_i, g_j>.
 
-    Each product is taken in the gradients' precision (float32 at least) per parameter, and summed in float64.
+    Products are taken in the gradients' precision (float32 at least) over blocks of 2^16 elements, and summed in
+    float64.
 
     Args:
         rows: T rows over the same parameters; a missing gradient counts as zero.
@@ -81,20 +84,17 @@ def gramian(rows: Sequence[Row]) -> Tensor:
         [T, T] float64, symmetric, on the gradients' device.
     """
     n = len(rows)
-    products: list[list[Tensor]] = [[] for _ in range(n * (n + 1) // 2)]
+    products: list[list[Tensor]] = [[] for _ in range(n * n)]
     for column in zip(*rows, strict=True):
-        flat = [None if g is None else _at_least_float32(g).flatten() for g in column]
-        for i, a in enumerate(flat):
-            for j, b in enumerate(flat[: i + 1]):
-                if a is not None and b is not None:
-                    products[i * (i + 1) // 2 + j].append(torch.dot(a, b))
+        present = {k: at_least_float32(g).flatten() for k, g in enumerate(column) if g is not None}
+        for block in blocks(list(present.values())):
+            for i, (k, a) in enumerate(zip(present, block, strict=True)):
+                for j, b in zip(present, block[: i + 1], strict=False):
+                    products[k * n + j].append(torch.dot(a, b))
     device = next((g.device for row in rows for g in row if g is not None), None)
-    result = torch.zeros(n, n, dtype=torch.float64, device=device)
-    for i in range(n):
-        for j in range(i + 1):
-            if terms := products[i * (i + 1) // 2 + j]:
-                result[i, j] = result[j, i] = torch.stack(terms).double().sum()
-    return result
+    zero = torch.zeros((), dtype=torch.float64, device=device)
+    lower = torch.stack([torch.stack(terms).double().sum() if terms else zero for terms in products]).view(n, n)
+    return lower + lower.tril(-1).T
 
 
 def combine(rows: Sequence[Row], coefficients: Tensor) -> Row:
@@ -116,7 +116,7 @@ def combine(rows: Sequence[Row], coefficients: Tensor) -> Row:
             gradient, row[i] = row[i], None
             if gradient is None:
                 continue
-            dtype, gradient = gradient.dtype, _at_least_float32(gradient)
+            dtype, gradient = gradient.dtype, at_least_float32(gradient)
             if gradient.dtype not in scalars:
                 scalars[gradient.dtype] = coefficients.to(gradient.dtype).unbind()
             scalar = scalars[gradient.dtype][k]
@@ -147,6 +147,22 @@ def processes() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def blocks(tensors: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+    """Cut tensors of the same shape along their first dimension into parts that stay in a CPU's cache.
+
+    Args:
+        tensors: [S, ...] each, any number of them.
+
+    Yields:
+        The same part of each tensor, about 2^16 elements; everything at once on other devices than CPUs.
+    """
+    if tensors and tensors[0].is_cpu and tensors[0].numel() > BLOCK:
+        rows = max(BLOCK * len(tensors[0]) // tensors[0].numel(), 1)
+        yield from zip(*(tensor.split(rows) for tensor in tensors), strict=True)
+    elif tensors:
+        yield tuple(tensors)
+
+
 def average(row: Row) -> Row:
     """Average one row over all processes, in one message per data type; no-op in a single process.
 
@@ -171,5 +187,6 @@ def average(row: Row) -> Row:
     return result
 
 
-def _at_least_float32(tensor: Tensor) -> Tensor:
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Return float16 and bfloat16 tensors as float32, others as they are."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

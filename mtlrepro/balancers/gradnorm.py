@@ -55,7 +55,7 @@ class GradNorm(GradientBalancer):
         products = torch.stack([gramian([part])[0, 0] for part in layer])
         if step.scale is not None:
             products = products / step.scale.double().square()
-        valid = self._judge(step, products.diag())
+        valid = self._judge(step, products)
         self.weight.copy_(self.weights * self.n_tasks)
 
         first = self._initial.isnan() & valid

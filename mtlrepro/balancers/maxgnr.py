@@ -120,7 +120,7 @@ class MaxGNR(GradientBalancer):
         gg, gm, mm = torch.stack(products).unbind(1)
         if scale is not None:
             gg, gm = gg / scale.square(), gm / scale
-        valid = self._judge(step, gg.diag())
+        valid = self._judge(step, gg)
         gg, gm, mm = step.spread(gg), step.spread(gm), step.spread(mm)
 
         decay = self.gamma**self._seen

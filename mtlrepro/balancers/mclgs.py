@@ -1,6 +1,6 @@
 """MCLGS: curriculum learning on gradient similarity, alone and before CAGrad."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from mtlrepro.balancers.gradient_balancing import GramianWeighting
 from mtlrepro.balancers.gradients import Row, accumulate, average, combine, leaves, task_gradients
 
 
-def similarity_weights(gramian: Tensor, p: float) -> Tensor:
+def similarity_weights(gramian: Tensor, p: float | Tensor) -> Tensor:
     """W_k = sum_{j != k} (1 + tanh(p s_kj)) / (N (N - 1)) with s the cosines of N task gradients.
 
     Args:
@@ -45,12 +45,27 @@ class _Curriculum(Balancer):
         if step not in ("epoch", "iteration"):
             raise ValueError(f"step is {step!r}; accepted: 'epoch', 'iteration'")
         self.a0, self.delta_a, self.step = a0, delta_a, step
+        self._epoch: Tensor
+        self.register_buffer("_epoch", torch.zeros((), dtype=torch.int64), persistent=False)
 
     @property
     def p(self) -> float:
         """Strength of the curriculum now; t counts completed epochs or iterations from 0."""
         t = self.epochs if self.step == "epoch" else self.steps
         return max(self.a0 - t * self.delta_a, 0.0)
+
+    def _strength(self) -> Tensor:
+        """Compute p on the device, so that it also changes between replays of a CUDA graph."""
+        t = self._epoch if self.step == "epoch" else self._count
+        return (self.a0 - t.double() * self.delta_a).clamp_min(0)
+
+    def _end_epoch(self, losses: Tensor) -> None:
+        self._epoch += 1
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore the counters, on the device too."""
+        super().set_extra_state(state)
+        self._epoch.fill_(self.epochs)
 
 
 @register("mclgs")
@@ -97,7 +112,7 @@ class MCLGS(_Curriculum, GramianWeighting):
 
     def forward(self, gramian: Tensor) -> Tensor:
         """Map the Gramian [n, n] to W [n]."""
-        return similarity_weights(gramian, self.p)
+        return similarity_weights(gramian, self._strength())
 
     def head_weights(self, gramian: Tensor, coefficients: Tensor) -> Tensor:
         """W, as for the shared parameters."""
@@ -169,9 +184,9 @@ class CAGradMCLGS(_Curriculum, CAGrad):
 
     def forward(self, gramian: Tensor) -> Tensor:
         """Map the Gramian [n, n] to the coefficients [n] of the unscaled gradients."""
-        scale = len(gramian) * similarity_weights(gramian, self.p)
+        scale = len(gramian) * similarity_weights(gramian, self._strength())
         return super().forward(gramian * scale * scale[:, None]) * scale
 
     def head_weights(self, gramian: Tensor, coefficients: Tensor) -> Tensor:
         """W of ``MCLGS``."""
-        return similarity_weights(gramian, self.p)
+        return similarity_weights(gramian, self._strength())

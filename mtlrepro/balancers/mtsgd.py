@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mtlrepro.balancers.base import register
-from mtlrepro.balancers.gradient_balancing import SliceRule, blocks
+from mtlrepro.balancers.gradient_balancing import SliceRule
 
 
 @register("mtsgd")
@@ -59,37 +59,7 @@ class MTSGD(SliceRule):
         self.similarity = similarity
         self.restore_norm = restore_norm
 
-    def rule(self, gradients: list[Tensor]) -> Tensor:
-        """Balanced and clipped sum of one parameter's gradients."""
-        shape = gradients[0].shape
-        result = torch.empty(shape, dtype=gradients[0].dtype, device=gradients[0].device)
-        count, size = self._slices(shape)
-        for out, *slices in blocks([tensor.reshape(count, size) for tensor in (result, *gradients)]):
-            self._balance(slices, out)
-        return result
-
-    def _balance(self, slices: list[Tensor], out: Tensor) -> None:
-        """Write the balanced and clipped sum of [S, n] slices to ``out``."""
-        norms = torch.stack([_sum(g, g) for g in slices]).sqrt()
-        inverse = norms.clamp_min(torch.finfo(norms.dtype).tiny).reciprocal()
-        products = torch.stack([_sum(a, b) for a, b in combinations(slices, 2)])
-        cosines = products * torch.stack([a * b for a, b in combinations(inverse.unbind(), 2)])
-        similarity = cosines.amin(0) if self.similarity == "min" else cosines.mean(0)
-        rounding = 8 * torch.finfo(norms.dtype).eps
-        least = norms.amin(0) * (similarity >= self.threshold - rounding)
-        first, *others = zip(slices, (least * inverse).unbind(), strict=True)
-        torch.mul(*first, out=out)
-        for gradient, coefficient in others:
-            out += gradient * coefficient
-        if self.restore_norm:
-            plain = slices[0] + slices[1]
-            for gradient in slices[2:]:
-                plain += gradient
-            length = _sum(out, out).sqrt()
-            real = length > 64 * torch.finfo(length.dtype).eps * least
-            out *= torch.where(real, _sum(plain, plain).sqrt() / length, 0.0)
-
-    def _slices(self, shape: torch.Size) -> tuple[int, int]:
+    def slices(self, shape: torch.Size) -> tuple[int, int]:
         """Count slices and elements per slice."""
         if self.level == "parameter" or len(shape) < 2:
             count = 1
@@ -97,8 +67,56 @@ class MTSGD(SliceRule):
             count = shape[0] * shape[1] if self.level == "channel" and len(shape) > 2 else shape[0]
         return count, shape.numel() // max(count, 1)
 
+    def rule(self, gradients: list[Tensor], out: Tensor) -> None:
+        """Balance and clip slices [S, n], and add them."""
+        if out.shape[1] == 1 and self._signs_must_agree(len(gradients)):
+            self._least_of_one_sign(gradients, out)
+            return
+        pairs = list(combinations(range(len(gradients)), 2))
+        ones = out.new_ones(out.shape[1])
+        norms = torch.stack([_inner(g, g, ones) for g in gradients]).sqrt_()
+        inverse = norms.clamp_min(torch.finfo(norms.dtype).tiny).reciprocal_()
+        cosines = torch.stack([_inner(gradients[i], gradients[j], ones) for i, j in pairs])
+        factors = inverse.unbind()
+        for cosine, (i, j) in zip(cosines.unbind(), pairs, strict=True):
+            cosine.mul_(factors[i]).mul_(factors[j])
+        similarity = cosines.amin(0) if self.similarity == "min" else cosines.mean(0)
+        keep = similarity.ge_(self.threshold - _rounding(norms)).div_(self.n_tasks)
+        least = norms.amin(0).mul_(keep)
+        first, *others = zip(gradients, inverse.mul_(least).unsqueeze(2), strict=True)
+        torch.mul(*first, out=out)
+        for gradient, coefficient in others:
+            out.addcmul_(gradient, coefficient)
+        if self.restore_norm:
+            plain = gradients[0] + gradients[1]
+            for gradient in gradients[2:]:
+                plain += gradient
+            plain /= self.n_tasks
+            length = _inner(out, out, ones).sqrt_()
+            real = length > 8 * _rounding(length) * least
+            out *= torch.where(real, _inner(plain, plain, ones).sqrt_() / length, 0.0).unsqueeze(1)
 
-def _sum(a: Tensor, b: Tensor) -> Tensor:
-    """Take inner products per slice, [S, n] x [S, n] -> [S, 1]; a matrix product is the fastest sum."""
-    products = a * b
-    return products if a.shape[1] == 1 else products @ a.new_ones(a.shape[1], 1)
+    def _signs_must_agree(self, count: int) -> bool:
+        """Whether slices of one element are kept only where all gradients have the same sign."""
+        smallest = self.similarity == "min" or count == 2
+        return smallest and self.threshold > -0.99 and not self.restore_norm
+
+    def _least_of_one_sign(self, gradients: list[Tensor], out: Tensor) -> None:
+        """Take the gradient of least magnitude where all have the same sign, and 0 elsewhere."""
+        low = torch.minimum(gradients[0], gradients[1], out=out)
+        high = torch.maximum(gradients[0], gradients[1])
+        for gradient in gradients[2:]:
+            torch.minimum(low, gradient, out=low)
+            torch.maximum(high, gradient, out=high)
+        low.clamp_min_(0)
+        low += high.clamp_max_(0)
+        low *= len(gradients) / self.n_tasks
+
+
+def _inner(a: Tensor, b: Tensor, ones: Tensor) -> Tensor:
+    """Take inner products per slice, [S, n] x [S, n] -> [S]; a product with ones [n] is the fastest sum."""
+    return (a * b).mv(ones)
+
+
+def _rounding(tensor: Tensor) -> float:
+    return 8 * torch.finfo(tensor.dtype).eps
