@@ -6,6 +6,7 @@ families: loss weighting (one backward pass), Gramian weighting and slice rules 
 
 from mtlrepro.balancers.base import METHODS, Balancer, register
 from mtlrepro.balancers.cagrad import CAGrad
+from mtlrepro.balancers.capture import CapturedStep
 from mtlrepro.balancers.diagnostics import Diagnostics, diagnostics
 from mtlrepro.balancers.factory import create
 from mtlrepro.balancers.graddrop import GradDrop
@@ -30,6 +31,7 @@ __all__ = [
     "MTSGD",
     "Balancer",
     "CAGrad",
+    "CapturedStep",
     "CAGradMCLGS",
     "Diagnostics",
     "Equal",

@@ -96,7 +96,7 @@ class Balancer(nn.Module, ABC):
         self.epochs = 0
         self._count: Tensor
         self._names: tuple[str, ...] = tuple(str(k) for k in range(n_tasks))
-        self._guarded = False
+        self.guarded = False
         self._first_bad: Tensor
         self._skip: Tensor
         self.register_buffer("_count", torch.zeros((), dtype=torch.int64), persistent=False)
@@ -165,7 +165,7 @@ class Balancer(nn.Module, ABC):
                 shared=[p for p in shared if p.requires_grad],
                 features=features if features is None else list(features),
                 scale=scale,
-                certain=not self._guarded and scale is None,
+                certain=not self.guarded and scale is None,
             )
             weights = self._step(step)
             self._count += 1
@@ -237,7 +237,7 @@ class Balancer(nn.Module, ABC):
 
         optimizer.register_step_pre_hook(skip)
         optimizer.register_step_post_hook(done)
-        self._guarded = True
+        self.guarded = True
 
     def check(self) -> None:
         """Raise if a guarded step was bad. Reads the device: call it at logging points.
@@ -251,6 +251,10 @@ class Balancer(nn.Module, ABC):
                 f"step {step}: the loss or gradient of {self._who(task)} is not finite; "
                 "the optimizer has skipped this and every other bad step"
             )
+
+    def generators(self) -> list[torch.Generator]:
+        """List the random streams in use, which a CUDA graph has to know."""
+        return []
 
     def get_extra_state(self) -> dict[str, Any]:
         """Counters and whatever else is not a buffer, for ``state_dict``."""
@@ -295,7 +299,7 @@ class Balancer(nn.Module, ABC):
 
     def _report(self, bad: Tensor, why: Callable[[int], str]) -> None:
         """Raise for the first task marked in ``bad`` [n_tasks (+ 1 for their sum)], or note it if guarded."""
-        if self._guarded:
+        if self.guarded:
             found = torch.stack([self._count, bad.int().argmax()])
             self._first_bad.copy_(torch.where(bad.any() & (self._first_bad[0] < 0), found, self._first_bad))
             self._skip.copy_(torch.maximum(self._skip, bad.any()))

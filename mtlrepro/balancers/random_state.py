@@ -27,6 +27,10 @@ class RandomState(Balancer):
                 self._saved = None
         return self._generator
 
+    def generators(self) -> list[torch.Generator]:
+        """List the stream, once it is in use."""
+        return [] if self._generator is None else [self._generator]
+
     def get_extra_state(self) -> dict[str, Any]:
         """Add the stream's position."""
         position = self._saved if self._generator is None else self._generator.get_state()
