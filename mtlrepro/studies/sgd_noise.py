@@ -656,7 +656,7 @@ def span_residual(taken: Sequence[Snapshot]) -> pd.DataFrame:
 
 
 def _combined(balancer: Balancer, gradients: Tensor) -> Tensor:
-    """What a balancer makes of task gradients ``[T, P]``: its step ``[P]`` on losses that are linear in one parameter."""
+    """Step ``[P]`` of a balancer on losses that are linear in one parameter, with gradients ``[T, P]``."""
     point = Parameter(torch.zeros_like(gradients[0]))
     point.grad = torch.zeros_like(point)
     balancer.backward([gradient @ point for gradient in gradients], [point])
