@@ -93,15 +93,17 @@ def brute_force_min_norm(matrix):
     return torch.from_numpy(best)
 
 
-@pytest.mark.parametrize("seed", range(70))
-def test_mgda_is_the_exact_minimum_norm_point(seed):
-    matrix = random_jacobian(seed)
-    ours, exact = direction("mgda", matrix), brute_force_min_norm(matrix)
-    scale = matrix.norm(dim=1).min().item()
-    if exact.norm() > 1e-6 * scale:
-        torch.testing.assert_close(ours, exact, rtol=1e-7, atol=1e-7 * scale)
-    else:
-        assert ours.norm() < 1e-6 * scale
+def test_mgda_is_the_exact_minimum_norm_point():
+    """On 1,000 Jacobians of 2 to 8 tasks with norms 1 to 100."""
+    for seed in range(1000):
+        matrix = random_jacobian(seed)
+        ours, exact = direction("mgda", matrix), brute_force_min_norm(matrix)
+        scale = matrix.norm(dim=1).min().item()
+        if exact.norm() > 1e-6 * scale:
+            torch.testing.assert_close(ours, exact, rtol=1e-7, atol=1e-7 * scale, msg=f"seed {seed}")
+            assert torch.nn.functional.cosine_similarity(ours, exact, dim=0) >= 0.9999, f"seed {seed}"
+        else:
+            assert ours.norm() < 1e-6 * scale, f"seed {seed}"
 
 
 @settings(max_examples=200, deadline=None)
