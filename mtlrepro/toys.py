@@ -73,7 +73,7 @@ def _classic_front() -> Tensor:
 
 
 CLASSIC = Toy(
-    "two tasks",
+    "Two tasks",
     _classic,
     starts=((-8.5, 7.5), (-8.5, -5.0), (9.0, 9.0)),
     front=_classic_front(),
@@ -252,7 +252,7 @@ def figure(followed: Sequence[Run]) -> Figure:
     columns = min(5, len(names) + 1)
     rows = -(-(len(names) + 1) // columns)
     result = Figure(figsize=(1.44 * columns, (1.55 * rows + 0.25) * len(toys)), layout="constrained")
-    for toy, part in zip(toys, np.ravel(result.subfigures(len(toys), 1)), strict=True):
+    for toy, part in zip(toys, result.subfigures(len(toys), 1, squeeze=False).flat, strict=True):
         part.suptitle(toy.name, fontsize=11)
         axes = list(part.subplots(rows, columns, squeeze=False).flat)
         for name, axis in zip(names, axes, strict=False):

@@ -243,7 +243,12 @@ def test_toy_page_shows_the_figure_its_finding_and_a_table(rendered, monkeypatch
     page.feed(text)
     (figure,) = page.figures
     assert [len(alt.split()) >= 10 for alt in page.alts if alt and "panel" in alt] == [True]
-    assert re.search(r"two tasks: \d+ of 14 methods reach the Pareto set .* 3 quadratics: \d+ of 14", figure.caption)
+    recipe = toys.Recipe()
+    assert (
+        f"{recipe.steps} steps of Adam, with a learning rate that falls from {recipe.learning_rate:g} to 0"
+        in re.sub(r"\s+", " ", text)
+    )
+    assert re.search(r"Two tasks: \d+ of 14 methods reach the Pareto set .* 3 quadratics: \d+ of 14", figure.caption)
     numbers = re.findall(r"<td[^>]*>(?:<p>)?(?:<strong>)?(\d+\.\d\d)\b", text)
     assert len(numbers) == 14 * 5
     python, option, code = shlex.split(figure.rerun)

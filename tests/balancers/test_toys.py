@@ -58,6 +58,12 @@ def test_classic_problem_is_solved_by_conflict_averse_methods(name):
     assert CLASSIC.distance(end(CLASSIC, name, CLASSIC.starts[0])) < 0.5
 
 
+def test_mclgs_needs_more_steps():
+    assert CLASSIC.distance(end(CLASSIC, "mclgs", CLASSIC.starts[0])) > CLASSIC.extent / 20
+    longer = trajectory(CLASSIC, "mclgs", CLASSIC.starts[0], Recipe(steps=4 * Recipe().steps, epoch=4 * Recipe().epoch))
+    assert CLASSIC.distance(longer.points[-1]) < 0.1
+
+
 def test_mtsgd_with_clipping_stalls_before_the_front():
     """At threshold 0 a slice whose tasks disagree stays, and they disagree before the front is reached."""
     toy = quadratic((1.0, 1.0, 1.0))
@@ -108,7 +114,7 @@ def test_distances_are_those_of_the_ends():
 def test_finding_names_who_fails_and_who_solves_one_task():
     curve = ending_at(CLASSIC, "a", (-7.0, -8.43), (7.0, -8.43), (-7.0, -8.43))
     middle = ending_at(CLASSIC, "b", (0.0, -8.36), (0.0, -8.36), (0.0, 0.0))
-    expected = "two tasks: 1 of 2 methods reach the Pareto set from every start (not b)."
+    expected = "Two tasks: 1 of 2 methods reach the Pareto set from every start (not b)."
     assert finding(distances(curve + middle)) == f"{expected} Always where one task is at its minimum: a."
     assert "(not" not in finding(distances(curve))
     assert "Always" not in finding(distances(middle))
