@@ -35,8 +35,6 @@ NOTEBOOKS = sorted(path for path in BOOK.glob("[!.]*.ipynb") if "." not in path.
 INTERACTIVE = [path for path in NOTEBOOKS if "application/vnd.jupyter.widget-state+json" in path.read_text()]
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-# One worker renders the book and opens the browser, however many there are.
-pytestmark = pytest.mark.xdist_group("book")
 
 
 def toc_files(entry):

@@ -39,7 +39,6 @@ def rerun(request, tmp_path_factory) -> tuple[Path, Path]:
     return stored, notebooks.run(stored, tmp_path_factory.mktemp("fresh") / request.param)
 
 
-@pytest.mark.xdist_group("fresh run")
 @pytest.mark.timeout(1200)
 def test_data_tables_of_a_fresh_run_agree_with_the_stored_ones(rerun):
     stored, fresh = rerun
@@ -47,7 +46,6 @@ def test_data_tables_of_a_fresh_run_agree_with_the_stored_ones(rerun):
     assert notebooks.compare_tables(notebooks.tables(stored), notebooks.tables(fresh)) == []
 
 
-@pytest.mark.xdist_group("fresh run")
 @pytest.mark.timeout(1200)
 def test_verdicts_of_a_fresh_run_agree_with_the_stored_ones(rerun):
     stored, fresh = rerun

@@ -12,9 +12,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mtlrepro.balancers import create
 
-# One worker starts the two processes, however many workers there are.
-pytestmark = pytest.mark.xdist_group("two processes")
-
 OPTIONS = {
     "maxgnr": {"refresh": 2, "gamma": 0.5},
     "mclgs": {"a0": 0.6, "delta_a": 0.2, "step": "iteration"},
