@@ -26,7 +26,7 @@ html: $(BUILD)/rendered.stored  ## render the stored notebooks without running t
 	@echo "Open $(CURDIR)/$(BUILD)/html/index.html"
 
 test: lint $(SCRIPTS)  ## check style and types, then run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(INSTALLED)  ## check style and types
 	$(BIN)/ruff check

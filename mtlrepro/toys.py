@@ -1,16 +1,19 @@
 """Two small problems on which every balancer can be watched."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from mtlrepro.balancers import METHODS, create
+from mtlrepro.balancers import METHODS, LossWeighting, create
 from mtlrepro.balancers.solvers import min_norm_point
+from mtlrepro.plots import COLOURS
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Toy:
         starts: Where trajectories begin.
         front: [C, 2], the outline of the Pareto set: a curve, or the corners of a convex polygon.
         convex: Whether it is the polygon.
-        extent: Half the width of the region that figures show.
+        extent: Half the width of the region that figures show; distances up to a twentieth of it count as none.
     """
 
     name: str
@@ -44,14 +47,19 @@ class Toy:
         offsets = [piece - point for piece in pieces]
         return min(float((min_norm_point(o @ o.T) @ o).norm()) for o in offsets)
 
+    def solves_one_task(self, point: Tensor) -> bool:
+        """Whether a point [2] is where a single task is at its minimum: a corner or an end of the Pareto set."""
+        minima = self.front if self.convex else self.front[[0, -1]]
+        return bool((minima - point).norm(dim=1).min() <= self.extent / 20)
+
 
 def _classic(x: Tensor) -> list[Tensor]:
-    x1, x2 = x.unbind(-1)
+    x1, x2 = x[..., :1], x[..., 1:]
     above, below = (0.5 * x2).tanh().clamp_min(0), (-0.5 * x2).tanh().clamp_min(0)
-    valleys = (0.5 * (-x1 - 7) + x2.tanh(), 0.5 * (-x1 + 3) - x2.tanh() + 2)
-    bowls = [((x1 - c) ** 2 + 0.1 * (x2 + 8) ** 2) / 10 - 20 for c in (7, -7)]
-    logs = [valley.abs().clamp_min(5e-6).log() + 6 for valley in valleys]
-    return [above * f + below * g + 20 for f, g in zip(logs, bowls, strict=True)]
+    valleys = 0.5 * (x.new_tensor([-7.0, 7.0]) - x1) + x.new_tensor([1.0, -1.0]) * x2.tanh()
+    bowls = ((x1 - x.new_tensor([7.0, -7.0])) ** 2 + 0.1 * (x2 + 8) ** 2) / 10 - 20
+    logs = valleys.abs().clamp_min(5e-6).log() + 6
+    return list((above * logs + below * bowls + 20).unbind(-1))
 
 
 def _classic_front() -> Tensor:
@@ -65,7 +73,7 @@ def _classic_front() -> Tensor:
 
 
 CLASSIC = Toy(
-    "two tasks (Liu et al., CAGrad)",
+    "Two tasks",
     _classic,
     starts=((-8.5, 7.5), (-8.5, -5.0), (9.0, 9.0)),
     front=_classic_front(),
@@ -104,12 +112,14 @@ class Run:
     """One trajectory.
 
     Attributes:
-        points: [steps + 1, 2].
-        losses: [steps + 1, T].
+        toy: The problem.
+        method: The balancer's name.
+        points: [steps + 1, 2], the start first.
     """
 
+    toy: Toy
+    method: str
     points: Tensor
-    losses: Tensor
 
 
 @dataclass(frozen=True)
@@ -123,9 +133,9 @@ class Recipe:
         options: A balancer's options by its name.
     """
 
-    steps: int = 400
-    learning_rate: float = 0.1
-    epoch: int = 50
+    steps: int = 150
+    learning_rate: float = 0.5
+    epoch: int = 15
     options: Mapping[str, Mapping[str, Any]] = field(
         default_factory=lambda: {
             "mclgs": {"a0": 1.0, "delta_a": 0.1},
@@ -145,59 +155,129 @@ def trajectory(toy: Toy, name: str, start: tuple[float, float], recipe: Recipe |
         recipe: How; the default recipe if not given.
 
     Returns:
-        All points and losses, the start included.
+        All points, the start included.
     """
     recipe = recipe or Recipe()
     x = nn.Parameter(torch.tensor(start, dtype=torch.float64))
     balancer = create(name, toy.n_tasks, **recipe.options.get(name, {}))
     optimizer = torch.optim.Adam([x, *balancer.parameters()], lr=recipe.learning_rate)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, recipe.steps)
-    points, values = [], []
-    for step in range(recipe.steps + 1):
+    points, values = [x.detach().clone()], []
+    for step in range(1, recipe.steps + 1):
         losses = toy.losses(x)
-        points.append(x.detach().clone())
         values.append(torch.stack([loss.detach() for loss in losses]))
-        if step == recipe.steps:
-            break
         optimizer.zero_grad()
         balancer.backward(losses, [x])
         optimizer.step()
         schedule.step()
-        if (step + 1) % recipe.epoch == 0:
+        points.append(x.detach().clone())
+        if step % recipe.epoch == 0:
             balancer.end_epoch(torch.stack(values[-recipe.epoch :]).mean(0))
-    return Run(torch.stack(points), torch.stack(values))
+    return Run(toy, name, torch.stack(points))
 
 
-def figure(
+def runs(
     toys: Iterable[Toy] | None = None, names: Iterable[str] | None = None, recipe: Recipe | None = None
-) -> Figure:
-    """Draw the trajectories of balancers over the mean loss; the Pareto set in black.
+) -> list[Run]:
+    """Follow balancers on problems from all their starts.
 
     Args:
-        toys: Columns; both problems if not given.
-        names: Rows; all methods if not given.
-        recipe: How trajectories are computed; the default recipe if not given.
+        toys: Both problems if not given.
+        names: All methods if not given, those that weight losses first.
+        recipe: How; the default recipe if not given.
 
     Returns:
-        A figure with one panel per method and problem.
+        One run per problem, method and start, in this order.
     """
-    columns = list(toys) if toys is not None else [CLASSIC, quadratic()]
-    rows = list(names) if names is not None else sorted(METHODS)
-    result = Figure(figsize=(3 * len(columns), 2.6 * len(rows)), layout="constrained")
-    axes = result.subplots(len(rows), len(columns), squeeze=False)
-    for j, toy in enumerate(columns):
-        side = np.linspace(-toy.extent, toy.extent, 200)
-        grid = torch.from_numpy(np.stack(np.meshgrid(side, side), axis=-1))
-        mean = torch.stack(toy.losses(grid)).mean(0).numpy()
-        front = torch.cat([toy.front, toy.front[:1]]) if toy.convex else toy.front
-        for i, name in enumerate(rows):
-            axis = axes[i, j]
-            axis.contour(side, side, mean, levels=25, cmap="Greys", linewidths=0.5)
-            axis.plot(*front.T.numpy(), color="black", linewidth=2)
-            for start in toy.starts:
-                points = trajectory(toy, name, start, recipe).points
-                axis.plot(*points.T.numpy(), linewidth=1.2)
-                axis.plot(*points[-1].numpy(), marker="*", color="black", markersize=7)
-            axis.set(xlim=(-toy.extent, toy.extent), ylim=(-toy.extent, toy.extent), xticks=[], yticks=[])
-            axis.set_title(f"{name}: {toy.name}" if i == 0 else name, fontsize=8)
+    everyone = sorted(METHODS, key=lambda name: (not issubclass(METHODS[name], LossWeighting), name))
+    return [
+        trajectory(toy, name, start, recipe)
+        for toy in (toys if toys is not None else [CLASSIC, quadratic()])
+        for name in (names if names is not None else everyone)
+        for start in toy.starts
+    ]
+
+
+def distances(followed: Iterable[Run]) -> pd.DataFrame:
+    """Tell where runs end.
+
+    Args:
+        followed: Runs.
+
+    Returns:
+        One row per run: ``problem``, ``method``, ``start``, ``distance`` to the Pareto set at the end, whether it is
+        ``reached``, and whether the end has ``one task`` at its minimum.
+    """
+    rows = []
+    for run in followed:
+        end, distance = run.points[-1], run.toy.distance(run.points[-1])
+        rows.append(
+            {
+                "problem": run.toy.name,
+                "method": run.method,
+                "start": "({:g}, {:g})".format(*run.points[0].tolist()),
+                "distance": distance,
+                "reached": distance <= run.toy.extent / 20,
+                "one task": run.toy.solves_one_task(end),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def finding(table: pd.DataFrame) -> str:
+    """State what the rows of ``distances`` show: which methods reach the Pareto set, and which only one task."""
+    sentences = []
+    for problem, rows in table.groupby("problem", sort=False):
+        always = rows.groupby("method", sort=False)[["reached", "one task"]].all()
+        failing = ", ".join(always.index[~always["reached"]])
+        count = f"{always['reached'].sum()} of {len(always)} methods reach the Pareto set from every start"
+        sentences.append(f"{problem}: {count}{f' (not {failing})' if failing else ''}.")
+        if always["one task"].any():
+            single = ", ".join(always.index[always["one task"]])
+            sentences.append(f"Always where one task is at its minimum: {single}.")
+    return " ".join(sentences)
+
+
+def figure(followed: Sequence[Run]) -> Figure:
+    """Draw runs over the mean loss (grey, darker is higher), one panel per problem and method, on one page.
+
+    Args:
+        followed: Runs, such as those of ``runs()``.
+
+    Returns:
+        A figure: the Pareto set in black, a dot at each start, a star at each end.
+    """
+    toys = list(dict.fromkeys(run.toy for run in followed))
+    names = list(dict.fromkeys(run.method for run in followed))
+    columns = min(5, len(names) + 1)
+    rows = -(-(len(names) + 1) // columns)
+    result = Figure(figsize=(1.44 * columns, (1.55 * rows + 0.25) * len(toys)), layout="constrained")
+    for toy, part in zip(toys, result.subfigures(len(toys), 1, squeeze=False).flat, strict=True):
+        part.suptitle(toy.name, fontsize=11)
+        axes = list(part.subplots(rows, columns, squeeze=False).flat)
+        for name, axis in zip(names, axes, strict=False):
+            _panel(axis, [run for run in followed if run.toy is toy and run.method == name])
+            axis.set_title(name, fontsize=10, pad=3)
+        for axis in axes[len(names) :]:
+            axis.set_axis_off()
+        lines = [axes[0].lines[i] for i in (0, 2, 3)]
+        axes[-1].legend(lines, ["Pareto set", "start", "end"], loc="center", fontsize=9)
     return result
+
+
+def _panel(axis: Axes, followed: Sequence[Run]) -> None:
+    toy = followed[0].toy
+    side = np.linspace(-toy.extent, toy.extent, 80)
+    grid = torch.from_numpy(np.stack(np.meshgrid(side, side), axis=-1))
+    extent = (-toy.extent, toy.extent, -toy.extent, toy.extent)
+    mean = torch.stack(toy.losses(grid)).mean(0).numpy()
+    axis.imshow(mean, cmap="Greys", vmax=2 * mean.max(), extent=extent, origin="lower")
+    front = torch.cat([toy.front, toy.front[:1]]) if toy.convex else toy.front
+    axis.plot(*front.T.numpy(), color="black", linewidth=2)
+    for run, colour in zip(followed, COLOURS, strict=False):
+        points = run.points.T.numpy()
+        axis.plot(*points, color=colour, linewidth=1)
+        axis.plot(*points[:, 0], color=colour, marker="o", markersize=4, linestyle="none")
+        axis.plot(*points[:, -1], color=colour, marker="*", markersize=9, markeredgecolor="black", linestyle="none")
+    axis.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[])
+    axis.grid(visible=False)

@@ -26,6 +26,7 @@ import pytest
 import yaml
 
 import mtlrepro
+from mtlrepro import toys
 from mtlrepro.notebooks import assign, normalise_file, parameters, statistics
 
 BOOK = Path(os.environ.get("MTLREPRO_BOOK", Path(__file__).parents[1] / "book")).resolve()
@@ -34,8 +35,6 @@ NOTEBOOKS = sorted(path for path in BOOK.glob("[!.]*.ipynb") if "." not in path.
 INTERACTIVE = [path for path in NOTEBOOKS if "application/vnd.jupyter.widget-state+json" in path.read_text()]
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-# One worker renders the book and opens the browser, however many there are.
-pytestmark = pytest.mark.xdist_group("book")
 
 
 def toc_files(entry):
@@ -234,6 +233,29 @@ def test_howto_page_shows_what_the_command_prints(rendered):
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     page = html.unescape(re.sub(r"<[^>]*>", "", (rendered / "howto.html").read_text()))
     assert printed.strip() in page
+
+
+def test_toy_page_shows_the_figure_its_finding_and_a_table(rendered, monkeypatch, tmp_path):
+    page = Shown()
+    text = (rendered / "toys.html").read_text()
+    page.feed(text)
+    (figure,) = page.figures
+    assert [len(alt.split()) >= 10 for alt in page.alts if alt and "panel" in alt] == [True]
+    recipe = toys.Recipe()
+    assert (
+        f"{recipe.steps} steps of Adam, with a learning rate that falls from {recipe.learning_rate:g} to 0"
+        in re.sub(r"\s+", " ", text)
+    )
+    assert re.search(r"Two tasks: \d+ of 14 methods reach the Pareto set .* 3 quadratics: \d+ of 14", figure.caption)
+    numbers = re.findall(r"<td[^>]*>(?:<p>)?(?:<strong>)?(\d+\.\d\d)\b", text)
+    assert len(numbers) == 14 * 5
+    python, option, code = shlex.split(figure.rerun)
+    assert (python, option) == ("python", "-c")
+    quick = toys.runs(names=["equal"], recipe=toys.Recipe(steps=2))
+    monkeypatch.setattr(toys, "runs", lambda: quick)
+    monkeypatch.chdir(tmp_path)
+    exec(code)
+    assert (tmp_path / "toys.svg").read_text().count("<svg") == 1
 
 
 # --- in a browser -------------------------------------------------------------------------------------

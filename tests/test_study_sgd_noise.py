@@ -542,24 +542,6 @@ def test_pcgrad_weights_equal_a_direct_computation(angle):
     np.testing.assert_allclose(weights, [found, found], rtol=1e-10)
     assert math.isclose(found, (1 - min(math.cos(math.radians(angle)), 0)) / 2, rel_tol=1e-10)
     assert math.isclose(table.loc[table["method"] == "mean", "mean"].item(), 0.5, rel_tol=1e-10)
-    gradients = torch.tensor(np.stack([first, second]))
-    np.testing.assert_allclose(study._pcgrad(gradients), pcgrad(first, second), atol=1e-15)
-
-
-def test_pcgrad_and_graddrop_by_hand():
-    """Three tasks: each is projected off the unedited others in turn."""
-    gradients = torch.tensor([[1.0, 0.0], [-1.0, 1.0], [0.0, -1.0]], dtype=torch.float64)
-    # 1: (1, 0) + (-1, 1)/2 = (1/2, 1/2), then + (0, -1)/2 = (1/2, 0). 2: (-1, 1) -> (0, 1) -> (0, 0).
-    # 3: (0, -1) meets (1, 0) at 90 degrees; + (-1, 1)/2 = (-1/2, -1/2).
-    torch.testing.assert_close(study._pcgrad(gradients), torch.tensor([0.0, -0.5], dtype=torch.float64) / 3)
-    generator = torch.Generator().manual_seed(0)
-    agreed = torch.tensor([[1.0, -2.0, 0.0], [3.0, -1.0, 0.0]], dtype=torch.float64)
-    # Where the signs agree nothing is dropped.
-    assert study._graddrop(agreed, generator).tolist() == [2.0, -1.5, 0.0]
-    torn = torch.tensor([[3.0] * 2000, [-1.0] * 2000], dtype=torch.float64)
-    kept = study._graddrop(torn, generator)
-    assert set(kept.tolist()) == {1.5, -0.5}
-    assert abs((kept > 0).double().mean().item() - 0.75) < 0.04  # purity (1 + 2/4)/2
 
 
 def test_span_residual(taken):

@@ -1,7 +1,7 @@
 """Directives for pages that are computed while the book is rendered.
 
 `notebook-statistics` counts the stored notebooks, `params-output` shows what `mtlrepro params` prints for one of
-them, and `module-api` documents modules by name.
+them, `toy-problems` follows every balancer on two small problems, and `module-api` documents modules by name.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from mtlrepro import cli
+from mtlrepro import cli, toys
 from mtlrepro.notebooks import statistics
-from mtlrepro.report import badge
+from mtlrepro.plots import use_style
+from mtlrepro.report import badge, figure_html, image_html
 from mtlrepro.verdicts import Status
 
 STATUSES = get_args(Status)
@@ -63,11 +64,16 @@ class NotebookStatistics(SphinxDirective):
         rows = statistics_rows([path for path in chapters if path.suffix == ".ipynb"])
         if not rows:
             return [nodes.paragraph(text="There is no notebook yet.")]
-        lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
-        table = nodes.Element()
-        text = StringList([f"| {' | '.join(line)} |" for line in lines], self.get_source_info()[0])
-        self.state.nested_parse(text, self.content_offset, table)
-        return table.children
+        return markdown_table(self, rows)
+
+
+def markdown_table(directive: SphinxDirective, rows: list[dict[str, str]]) -> list[nodes.Node]:
+    """Parse a table of Markdown cells; the keys of its rows are the header."""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+    table = nodes.Element()
+    text = StringList([f"| {' | '.join(line)} |" for line in lines], directive.get_source_info()[0])
+    directive.state.nested_parse(text, directive.content_offset, table)
+    return table.children
 
 
 class ParamsOutput(SphinxDirective):
@@ -85,6 +91,33 @@ class ParamsOutput(SphinxDirective):
         if status:
             raise self.error(f"mtlrepro params {path.name} exited with status {status}")
         return [nodes.literal_block("", printed.getvalue(), language="text")]
+
+
+class ToyProblems(SphinxDirective):
+    """Figure and table of all balancers on the toy problems, computed when the page or a balancer has changed."""
+
+    alt = (
+        "One panel per method and problem with its paths over the mean loss. Two tasks: from above, paths turn and then"
+        " go down to a flat black curve. Quadratics: paths enter a black triangle."
+    )
+    rerun = """python -c "from mtlrepro import toys; toys.figure(toys.runs()).savefig('toys.svg')\""""
+
+    def run(self) -> list[nodes.Node]:
+        """Follow the balancers once; draw, state the finding, and list the distances."""
+        module = Path(toys.__file__)
+        for path in [module, *module.parent.joinpath("balancers").glob("*.py")]:
+            self.env.note_dependency(str(path))
+        use_style()
+        followed = toys.runs()
+        table = toys.distances(followed)
+        html = figure_html(image_html(toys.figure(followed), self.alt), toys.finding(table), self.rerun)
+        rows: dict[str, dict[str, str]] = {}
+        for end in table.to_dict("records"):
+            row = rows.setdefault(end["method"], {"Method": f"`{end['method']}`"})
+            row[f"{end['problem']}, {end['start']}"] = (
+                f"{end['distance']:.2f}" if end["reached"] else f"**{end['distance']:.2f}**"
+            )
+        return [nodes.raw("", html, format="html"), *markdown_table(self, list(rows.values()))]
 
 
 class ModuleApi(SphinxDirective):
@@ -118,5 +151,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", keep_bars, priority=900)
     app.add_directive("notebook-statistics", NotebookStatistics)
     app.add_directive("params-output", ParamsOutput)
+    app.add_directive("toy-problems", ToyProblems)
     app.add_directive("module-api", ModuleApi)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -11,12 +11,12 @@ from mtlrepro.balancers.solvers import conflict_averse
 
 @register("cagrad")
 class CAGrad(GramianWeighting):
-    """Conflict-averse gradient descent (Liu et al., NeurIPS 2021, arXiv 2110.14048, Algorithm 1).
+    """Conflict-averse gradient descent (Liu et al., NeurIPS 2021, arXiv 2110.14048, Eq. 3 and Algorithm 1).
 
-    d = argmax min_k <g_k, d> subject to |d - g_0| <= c |g_0|, with g_0 the mean gradient. From c = 1 on it
-    conflicts with no task. Scale: not the mean: T equal gradients g give (1 + c) g, and (1 + c)/(1 + c^2) g
-    with ``rescale``. Factor to the paper's Algorithm 1: 1 without ``rescale``; its published code multiplies
-    by T.
+    d = argmax min_k <g_k, d> subject to |d - g_0| <= c |g_0|, with g_0 the mean gradient. The paper takes c
+    in [0, 1); from c = 1 on d conflicts with no task. Scale: not the mean: T equal gradients g give (1 + c)
+    g, and (1 + c)/(1 + c^2) g with ``rescale``. Factor to the paper's Algorithm 1: 1 without ``rescale``; its
+    published code multiplies by T.
     Departures: the inner problem is solved exactly, by enumerating the faces of the simplex, for up to 12
     tasks (the published code calls SLSQP); at Pareto-stationary points, where Algorithm 1 divides zero by zero, d
     is the point nearest to g_0 that conflicts with no task, which attains the maximum too.

@@ -12,10 +12,10 @@ class Diagnostics:
 
     Attributes:
         cosines: [T, T] in [-1, 1]; 0 with a zero gradient, 1 on the diagonal.
-        magnitude_similarity: [T, T] in [0, 1], 2 |g_i| |g_j| / (|g_i|^2 + |g_j|^2) (Yu et al., PCGrad);
+        magnitude_similarity: [T, T] in [0, 1], 2 |g_i| |g_j| / (|g_i|^2 + |g_j|^2) (Yu et al., PCGrad, Definition 2);
             1 for two zero gradients.
         norms: [T], |g_k|.
-        conflicts: Scalar, share of the pairs i < j with a negative cosine, in [0, 1]; 0 for T = 1.
+        conflicts: Scalar, share of the pairs i < j with a negative cosine (Definition 1), in [0, 1]; 0 for T = 1.
         condition: Scalar, largest over smallest singular value of the T gradients, at least 1; infinite if
             they are linearly dependent to float64 precision.
     """

@@ -85,7 +85,7 @@ class GramianWeighting(GradientBalancer):
         n_tasks: Number of tasks T.
         at: ``parameters`` takes gradients by the shared parameters. ``representation`` takes them by
             ``features``, a different quantity, an upper bound in the manner of MGDA-UB (Sener and Koltun,
-            NeurIPS 2018): the trunk is passed once, and ``features`` has to separate all losses from the
+            NeurIPS 2018, Section 3.3): the trunk is passed once, and ``features`` has to separate all losses from the
             shared parameters.
 
     Raises:

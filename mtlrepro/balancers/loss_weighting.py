@@ -49,12 +49,12 @@ class Equal(LossWeighting):
 
 @register("uncertainty")
 class Uncertainty(LossWeighting):
-    """Uncertainty weighting (Kendall, Gal, Cipolla, CVPR 2018, arXiv 1705.07115).
+    """Uncertainty weighting (Kendall, Gal, Cipolla, CVPR 2018, arXiv 1705.07115, Eq. 7).
 
     Minimises sum_k L_k / (2 sigma_k^2) + log sigma_k over the network and over s_k = log sigma_k^2.
     Weights w_k = 1 / (2 exp s_k). Starts at s_k = log(T/2), where w_k = 1/T: the mean. Factor to the paper:
-    1. The paper's form for classification, L / sigma^2, is not used: all tasks have the same form, as in the
-    MTAN code. ``log_variance`` is a parameter: give ``balancer.parameters()`` to the optimizer, without
+    1. The paper's form for classification, L / sigma^2 (Eq. 10), is not used: all tasks have the same form, as
+    in the MTAN code. ``log_variance`` is a parameter: give ``balancer.parameters()`` to the optimizer, without
     weight decay. Its gradient, 1/2 - w_k L_k, is written by ``backward``; an absent task's is zero.
     """
 
@@ -133,10 +133,11 @@ class EpochWeighting(LossWeighting):
 
 @register("dwa")
 class DWA(EpochWeighting):
-    """Dynamic weight average (Liu, Johns, Davison, CVPR 2019, arXiv 1803.10704).
+    """Dynamic weight average (Liu, Johns, Davison, CVPR 2019, arXiv 1803.10704, Eq. 7).
 
     r_k = L_k(t-1) / L_k(t-2) with epoch-mean losses, w = softmax(r / temperature); equal in the first two
-    epochs.
+    epochs, as in the authors' code (the text sets r_k(t) = 1 for t = 1, 2, which read with Eq. 7's r_k(t-1)
+    would make it three).
     Scale: the mean, sum w = 1. The paper's weights sum to T: factor 1/T.
 
     Args:
@@ -172,10 +173,10 @@ class LSB(EpochWeighting):
                  d_k = [ (l_k(t-1) / l_k(t-2)) / (L(t-1) / L(t-2)) ]^beta(t),   beta(t) = rate (t - offset)
 
     alpha d pi is computed as softmax(log pi + log d), in which the ratio of the totals L cancels. The
-    supplement states the priorities, equal start, period and rates of beta; the formulas for t >= 2 are a
-    reconstruction (the main paper's text was not available), and so is the offset. Scale: pinned at the first
-    period, where equal priorities give the mean; afterwards sum_k w_k(t) l_k(t-1) = L(t-1). Factor to the
-    paper: 1.
+    supplement states the priorities (by its Section 3, Eq. 4 of the main paper), the equal start, the period
+    and the rates of beta; the formulas for t >= 2 are a reconstruction (the main paper's text was not
+    available), and so is the offset. Scale: pinned at the first period, where equal priorities give the mean;
+    afterwards sum_k w_k(t) l_k(t-1) = L(t-1). Factor to the paper: 1.
     Departures: beta is never negative (offset > 3), and losses are clamped at 1e-30 in the logarithm.
 
     Args:

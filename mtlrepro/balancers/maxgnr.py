@@ -17,7 +17,7 @@ class MaxGNR(GradientBalancer):
 
     The appendix gives the noise of momentum, sqrt((1 - gamma)/(1 + gamma)) (Eq. 8), and weights as the
     general form of any combination (Eq. 5); the definition of the ratio, its maximisation and the estimators
-    are ours. Signal a_k^2 = EMA <g_t, m_{t-1}> and noise s_k^2 = EMA |g_t - m_{t-1}|^2 / (1 + v_t), with the
+    are ours. Signal a_k^2 = EMA <g_t, m_{t-1}> and noise s_k^2 = EMA |g_t - m_{t-1}|^2 / (1 + v_{t-1}), with the
     momentum m_t = gamma m_{t-1} + (1 - gamma) g_t divided by 1 - gamma^t and v_t = (1 - gamma)(1 + gamma^t) /
     ((1 + gamma)(1 - gamma^t)) its share of one gradient's noise power; 1/(1 + v) tends to (1 + gamma)/2.
     Weights are ``mtlrepro.noise.gnr_weights``, clipped to [0.1, 10] of their mean, and equal until every task

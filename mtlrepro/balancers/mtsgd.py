@@ -24,8 +24,10 @@ class MTSGD(SliceRule):
 
     Departures from the printed text. Eq. 3: a zero gradient has e = 0 and c = 0. Eq. 4, a product without a
     sum and over all tasks, is no similarity: the smallest cosine of a pair, or the mean. Eq. 5 prints a
-    maximum, which is no mask and contradicts "-1 is no clipping": c >= threshold, up to rounding. Eq. 8's
-    factor s is the mask. Tasks that do not reach a parameter are left out of it; heads take ordinary steps.
+    maximum, which is no mask and contradicts "-1 is no clipping": c >= threshold, up to rounding. Eq. 8
+    prints s (s_1 + ... + s_n): by its text, the mask m and the g_i of Eq. 7. Eq. 1 multiplies the gradient by
+    1 - rho, Eq. 8 does not: torch SGD without dampening is Eq. 8. Tasks that do not reach a parameter are
+    left out of it; heads take ordinary steps.
 
     Args:
         n_tasks: Number of tasks T.

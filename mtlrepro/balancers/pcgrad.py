@@ -33,13 +33,16 @@ class PCGrad(RandomState, GramianWeighting):
         """Map the Gramian [t, t] to coefficients [t]; every call draws a new order."""
         n, device = len(gramian), gramian.device
         gramian = gramian.double()
-        order = torch.rand(n, n, generator=self.generator(device), device=device).argsort(1)
         surgery = torch.eye(n, dtype=torch.float64, device=device)  # row i: g_i^PC in terms of the gradients
         tasks = torch.arange(n, device=device)
         length2 = gramian.diagonal()
-        for other in order.unbind(1):
+        for other in self._orders(n, device).unbind(1):
             product = (surgery * gramian[other]).sum(1)
             conflict = (product < 0) & (other != tasks) & (length2[other] > 0)
             shift = torch.where(conflict, product / length2[other], 0.0)
             surgery[tasks, other] -= shift
         return surgery.mean(0)
+
+    def _orders(self, n: int, device: torch.device) -> Tensor:
+        """Draw the orders in which each task meets the others, [n, n]: row i is task i's, with itself anywhere."""
+        return torch.rand(n, n, generator=self.generator(device), device=device).argsort(1)

@@ -17,8 +17,10 @@ from matplotlib.figure import Figure
 from scipy import optimize, stats
 from torch import Tensor
 from torch.func import functional_call, jacrev
+from torch.nn import Parameter
 
 from mtlrepro import noise
+from mtlrepro.balancers import Balancer, create
 from mtlrepro.data.digits import TwoDigits, two_digits
 from mtlrepro.models.digits import DigitNet
 from mtlrepro.plots import gallery
@@ -620,7 +622,8 @@ def pcgrad_weights(angles: Sequence[float]) -> pd.DataFrame:
     for angle in angles:
         cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
         gradients = torch.tensor([[1.0, 0.0], [cosine, sine]], dtype=torch.float64)
-        for method, step in {"mean": gradients.mean(0), "PCGrad": _pcgrad(gradients)}.items():
+        for method, name in {"mean": "equal", "PCGrad": "pcgrad"}.items():
+            step = _combined(create(name, 2), gradients)
             weights = torch.linalg.lstsq(gradients.T, step[:, None]).solution
             entries.append({"angle": angle, "method": method, "mean": weights[0].item()})
     return pd.DataFrame(entries)
@@ -631,18 +634,20 @@ def span_residual(taken: Sequence[Snapshot]) -> pd.DataFrame:
 
     Returns:
         Columns ``seed``, ``method``, ``residual`` = norm outside the span over whole norm, for the mean, for PCGrad
-        (mean over tasks, fixed order) and for GradDrop (one draw of its sign mask per coordinate).
+        (mean over tasks, one draw of its order) and for GradDrop (one draw of its sign mask per coordinate).
     """
     entries = []
     for snapshot in taken:
-        gradients = snapshot.gradients.mean(1)
+        gradients = snapshot.gradients.mean(1).cpu()
         basis = torch.linalg.qr(gradients.T)[0]
-        edited = {
-            "mean": gradients.mean(0),
-            "PCGrad": _pcgrad(gradients),
-            "GradDrop": _graddrop(gradients, snapshot.generator(5)),
+        stream = snapshot.generator(5).initial_seed()
+        balancers = {
+            "mean": create("equal", len(TASKS)),
+            "PCGrad": create("pcgrad", len(TASKS), seed=stream),
+            "GradDrop": create("graddrop", len(TASKS), seed=stream),
         }
-        for method, gradient in edited.items():
+        for method, balancer in balancers.items():
+            gradient = _combined(balancer, gradients)
             outside = gradient - basis @ (basis.T @ gradient)
             entries.append(
                 {"seed": snapshot.seed, "method": method, "residual": (outside.norm() / gradient.norm()).item()}
@@ -650,20 +655,12 @@ def span_residual(taken: Sequence[Snapshot]) -> pd.DataFrame:
     return pd.DataFrame(entries)
 
 
-def _pcgrad(gradients: Tensor) -> Tensor:
-    edited = gradients.clone()
-    for i, j in product(range(len(gradients)), repeat=2):
-        if i != j:
-            inner = (edited[i] @ gradients[j]).clamp_max(0)
-            edited[i] -= inner / gradients[j].square().sum() * gradients[j]
-    return edited.mean(0)
-
-
-def _graddrop(gradients: Tensor, generator: torch.Generator) -> Tensor:
-    positive = (1 + gradients.sum(0) / gradients.abs().sum(0).clamp_min(torch.finfo(gradients.dtype).tiny)) / 2
-    threshold = torch.rand(positive.shape, generator=generator, dtype=torch.float64).to(gradients)
-    keep = torch.where(positive > threshold, gradients > 0, gradients < 0)
-    return (gradients * keep).mean(0)
+def _combined(balancer: Balancer, gradients: Tensor) -> Tensor:
+    """Step ``[P]`` of a balancer on losses that are linear in one parameter, with gradients ``[T, P]``."""
+    point = Parameter(torch.zeros_like(gradients[0]))
+    point.grad = torch.zeros_like(point)
+    balancer.backward([gradient @ point for gradient in gradients], [point])
+    return point.grad
 
 
 def estimators(

@@ -1,6 +1,7 @@
 """Small problems with known gradients, shared by the balancer tests."""
 
 import torch
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mtlrepro.balancers import Balancer
@@ -40,6 +41,28 @@ def linear_step(
     weights = balancer.backward(items, [x], **options)
     assert x.grad is not None
     return x.grad, torch.stack([h.grad for h in heads if h.grad is not None]), weights
+
+
+@st.composite
+def matrices(draw, max_tasks=6, exponent=15):
+    """Jacobians [T, n] of known structure, whose rows differ in length by up to 10^(2 exponent)."""
+    n_tasks = draw(st.integers(1, max_tasks))
+    size = draw(st.integers(1, 8))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**30)))
+    matrix = torch.randn(n_tasks, size, generator=generator, dtype=torch.float64)
+    kind = draw(st.sampled_from(["generic", "low rank", "stationary", "twin", "zero row", "opposite"]))
+    if kind == "low rank":
+        matrix = matrix[:, :1] * matrix[:1]
+    elif kind == "stationary":
+        matrix[-1] = -matrix[:-1].sum(0)
+    elif kind == "twin":
+        matrix[-1] = matrix[0]
+    elif kind == "zero row":
+        matrix[0] = 0
+    elif kind == "opposite":
+        matrix[-1] = -matrix[0]
+    powers = draw(st.lists(st.floats(-exponent, exponent), min_size=n_tasks, max_size=n_tasks))
+    return matrix * 10.0 ** torch.tensor(powers, dtype=torch.float64)[:, None]
 
 
 class Net(nn.Module):

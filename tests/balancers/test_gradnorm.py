@@ -35,6 +35,14 @@ def test_update_is_that_of_the_papers_objective(alpha):
     torch.testing.assert_close(heads, weights)
 
 
+def test_first_step_by_hand():
+    """Norms 5, 1, 2 and their mean 8/3: the first is above it, the others are below."""
+    balancer = create("gradnorm", 3)
+    combined, _, _ = linear_step(balancer, torch.tensor([[3.0, 4.0], [0.0, 1.0], [2.0, 0.0]]).double())
+    torch.testing.assert_close(balancer.weight.grad, torch.tensor([5.0, -1.0, -2.0]).double())
+    torch.testing.assert_close(combined, torch.tensor([5 / 3, 5 / 3]).double())
+
+
 def test_weights_keep_their_sum_and_sign():
     balancer = create("gradnorm", 2)
     optimizer = torch.optim.SGD(balancer.parameters(), lr=10.0)

@@ -5,7 +5,9 @@ import io
 
 import pytest
 import torch
-from balancer_cases import ALL, GRAMIAN, LOSS_WEIGHTING, Net, batch, grads, linear_step, net_losses
+from balancer_cases import ALL, GRAMIAN, LOSS_WEIGHTING, Net, batch, grads, linear_step, matrices, net_losses
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from mtlrepro.balancers import METHODS, create
@@ -251,6 +253,35 @@ def test_degenerate_gradients_are_finite(name, case, dtype):
         assert combined.isfinite().all()
         assert heads.isfinite().all()
         assert weights is None or weights.isfinite().all()
+
+
+@settings(max_examples=150, deadline=None)
+@given(matrix=matrices(), name=st.sampled_from(ALL))
+def test_gradients_of_known_structure_are_finite(matrix, name):
+    """Rank-deficient, stationary, scaled from 1e-15 to 1e15, over a whole step."""
+    combined, heads, weights = linear_step(create(name, len(matrix)), matrix)
+    assert combined.isfinite().all()
+    assert heads.isfinite().all()
+    assert weights is None or weights.isfinite().all()
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name != "pcgrad"])
+def test_tasks_may_come_in_any_order(name):
+    """Over steps and epochs; pcgrad draws its own order, and has this property in expectation."""
+    order = [2, 0, 3, 1]
+    generator = torch.Generator().manual_seed(0)
+    one, other = create(name, 4), create(name, 4)
+    for i in range(14):
+        gradients = torch.randn(4, 5, generator=generator, dtype=torch.float64)
+        losses = torch.rand(4, generator=generator, dtype=torch.float64) + 0.1
+        a, b = linear_step(one, gradients, losses), linear_step(other, gradients[order], losses[order])
+        torch.testing.assert_close(a[0], b[0])
+        torch.testing.assert_close(a[1][order], b[1])
+        if a[2] is not None:
+            torch.testing.assert_close(a[2][order], b[2])
+        if i % 4 == 3:
+            one.end_epoch(losses)
+            other.end_epoch(losses[order])
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -93,6 +93,14 @@ def test_dwa_ignores_loss_scales():
     )
 
 
+def test_lsb_by_hand():
+    """Losses (4, 1), then (2, 1): totals 5/2 and 15/8. At beta = 1/2 the shares are as sqrt(1/2) to 1."""
+    share = 2**0.5 - 1
+    weights = epochs(create("lsb", 2, rate=0.5), f64([4, 1], [2, 1]))
+    expected = f64([1 / 2, 1 / 2], [5 / 16, 5 / 4], [share * 15 / 16, (1 - share) * 15 / 8])
+    torch.testing.assert_close(weights, expected)
+
+
 def naive_lsb(history, pi, rate, offset):
     """The formulas of the reconstruction, literally, without logarithms."""
     weights, totals = [pi], []

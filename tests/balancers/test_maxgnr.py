@@ -23,6 +23,22 @@ def noisy_run(balancer, steps, lengths, sigma, dim=200, seed=0, factor=None):
         linear_step(balancer, scale * (mean + torch.tensor(sigma).double()[:, None] * noise))
 
 
+def test_estimates_and_weights_by_hand():
+    """Gradients (1, 0), (0, 2), (2, 1) at gamma = 1/2; the second task's are twice as long.
+
+    The corrected momentum is (1, 0), then (1/3, 4/3), with 1 and 5/9 of one gradient's noise power. Signal: 0, then
+    2/3 + 4/3. Noise: (1 + 4) / 2, then (25/9 + 1/9) / (14/9). Weights: w_1/w_2 = sqrt(a_2 s_2 / (a_1 s_1)) = 2.
+    """
+    balancer = create("maxgnr", 2, gamma=0.5, averaging=0.0)
+    twice = torch.tensor([[1.0], [2.0]]).double()
+    for gradient, signal, noise in (([1, 0], None, None), ([0, 2], 0, 5 / 2), ([2, 1], 2, 13 / 7)):
+        _, heads, _ = linear_step(balancer, twice * torch.tensor(gradient).double())
+        if signal is not None:
+            torch.testing.assert_close(balancer.signal, signal * twice[:, 0] ** 2)
+            torch.testing.assert_close(balancer.noise, noise * twice[:, 0] ** 2)
+    torch.testing.assert_close(heads, torch.tensor([2 / 3, 1 / 3]).double())
+
+
 def test_estimates_signal_and_noise_power():
     balancer = create("maxgnr", 2, averaging=0.999)
     noisy_run(balancer, 1200, [1.0, 3.0], [2.0, 0.5])
