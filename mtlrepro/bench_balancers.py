@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v2, resnet18
 
-from mtlrepro.balancers import METHODS, create
+from mtlrepro.balancers import METHODS, CapturedStep, create
 
 Trunk = Literal["resnet18", "mobilenet_v2"]
 LOSS_WEIGHTING = ("equal", "uncertainty", "dwa", "gls", "lsb")
@@ -93,6 +93,17 @@ class Workload:
 
         return step
 
+    def captured(self, name: str, **options: Any) -> Callable[[], None]:  # noqa: ANN401
+        """Make the arm of one balancer whose step is replayed as a CUDA graph."""
+        balancer = create(name, self.n_tasks, **options).to(self.images.device)
+        balancer.guard(torch.optim.SGD([*self.network.parameters(), *balancer.parameters()], fused=True))
+
+        def step() -> None:
+            features, losses = self.losses()
+            balancer.backward(losses, self.shared, features=features)
+
+        return CapturedStep(step, balancer)
+
     def torchjd(self, name: str, chunk: int | None) -> Callable[[], None]:
         """Make the arm of one TorchJD aggregator; ``chunk`` is its parallel_chunk_size."""
         from torchjd import aggregation
@@ -109,11 +120,16 @@ class Workload:
 
 
 def arms(work: Workload) -> dict[str, Callable[[], None]]:
-    """Make all arms of a workload: plain, floor, every method, variants, and TorchJD if it is installed."""
+    """Make all arms of a workload: plain, floor, every method, variants, and TorchJD if it is installed.
+
+    On CUDA every method comes once more, replayed as a CUDA graph.
+    """
     result: dict[str, Callable[[], None]] = {"plain": work.plain, "floor": work.floor}
     for name in METHODS:
         options = {"a0": 40.0, "delta_a": 0.0} if "mclgs" in name else {}
         result[name] = work.method(name, **options)
+        if work.images.is_cuda:
+            result[f"{name} captured"] = work.captured(name, **options)
     result["mclgs p=0"] = work.method("mclgs", a0=0.0)
     result["maxgnr refresh=10"] = work.method("maxgnr", refresh=10)
     result["pcgrad representation"] = work.method("pcgrad", at="representation")
@@ -196,7 +212,7 @@ def balancers(
     """Measure every balancer against the floor, T separate backward passes, in interleaved rounds.
 
     Freed memory is kept (``keep_freed_memory``). State that a method keeps between steps (maxgnr: T rows)
-    comes on top of the peak.
+    comes on top of the peak, and so does the memory that a captured step owns.
 
     Args:
         device: ``cpu`` or ``cuda``.
@@ -207,8 +223,8 @@ def balancers(
         only: Arms to keep besides ``plain`` and ``floor``; all if not given.
 
     Returns:
-        One row per trunk, T, size and arm: median seconds, its ratio to the floor and to the plain step with
-        the quartiles of the per-round ratio, and peak memory over the plain step in gradient rows.
+        One row per trunk, T, size and arm: median seconds and the images/s they make, the ratio to the floor and to
+        the plain step with the quartiles of the per-round ratio, and peak memory over the plain step in gradient rows.
     """
     keep_freed_memory()
     kept = None if only is None else {"plain", "floor", *only}
@@ -229,6 +245,7 @@ def balancers(
                 for name, seconds in times.items():
                     entry: dict[str, Any] = {"trunk": trunk, "tasks": n_tasks, "size": size, "arm": name}
                     entry["seconds"] = statistics.median(seconds)
+                    entry["images/s"] = len(work.images) / entry["seconds"]
                     for base in ("floor", "plain"):
                         ratios = [a / b for a, b in zip(seconds, times[base], strict=True)]
                         low, middle, high = statistics.quantiles(ratios, n=4)

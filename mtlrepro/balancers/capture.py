@@ -45,7 +45,9 @@ class CapturedStep(Generic[_T]):
 
     def __init__(self, step: Callable[[], _T], balancer: Balancer, warmup: int = 3) -> None:
         if not balancer.guarded:
-            raise ValueError("balancer has no guard, and would ask the device; accepted: after balancer.guard(optimizer)")
+            raise ValueError(
+                "balancer has no guard and would ask the device; accepted: after balancer.guard(optimizer)"
+            )
         if (refresh := getattr(balancer, "refresh", 1)) != 1:
             raise ValueError(f"balancer has refresh={refresh}; accepted: 1, so that all steps are the same")
         if warmup < 1:
@@ -70,7 +72,7 @@ class CapturedStep(Generic[_T]):
             return self._result
         if self._left:
             self._left -= 1
-            side = torch.cuda.Stream()
+            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
                 result = self._step()

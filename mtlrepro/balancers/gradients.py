@@ -158,7 +158,7 @@ def blocks(tensors: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
     """
     if tensors and tensors[0].is_cpu and tensors[0].numel() > BLOCK:
         rows = max(BLOCK * len(tensors[0]) // tensors[0].numel(), 1)
-        yield from zip(*(tensor.split(rows) for tensor in tensors), strict=True)
+        yield from zip(*(torch.split(tensor, rows) for tensor in tensors), strict=True)
     elif tensors:
         yield tuple(tensors)
 

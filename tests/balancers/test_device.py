@@ -128,7 +128,7 @@ def test_captured_steps_equal_eager_steps(name, options, adam):
             losses = take()
             if i % 8 == 7:
                 balancer.end_epoch(torch.stack([loss.detach() for loss in losses]))
-        with pytest.raises(FloatingPointError, match="step 20: .* task '1'"):
+        with pytest.raises(FloatingPointError, match=r"step 20: .* task '1'"):
             balancer.check()
         final.append(([p.detach().clone() for p in net.parameters()], copy.deepcopy(balancer.state_dict())))
     for a, b in zip(final[0][0], final[1][0], strict=True):

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import shutil
 
 import pytest
 import torch
@@ -549,14 +550,23 @@ def test_representation_level_needs_features_that_separate():
     assert all(p.grad is None for p in net.parameters())
 
 
+COMPILED = [
+    *((name, "aot_eager") for name in ("equal", "pcgrad", "mtsgd", "maxgnr")),
+    ("lsb", "inductor"),
+    ("pcgrad", "inductor"),
+]
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["equal", "pcgrad", "mtsgd", "maxgnr"])
-def test_compiled_model(name):
+@pytest.mark.parametrize(("name", "backend"), COMPILED)
+def test_compiled_model(name, backend):
+    if backend == "inductor" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        pytest.skip("inductor needs a C++ compiler")
     x, y = batch(0, 3)
     results = []
     for compiled in (False, True):
         net = Net(3)
-        model = torch.compile(net, backend="aot_eager") if compiled else net
+        model = torch.compile(net, backend=backend) if compiled else net
         balancer = create(name, 3)
         losses = [(o - t).square().mean() for o, t in zip(model(x), y, strict=True)]
         balancer.backward(losses, net.shared())
