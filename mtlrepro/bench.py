@@ -16,7 +16,7 @@ from mtlrepro.studies.sgd_noise import sample_gradients, shared_gradient, task_l
 CHUNKS = (64, 256)
 
 
-def interleaved(arms: Mapping[str, Callable[[], object]], rounds: int = 11) -> pd.DataFrame:
+def turns(arms: Mapping[str, Callable[[], object]], rounds: int) -> np.ndarray:
     """Time functions that take turns: every round runs each once, in order, after a first round that does not count.
 
     Where this process has used CUDA, a time includes the work that the function leaves running on the device.
@@ -26,8 +26,7 @@ def interleaved(arms: Mapping[str, Callable[[], object]], rounds: int = 11) -> p
         rounds: rounds that count, at least 1.
 
     Returns:
-        Columns ``arm``; ``seconds``, the median; ``lower`` and ``upper``, its quartiles; ``ratio``, the median over
-        rounds of the time over that of the first arm in the same round.
+        ``[rounds, arms]`` seconds.
 
     Raises:
         ValueError: if there are no arms or no rounds.
@@ -36,7 +35,17 @@ def interleaved(arms: Mapping[str, Callable[[], object]], rounds: int = 11) -> p
         raise ValueError("arms is empty; accepted: one or more functions")
     if rounds < 1:
         raise ValueError(f"rounds is {rounds}; accepted: 1 or more")
-    times = np.array([[_seconds(arm) for arm in arms.values()] for _ in range(rounds + 1)])[1:]
+    return np.array([[_seconds(arm) for arm in arms.values()] for _ in range(rounds + 1)])[1:]
+
+
+def interleaved(arms: Mapping[str, Callable[[], object]], rounds: int = 11) -> pd.DataFrame:
+    """Summarise the times of functions that take turns; arguments and errors as for :func:`turns`.
+
+    Returns:
+        Columns ``arm``; ``seconds``, the median; ``lower`` and ``upper``, its quartiles; ``ratio``, the median over
+        rounds of the time over that of the first arm in the same round.
+    """
+    times = turns(arms, rounds)
     lower, median, upper = np.quantile(times, [0.25, 0.5, 0.75], axis=0)
     ratio = np.median(times / times[:, :1], axis=0)
     return pd.DataFrame({"arm": list(arms), "seconds": median, "lower": lower, "upper": upper, "ratio": ratio})

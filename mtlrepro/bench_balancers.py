@@ -3,18 +3,18 @@
 import ctypes
 import gc
 import importlib.util
-import statistics
 import sys
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v2, resnet18
 
 from mtlrepro.balancers import METHODS, CapturedStep, create
+from mtlrepro.bench import turns
 
 Trunk = Literal["resnet18", "mobilenet_v2"]
 LOSS_WEIGHTING = ("equal", "uncertainty", "dwa", "gls", "lsb")
@@ -155,31 +155,6 @@ def keep_freed_memory() -> None:
         mallopt(mmap_threshold, 2**25)
 
 
-def interleaved(
-    runs: dict[str, Callable[[], None]], rounds: int, finish: Callable[[], None] = lambda: None
-) -> dict[str, list[float]]:
-    """Time arms in turn within each round, so that they share whatever the machine does; seconds per arm.
-
-    Args:
-        runs: The arms.
-        rounds: Number of rounds after one to warm up.
-        finish: Called before the clock is read, to wait for a device.
-
-    Returns:
-        ``rounds`` times per arm.
-    """
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for i in range(rounds + 1):
-        for name, run in runs.items():
-            finish()
-            start = time.perf_counter()
-            run()
-            finish()
-            if i:
-                times[name].append(time.perf_counter() - start)
-    return times
-
-
 def peak_memory(run: Callable[[], None], device: str) -> int:
     """Measure the peak of tensor memory that a run adds to what was allocated before it, in bytes."""
     gc.collect()
@@ -234,8 +209,7 @@ def balancers(
             for size in sizes:
                 work = Workload(trunk, n_tasks, size, device)
                 chosen = {name: arm for name, arm in arms(work).items() if kept is None or name in kept}
-                finish = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
-                times = interleaved(chosen, rounds, finish)
+                times = dict(zip(chosen, turns(chosen, rounds).T, strict=True))
                 work.network.zero_grad()
                 peaks = {}
                 for name, arm in chosen.items():
@@ -244,11 +218,10 @@ def balancers(
                 row_bytes = sum(p.numel() * p.element_size() for p in work.shared)
                 for name, seconds in times.items():
                     entry: dict[str, Any] = {"trunk": trunk, "tasks": n_tasks, "size": size, "arm": name}
-                    entry["seconds"] = statistics.median(seconds)
+                    entry["seconds"] = np.median(seconds)
                     entry["images/s"] = len(work.images) / entry["seconds"]
                     for base in ("floor", "plain"):
-                        ratios = [a / b for a, b in zip(seconds, times[base], strict=True)]
-                        low, middle, high = statistics.quantiles(ratios, n=4)
+                        low, middle, high = np.quantile(seconds / times[base], [0.25, 0.5, 0.75])
                         entry |= {f"/{base}": middle, f"/{base} low": low, f"/{base} high": high}
                     entry["rows over plain"] = (peaks[name] - peaks["plain"]) / row_bytes
                     rows.append(entry)

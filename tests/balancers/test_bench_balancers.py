@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mtlrepro.bench_balancers import Workload, arms, balancers, interleaved, peak_memory
+from mtlrepro.bench_balancers import Workload, arms, balancers, peak_memory
 
 
 def test_table_has_a_row_per_arm_with_ratios_to_the_floor():
@@ -41,13 +41,6 @@ def test_every_arm_leaves_gradients():
         run()
         assert work.shared[0].grad is not None, name
         work.network.zero_grad()
-
-
-def test_interleaved_takes_turns():
-    order = []
-    times = interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=2)
-    assert order == ["a", "b"] * 3
-    assert {k: len(v) for k, v in times.items()} == {"a": 2, "b": 2}
 
 
 def test_peak_memory_counts_bytes():
