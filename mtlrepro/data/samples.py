@@ -32,21 +32,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mtlrepro.data.classes import BDD100K
+
 Sample = dict[str, Tensor]
 Batch = dict[str, Any]  # a Tensor for every key except boxes and labels, which are lists of B tensors
-
-BOX_CLASSES = (
-    "pedestrian",
-    "rider",
-    "car",
-    "truck",
-    "bus",
-    "train",
-    "motorcycle",
-    "bicycle",
-    "traffic light",
-    "traffic sign",
-)
 
 
 @dataclass(frozen=True)
@@ -92,7 +81,7 @@ KINDS: dict[str, Kind] = {
     "keypoints3d": _UNIT,
     "valid": _MASK,
     "boxes": Kind((4,), torch.float32, "float32", 0, float(2**24), ragged=True),
-    "labels": Kind((), torch.int64, "int8", 0, len(BOX_CLASSES) - 1, ragged=True),
+    "labels": Kind((), torch.int64, "int8", 0, len(BDD100K) - 1, ragged=True),
 }
 _ONE_VIEW = ("image", "right", "valid")
 KINDS |= {f"{key}_right": kind for key, kind in list(KINDS.items()) if key not in _ONE_VIEW}
