@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -42,7 +43,7 @@ def write_split(
         progress: show a bar on stderr.
 
     Raises:
-        ValueError: the folder was prepared otherwise, or what ``read`` raises.
+        ValueError: the folder was prepared otherwise, the disk has not enough space, or what ``read`` raises.
     """
     meta = {**meta, "names_sha256": hashlib.sha256("\n".join(names).encode()).hexdigest()}
     if (folder / META).exists():
@@ -60,9 +61,12 @@ def write_split(
         ThreadPoolExecutor(THREADS) as pool,
         tqdm(desc=folder.name, total=len(names), initial=writer.done, unit=" images", disable=not progress) as bar,
     ):
-        for start in range(writer.done, len(names), PIECE):
+        begin = writer.done
+        for start in range(begin, len(names), PIECE):
             piece = names[start : start + PIECE]
             rows = list(pool.map(read, piece))
+            if start == begin:
+                _require_space(folder, sum(array.nbytes for array in rows[0].values()) * (len(names) - start))
             writer.put("names", start, np.array(piece, dtype=f"U{width}"))
             for key in rows[0]:
                 if key in KINDS and KINDS[key].ragged:
@@ -72,6 +76,15 @@ def write_split(
                     writer.put(key, start, np.stack([row[key] for row in rows]))
             writer.advance(len(piece))
             bar.update(len(piece))
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder.parent).free
+    if needed > free:
+        raise ValueError(
+            f"{folder} needs {needed / 1e9:,.1f} GB more and {free / 1e9:,.1f} GB are free; accepted: a TARGET with "
+            "more space, or a smaller --size"
+        )
 
 
 def load_json(path: Path, *, remedy: str) -> Any:  # noqa: ANN401 (what JSON holds)

@@ -52,7 +52,7 @@ def test_encoded_disparity_is_within_1_512_pixel():
     decoded = cityscapes_files.decode_disparity(cityscapes_files.encode_disparity(disparity))
     assert np.abs(decoded - disparity).max() <= 1 / 512 + 1e-5
     for wrong in (-1, 256, np.nan):
-        with pytest.raises(ValueError, match="accepted: 0 to 255.99"):
+        with pytest.raises(ValueError, match=r"accepted: 0 to 255\.99"):
             cityscapes_files.encode_disparity(np.array([[wrong]]))
 
 
@@ -263,7 +263,7 @@ def test_exporting_what_does_not_fit():
     with pytest.raises(ValueError, match="split is 'test'; accepted: train, val"):
         cityscapes.export("nowhere", [sample], "test", focal=1, baseline=1)
     sample["disparity"] = torch.full((1, 24, 64), 9.0)
-    with pytest.raises(ValueError, match="up to 9.0 pixels; accepted: up to 1/8 of the width 64"):
+    with pytest.raises(ValueError, match=r"up to 9\.0 pixels; accepted: up to 1/8 of the width 64"):
         cityscapes.export_mtan("nowhere", [sample])
 
 
