@@ -91,9 +91,7 @@ class Dataset(data.Dataset[Sample]):
     def __init__(self, store: Store, *, keys: Iterable[str] | None = None, classes: int | None = None) -> None:
         self.store = store
         if absent := {"dataset", "split"} - set(store.meta):
-            raise ValueError(
-                f"{store.folder / META} lacks {', '.join(sorted(absent))}; accepted: a split of a data set"
-            )
+            raise ValueError(f"{store.folder / META} lacks {', '.join(sorted(absent))}; accepted: a data set's split")
         self.name: str = store.meta["dataset"]
         self.split: str = store.meta["split"]
         stored = [key for key in KINDS if key in store]
