@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Never
@@ -39,8 +39,8 @@ class Script:
         self._functions[name] = function
         return self._commands.add_parser(name, help=help, description=help)
 
-    def fetch(self, function: Command, terms: str, help: str) -> argparse.ArgumentParser:
-        """Add ``fetch FOLDER``; the function gets ``folder`` and ``mirror``, once the terms are accepted."""
+    def fetch(self, function: Command, terms: str, help: str, *, mirror: bool = True) -> argparse.ArgumentParser:
+        """Add ``fetch FOLDER``; the function gets ``folder`` (and ``mirror``), once the terms are accepted."""
 
         def accepted(*, accept_licence: bool, **arguments: object) -> None:
             if not accept_licence:
@@ -51,7 +51,8 @@ class Script:
         parser.epilog = terms
         parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the files go")
         parser.add_argument("--accept-licence", action="store_true", help="you have read the terms and accept them")
-        parser.add_argument("--mirror", metavar="URL", help="a server that has the files as URL/NAME")
+        if mirror:
+            parser.add_argument("--mirror", metavar="URL", help="a server that has the files as URL/NAME")
         return parser
 
     def prepare(self, function: Command, help: str, size_help: str) -> argparse.ArgumentParser:
@@ -62,11 +63,11 @@ class Script:
         parser.add_argument("--size", type=image_size, metavar="HxW", help=size_help)
         return parser
 
-    def verify(self, function: Callable[[Path], pd.DataFrame]) -> argparse.ArgumentParser:
-        """Add ``verify TARGET``, which prints the findings and changes nothing."""
+    def verify(self, function: Callable[..., pd.DataFrame]) -> argparse.ArgumentParser:
+        """Add ``verify TARGET``, which prints the findings of the function and changes nothing."""
 
-        def report(target: Path) -> int:
-            findings = function(target)
+        def report(target: Path, **options: object) -> int:
+            findings = function(target, **options)
             with pd.option_context("display.max_colwidth", None, "display.width", None, "display.max_rows", None):
                 print(findings.to_string(index=False))
             wrong = int((~findings["ok"]).sum())
@@ -116,7 +117,7 @@ def missing(path: Path, remedy: str) -> Never:
 class Findings:
     """What ``verify`` looked at, one row each."""
 
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[dict[Hashable, Any]] = field(default_factory=list)
 
     def add(self, what: str, found: object, expected: object, ok: bool) -> None:
         """Note one check."""
