@@ -37,7 +37,8 @@ def load(
         name: ``rooms`` or ``streets`` (scenes), ``nyuv2``, ``cityscapes``, ``taskonomy`` or ``bdd100k``.
         split: ``train``, ``val`` or ``test``.
         root: folder made by ``data_scripts/NAME.py prepare``; needed for the real data sets, not for scenes.
-        keys: targets to read, see ``samples``; default: all that are stored. The image always comes with them.
+        keys: targets to read, see ``samples``; default: all that are stored except those of the right view
+            (``KEY_right``). The image always comes with them.
         classes: 7 or 19 for Cityscapes and streets: the seven categories, or the classes as they are stored.
         n: number of scenes; default: ``scenes.COUNTS[split]``.
         size: (height, width) of scenes in pixels; default: ``scenes.SIZE``.
@@ -67,12 +68,27 @@ def load(
     return Dataset(Store(folder), keys=keys, classes=classes)
 
 
+_SEVEN = np.array([*SEVEN, -1], dtype=np.int8)
+
+
+def to_samples(stored: Batch) -> Batch:
+    """Convert a batch, on any device, from the stored types to those of samples."""
+    return {
+        key: values
+        if key not in KINDS
+        else [decode(key, part) for part in values]
+        if KINDS[key].ragged
+        else decode(key, values)
+        for key, values in stored.items()
+    }
+
+
 class Dataset(data.Dataset[Sample]):
     """One split in the conventions of ``samples``.
 
     Args:
         store: the split.
-        keys: targets to read; default: all that are stored.
+        keys: targets to read; default: all that are stored except those of the right view.
         classes: 7 merges the 19 classes of Cityscapes into its 7 categories; 19 or None leaves them.
 
     Attributes:
@@ -95,11 +111,12 @@ class Dataset(data.Dataset[Sample]):
         self.name: str = store.meta["dataset"]
         self.split: str = store.meta["split"]
         stored = [key for key in KINDS if key in store]
-        chosen = set(stored if keys is None else keys) | {"image"}
+        chosen = {key for key in stored if not key.endswith("_right")} if keys is None else {"image", *keys}
         if unknown := sorted(chosen - set(stored)):
             raise ValueError(f"keys hold {unknown[0]!r}; accepted for {store.folder}: {', '.join(stored)}")
-        if "boxes" in chosen or "labels" in chosen:
-            chosen |= {"boxes", "labels"}
+        for pair in ({"boxes", "labels"}, {"boxes_right", "labels_right"}):
+            if pair & chosen:
+                chosen |= pair
         self.keys = tuple(key for key in stored if key in chosen)
         height, width = store["image"].shape[-2:]
         self.size: tuple[int, int] = (height, width)
@@ -114,6 +131,10 @@ class Dataset(data.Dataset[Sample]):
     def n_classes(self) -> int:
         """Number of classes of ``segmentation``."""
         return len(self.class_names)
+
+    def reading(self, keys: Iterable[str]) -> "Dataset":
+        """Give the same split with other keys."""
+        return Dataset(self.store, keys=keys, classes=7 if self._merge else None)
 
     @property
     def nbytes(self) -> int:
@@ -131,25 +152,24 @@ class Dataset(data.Dataset[Sample]):
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
         """Samples at B positions as a batch, the same as ``collate`` makes of them one by one."""
+        return to_samples(self.stored(indices))
+
+    def stored(self, indices: Sequence[int] | np.ndarray) -> Batch:
+        """Give a batch in the types in which it is stored, as ``to_samples`` takes it."""
         rows = np.asarray(indices, dtype=np.int64)
         batch: Batch = {}
         for key in self.keys:
             if KINDS[key].ragged:
-                batch[key] = [self.convert(key, part) for part in self._ragged(key, rows)]
+                batch[key] = self._ragged(key, rows)
             else:
-                batch[key] = self.convert(key, torch.from_numpy(self.store[key][rows]))
+                values = self.store[key][rows]
+                # Index -1 reaches the last entry of the table.
+                merged = self._merge and key.startswith("segmentation")
+                batch[key] = torch.from_numpy(_SEVEN[values] if merged else values)
         if "boxes" in self.keys:
             batch["detected"] = torch.from_numpy(self.has("boxes", rows))
         batch["index"] = torch.from_numpy(rows)
         return batch
-
-    def convert(self, key: str, stored: Tensor) -> Tensor:
-        """Convert stored values of a key, on any device, to a sample's type and the chosen classes."""
-        values = decode(key, stored)
-        if self._merge and key.startswith("segmentation"):
-            # Index -1 reaches the last entry, which keeps it.
-            return values.new_tensor([*SEVEN, -1])[values]
-        return values
 
     def has(self, key: str, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Say for each position, ``[B]`` bool, whether that image has the target."""

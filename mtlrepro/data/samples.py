@@ -83,8 +83,14 @@ KINDS: dict[str, Kind] = {
     "boxes": Kind((4,), torch.float32, "float32", 0, float(2**24), ragged=True),
     "labels": Kind((), torch.int64, "int8", 0, len(BDD100K) - 1, ragged=True),
 }
-_ONE_VIEW = ("image", "right", "valid")
-KINDS |= {f"{key}_right": kind for key, kind in list(KINDS.items()) if key not in _ONE_VIEW}
+KINDS |= {f"{key}_right": kind for key, kind in list(KINDS.items()) if key not in ("image", "right")}
+
+
+def twin(key: str) -> str:
+    """Key of the same thing in the other view: ``image`` and ``right``, ``KEY`` and ``KEY_right``."""
+    if key in ("image", "right"):
+        return "right" if key == "image" else "image"
+    return key.removesuffix("_right") if key.endswith("_right") else f"{key}_right"
 
 
 def kind(key: str) -> Kind:

@@ -26,7 +26,7 @@ class Noise:
         "labels",
     )
     KEYS += ("segmentation_right", "depth_right", "normal_right", "disparity_right", "occlusion_right")
-    KEYS += ("curvature_right", "reshading_right", "edges2d_right", "boxes_right", "labels_right")
+    KEYS += ("curvature_right", "reshading_right", "edges2d_right", "valid_right", "boxes_right", "labels_right")
     CLASSES = CITYSCAPES
 
     def __init__(self, keys=None, calls=None):

@@ -19,7 +19,8 @@ def dataset(tmp_path_factory):
     """Noise in every key, generated through the cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MTLREPRO_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return Dataset(Store(scenes.generate("streets", "val", n=7, size=(16, 20), seed=2, generator=Noise())))
+        store = Store(scenes.generate("streets", "val", n=7, size=(16, 20), seed=2, generator=Noise()))
+        return Dataset(store, keys=Noise.KEYS)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,9 @@ def test_attributes(dataset):
     assert len(dataset) == 7
     assert (dataset.name, dataset.split, dataset.size) == ("streets", "val", (16, 20))
     assert dataset.keys == tuple(key for key in KINDS if key in Noise.KEYS)
+    left = Dataset(dataset.store)
+    assert left.keys == tuple(key for key in dataset.keys if not key.endswith("_right"))
+    assert left.reading(dataset.keys).keys == dataset.keys
     assert (dataset.n_classes, dataset.class_names) == (19, CITYSCAPES)
     assert dataset.box_names == ("pedestrian", *dataset.box_names[1:9], "traffic sign")
     assert dataset.nbytes == sum(dataset.store[key].nbytes for key in Noise.KEYS)
@@ -102,7 +106,8 @@ def test_chosen_keys(dataset):
 
 
 def test_seven_classes(dataset):
-    seven = Dataset(dataset.store, classes=7)
+    seven = Dataset(dataset.store, keys=dataset.keys, classes=7)
+    assert seven.reading(["segmentation"]).n_classes == 7
     assert seven.class_names == CITYSCAPES_7
     assert seven.n_classes == 7
     for key in ("segmentation", "segmentation_right"):
