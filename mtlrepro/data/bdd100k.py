@@ -6,7 +6,7 @@ images are paired by file name, and a sample can lack a target.
 
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from mtlrepro.data.bdd100k_export import dense_task
-from mtlrepro.data.bdd100k_export import export as export
+from mtlrepro.data.bdd100k_export import dense_task, export
+from mtlrepro.data.bdd100k_fetch import TERMS, fetch
 from mtlrepro.data.bdd100k_files import (
+    ARCHIVES,
     CATEGORIES,
     CLASSES,
     IMAGES,
@@ -34,13 +35,7 @@ from mtlrepro.data.rasters import Raster, raster_size, read_raster, resize_image
 from mtlrepro.data.scripts import Findings, verify_target
 from mtlrepro.data.store import META, Store
 
-ARCHIVES = {
-    "100k": "bdd100k_images_100k.zip",
-    "10k": "bdd100k_images_10k.zip",
-    "detection": "bdd100k_det_20_labels_trainval.zip",
-    "segmentation": "bdd100k_sem_seg_labels_trainval.zip",
-    "drivable": "bdd100k_drivable_labels_trainval.zip",
-}
+__all__ = ["IMAGES", "TERMS", "export", "fetch", "prepare", "verify"]
 
 
 def prepare(
@@ -48,7 +43,7 @@ def prepare(
     target: str | Path,
     *,
     size: tuple[int, int] | None = None,
-    tasks: tuple[str, ...] = ("detection", "drivable"),
+    tasks: Sequence[str] = ("detection", "drivable"),
     progress: bool = True,
 ) -> None:
     """Write ``TARGET/train`` and ``TARGET/val`` from the official files.
@@ -146,10 +141,10 @@ class _Job:
             raise ValueError(f"{path}: {error}; {_unpack(dense)}") from None
 
 
-def _look_up(root: Path, split: str, tasks: tuple[str, ...], size: tuple[int, int] | None) -> _Job | None:
+def _look_up(root: Path, split: str, tasks: Sequence[str], size: tuple[int, int] | None) -> _Job | None:
     """Find the images and labels of a split; None if it has no images."""
     # In this order, an image of both sets is read from 100k.
-    sets = [images for images in ("100k", "10k") if images in {IMAGES[task] for task in tasks}]
+    sets: list[str] = [images for images in ("100k", "10k") if images in {IMAGES[task] for task in tasks}]
     available = {images: _stems(root, images, split) for images in sets}
     if not any(available.values()):
         return None
@@ -235,7 +230,7 @@ def verify(target: str | Path, *, progress: bool = True) -> pd.DataFrame:
     keys += ["boxes", "labels", "box_offsets", "has_detection"] if "box_classes" in meta else []
     counts: dict[str, int | None] = dict.fromkeys(splits or SPLITS)
     frame = verify_target(target, counts=counts, keys=keys, class_names=meta.get("classes", ()), progress=progress)
-    findings = Findings([{str(key): value for key, value in row.items()} for row in frame.to_dict("records")])
+    findings = Findings(frame.to_dict("records"))
     for split in splits:
         store = Store(target / split)
         for task in store.meta["tasks"]:

@@ -1,5 +1,6 @@
 """Samples written as BDD100K files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from mtlrepro.data.rasters import rgb_of, write_raster
 
 
 def export(
-    folder: str | Path, samples: Samples, split: str = "train", *, tasks: tuple[str, ...] = ("detection",)
+    folder: str | Path, samples: Samples, split: str = "train", *, tasks: Sequence[str] = ("detection",)
 ) -> None:
     """Write samples in the official layout: JPEG images, the labels of 2020, masks.
 
@@ -62,7 +63,7 @@ def export(
         write_json(detection_files(root, split)[0], frames)
 
 
-def dense_task(tasks: tuple[str, ...]) -> str | None:
+def dense_task(tasks: Sequence[str]) -> str | None:
     """The one of ``segmentation`` and ``drivable`` that is among the tasks, if any.
 
     Raises:

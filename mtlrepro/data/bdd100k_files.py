@@ -38,6 +38,15 @@ MASKS = {"segmentation": "sem_seg", "drivable": "drivable"}
 IMAGES = {"detection": "100k", "segmentation": "10k", "drivable": "100k"}
 """The image set that each task's labels belong to."""
 
+ARCHIVES = {
+    "100k": "bdd100k_images_100k.zip",
+    "10k": "bdd100k_images_10k.zip",
+    "detection": "bdd100k_det_20_labels_trainval.zip",
+    "segmentation": "bdd100k_sem_seg_labels_trainval.zip",
+    "drivable": "bdd100k_drivable_labels_trainval.zip",
+}
+"""The archive of each image set and of each task's labels."""
+
 Boxes = tuple[Raster, Raster]
 
 

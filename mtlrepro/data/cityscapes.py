@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mtlrepro.data.cityscapes_export import export as export
-from mtlrepro.data.cityscapes_export import export_mtan as export_mtan
+from mtlrepro.data.cityscapes_export import export, export_mtan
+from mtlrepro.data.cityscapes_fetch import TERMS, fetch
 from mtlrepro.data.cityscapes_files import (
     CLASSES,
     MTAN_LABELS,
@@ -26,6 +26,8 @@ from mtlrepro.data.rasters import Raster, raster_size, read_raster, resize_image
 from mtlrepro.data.scripts import Findings, verify_target
 from mtlrepro.data.stereo import CITYSCAPES_WIDTH, match_error
 from mtlrepro.data.store import META, Store
+
+__all__ = ["CLASSES", "TERMS", "export", "export_mtan", "fetch", "prepare", "verify"]
 
 
 def prepare(
@@ -239,7 +241,7 @@ def verify(target: str | Path, *, progress: bool = True) -> pd.DataFrame:
     class_names = Store(target / splits[0]).meta["classes"] if splits else ()
     counts: dict[str, int | None] = dict.fromkeys(splits or SPLITS)
     frame = verify_target(target, counts=counts, keys=keys, class_names=class_names, progress=progress)
-    findings = Findings([{str(key): value for key, value in row.items()} for row in frame.to_dict("records")])
+    findings = Findings(frame.to_dict("records"))
     for split in splits:
         store = Store(target / split)
         n, official = len(store), OFFICIAL_COUNTS[split]
