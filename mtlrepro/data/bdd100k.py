@@ -30,7 +30,7 @@ from mtlrepro.data.bdd100k_files import (
     mask_file,
     read_detections,
 )
-from mtlrepro.data.preparing import Row, require_files, write_split
+from mtlrepro.data.preparing import Row, open_splits, require_files, write_split
 from mtlrepro.data.rasters import Raster, raster_size, read_raster, resize_image, resize_nearest
 from mtlrepro.data.scripts import Findings, verify_target
 from mtlrepro.data.store import META, Store
@@ -223,16 +223,16 @@ def verify(target: str | Path, *, progress: bool = True) -> pd.DataFrame:
         One row per check: ``what``, ``found``, ``expected``, ``ok``. Nothing is changed.
     """
     target = Path(target)
-    splits = [split for split in SPLITS if (target / split / META).is_file()]
-    meta = Store(target / splits[0]).meta if splits else {}
+    present = [split for split in SPLITS if (target / split / META).is_file()]
+    stores = open_splits(target, present)
+    meta = next(iter(stores.values())).meta if stores else {}
     keys = ["image"]
     keys += ["segmentation", "has_segmentation"] if "classes" in meta else []
     keys += ["boxes", "labels", "box_offsets", "has_detection"] if "box_classes" in meta else []
-    counts: dict[str, int | None] = dict.fromkeys(splits or SPLITS)
+    counts: dict[str, int | None] = dict.fromkeys(present or SPLITS)
     frame = verify_target(target, counts=counts, keys=keys, class_names=meta.get("classes", ()), progress=progress)
     findings = Findings(frame.to_dict("records"))
-    for split in splits:
-        store = Store(target / split)
+    for split, store in stores.items():
         for task in store.meta["tasks"]:
             has = store["has_detection" if task == "detection" else "has_segmentation"]
             official = OFFICIAL_COUNTS[IMAGES[task]][split]

@@ -21,7 +21,7 @@ from mtlrepro.data.cityscapes_files import (
     decode_labels,
     file_of,
 )
-from mtlrepro.data.preparing import Row, load_json, require_files, write_split
+from mtlrepro.data.preparing import Row, load_json, open_splits, require_files, write_split
 from mtlrepro.data.rasters import Raster, raster_size, read_raster, resize_image, resize_nearest
 from mtlrepro.data.scripts import Findings, verify_target
 from mtlrepro.data.stereo import CITYSCAPES_WIDTH, match_error
@@ -236,14 +236,14 @@ def verify(target: str | Path, *, progress: bool = True) -> pd.DataFrame:
         One row per check: ``what``, ``found``, ``expected``, ``ok``. Nothing is changed.
     """
     target = Path(target)
-    splits = [split for split in SPLITS if (target / split / META).is_file()]
+    present = [split for split in SPLITS if (target / split / META).is_file()]
+    stores = open_splits(target, present)
+    class_names = next(iter(stores.values())).meta["classes"] if stores else ()
     keys = ("image", "segmentation", "disparity")
-    class_names = Store(target / splits[0]).meta["classes"] if splits else ()
-    counts: dict[str, int | None] = dict.fromkeys(splits or SPLITS)
+    counts: dict[str, int | None] = dict.fromkeys(present or SPLITS)
     frame = verify_target(target, counts=counts, keys=keys, class_names=class_names, progress=progress)
     findings = Findings(frame.to_dict("records"))
-    for split in splits:
-        store = Store(target / split)
+    for split, store in stores.items():
         n, official = len(store), OFFICIAL_COUNTS[split]
         state = "complete" if n == official else "partial"
         findings.add(f"{split}: of the official split", f"{state}, {n} images", f"{official}, or a part of it", True)

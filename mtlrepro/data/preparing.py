@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from mtlrepro.data.rasters import replacing
 from mtlrepro.data.samples import KINDS, Sample
-from mtlrepro.data.store import META, Writer
+from mtlrepro.data.store import META, Store, Writer
 
 Row = Mapping[str, NDArray[Any]]
 
@@ -85,6 +86,15 @@ def _require_space(folder: Path, needed: int) -> None:
             f"{folder} needs {needed / 1e9:,.1f} GB more and {free / 1e9:,.1f} GB are free; accepted: a TARGET with "
             "more space, or a smaller --size"
         )
+
+
+def open_splits(target: Path, splits: Sequence[str]) -> dict[str, Store]:
+    """Open those of the splits that are there and whose files fit their metadata."""
+    found = {}
+    for split in splits:
+        with suppress(ValueError):
+            found[split] = Store(target / split)
+    return found
 
 
 def load_json(path: Path, *, remedy: str) -> Any:  # noqa: ANN401 (what JSON holds)

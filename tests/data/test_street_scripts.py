@@ -64,6 +64,10 @@ def test_cityscapes_from_files_to_samples(tmp_path, script):
     status, out, _ = script("cityscapes", "verify", tmp_path / "target")
     assert status == 1
     assert "1 of" in out
+    (tmp_path / "target/val/image.npy").write_bytes(b"damage")
+    status, out, _ = script("cityscapes", "verify", tmp_path / "target")
+    assert status == 1
+    assert "image.npy cannot be read" in out
 
 
 def test_bdd100k_from_files_to_samples(tmp_path, script):
