@@ -3,7 +3,8 @@
 The parameters of a sample depend on (seed, epoch, index) alone, so neither the order of the samples nor the number of
 workers changes them. torchvision's v2 transforms, which the tests compare with, draw one set of parameters for a batch
 from the global generator; here every sample of a batch has its own and all work is done by a few kernels on the
-batch's device.
+batch's device. Images are blended from four pixels; targets take the value of the pixel in which a centre lies, so
+nothing invalid is blended into what is valid.
 
 **Zoom.** A window of 1/s of the size is enlarged by s, as in the crops of the MTAN benchmarks. What is shown is read
 as a world s times smaller, the distance of the two cameras included, through a lens of s times the focal length f:
