@@ -59,3 +59,24 @@ NYUV2 = (
     "window",
 )
 """The 13 classes of NYUv2 (`class13Mapping.mat`), less its leading void."""
+
+TASKONOMY = (
+    "background",
+    "bottle",
+    "chair",
+    "couch",
+    "potted plant",
+    "bed",
+    "dining table",
+    "toilet",
+    "tv",
+    "microwave",
+    "oven",
+    "toaster",
+    "sink",
+    "refrigerator",
+    "book",
+    "clock",
+    "vase",
+)
+"""The 17 classes of Taskonomy's `segment_semantic`: its pixel values 1 to 17, less one."""

@@ -126,8 +126,8 @@ def _row(part: Part, name: str, *, size: tuple[int, int], depth: str) -> Row:
     """Read one image, fill where asked, resize, and put channels first."""
     row = part.read(name)
     if depth == "filled":
-        row["depth"] = fill(row["depth"], np.asarray(row["depth"] > 0), row["image"])
-        row["normal"] = unit(fill(row["normal"], row["normal"].any(axis=0), row["image"]))
+        row["depth"] = fill(row["depth"], row["depth"] > 0, row["image"])
+        row["normal"] = unit(fill(row["normal"], np.linalg.norm(row["normal"], axis=0) > 0, row["image"]))
     return {
         "image": resize_image(row["image"], size).transpose(2, 0, 1),
         "segmentation": resize_nearest(row["segmentation"], size),

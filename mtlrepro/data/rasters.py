@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ _MODES = {"RGB": ("RGB",), "ids": ("L", "P"), "uint16": ("I;16", "I;16B")}
 _WORDS = {"RGB": "8-bit RGB", "ids": "8-bit grey or palette", "uint16": "16-bit grey"}
 
 
-def read_raster(path: Path, kind: str, *, size: tuple[int, int] | None = None, remedy: str) -> Raster:
+def read_raster(
+    path: Path, kind: str, *, size: tuple[int, int] | None = None, remedy: str, content: bytes | None = None
+) -> Raster:
     """Read one PNG or JPEG file.
 
     Args:
@@ -26,13 +29,14 @@ def read_raster(path: Path, kind: str, *, size: tuple[int, int] | None = None, r
         kind: ``RGB`` gives uint8 ``[H, W, 3]``, ``ids`` uint8 ``[H, W]``, ``uint16`` uint16 ``[H, W]``.
         size: (height, width) that the file must have, or None for any.
         remedy: how to get a good file; ends each message.
+        content: the bytes, where they were read from an archive; ``path`` then only names them.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is damaged, or has another bit depth, number of channels or size.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path if content is None else BytesIO(content)) as image:
             if image.mode not in _MODES[kind]:
                 raise ValueError(f"{path}: pixels of mode {image.mode}; accepted: {_WORDS[kind]}; {remedy}")
             if size is not None and (image.height, image.width) != size:

@@ -36,3 +36,21 @@ def room(camera, height, width, seed):
 
 def rooms(n, camera, height, width, seed=0):
     return [room(camera, height, width, [seed, index]) for index in range(n)]
+
+
+def with_all_maps(sample, seed):
+    """The same view with the ten maps of Taskonomy, those that the planes do not give drawn at random."""
+    rng = np.random.default_rng(seed)
+    shape = sample["depth"].shape
+    unit = {
+        key: torch.tensor(rng.random(shape), dtype=torch.float32)
+        for key in ("reshading", "edges2d", "edges3d", "keypoints2d", "keypoints3d")
+    }
+    curvature = -np.sort(-rng.uniform(-30, 30, (2, *shape[1:])), axis=0)
+    return {
+        **sample,
+        **unit,
+        "segmentation": torch.tensor(rng.integers(-1, 17, shape[1:])),
+        "curvature": torch.tensor(curvature, dtype=torch.float32),
+        "valid": (sample["depth"] > 0) & torch.tensor(rng.random(shape) > 0.1),
+    }
