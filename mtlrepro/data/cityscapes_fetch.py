@@ -73,3 +73,4 @@ def _download(package: Package, folder: Path) -> None:
             f"{partial} to begin anew"
         )
     partial.replace(folder / package.name)
+    incomplete.rmdir()

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def unpack_packages(packages: Sequence[Package], folder: Path, *, remedy: str, p
             if mark.is_file() and mark.read_text(encoding="utf-8") == size:
                 continue
             if progress:
-                tqdm.write(f"checking {archive.name}")
+                tqdm.write(f"checking {archive.name}", file=sys.stderr)
             package.check(archive)
             with tempfile.TemporaryDirectory(prefix=f".{archive.name}.", dir=folder) as temporary:
                 _move_in(unpack(archive, Path(temporary) / "inside", progress=progress), folder)

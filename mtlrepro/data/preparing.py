@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -55,6 +56,8 @@ def write_split(
                 f"{folder} was prepared with another {', '.join(other)}; accepted: the same again, a new TARGET, "
                 "or this folder deleted"
             )
+        if progress:
+            tqdm.write(f"{folder} is complete", file=sys.stderr)
         return
     width = max(map(len, names))
     with (
