@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from mtlrepro.data.cityscapes_files import PACKAGES
@@ -73,4 +74,5 @@ def _download(package: Package, folder: Path) -> None:
             f"{partial} to begin anew"
         )
     partial.replace(folder / package.name)
-    incomplete.rmdir()
+    with suppress(OSError):  # another package may be incomplete
+        incomplete.rmdir()
