@@ -137,6 +137,11 @@ class Dataset(data.Dataset[Sample]):
         return Dataset(self.store, keys=keys, classes=7 if self._merge else None)
 
     @property
+    def ragged(self) -> list[str]:
+        """Keys of boxes and labels."""
+        return [key for key in self.keys if KINDS[key].ragged]
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the keys as they are stored."""
         return sum(self.store[key].nbytes for key in self.keys)

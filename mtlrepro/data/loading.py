@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils import data
 
 from mtlrepro.data.datasets import Dataset, to_samples
-from mtlrepro.data.samples import KINDS, Batch
+from mtlrepro.data.samples import Batch
 from mtlrepro.data.transforms import Augmentation
 
 _ORDER = 0
@@ -98,13 +98,12 @@ class Loader(ABC):
             if self.augmentation is not None and table is not None and sent is not None:
                 here = sent[number * self.batch_size :][: len(rows)]
                 batch = self._transform(self.augmentation, batch, table[rows], here)
-            for key in batch:
-                if key in KINDS and KINDS[key].ragged:
-                    batch[key] = _send_ragged(batch[key], self.device)
+            for key in self._read_from.ragged:
+                batch[key] = _send_ragged(batch[key], self.device)
             self.position += 1
             if self.position == len(self):
                 self.epoch, self.position = self.epoch + 1, 0
-            yield batch
+            yield {key: batch[key] for key in (*self.dataset.keys, "detected", "index") if key in batch}
 
     def state_dict(self) -> dict[str, int]:
         """Where the loader is, and what the place belongs to."""
@@ -139,11 +138,8 @@ class Loader(ABC):
         return self.augmentation.draw(len(self.dataset), self.dataset.size, seed=self.seed, epoch=self.epoch)
 
     def _transform(self, augmentation: Augmentation, batch: Batch, parameters: Tensor, sent: Tensor) -> Batch:
-        keys = self.dataset.keys
-        maps = augmentation.maps(batch, sent, keys, self._sky)
-        boxes = augmentation.boxes(batch, parameters, self.dataset.size, keys)
-        done = batch | maps | boxes
-        return {key: done[key] for key in done if key in keys or key not in KINDS}
+        maps = augmentation.maps(batch, sent, self.dataset.keys, self._sky)
+        return batch | maps | augmentation.boxes(batch, parameters, self.dataset.size, self.dataset.keys)
 
 
 class MemoryLoader(Loader):
@@ -158,7 +154,7 @@ class MemoryLoader(Loader):
     def __init__(self, dataset: Dataset, batch_size: int, **options: Any) -> None:  # noqa: ANN401
         super().__init__(dataset, batch_size, **options)
         held = self._read_from.stored(np.arange(len(dataset)))
-        self._ragged = {key: held.pop(key) for key in list(held) if key in KINDS and KINDS[key].ragged}
+        self._ragged = {key: held.pop(key) for key in self._read_from.ragged}
         self._maps: dict[str, Tensor] = {key: values.to(self.device) for key, values in held.items()}
 
     def _read(self, batches: Sequence[np.ndarray]) -> Iterable[Batch]:
@@ -199,7 +195,7 @@ class DiskLoader(Loader):
         self._plan[:] = batches
         for batch in self._reader:
             yield {
-                key: values if key in KINDS and KINDS[key].ragged else values.to(self.device, non_blocking=True)
+                key: values if key in self._read_from.ragged else values.to(self.device, non_blocking=True)
                 for key, values in batch.items()
             }
 
