@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Never
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -99,15 +99,6 @@ def image_size(text: str) -> tuple[int, int]:
     if not (cross and height.isdecimal() and width.isdecimal() and int(height) and int(width)):
         raise argparse.ArgumentTypeError(f"size is {text!r}; accepted: HEIGHTxWIDTH in pixels, such as 288x384")
     return int(height), int(width)
-
-
-def missing(path: Path, remedy: str) -> Never:
-    """Refuse a source that lacks a file.
-
-    Raises:
-        ValueError: always, with the path and where the file comes from.
-    """
-    raise ValueError(f"{path} is missing; {remedy}")
 
 
 # --- checks of a prepared folder
