@@ -170,8 +170,8 @@ def _mtan(source: Path, split: str, size: tuple[int, int] | None, classes: int) 
     if label is None:
         found = [number for number, names in MTAN_LABELS.items() if any((folder / name).is_dir() for name in names)]
         raise ValueError(
-            f"{folder} has no {' or '.join(MTAN_LABELS[classes])}; choose another number of classes "
-            f"(here: {', '.join(map(str, found)) or 'none'}) or {_PACK}"
+            f"{folder} has no {' or '.join(MTAN_LABELS[classes])}; choose classes (--classes) that it has: "
+            f"{', '.join(map(str, found)) or 'none'}, or {_PACK}"
         )
     names = [str(i) for i in range(n)]
     for kind in ("image", label, "depth"):

@@ -137,7 +137,7 @@ def test_seven_classes_of_an_mtan_pack(tmp_path):
     expected = np.array([*SEVEN, -1])[samples[1]["segmentation"].numpy()]
     np.testing.assert_array_equal(store["segmentation"][1], expected)
     assert store.meta["classes"] == list(CITYSCAPES_7)
-    with pytest.raises(ValueError, match=r"no label_2; choose another number of classes \(here: 19, 7\)"):
+    with pytest.raises(ValueError, match=r"no label_2; choose classes \(--classes\) that it has: 19, 7, or"):
         cityscapes.prepare(tmp_path / "pack", tmp_path / "other", classes=2, progress=False)
 
 
