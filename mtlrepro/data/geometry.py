@@ -10,6 +10,14 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 
+STEEPEST = 5.0
+"""Tangent of the largest angle between a surface's normal and the view (79 degrees) for which pixels are related."""
+
+NOISE = 0.003
+"""Step of inverse depth that Kinect cannot tell from none, 1 / m (one unit of its disparity: 1 / 351.3)."""
+
+_WINDOW = 7 / 518.857901
+
 
 @dataclass(frozen=True)
 class Pinhole:
@@ -68,41 +76,54 @@ def to_8_bits(vectors: Array) -> NDArray[np.uint8]:
     return pixels
 
 
-def normals_from_depth(depth: Array, camera: Pinhole, *, radius: int = 2, step: float = 0.05) -> Array:
+def normals_from_depth(depth: Array, camera: Pinhole, *, radius: int | None = None) -> Array:
     """Fit a plane around each pixel and return its normal, towards the camera.
 
     On the plane m . X = 1 the point at depth z on ray r has 1 / z = m . r, so inverse depth is linear in the image and
     m comes from least squares over the window, exactly so for a plane; the normal is -m / |m|. (Inverse depth is also
-    what a structured-light sensor measures with constant noise.)
+    what a structured-light sensor measures with constant noise.) Pixels that no plane of the pixel steeper than
+    `STEEPEST` reaches, but for `NOISE`, belong to another surface and are left out.
 
     Args:
         depth: ``[H, W]`` metres, 0 = invalid.
         camera: of this image.
-        radius: the window has 2 radius + 1 pixels a side.
-        step: pixels whose inverse depth is off the centre's by more than this share per pixel of distance belong
-            to another surface and are left out.
+        radius: the window has 2 radius + 1 pixels a side; default: 7 at Kinect's 640 x 480, in proportion to ``fx``,
+            and at least 1.
 
     Returns:
-        ``[3, H, W]`` unit normals; 0 where the depth is invalid or fewer than a third of the window's pixels,
+        ``[3, H, W]`` unit normals; 0 where the depth is invalid, or fewer than a third of the window's pixels,
         or only pixels in one line, are left.
     """
     height, width = depth.shape
-    inverse = np.where(depth > 0, 1 / np.where(depth > 0, depth, 1), 0).astype(np.float64)
+    radius = max(1, round(camera.fx * _WINDOW)) if radius is None else radius
+    known = depth > 0
+    inverse = np.where(known, 1 / np.where(known, depth, 1), 0).astype(np.float32)
     padded = np.pad(inverse, radius)
-    moments = np.zeros((3, 3, height, width))
-    products = np.zeros((3, height, width))
+    # Sums over the window of 1, x, y, x^2, x y, y^2 and of d, d x, d y; d is inverse depth less the centre's.
+    sums = np.zeros((9, height, width), np.float32)
     offsets = range(-radius, radius + 1)
     for dy, dx in product(offsets, offsets):
         other = padded[radius + dy : radius + dy + height, radius + dx : radius + dx + width]
-        allowed = step * max(abs(dy), abs(dx), 1) * inverse
-        use = (other > 0) & (inverse > 0) & (np.abs(other - inverse) <= allowed)
-        basis = np.array([dx, dy, 1.0])
-        moments += np.outer(basis, basis)[:, :, None, None] * use
-        products += basis[:, None, None] * (other * use)
-    matrices = moments.transpose(2, 3, 0, 1)
-    good = (moments[2, 2] >= len(offsets) ** 2 / 3) & (np.linalg.det(matrices) > 0.5)  # whole numbers: 0 or >= 1
-    right = products.transpose(1, 2, 0)
-    solved = np.linalg.solve(np.where(good[..., None, None], matrices, np.eye(3)), right[..., None])
-    a, b, c = solved[..., 0, 0] * camera.fx, solved[..., 1, 0] * camera.fy, solved[..., 2, 0]
-    x, y, _ = camera.rays(height, width)
-    return unit(-np.where(good, np.stack([a, b, c - a * x - b * y]), 0))
+        difference = other - inverse
+        allowed = inverse * np.float32(STEEPEST * np.hypot(dx / camera.fx, dy / camera.fy)) + np.float32(NOISE)
+        use = ((np.abs(difference) <= allowed) & (other > 0)).astype(np.float32)
+        difference *= use
+        for total, factor in zip(sums[:6], (1, dx, dy, dx * dx, dx * dy, dy * dy), strict=True):
+            if factor:
+                total += np.float32(factor) * use
+        for total, factor in zip(sums[6:], (1, dx, dy), strict=True):
+            if factor:
+                total += np.float32(factor) * difference
+    n, x, y, xx, xy, yy, d, dx_, dy_ = sums.astype(np.float64)
+    # Cramer's rule; the first column of cofactors belongs to c, the others to a and b in d = a x + b y + c.
+    minors = (xx * yy - xy * xy, xy * y - x * yy, x * xy - xx * y)
+    determinant = n * minors[0] + x * minors[1] + y * minors[2]
+    good = known & (n >= len(offsets) ** 2 / 3) & (determinant > 0.5)  # whole numbers: 0 or at least 1
+    scale = np.where(good, determinant, 1)
+    c = (d * minors[0] + dx_ * minors[1] + dy_ * minors[2]) / scale
+    a = (d * minors[1] + dx_ * (n * yy - y * y) + dy_ * (x * y - n * xy)) / scale
+    b = (d * minors[2] + dx_ * (x * y - n * xy) + dy_ * (n * xx - x * x)) / scale
+    ray_x, ray_y, _ = camera.rays(height, width)
+    across, down = a * camera.fx, b * camera.fy
+    m = np.stack([across, down, c + inverse - across * ray_x - down * ray_y])
+    return unit(-np.where(good, m, 0))

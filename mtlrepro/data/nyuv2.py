@@ -22,6 +22,7 @@ from mtlrepro.data.nyuv2_files import (
     LADICKY,
     LADICKY_FILE,
     MAT,
+    MTAN_PACK,
     OFFICIAL_COUNTS,
     SIZE,
     SPLITS,
@@ -102,8 +103,7 @@ def prepare(
         stored, opened = "mtan", nullcontext(nyuv2_mtan.parts(source))
     else:
         raise FileNotFoundError(
-            f"{source} holds neither {MAT} (official; {AGAIN}) nor train/image/ (the MTAN pack, which its authors link "
-            "in their repository)"
+            f"{source} holds neither {MAT} (official; {AGAIN}) nor train/image/ (the MTAN pack, from {MTAN_PACK})"
         )
     with opened as parts:
         for split, part in parts.items():

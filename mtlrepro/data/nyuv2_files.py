@@ -65,6 +65,12 @@ FILES = (
 LADICKY_FILE = RemoteFile(LADICKY_ZIP, f"https://www.inf.ethz.ch/personal/ladickyl/{LADICKY_ZIP}")
 """Normals of Ladicky et al. 2014; no checksum is published, the archive's own ones are checked."""
 
+MTAN_PACK = "https://www.dropbox.com/sh/86nssgwm6hm3vkb/AACrnUQ4GxpdrBbLjb6n-mWNa?dl=0"
+"""Where the authors of MTAN (Liu et al. 2019) keep their pack, 9 GB; no checksum is published."""
+
+EIGEN_ARCHIVE = "https://cs.nyu.edu/~deigen/dnl/normals_gt.tgz"
+"""Normals of Eigen and Fergus 2015; reported offline since 2022."""
+
 AGAIN = "get it again with `python data_scripts/nyuv2.py fetch FOLDER`"
 _OFF_UNIT = 0.1  # 8 bits a component move a length by less than 0.01
 

@@ -7,14 +7,14 @@ import numpy as np
 
 from mtlrepro.data.classes import NYUV2 as CLASSES
 from mtlrepro.data.geometry import unit
-from mtlrepro.data.nyuv2_files import Part, eigen_axes
+from mtlrepro.data.nyuv2_files import MTAN_PACK, Part, eigen_axes
 from mtlrepro.data.preparing import require_files
 from mtlrepro.data.rasters import Raster
 
 FOLDERS = {"train": "train", "test": "val"}
 """Folder of each split: the pack's ``val`` are the official test images."""
 
-AGAIN = "unpack the MTAN pack again"
+AGAIN = f"unpack the MTAN pack again ({MTAN_PACK})"
 _KINDS = ("image", "label", "depth", "normal")
 
 

@@ -15,6 +15,7 @@ from mtlrepro.data.nyuv2_files import (
     AGAIN,
     CAMERA,
     EIGEN,
+    EIGEN_ARCHIVE,
     LADICKY,
     MAT,
     N_LABELS,
@@ -115,7 +116,7 @@ def _normal_files(source: Path, normals: str, split: str, numbers: list[int]) ->
         files = {number: (folder / "normals" / name, folder / "masks" / name) for number, name in names.items()}
         require_files(
             [path for pair in files.values() for path in pair],
-            remedy=f"unpack normals_gt.tgz of Eigen and Fergus in {source}, or choose other normals",
+            remedy=f"unpack {EIGEN_ARCHIVE} in {source}, or choose other normals",
         )
         return files
     return dict.fromkeys(numbers, ())

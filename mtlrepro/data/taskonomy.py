@@ -57,7 +57,8 @@ def fetch(
     """
     folder = Path(folder)
     (path,) = fetch_files([RemoteFile(MD5SUMS, f"{BASE}/{MD5SUMS}")], folder, mirror=mirror, progress=progress)
-    md5 = {Path(name).name: digest for digest, name in map(str.split, path.read_text(encoding="utf-8").splitlines())}
+    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
+    md5 = {Path(line[1]).name: line[0] for line in lines if len(line) == 2}
     files = []
     for split in splits:
         for building in buildings(split, woodbine=woodbine):

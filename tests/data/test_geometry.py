@@ -38,7 +38,7 @@ def test_a_plane_has_its_normal_everywhere(normal):
     normal = np.array(normal, float) / np.linalg.norm(normal)
     facing = -np.einsum("k,khw->hw", normal, CAMERA.rays(60, 80).astype(float))
     depth = np.where(facing > 0.05, 1.5 / np.where(facing > 0.05, facing, 1), 0).astype(np.float32)
-    found = normals_from_depth(depth, CAMERA, step=1.0)
+    found = normals_from_depth(depth, CAMERA)
     known = found.any(0)
     assert known.mean() > 0.35
     assert not (known & (depth == 0)).any()
@@ -69,10 +69,24 @@ def test_normals_of_a_sphere():
     assert angle(found, true)[frontal].max() < 3
 
 
+def test_normals_through_the_steps_of_kinect():
+    """Inverse depth in whole units of its disparity, 1 / 351.3 per metre, on a wall 3 m away."""
+    camera = Pinhole(518.9, 519.5, 39.5, 29.5)
+    normal = np.array([0.5, 0.2, -0.84]) / np.linalg.norm([0.5, 0.2, -0.84])
+    inverse = -np.einsum("k,khw->hw", normal, camera.rays(60, 80).astype(float)) / 3 / -normal[2]
+    depth = (351.3 / np.rint(inverse * 351.3)).astype(np.float32)
+    wide, narrow = (
+        np.median(angle(normals_from_depth(depth, camera, radius=radius), normal[:, None, None])[8:-8, 8:-8])
+        for radius in (None, 2)
+    )
+    assert wide < 1
+    assert narrow > 10  # why the window is not small
+
+
 def test_a_step_in_depth_does_not_bend_the_normals():
     depth = np.full((20, 20), 2.0, np.float32)
     depth[:, 10:] = 3.0
-    found = normals_from_depth(depth, Pinhole(20.0, 20.0, 9.5, 9.5))
+    found = normals_from_depth(depth, Pinhole(80.0, 80.0, 9.5, 9.5))
     np.testing.assert_allclose(found, np.broadcast_to([[[0]], [[0]], [[-1]]], found.shape), atol=1e-5)
 
 
