@@ -18,6 +18,7 @@ right view. Targets of the right view that are not stored are derived, see ``rig
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -231,24 +232,34 @@ class _Window:
         self._rows = top + rows / scale
         self._columns = left + columns / scale
         self._size = size
+        self._output = output
 
     def nearest(self, maps: Tensor) -> Tensor:
         """Take the pixel in which each centre lies: ``[B, C, H, W]`` to the result's size; no value is blended."""
-        return self._take(maps, self._rows.floor().long(), self._columns.floor().long())
+        return self._take(maps, self._pixels)
 
     def bilinear(self, images: Tensor) -> Tensor:
         """Blend the four nearest pixel centres."""
+        (upper_left, upper_right, lower_left, lower_right), u, v = self._neighbours
+        upper = torch.lerp(self._take(images, upper_left), self._take(images, upper_right), u)
+        return torch.lerp(upper, torch.lerp(self._take(images, lower_left), self._take(images, lower_right), u), v)
+
+    @cached_property
+    def _pixels(self) -> Tensor:
+        return self._flat(self._rows.floor().long(), self._columns.floor().long())
+
+    @cached_property
+    def _neighbours(self) -> tuple[list[Tensor], Tensor, Tensor]:
         y0, y1, v = _between(self._rows, self._size[0])
         x0, x1, u = _between(self._columns, self._size[1])
-        u, v = u[:, None, None, :], v[:, None, :, None]
-        top = torch.lerp(self._take(images, y0, x0), self._take(images, y0, x1), u)
-        return torch.lerp(top, torch.lerp(self._take(images, y1, x0), self._take(images, y1, x1), u), v)
+        return [self._flat(y, x) for y in (y0, y1) for x in (x0, x1)], u[:, None, None, :], v[:, None, :, None]
 
-    def _take(self, maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """Values at rows ``[B, h]`` and columns ``[B, w]``."""
-        where = (rows[:, :, None] * self._size[1] + columns[:, None, :]).flatten(1)[:, None]
+    def _flat(self, rows: Tensor, columns: Tensor) -> Tensor:
+        return (rows[:, :, None] * self._size[1] + columns[:, None, :]).flatten(1)[:, None]
+
+    def _take(self, maps: Tensor, where: Tensor) -> Tensor:
         values = maps.flatten(2).gather(2, where.expand(-1, maps.shape[1], -1))
-        return values.reshape(*maps.shape[:2], rows.shape[1], columns.shape[1])
+        return values.reshape(*maps.shape[:2], *self._output)
 
 
 def _between(at: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
