@@ -4,8 +4,8 @@
   python data_scripts/nyuv2.py prepare downloads/nyuv2 data/nyuv2 --size 288x384
   python data_scripts/nyuv2.py verify data/nyuv2
 
-SOURCE may also be the unpacked MTAN pack, which has to be downloaded by hand (the address is in the message that prepare
-gives for an empty SOURCE). A stopped command goes on where it was when it is run again.
+SOURCE may also be the unpacked MTAN pack, which has to be downloaded by hand; given an empty SOURCE, `prepare` says
+where it is. A stopped command goes on where it was when it is run again.
 """
 
 import sys
