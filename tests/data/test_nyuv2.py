@@ -346,6 +346,15 @@ def test_mappings_other_than_the_published(damaged, tmp_path):
         nyuv2.prepare(damaged, tmp_path / "out", progress=False)
 
 
+def test_the_folder_of_ladickys_archive_may_be_doubled(damaged, tmp_path):
+    """The archive may hold its own folder, which unpacking then puts into another of the same name."""
+    (damaged / "nyu_normals_gt").rename(tmp_path / "moved")
+    (damaged / "nyu_normals_gt").mkdir()
+    (tmp_path / "moved").rename(damaged / "nyu_normals_gt" / "nyu_normals_gt")
+    nyuv2.prepare(damaged, tmp_path / "out", normals="ladicky", progress=False)
+    assert_same(load("nyuv2", "test", root=tmp_path / "out")[1], DATA["test"][1])
+
+
 def test_missing_and_damaged_normals(damaged, tmp_path):
     victim = next((damaged / "nyu_normals_gt" / "train").iterdir())
     victim.unlink()
