@@ -144,6 +144,7 @@ class Writer:
         Raises:
             ValueError: values that ``samples.encode`` refuses, rows outside the split, another shape or type than
                 before, or a ragged key.
+            OSError: no space for the whole array.
         """
         if name in KINDS and KINDS[name].ragged:
             raise ValueError(f"{name} has another number of rows for each image; accepted: append({name!r}, rows)")
@@ -210,6 +211,7 @@ class Writer:
         path = self._partial / f"{name}.npy"
         shape = (self.n, *values.shape[1:])
         self._arrays[name] = np.lib.format.open_memmap(path, mode="w+", dtype=values.dtype, shape=shape)
+        _allocate(path)
         self._written[name] = np.zeros(self.n, dtype=bool)
 
     def _record(self) -> None:
@@ -355,6 +357,17 @@ def _load(path: Path) -> np.ndarray:
         if array.size:  # only empty arrays cannot be mapped
             raise
     return array
+
+
+def _allocate(path: Path) -> None:
+    """Take the space of a file on disk at once: a map of a file without space would end the process."""
+    if hasattr(os, "posix_fallocate"):
+        size = path.stat().st_size
+        with path.open("r+b") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                raise OSError(error.errno, f"{error.strerror}; {size:,} bytes are needed", str(path)) from None
 
 
 def _require_below(name: str, values: np.ndarray, row: int, n_classes: int) -> None:

@@ -1,5 +1,6 @@
 """Stores: written whole or not at all, continued after a stop, checked to the last byte."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -197,6 +198,17 @@ def test_a_box_without_label_is_refused(tmp_path):
         writer.put("depth", 0, DEPTH[:1])
         writer.append("boxes", BOXES[0])
         writer.append("labels", np.array([1]))
+
+
+def test_a_full_disk_is_noticed_before_any_work(tmp_path, monkeypatch):
+    def full(descriptor, offset, size):
+        assert size > DEPTH.nbytes
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=r"No space left on device; 608 bytes are needed: .*depth.npy"):
+        write(tmp_path / "train")
+    assert [path.name for path in tmp_path.iterdir()] == [".train.lock"]
 
 
 def test_an_empty_split_is_refused(tmp_path):
