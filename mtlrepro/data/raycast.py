@@ -9,8 +9,8 @@ and none sums over pixels or images. An image therefore has the same bits whatev
 threads compute it.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -138,7 +138,7 @@ class Surface:
 
 
 class _Bundle:
-    """Rays from one point per image: what every slot of a frame shares.
+    """Rays from one point per image: what every slot of a frame shares, and room for intermediate results.
 
     Args:
         scene: The scene.
@@ -155,16 +155,96 @@ class _Bundle:
         self.turns = _scalars(scene.yaw)
         self.inverse_y = 1.0 / (rays[1] + TINY)
         self.size_y = self.inverse_y.abs()
+        self.inverse_x, self.inverse_z, self.size_x, self.size_z = rays[1].new_empty(4, *rays[1].shape)
+        *self.buffers, self.spare = rays[1].new_empty(6, *rays[1].shape).unbind(0)
         self.frame = -1
+
+    def interval(self, slot: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Ray parameters at which the rays enter and leave a solid; entry > exit where they miss.
+
+        Entry is at least 0. The third tensor is free for intermediate results; the next call overwrites all three.
+        """
+        near, far, *free = self.buffers
+        kind = self.scene.kinds[slot]
+        if kind == "sphere":
+            self._sphere(slot, near, far, free)
+        elif kind == "cylinder":
+            self._cylinder(slot, near, far, free)
+        elif kind == "ground":
+            torch.mul(self.inverse_y, self.offsets[slot][1], out=far)
+        else:
+            self._box(slot, near, far, free)
+        if kind in ("room", "ground"):  # seen from inside, from above: the exit is what is hit
+            near.copy_(far)
+        return near.clamp_(min=0.0), far, free[0]
 
     def _turn(self, frame: int) -> None:
         if frame != self.frame:
             self.frame = frame
             cos, sin = self.turns[frame]
             x, _, z = self.rays
-            self.inverse_x = 1.0 / ((cos * x).add_(sin * z).add_(TINY))
-            self.inverse_z = 1.0 / ((cos * z).sub_(sin * x).add_(TINY))
-            self.size_x, self.size_z = self.inverse_x.abs(), self.inverse_z.abs()
+            torch.mul(x, cos, out=self.inverse_x).add_(torch.mul(z, sin, out=self.size_x)).add_(TINY).reciprocal_()
+            torch.mul(z, cos, out=self.inverse_z).sub_(torch.mul(x, sin, out=self.size_x)).add_(TINY).reciprocal_()
+            torch.abs(self.inverse_x, out=self.size_x)
+            torch.abs(self.inverse_z, out=self.size_z)
+
+    def _slab(self, slot: int, axis: int, inverse: Tensor, size: Tensor, near: Tensor, far: Tensor) -> None:
+        middle = torch.mul(inverse, self.centres[slot][axis], out=far)
+        half = torch.mul(size, self.extents[slot][axis], out=self.spare)
+        torch.sub(middle, half, out=near)
+        middle.add_(half)
+
+    def _narrow(
+        self, slot: int, axis: int, inverse: Tensor, size: Tensor, near: Tensor, far: Tensor, free: Sequence[Tensor]
+    ) -> None:
+        self._slab(slot, axis, inverse, size, free[0], free[1])
+        torch.maximum(near, free[0], out=near)
+        torch.minimum(far, free[1], out=far)
+
+    def _box(self, slot: int, near: Tensor, far: Tensor, free: Sequence[Tensor]) -> None:
+        self._turn(self.scene.frame[slot])
+        self._slab(slot, 1, self.inverse_y, self.size_y, near, far)
+        self._narrow(slot, 0, self.inverse_x, self.size_x, near, far, free)
+        self._narrow(slot, 2, self.inverse_z, self.size_z, near, far, free)
+
+    def _sphere(self, slot: int, near: Tensor, far: Tensor, free: Sequence[Tensor]) -> None:
+        offset = self.offsets[slot]
+        rays = self.rays
+        across, along = free[0].zero_(), far
+        for i, j in ((0, 1), (1, 2), (2, 0)):
+            torch.mul(rays[i], offset[j], out=free[1]).sub_(torch.mul(rays[j], offset[i], out=free[2]))
+            across.add_(free[1].square_())
+        torch.mul(rays[0], offset[0], out=along).add_(torch.mul(rays[1], offset[1], out=free[1]))
+        along.add_(torch.mul(rays[2], offset[2], out=free[1]))
+        self._round(slot, self.square, self.inverse_square, across, along, near, free)
+
+    def _cylinder(self, slot: int, near: Tensor, far: Tensor, free: Sequence[Tensor]) -> None:
+        x, _, z = self.offsets[slot]
+        dx, _, dz = self.rays
+        across, along = free[0], far
+        torch.mul(dz, x, out=across).sub_(torch.mul(dx, z, out=free[1])).square_()
+        torch.mul(dx, x, out=along).add_(torch.mul(dz, z, out=free[1]))
+        self._round(slot, self.flat, self.inverse_flat, across, along, near, free)
+        self._narrow(slot, 1, self.inverse_y, self.size_y, near, far, free)
+
+    def _round(
+        self,
+        slot: int,
+        square: Tensor,
+        inverse: Tensor,
+        across: Tensor,
+        along: Tensor,
+        near: Tensor,
+        free: Sequence[Tensor],
+    ) -> None:
+        """Roots of ``|t d - m|^2 = r^2``: ``(d.m -+ sqrt(r^2 |d|^2 - |d x m|^2)) / |d|^2``, into near and along."""
+        radius = self.extents[slot][0]
+        inside = torch.mul(square, radius * radius.abs(), out=free[1]).sub_(across)
+        missed = torch.clamp(inside, max=0.0, out=free[2]).mul_(-MISS)
+        root = inside.clamp_(min=0.0).sqrt_().mul_(inverse)
+        along.mul_(inverse)
+        torch.sub(along, root, out=near).add_(missed)
+        along.add_(root)
 
     @cached_property
     def flat(self) -> Tensor:
@@ -183,62 +263,6 @@ class _Bundle:
     @cached_property
     def inverse_square(self) -> Tensor:
         return 1.0 / self.square
-
-    def interval(self, slot: int) -> tuple[Tensor, Tensor]:
-        """Ray parameters at which the rays enter and leave a solid, entry >= 0; entry > exit where they miss."""
-        kind = self.scene.kinds[slot]
-        if kind in ("box", "room"):
-            near, far = self._box(slot)
-        elif kind == "sphere":
-            near, far = self._sphere(slot)
-        elif kind == "cylinder":
-            near, far = self._cylinder(slot)
-        else:
-            far = self.offsets[slot][1] * self.inverse_y
-            near = far
-        return (far.clamp(min=0.0), far) if kind in ("room", "ground") else (near.clamp_(min=0.0), far)
-
-    def _slab(self, slot: int, axis: int, inverse: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-        middle = self.centres[slot][axis] * inverse
-        half = self.extents[slot][axis] * size
-        return middle - half, middle.add_(half)
-
-    def _box(self, slot: int) -> tuple[Tensor, Tensor]:
-        self._turn(self.scene.frame[slot])
-        near, far = self._slab(slot, 0, self.inverse_x, self.size_x)
-        for axis, inverse, size in ((1, self.inverse_y, self.size_y), (2, self.inverse_z, self.size_z)):
-            enter, leave = self._slab(slot, axis, inverse, size)
-            torch.maximum(near, enter, out=near)
-            torch.minimum(far, leave, out=far)
-        return near, far
-
-    def _sphere(self, slot: int) -> tuple[Tensor, Tensor]:
-        x, y, z = self.offsets[slot]
-        dx, dy, dz = self.rays
-        across = (dx * y).sub_(dy * x).square_()
-        across.add_((dy * z).sub_(dz * y).square_()).add_((dz * x).sub_(dx * z).square_())
-        along = (dx * x).add_(dy * y).add_(dz * z)
-        return self._round(slot, along, across, self.square, self.inverse_square)
-
-    def _cylinder(self, slot: int) -> tuple[Tensor, Tensor]:
-        x, _, z = self.offsets[slot]
-        dx, _, dz = self.rays
-        across = (dz * x).sub_(dx * z).square_()
-        along = (dx * x).add_(dz * z)
-        near, far = self._round(slot, along, across, self.flat, self.inverse_flat)
-        enter, leave = self._slab(slot, 1, self.inverse_y, self.size_y)
-        return torch.maximum(near, enter, out=near), torch.minimum(far, leave, out=far)
-
-    def _round(
-        self, slot: int, along: Tensor, across: Tensor, square: Tensor, inverse: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Roots of ``|t d - m|^2 = r^2``: ``(d.m -+ sqrt(r^2 |d|^2 - |d x m|^2)) / |d|^2``."""
-        radius = self.extents[slot][0]
-        inside = (radius * radius.abs() * square).sub_(across)
-        missed = inside.clamp(max=0.0).mul_(-MISS)
-        root = inside.clamp_(min=0.0).sqrt_().mul_(inverse)
-        middle = along.mul_(inverse)
-        return (middle - root).add_(missed), middle.add_(root)
 
 
 def cast(scene: Scene, camera: Camera) -> tuple[Tensor, Tensor]:
@@ -260,20 +284,18 @@ def cast(scene: Scene, camera: Camera) -> tuple[Tensor, Tensor]:
     depth = torch.full_like(camera.rays[0], FAR)
     low = (1 << len(scene.kinds).bit_length()) - 1
     nearest = (depth.view(torch.int32) & ~low) | low
-    for n in range(len(scene.kinds)):
-        near, far = bundle.interval(n)
-        missed = (near - far).clamp_(min=0.0)
-        near.add_(missed.mul_(MISS))
-        torch.minimum(depth, near, out=depth)
+    for n in _present(scene):
+        near, far, missed = bundle.interval(n)
         # Positive floats are ordered as their bits: with the slot in the last bits, one minimum finds both.
+        near.add_(torch.sub(near, far, out=missed).clamp_(min=0.0).mul_(MISS))
+        torch.minimum(depth, near, out=depth)
         torch.minimum(nearest, near.view(torch.int32).bitwise_and_(~low).bitwise_or_(n), out=nearest)
-    slot = nearest & low
-    slot = torch.where(depth < FAR, slot, -1)
-    return depth * (slot >= 0), slot.long()
+    slot = (nearest & low).masked_fill_(depth >= FAR, -1)
+    return depth.masked_fill_(slot < 0, 0.0), slot.long()
 
 
 def blocked(
-    scene: Scene, points: Tensor, source: Tensor, casters: Sequence[int] | None = None, margin: float = 2e-3
+    scene: Scene, points: Tensor, source: Tensor, casters: Tensor | None = None, margin: float = 2e-3
 ) -> Tensor:
     """Say where a solid lies between a point and ``source``: shadow if that is a lamp, occlusion if another camera.
 
@@ -284,19 +306,29 @@ def blocked(
         scene: B scenes.
         points: ``[B, 3, H, W]``, world axes.
         source: ``[B, 3]``, world axes, outside of every solid.
-        casters: slots that can block; default: all.
+        casters: bool ``[B, N]``, slots that can block; default: all that are active.
         margin: a fraction of the distance to the source.
 
     Returns:
         bool ``[B, H, W]``.
     """
+    if casters is not None:
+        scene = replace(scene, active=scene.active & casters)
     bundle = _Bundle(scene, source, (points - source[:, :, None, None]).unbind(1))
     inside = torch.full_like(bundle.inverse_y, -FAR)
-    for n in range(len(scene.kinds)) if casters is None else casters:
+    for n in _present(scene):
         if scene.kinds[n] not in ("room", "ground"):
-            near, far = bundle.interval(n)
+            near, far, _ = bundle.interval(n)
             torch.maximum(inside, far.clamp_(max=1.0 - margin).sub_(near), out=inside)
     return inside >= 0
+
+
+def _present(scene: Scene) -> Iterable[int]:
+    """Slots that any image has; on CUDA all of them, so that the host need not wait for the device."""
+    if scene.active.is_cuda:
+        return range(len(scene.kinds))
+    active: list[bool] = scene.active.any(0).tolist()
+    return [n for n, there in enumerate(active) if there or scene.kinds[n] in ("room", "ground")]
 
 
 def shade(scene: Scene, camera: Camera, depth: Tensor, slot: Tensor) -> Surface:
@@ -377,5 +409,4 @@ _SHAPED = ("ground", "sphere", "cylinder")
 
 def _scalars(table: Tensor) -> list[tuple[Tensor, ...]]:
     """``[B, N, K]`` as N tuples of K tensors ``[B, 1, 1]`` each."""
-    rows: Iterator[Tensor] = iter(table[..., None, None].unbind(1))
-    return [row.unbind(1) for row in rows]
+    return [row.unbind(1) for row in table[..., None, None].unbind(1)]
