@@ -229,6 +229,24 @@ def test_the_pack_filled(pack, tmp_path):
     assert batch["normal"].any(1).all()
 
 
+def test_a_stopped_run_goes_on_where_it_was(tmp_path):
+    """The first 16 images are complete when image 18 fails: they are not read again."""
+    samples = DATA["train"] * 4
+    nyuv2.export_mtan(tmp_path / "pack", samples, DATA["test"])
+    label = tmp_path / "pack" / "train" / "label" / "18.npy"
+    good = np.load(label)
+    np.save(label, good + 20)
+    with pytest.raises(ValueError, match=r"label/18\.npy: values"):
+        nyuv2.prepare(tmp_path / "pack", tmp_path / "out", progress=False)
+    assert not (tmp_path / "out" / "train").exists()
+    np.save(label, good)
+    (tmp_path / "pack" / "train" / "label" / "3.npy").write_bytes(b"would be refused")
+    nyuv2.prepare(tmp_path / "pack", tmp_path / "out", progress=False)
+    dataset = load("nyuv2", "train", root=tmp_path / "out")
+    for index, sample in enumerate(samples):
+        assert_same(dataset[index], sample)
+
+
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
@@ -295,6 +313,17 @@ def test_damaged_or_missing_small_files(damaged, tmp_path, name):
             (damaged / name).write_bytes(change)
         with pytest.raises((ValueError, FileNotFoundError), match=f"{name}: .*fetch FOLDER"):
             nyuv2.prepare(damaged, tmp_path / "out", progress=False)
+
+
+def test_a_damaged_chunk_is_named_with_its_image(damaged, tmp_path):
+    path = damaged / "nyu_depth_v2_labeled.mat"
+    with h5py.File(path) as file:
+        chunk = file["labels"].id.get_chunk_info_by_coord((4, 0, 0))
+    content = bytearray(path.read_bytes())
+    content[chunk.byte_offset : chunk.byte_offset + chunk.size] = bytes(chunk.size)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"labeled\.mat: labels of image 5 cannot be read .*fetch FOLDER"):
+        nyuv2.prepare(damaged, tmp_path / "out", progress=False)
 
 
 def resave(folder, name, dtype=None, shape=None, change=None):
