@@ -70,7 +70,7 @@ KINDS: dict[str, Kind] = {
     "right": _IMAGE,
     "segmentation": Kind((), torch.int64, "int8", -1, 127, invalid=-1),
     "depth": _POSITIVE,
-    "normal": Kind((3,), torch.float32, "float16", -1, 1),
+    "normal": Kind((3,), torch.float32, "float16", -1.0001, 1.0001),  # unit but for rounding
     "disparity": _POSITIVE,
     "occlusion": _MASK,
     "curvature": Kind((2,), torch.float32, "float16", -65504, 65504),

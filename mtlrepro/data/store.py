@@ -124,12 +124,9 @@ class Writer:
         try:
             if error is None:
                 self._finish()
-        except BaseException:
-            kind = kind or Exception
-            raise
         finally:
             self._arrays.clear()
-            if kind is not None and not self.resume:
+            if not self.resume:
                 shutil.rmtree(self._partial, ignore_errors=True)
             self._lock.release()
 
@@ -182,8 +179,9 @@ class Writer:
         except ValueError as error:
             raise ValueError(f"image {len(counts)}: {error}") from None
         counts.append(len(values))
-        with (self._partial / f"{name}.rows").open("ab") as file:
-            file.write(np.ascontiguousarray(values).tobytes())
+        for suffix, array in (("rows", values), ("counts", np.int64(len(values)))):
+            with (self._partial / f"{name}.{suffix}").open("ab") as file:
+                file.write(array.tobytes())
 
     def advance(self, rows: int) -> None:
         """Mark the next rows of all arrays as complete: a resumed writer begins after them."""
@@ -215,8 +213,8 @@ class Writer:
         self._written[name] = np.zeros(self.n, dtype=bool)
 
     def _record(self) -> None:
-        state = {"n": self.n, "meta": self.meta, "done": self.done, "counts": self._counts}
-        _write_json(self._partial / _PROGRESS, {**state, "arrays": list(self._arrays)})
+        names = {"arrays": list(self._arrays), "ragged": list(self._counts)}
+        _write_json(self._partial / _PROGRESS, {"n": self.n, "meta": self.meta, "done": self.done, **names})
 
     def _continue(self) -> bool:
         """Take up a partial folder that was written for the same ``n`` and ``meta``."""
@@ -227,14 +225,15 @@ class Writer:
         if state["n"] != self.n or state["meta"] != self.meta or not state["done"]:
             return False
         self.done = state["done"]
-        self._counts = state["counts"]
         for name in state["arrays"]:
             self._arrays[name] = np.lib.format.open_memmap(self._partial / f"{name}.npy", mode="r+")
             self._written[name] = np.arange(self.n) < self.done
-        for name, counts in self._counts.items():
-            kind = KINDS[name]
-            row = int(np.prod(kind.shape)) * np.dtype(kind.stored).itemsize
-            os.truncate(self._partial / f"{name}.rows", sum(counts) * row)
+        for name in state["ragged"]:
+            counts = np.fromfile(self._partial / f"{name}.counts", np.int64)[: self.done]
+            row = int(np.prod(KINDS[name].shape)) * np.dtype(KINDS[name].stored).itemsize
+            os.truncate(self._partial / f"{name}.counts", counts.nbytes)
+            os.truncate(self._partial / f"{name}.rows", int(counts.sum()) * row)
+            self._counts[name] = counts.tolist()
         return True
 
     def _finish(self) -> None:
@@ -252,15 +251,16 @@ class Writer:
             saved = _load(path)
             arrays[path.stem] = {"dtype": saved.dtype.str, "shape": list(saved.shape), "sha256": _sha256(path)}
         _write_json(self._partial / META, {**self.meta, "format": FORMAT, "n": self.n, "arrays": arrays})
-        for path in (self._partial / _PROGRESS, *self._partial.glob("*.rows")):
+        for path in (self._partial / _PROGRESS, *self._partial.glob("*.rows"), *self._partial.glob("*.counts")):
             path.unlink()
         self._partial.replace(self.folder)
 
     def _finish_ragged(self, name: str, counts: list[int]) -> None:
         if len(counts) != self.n:
             raise ValueError(f"{name}: {len(counts)} images appended; accepted: {self.n}")
-        if counts != self._counts.setdefault(pair := name.replace("labels", "boxes"), []):
-            raise ValueError(f"{name} has other numbers of rows than {pair}; accepted: one label for each box")
+        pair = name.replace("labels", "boxes") if "labels" in name else name.replace("boxes", "labels")
+        if counts != self._counts.get(pair):
+            raise ValueError(f"{name} and {pair} have not the same numbers of rows; accepted: one label for each box")
         kind = KINDS[name]
         rows = np.fromfile(self._partial / f"{name}.rows", dtype=kind.stored).reshape(-1, *kind.shape)
         np.save(self._partial / f"{name}.npy", rows, allow_pickle=False)

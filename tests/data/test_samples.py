@@ -39,7 +39,7 @@ def test_eight_bit_images_survive_exactly():
         ("image", 1.01, r"image, row 7, element \[0, 2, 3\]: found 1.0\d+; accepted: 0 to 1"),
         ("segmentation", 255, r"segmentation, row 7, element \[2, 3\]: found 255; accepted: -1 to 127"),
         ("reshading", 1.5, r"found 1.5; accepted: 0 to 1"),
-        ("normal", -2.0, r"found -2.0; accepted: -1 to 1"),
+        ("normal", -2.0, r"found -2.0; accepted: -1.0001 to 1.0001"),
         ("curvature", 1e6, r"found 1000000.0; accepted: -65504 to 65504"),
     ],
 )

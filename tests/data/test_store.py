@@ -65,6 +65,7 @@ def test_what_is_written_is_read(tmp_path):
     assert isinstance(store["depth"], np.memmap)
     assert not store["depth"].flags.writeable
     assert {path.name for path in tmp_path.iterdir()} == {"train", ".train.lock"}
+    assert {path.name for path in store.folder.iterdir()} == {META, *(f"{name}.npy" for name in store.names)}
 
 
 def test_no_boxes_at_all(tmp_path):
@@ -192,12 +193,15 @@ def test_mistakes_are_named_and_leave_nothing(tmp_path, action, message):
     assert not (tmp_path / "a").exists()
 
 
-def test_a_box_without_label_is_refused(tmp_path):
-    message = "labels has other numbers of rows than boxes"
+@pytest.mark.parametrize("labels", [[], [np.array([1])]])
+def test_a_box_without_label_is_refused(tmp_path, labels):
+    message = "boxes and labels have not the same numbers of rows"
     with pytest.raises(ValueError, match=message), Writer(tmp_path / "a", 1, {}) as writer:
         writer.put("depth", 0, DEPTH[:1])
         writer.append("boxes", BOXES[0])
-        writer.append("labels", np.array([1]))
+        for rows in labels:
+            writer.append("labels", rows)
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_full_disk_is_noticed_before_any_work(tmp_path, monkeypatch):
