@@ -65,12 +65,11 @@ def write_split(
         ThreadPoolExecutor(THREADS) as pool,
         tqdm(desc=folder.name, total=len(names), initial=writer.done, unit=" images", disable=not progress) as bar,
     ):
-        begin = writer.done
-        for start in range(begin, len(names), PIECE):
+        for start in range(writer.done, len(names), PIECE):
             piece = names[start : start + PIECE]
             rows = list(pool.map(read, piece))
-            if start == begin:
-                _require_space(folder, sum(array.nbytes for array in rows[0].values()) * (len(names) - start))
+            if start == 0:  # later, the writer has taken the space
+                _require_space(folder, sum(array.nbytes for array in rows[0].values()) * len(names))
             writer.put("names", start, np.array(piece, dtype=f"U{width}"))
             for key in rows[0]:
                 if key in KINDS and KINDS[key].ragged:
@@ -86,7 +85,7 @@ def _require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder.parent).free
     if needed > free:
         raise ValueError(
-            f"{folder} needs {needed / 1e9:,.1f} GB more and {free / 1e9:,.1f} GB are free; accepted: a TARGET with "
+            f"{folder} needs {needed / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are free; accepted: a TARGET with "
             "more space, or a smaller --size"
         )
 

@@ -257,7 +257,7 @@ def test_a_full_disk_is_found_before_any_work(tmp_path, monkeypatch):
     exported(tmp_path)
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
-    with pytest.raises(ValueError, match=r"target/train needs 0.0 GB more and 0.0 GB are free; .* smaller --size"):
+    with pytest.raises(ValueError, match=r"target/train needs 0.0 GB and 0.0 GB are free; .* smaller --size"):
         prepare(tmp_path)
 
 
