@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from mtlrepro.data import motorcycle
+from mtlrepro.data import motorcycle, rooms
 from mtlrepro.data.right_view import right_view
-from mtlrepro.data.samples import collate
+from mtlrepro.data.samples import check, collate
 from mtlrepro.data.stereo import match_error
 from mtlrepro.data.transforms import Augmentation
 
@@ -63,3 +63,32 @@ def test_the_derived_right_view_does_not_depend_on_threads(motorcycles):
     finally:
         torch.set_num_threads(1)
     assert all(torch.equal(once[key], again[key]) for key in once)
+
+
+@pytest.fixture(scope="module")
+def room_batch():
+    return rooms.generate(range(6), split="train", size=(48, 64), seed=0)
+
+
+def slant(batch):
+    """Share of slanted pixels on which inverse depth grows along the row against the normal's x.
+
+    On a plane 1/z = (n . ray) / (n . p) with n . p < 0, so its slope along x has the sign of -n_x.
+    """
+    inverse = torch.where(batch["depth"] > 0, 1 / batch["depth"], torch.nan)
+    slope = inverse[..., 2:] - inverse[..., :-2]
+    x = batch["normal"][:, :1, :, 1:-1]
+    inside = batch["valid"][..., 1:-1] & slope.isfinite() & (x.abs() > 0.1)
+    return float((slope * x < 0)[inside].double().mean())
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.5])
+def test_depth_and_normals_of_rooms_stay_together(room_batch, scale):
+    row = torch.tensor([[scale, 5 * (scale - 1), 8 * (scale - 1), 1]]).expand(6, -1)
+    before = slant(room_batch)
+    mirrored = Augmentation(scales=(scale,))(room_batch, row)
+    assert before > 0.9
+    assert slant(mirrored) > 0.9
+    assert slant(mirrored | {"normal": mirrored["normal"] * torch.tensor([-1.0, 1, 1]).view(3, 1, 1)}) < 0.1
+    for row in range(6):
+        check({key: values[row] for key, values in mirrored.items()})
