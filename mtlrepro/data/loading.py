@@ -1,7 +1,8 @@
 """Batches for training: from a small split held in memory on the device, or read from disk by worker processes.
 
 Both loaders give the same batches for a seed: the order of an epoch and the transforms of a sample depend on
-(seed, epoch, index) alone. Transforms run on the device, a batch at a time.
+(seed, epoch, index) alone. Transforms run on the device, a batch at a time; between devices only the last digits of
+images can differ.
 """
 
 from abc import ABC, abstractmethod

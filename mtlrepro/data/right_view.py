@@ -71,7 +71,7 @@ def _move(disparity: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
         hit = joined & (place <= end) & (place >= 0) & (place < width)
         # Column `width` collects what hits nothing.
         column = torch.where(hit, place, width).long()
-        value = torch.lerp(d0, d1, share.clamp(0, 1))
+        value = d0 + share.clamp(0, 1) * (d1 - d0)
         nearest.scatter_reduce_(2, column, value, "amax")
         candidates.append((column, value, columns[:-1] + (share >= 0.5)))
     source = torch.full_like(nearest, -1, dtype=torch.int64)

@@ -4,12 +4,13 @@ The parameters of a sample depend on (seed, epoch, index) alone, so neither the 
 workers changes them. torchvision's v2 transforms, which the tests compare with, draw one set of parameters for a batch
 from the global generator; here every sample of a batch has its own and all work is done by a few kernels on the
 batch's device. Images are blended from four pixels; targets take the value of the pixel in which a centre lies, so
-nothing invalid is blended into what is valid.
+nothing invalid is blended into what is valid. Colour transforms of torchvision can be applied to ``batch["image"]``.
 
 **Zoom.** A window of 1/s of the size is enlarged by s, as in the crops of the MTAN benchmarks. What is shown is read
 as a world s times smaller, the distance of the two cameras included, through a lens of s times the focal length f:
 pixels lie s times further from the axis, depth is z / s, disparity (s f) (B / s) / (z / s) = s d, curvature s k;
-directions, and so normals and reshading, stay. Edges and keypoints are enlarged with the picture, not computed anew.
+directions, and so normals, stay, and reshading with a lamp of 1/s^2 of the power. Edges and keypoints are enlarged
+with the picture, not computed anew.
 
 **Mirror.** x becomes W - x and the x of normals changes sign. The mirror image of a stereo pair is the pair of the
 swapped views: a network that expects the left view first sees the mirrored right view there, with the targets of the
