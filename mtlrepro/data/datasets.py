@@ -58,7 +58,7 @@ def load(
     else:
         for argument, value in (("n", n), ("size", size), ("seed", seed)):
             if value is not None:
-                raise ValueError(f"{argument} is {value!r}; accepted: none for {name}, only for {scenes.NAMES}")
+                raise ValueError(f"{argument} is {value!r}; accepted: none for {name}, only scenes have it")
         remedy = f"make it with `python data_scripts/{name}.py prepare SOURCE TARGET`, then root=TARGET"
         if root is None:
             raise ValueError(f"root is None; {name} is not generated: {remedy}")

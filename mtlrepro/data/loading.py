@@ -7,6 +7,7 @@ images can differ.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -91,15 +92,13 @@ class Loader(ABC):
         starts = range(self.position * self.batch_size, len(self) * self.batch_size, self.batch_size)
         order = self._order()
         batches = [order[start : start + self.batch_size] for start in starts]
-        table = self._draw()
-        # All that is random goes to the device at once, before the first batch.
-        sent = None if table is None else send(table[np.concatenate(batches)], self.device)
-        for number, (rows, stored) in enumerate(zip(batches, self._read(batches), strict=True)):
+        for parameters, stored in zip(self._parameters(batches), self._read(batches), strict=True):
             batch = to_samples(stored)
-            if self.augmentation is not None and table is not None and sent is not None:
-                here = sent[number * self.batch_size :][: len(rows)]
-                batch = self._transform(self.augmentation, batch, table[rows], here)
-            for key in self._read_from.ragged:
+            if self.augmentation is not None and parameters is not None:
+                here, there = parameters
+                batch |= self.augmentation.boxes(batch, here, self.dataset.size, self.dataset.keys)
+                batch |= self.augmentation.maps(batch, there, self.dataset.keys, self._sky)
+            for key in self.dataset.ragged:
                 batch[key] = _send_ragged(batch[key], self.device)
             self.position += 1
             if self.position == len(self):
@@ -133,14 +132,13 @@ class Loader(ABC):
             return np.arange(n)
         return np.random.default_rng(np.random.SeedSequence([self.seed, self.epoch, _ORDER])).permutation(n)
 
-    def _draw(self) -> Tensor | None:
+    def _parameters(self, batches: Sequence[np.ndarray]) -> Iterable[tuple[Tensor, Tensor] | None]:
+        """Give the parameters of each batch on the CPU and on the device, where they go all at once."""
         if self.augmentation is None:
-            return None
-        return self.augmentation.draw(len(self.dataset), self.dataset.size, seed=self.seed, epoch=self.epoch)
-
-    def _transform(self, augmentation: Augmentation, batch: Batch, parameters: Tensor, sent: Tensor) -> Batch:
-        maps = augmentation.maps(batch, sent, self.dataset.keys, self._sky)
-        return batch | maps | augmentation.boxes(batch, parameters, self.dataset.size, self.dataset.keys)
+            return repeat(None, len(batches))
+        table = self.augmentation.draw(len(self.dataset), self.dataset.size, seed=self.seed, epoch=self.epoch)
+        rows, sizes = table[np.concatenate(batches)], [len(batch) for batch in batches]
+        return zip(torch.split(rows, sizes), torch.split(send(rows, self.device), sizes), strict=True)
 
 
 class MemoryLoader(Loader):
