@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -104,6 +106,34 @@ def test_two_processes_at_a_time_generate_once(cache):
     assert len(folders) == 1
     assert (cache / "chunks").read_text() == "xxx"
     assert Store(folders.pop()).verify() == []
+
+
+class Dying(Noise):
+    """Says that its second chunk has begun, and is killed a moment later."""
+
+    def __init__(self, begun):
+        super().__init__()
+        self.begun = begun
+
+    def generate(self, indices, **options):
+        if 16 in indices:
+            self.begun.set()
+            time.sleep(0.3)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().generate(indices, **options)
+
+
+def test_a_process_that_waits_goes_on_where_a_killed_one_was():
+    fork = multiprocessing.get_context("fork")
+    begun, calls = fork.Event(), []
+    process = fork.Process(target=lambda: scenes.generate("rooms", generator=Dying(begun), **OPTIONS))
+    process.start()
+    assert begun.wait(timeout=60)
+    folder = scenes.generate("rooms", generator=Noise(calls=calls), **OPTIONS)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert calls == [list(range(16, 32)), list(range(32, 40))]
+    assert Store(folder).verify() == []
 
 
 def test_progress_is_plain_text_on_stderr(capsys):
