@@ -137,7 +137,7 @@ class Surface:
     uv: Tensor
 
 
-class _Bundle:
+class Bundle:
     """Rays from one point per image: what every slot of a frame shares, and room for intermediate results.
 
     Args:
@@ -280,7 +280,7 @@ def cast(scene: Scene, camera: Camera) -> tuple[Tensor, Tensor]:
     for kind in scene.kinds:
         if kind not in KINDS:
             raise ValueError(f"kinds has {kind!r}; accepted: {', '.join(KINDS)}")
-    bundle = _Bundle(scene, camera.position, camera.rays)
+    bundle = Bundle(scene, camera.position, camera.rays)
     depth = torch.full_like(camera.rays[0], FAR)
     low = (1 << len(scene.kinds).bit_length()) - 1
     nearest = (depth.view(torch.int32) & ~low) | low
@@ -314,7 +314,7 @@ def blocked(
     """
     if casters is not None:
         scene = replace(scene, active=scene.active & casters)
-    bundle = _Bundle(scene, source, (points - source[:, :, None, None]).unbind(1))
+    bundle = Bundle(scene, source, (points - source[:, :, None, None]).unbind(1))
     inside = torch.full_like(bundle.inverse_y, -FAR)
     for n in _present(scene):
         if scene.kinds[n] not in ("room", "ground"):
