@@ -361,7 +361,7 @@ def shade(scene: Scene, camera: Camera, depth: Tensor, slot: Tensor) -> Surface:
     is_side = is_cylinder & ((ax * ax).add_(az * az) >= ay * ay)
     is_cap = is_cylinder & ~is_side
     curved = is_side | is_sphere
-    on_y = ~is_side & (ay >= torch.maximum(ax, az)) | is_cap
+    on_y = ~is_side & (ay >= torch.maximum(ax, az)) | is_cap | (look(ground) > 0)
     on_x = ~on_y & (ax >= az)
     on_z = ~on_y & ~on_x
     nx, ny, nz = (
