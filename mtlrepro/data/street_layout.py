@@ -344,5 +344,3 @@ def _grounds(parts: Parts) -> NDArray[np.float64]:
     for number, paint in ((0, road), (1, walk), (9, grass)):
         rows.append([BOX, number, 0, 0.0, parts.height, 0.0, 1.0, 1.0, 1.0, parts.heading, *paint.row()])
     return np.array(rows)
-
-

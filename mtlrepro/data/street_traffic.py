@@ -1,6 +1,19 @@
 """People and vehicles of a street, added to its parts. Lengths are metres; a yaw of 0 looks along the street."""
 
-from mtlrepro.data.street_objects import BOX, CYLINDER, GLASS, GREY, PLANT, SKIN, SPHERE, STONE, VIVID, WHITE, Paint, Parts
+from mtlrepro.data.street_objects import (
+    BOX,
+    CYLINDER,
+    GLASS,
+    GREY,
+    PLANT,
+    SKIN,
+    SPHERE,
+    STONE,
+    VIVID,
+    WHITE,
+    Paint,
+    Parts,
+)
 
 Place = tuple[float, float]
 TYRE = Paint((0.025, 0.025, 0.028), (0.3, 0.3, 0.3), (9.0, 9.0), duty=(0.03, 0.03), grain=(0.2, 0.2))

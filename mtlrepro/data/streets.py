@@ -124,7 +124,9 @@ def look_at(layout: Layout, camera: Camera) -> View:
     x, z = surface.uv.unbind(1)
     beside = torch.maximum(left - x, x - right)
     on_left = x < left
-    terrain = (beside > torch.where(on_left, walk_left, walk_right)) & (torch.where(on_left, beyond_left, beyond_right) > 0)
+    terrain = (beside > torch.where(on_left, walk_left, walk_right)) & (
+        torch.where(on_left, beyond_left, beyond_right) > 0
+    )
     terrain |= (beside > inner) & (beside < outer)
     road = (beside <= 0) | ((z >= begin) & (z <= end))
     region = torch.where(road, 0, torch.where(terrain, TERRAIN, SIDEWALK))
@@ -153,7 +155,9 @@ def _render(layout: Layout, wanted: set[str]) -> dict[str, Tensor | list[Tensor]
     result: dict[str, Tensor | list[Tensor]] = {}
     for number, suffix in enumerate(("", "_right")):
         picture = ("image", "right")[number]
-        if not any(key == picture or (key not in ("image", "right") and key.endswith("_right") == number) for key in wanted):
+        if not any(
+            key == picture or (key not in ("image", "right") and key.endswith("_right") == number) for key in wanted
+        ):
             continue
         camera, other = (layout.left, layout.right)[:: 1 - 2 * number]
         view = look_at(layout, camera)
@@ -170,7 +174,9 @@ def _render(layout: Layout, wanted: set[str]) -> dict[str, Tensor | list[Tensor]
         if "occlusion" + suffix in wanted:
             result["occlusion" + suffix] = hidden(layout, view, other)[:, None]
         if wanted & {"boxes" + suffix, "labels" + suffix}:
-            found = [boxes(*pair) for pair in zip(instances(layout, view), layout.instances, layout.classes, strict=True)]
+            found = [
+                boxes(*pair) for pair in zip(instances(layout, view), layout.instances, layout.classes, strict=True)
+            ]
             result["boxes" + suffix], result["labels" + suffix] = (list(part) for part in zip(*found, strict=True))
         if number == 0:
             result["depth"] = surface.depth[:, None]
@@ -208,7 +214,9 @@ def boxes(numbers: Tensor, of_row: Tensor, class_of_row: Tensor) -> tuple[Tensor
     label_of_class[list(BOX_LABEL)] = torch.tensor(list(BOX_LABEL.values()), device=numbers.device)
     label = torch.full((count,), -1, device=numbers.device).scatter(0, of_row, label_of_class[class_of_row])
     height, width = numbers.shape
-    rows, columns = (axis.flatten() for axis in torch.meshgrid(_range(height, numbers), _range(width, numbers), indexing="ij"))
+    rows, columns = (
+        axis.flatten() for axis in torch.meshgrid(_range(height, numbers), _range(width, numbers), indexing="ij")
+    )
     flat = numbers.flatten()
     empty = flat.new_zeros(count)
     low = [empty.scatter_reduce(0, flat, axis, "amin", include_self=False) for axis in (columns, rows)]

@@ -13,7 +13,9 @@ from mtlrepro.data.raycast import FAR, Bundle, Camera, Scene
 
 NEAR = 0.05
 CORNERS = [(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]
-EDGES = [(a, b) for a in range(8) for b in range(a) if sum(p != q for p, q in zip(CORNERS[a], CORNERS[b], strict=True)) == 1]
+EDGES = [
+    (a, b) for a in range(8) for b in range(a) if sum(p != q for p, q in zip(CORNERS[a], CORNERS[b], strict=True)) == 1
+]
 SWEPT = EDGES + [(a + 8, b + 8) for a, b in EDGES] + [(a, a + 8) for a in range(8)]
 Window = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -47,7 +49,9 @@ def hidden(scene: Scene, camera: Camera, points: Tensor, other: Camera, margin: 
     solid = corners(scene)
     low, high, top, bottom = _window(other, solid, EDGES)
     apart = ((other.position - camera.position) * camera.rotation[:, 0]).sum(1, keepdim=True)
-    nearest = ((solid - other.position[:, None, None]) * camera.rotation[:, None, None, 2]).sum(3).amin(2).clamp(min=NEAR)
+    nearest = (
+        ((solid - other.position[:, None, None]) * camera.rotation[:, None, None, 2]).sum(3).amin(2).clamp(min=NEAR)
+    )
     shift = apart / nearest
     window = (low + shift.clamp(max=0.0), high + shift.clamp(min=0.0), top, bottom)
     return _blocked(scene, camera, points, other.position, window, margin)
