@@ -4,8 +4,9 @@ A street is drawn by itself from its own generator and then put into slots of fi
 are metres; places are (x, z) in the frame of the street.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,7 +106,7 @@ def draw(seeds: Sequence[np.random.SeedSequence], size: tuple[int, int], device:
     )
 
 
-def _street(rng: np.random.Generator, size: tuple[int, int]) -> dict[str, NDArray[np.float64]]:
+def _street(rng: np.random.Generator, size: tuple[int, int]) -> dict[str, NDArray[Any]]:
     """Tables of one street."""
     parts = Parts(rng, height=float(rng.uniform(1.15, 1.5)), heading=float(rng.normal(0, 0.04)))
     right = parts.between(1.8, 4.5)
@@ -117,7 +118,7 @@ def _street(rng: np.random.Generator, size: tuple[int, int]) -> dict[str, NDArra
         start = parts.between(0.0, 0.5 * walk)
         verge = (start, start + parts.between(0.6, 0.45 * walk + 0.6)) if parts.chance(0.25) else (0.0, 0.0)
         sides.append(_Side(sign, edge, walk, verge, kinds[int(rng.integers(len(kinds)))]))
-    crossing = parts.between(12.0, 50.0) if parts.chance(0.4) else REACH
+    crossing = parts.between(9.0, 45.0) if parts.chance(0.5) else REACH
     cross = (crossing, crossing + parts.between(7.0, 12.0))
     for side in sides:
         _front(parts, side, cross)
@@ -133,7 +134,9 @@ def _street(rng: np.random.Generator, size: tuple[int, int]) -> dict[str, NDArra
     cloud = parts.between(0.0, 1.0)
     bright = 0.0 if cloud > 0.75 else parts.between(0.6, 1.1)
     grey = parts.between(0.5, 0.9)
-    return _tables(parts) | {
+    tables = _tables(parts)
+    tables["casters"] &= bright > 0
+    return tables | {
         "grounds": np.array(grounds),
         "sun": sun,
         "light": np.array(
@@ -148,7 +151,7 @@ def _street(rng: np.random.Generator, size: tuple[int, int]) -> dict[str, NDArra
         ),
         "haze": grey * np.array([0.95, 0.98, 1.0]) * (1 + rng.normal(0, 0.03, 3)),
         "zenith": (0.35 + 0.5 * grey * cloud) * np.array([0.45 + 0.5 * cloud, 0.65 + 0.33 * cloud, 1.0]),
-        "seed": rng.integers(2**31),
+        "seed": np.array(rng.integers(2**31)),
         "rotation": _rotation(parts.between(-0.025, 0.035), float(rng.normal(0, 0.008))),
     }
 
@@ -157,7 +160,8 @@ def _rotation(pitch: float, roll: float) -> NDArray[np.float64]:
     """Axes of a camera that looks down by ``pitch`` and is turned by ``roll``, radians."""
     (c, s), (a, b) = (np.cos(pitch), np.sin(pitch)), (np.cos(roll), np.sin(roll))
     tilt = np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
-    return np.array([[a, b, 0], [-b, a, 0], [0, 0, 1]]) @ tilt
+    rolled: NDArray[np.float64] = np.array([[a, b, 0], [-b, a, 0], [0, 0, 1]]) @ tilt
+    return rolled
 
 
 def _front(parts: Parts, side: _Side, cross: tuple[float, float]) -> None:
@@ -177,8 +181,8 @@ def _front(parts: Parts, side: _Side, cross: tuple[float, float]) -> None:
             for _ in range(2):
                 x = side.sign * (line + parts.between(3.0, 12.0))
                 parts.tree((x, middle + parts.between(-8.0, 8.0)), parts.between(5.0, 11.0))
-        if parts.chance({"city": 0.06, "suburb": 0.7, "green": 0.3}[side.kind]):
-            name = ("wall", "fence", "fence", "vegetation")[int(parts.rng.integers(4))]
+        if parts.chance({"city": 0.12, "suburb": 0.8, "green": 0.5}[side.kind]):
+            name = ("wall", "wall", "fence", "fence", "vegetation")[int(parts.rng.integers(5))]
             parts.barrier(name, (side.sign * (line + 0.3), middle), length - 0.5)
         place += length + (parts.between(0.0, 3.0) if side.kind != "city" and parts.chance(0.5) else 0.0)
 
@@ -186,16 +190,16 @@ def _front(parts: Parts, side: _Side, cross: tuple[float, float]) -> None:
 def _furniture(parts: Parts, side: _Side, cross: tuple[float, float]) -> None:
     """Put trees, lamps, signs, traffic lights, bins and people on a sidewalk."""
     kerb = side.edge + 0.5
-    if parts.chance(0.55):
-        step = parts.between(7.0, 14.0)
+    if parts.chance(0.65):
+        step = parts.between(7.0, 13.0)
         for z in np.arange(parts.between(5.0, 12.0), 60.0, step):
             if parts.chance(0.75):
-                parts.tree((side.sign * (kerb + 0.4), float(z)), parts.between(4.5, 8.0))
-    for z in np.arange(parts.between(6.0, 20.0), 70.0, parts.between(14.0, 25.0)):
+                parts.tree((side.sign * (kerb + 0.4), float(z)), parts.between(5.5, 10.0))
+    for z in np.arange(parts.between(8.0, 25.0), 60.0, parts.between(18.0, 32.0)):
         parts.lamp_post((side.sign * kerb, float(z)), -side.sign * parts.between(0.8, 2.5))
     for _ in range(int(parts.rng.integers(0, 4))):
         parts.sign((side.sign * (kerb + parts.between(-0.2, 0.6)), parts.between(6.0, 40.0)), parts.between(-0.3, 0.3))
-    if cross[0] < REACH and parts.chance(0.7):
+    if cross[0] < REACH and parts.chance(0.9):
         parts.traffic_light((side.sign * (kerb + 0.3), cross[0] - 1.0), parts.between(-0.2, 0.2))
         if parts.chance(0.5):
             parts.traffic_light((side.sign * (kerb + 0.3), cross[1] + 0.5), parts.between(-0.2, 0.2))
@@ -226,27 +230,24 @@ def _parked(parts: Parts, side: _Side, cross: tuple[float, float]) -> None:
     while place < 55.0:
         if parts.chance(density) and not cross[0] - 4 < place < cross[1] + 4:
             lane = side.sign * (side.edge - 1.1), place + 2.4
-            kind = truck if parts.chance(0.03) else car
+            kind = truck if parts.chance(0.015) else car
             kind(parts, lane, 0.0 if side.sign > 0 or parts.chance(0.4) else np.pi)
         place += parts.between(5.3, 6.5)
 
 
 def _moving(parts: Parts, left: float, right: float) -> None:
     """Send vehicles, riders and people along and across the road."""
-    vehicles = (car, car, car, car, car, car, truck, bus)
     place = parts.between(8.0, 25.0)
     while place < 70.0 and parts.chance(0.6):
-        vehicle = vehicles[int(parts.rng.integers(len(vehicles)))]
-        vehicle(parts, (parts.between(-0.4, 0.4), place + 6.0), 0.0)
+        _vehicle(parts)(parts, (parts.between(-0.4, 0.4), place + 6.0), 0.0)
         place += parts.between(12.0, 30.0)
     if left < -5.0:
         place = parts.between(8.0, 30.0)
         while place < 70.0 and parts.chance(0.5):
-            vehicle = vehicles[int(parts.rng.integers(len(vehicles)))]
-            vehicle(parts, (-3.4, place + 6.0), np.pi)
+            _vehicle(parts)(parts, (-3.4, place + 6.0), np.pi)
             place += parts.between(12.0, 30.0)
-    elif parts.chance(0.14):
-        train(parts, (left - 0.2, parts.between(22.0, 45.0)), 0.0)
+    elif parts.chance(0.16):
+        train(parts, (left - 0.2, parts.between(20.0, 42.0)), 0.0)
     for name, probability in (("bicycle", 0.25), ("motorcycle", 0.05)):
         if parts.chance(probability):
             x = right - 0.7 if parts.chance(0.6) else left + 1.5
@@ -254,6 +255,11 @@ def _moving(parts: Parts, left: float, right: float) -> None:
             two_wheeler(parts, name, (x, parts.between(6.0, 22.0)), yaw, ridden=True)
     if parts.chance(0.2):
         person(parts, (parts.between(left, right), parts.between(10.0, 30.0)), 1.5)
+
+
+def _vehicle(parts: Parts) -> Callable[[Parts, tuple[float, float], float], None]:
+    draw = parts.between(0.0, 1.0)
+    return truck if draw < 0.045 else bus if draw < 0.085 else car
 
 
 def _ending(parts: Parts) -> None:
@@ -282,7 +288,7 @@ def _hood(parts: Parts, size: tuple[int, int]) -> None:
     parts.add(SPHERE, "void", own, (width, width, width), metal, base=base)
 
 
-def _tables(parts: Parts) -> dict[str, NDArray[np.float64]]:
+def _tables(parts: Parts) -> dict[str, NDArray[Any]]:
     """Put parts into slots: those in view or casting shadows into view, nearest first."""
     rows = np.array(parts.rows)
     across, ahead = rows[:, 3], rows[:, 5]

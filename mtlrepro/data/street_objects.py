@@ -4,6 +4,7 @@ Lengths are metres. A part has a class, an instance, a place and a paint. A pain
 grain, and a second colour in the cells of a grid, which draws windows, lane marks, bars, slabs and lamps alike.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -69,18 +70,20 @@ class Parts:
 
     def chance(self, probability: float) -> bool:
         """True with this probability."""
-        return bool(self.rng.random() < probability)
+        return self.rng.random() < probability
 
     def between(self, low: float, high: float) -> float:
         """Uniform number."""
-        return low + (high - low) * float(self.rng.random())
+        return low + (high - low) * self.rng.random()
 
     def colour(self, *palettes: Sequence[Colour], spread: float = 0.25) -> list[float]:
         """A colour of one of the palettes, brightness and hue varied."""
         palette = palettes[int(self.rng.integers(len(palettes)))]
         base = palette[int(self.rng.integers(len(palette)))]
-        gain = np.exp(self.rng.normal(0, spread) + self.rng.normal(0, 0.3 * spread, 3))
-        return [min(float(part), 0.9) for part in base * gain]
+        bright, *hue = self.rng.standard_normal(4).tolist()
+        return [
+            min(part * math.exp(spread * (bright + 0.3 * shift)), 0.9) for part, shift in zip(base, hue, strict=True)
+        ]
 
     def add(
         self,
@@ -166,9 +169,9 @@ class Parts:
         crown = 0.4 * height
         self.add(CYLINDER, "vegetation", place, (0.35, height - crown, 0.35), bark)
         green = self.colour(PLANT)
-        for _ in range(4):
+        for _ in range(3):
             leaf = Paint([part * self.between(0.8, 1.2) for part in green], grain=(1.2, self.between(0.25, 0.5)))
-            width = crown * self.between(0.7, 1.1)
+            width = crown * self.between(0.9, 1.3)
             offset = (crown * self.between(-0.45, 0.45), crown * self.between(-0.45, 0.45))
             base = height - crown * self.between(0.9, 1.5)
             self.add(SPHERE, "vegetation", place, (width, width, width), leaf, base=base, offset=offset)
@@ -184,14 +187,14 @@ class Parts:
         """A pole, with an arm towards the road."""
         self.begin()
         height, paint = self.between(4.5, 9.0), Paint(self.colour(GREY), grain=(0.05, 0.5))
-        self.add(CYLINDER, "pole", place, (0.22, height, 0.22), paint)
-        self.add(BOX, "pole", place, (abs(arm), 0.12, 0.15), paint, base=height, offset=(0.5 * arm, 0.0))
+        self.add(CYLINDER, "pole", place, (0.15, height, 0.15), paint)
+        self.add(BOX, "pole", place, (abs(arm), 0.1, 0.12), paint, base=height, offset=(0.5 * arm, 0.0))
 
     def traffic_light(self, place: tuple[float, float], yaw: float) -> None:
         """A pole with a housing of three lamps, one of them lit."""
         self.begin()
         base = self.between(2.2, 3.4)
-        self.add(CYLINDER, "pole", place, (0.16, base + 0.4, 0.16), Paint(self.colour(GREY), grain=(0.05, 0.5)))
+        self.add(CYLINDER, "pole", place, (0.13, base + 0.4, 0.13), Paint(self.colour(GREY), grain=(0.05, 0.5)))
         self.begin()
         lamp = int(self.rng.integers(3))
         light = ((1.6, 0.15, 0.08), (1.6, 0.9, 0.1), (0.1, 1.4, 0.6))[lamp]
@@ -203,7 +206,7 @@ class Parts:
         self.begin()
         base, width = self.between(1.8, 2.8), self.between(0.6, 0.95)
         height = width * (self.between(0.6, 1.3) if self.chance(0.4) else 1.0)
-        self.add(CYLINDER, "pole", place, (0.1, base + 0.3, 0.1), Paint(self.colour(GREY[1:]), grain=(0.05, 0.5)))
+        self.add(CYLINDER, "pole", place, (0.08, base + 0.3, 0.08), Paint(self.colour(GREY[1:]), grain=(0.05, 0.5)))
         self.begin()
         inner = self.between(0.4, 0.75)
         paint = Paint(
@@ -225,5 +228,5 @@ class Parts:
 
 def turn(place: tuple[float, float], angle: float) -> tuple[float, float]:
     """Take (x, z) from a frame turned by ``angle`` to the frame it is turned against."""
-    (x, z), c, s = place, float(np.cos(angle)), float(np.sin(angle))
+    (x, z), c, s = place, math.cos(angle), math.sin(angle)
     return c * x - s * z, s * x + c * z

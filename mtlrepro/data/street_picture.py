@@ -31,7 +31,7 @@ def radiance(layout: Layout, camera: Camera, surface: Surface, look: Lookup) -> 
     lambert = (nx * x).add_(ny * y).add_(nz * z).clamp_(min=0.0)
     lambert.div_((x * x).add_(y * y).add_(z * z).sqrt_()).mul_(sun)
     casting = replace(layout.scene, active=layout.casters)
-    lambert.mul_(~shadowed(casting, camera, surface.point, layout.sun))
+    lambert.mul_(~shadowed(casting, camera, surface.point, layout.sun, lambert > 0))
     light = lambert.add_((0.75 - 0.25 * ny) * ambient)
     clear = distance / (distance + surface.depth)
     haze = layout.haze[:, :, None, None]

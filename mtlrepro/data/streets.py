@@ -40,7 +40,7 @@ KEYS = (
     "labels_right",
 )
 SPLITS = ("train", "val", "test")
-CHUNK = {"cpu": 1, "cuda": 64}
+CHUNK = {"cpu": 4, "cuda": 64}
 SKY = CITYSCAPES.index("sky")
 BOX_LABEL = {CITYSCAPES.index("person" if name == "pedestrian" else name): k for k, name in enumerate(BDD100K)}
 SMALLEST = 16

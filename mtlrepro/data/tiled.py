@@ -28,7 +28,7 @@ def cast(scene: Scene, camera: Camera) -> tuple[Tensor, Tensor]:
     keys = tiles.split(_key(torch.where(near > far, FAR, near), 0))
     windows = _window(camera, corners(scene), EDGES)
     rays = [tiles.split(ray) for ray in camera.rays]
-    for tile, slot, near, far in _meetings(scene, tiles, windows, camera.position, rays):
+    for tile, slot, near, far in _meetings(scene, tiles.touched(windows), camera.position, rays):
         _reduce(keys, tile, _key(torch.where(near > far, FAR, near), slot[:, None, None]), "amin")
     keys = tiles.join(keys)
     depth = (keys >> 32).int().view(torch.float32)
@@ -54,10 +54,13 @@ def hidden(scene: Scene, camera: Camera, points: Tensor, other: Camera, margin: 
     )
     shift = apart / nearest
     window = (low + shift.clamp(max=0.0), high + shift.clamp(min=0.0), top, bottom)
-    return _blocked(scene, camera, points, other.position, window, margin)
+    depth = ((points - camera.position[:, :, None, None]) * camera.rotation[:, 2, :, None, None]).sum(1)
+    tiles = _Tiles(camera)
+    farthest = tiles.split(depth).amax((1, 2)).view(len(depth), 1, -1)
+    return _blocked(scene, tiles, points, other.position, window, nearest[..., None] < farthest, margin)
 
 
-def shadowed(scene: Scene, camera: Camera, points: Tensor, lamp: Tensor, margin: float = 2e-4) -> Tensor:
+def shadowed(scene: Scene, camera: Camera, points: Tensor, lamp: Tensor, lit: Tensor, margin: float = 2e-4) -> Tensor:
     """Say which points of a view lie in the shadow of active solids, bool ``[B, H, W]``.
 
     Args:
@@ -65,6 +68,7 @@ def shadowed(scene: Scene, camera: Camera, points: Tensor, lamp: Tensor, margin:
         camera: which sees the points.
         points: ``[B, 3, H, W]``, world axes.
         lamp: ``[B, 3]``, above all solids.
+        lit: bool ``[B, H, W]``, where it matters; tiles without such a pixel are not computed.
         margin: as in ``raycast.blocked``.
     """
     solid = corners(scene)
@@ -72,7 +76,9 @@ def shadowed(scene: Scene, camera: Camera, points: Tensor, lamp: Tensor, margin:
     ground = scene.centre[:, :1, 1, None]
     fall = ((ground - solid[..., 1]).clamp(min=0.0) / (solid[..., 1] - lamp_at[..., 1]))[..., None]
     window = _window(camera, torch.cat([solid, solid + (solid - lamp_at) * fall], 2), SWEPT)
-    return _blocked(scene, camera, points, lamp, window, margin)
+    tiles = _Tiles(camera)
+    useful = tiles.split(lit).any(2).any(1).view(len(lit), 1, -1)
+    return _blocked(scene, tiles, points, lamp, window, useful, margin)
 
 
 def corners(scene: Scene) -> Tensor:
@@ -142,13 +148,13 @@ def _window(camera: Camera, points: Tensor, edges: list[tuple[int, int]]) -> Win
 
 
 def _meetings(
-    scene: Scene, tiles: _Tiles, window: Window, origin: Tensor, rays: list[Tensor]
+    scene: Scene, touched: Tensor, origin: Tensor, rays: list[Tensor]
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """Tile, slot and the interval inside the solid, for the pairs of each kind.
 
     The host waits for the device, as the number of pairs depends on the scenes.
     """
-    touched = tiles.touched(window) & scene.active[..., None]
+    touched = touched & scene.active[..., None]
     frame = torch.tensor(scene.frame, device=origin.device)
     for kind in dict.fromkeys(scene.kinds):
         if kind == "ground":
@@ -156,7 +162,7 @@ def _meetings(
         slots = [n for n, other in enumerate(scene.kinds) if other == kind]
         image, slot, tile = touched[:, slots[0] : slots[-1] + 1].nonzero(as_tuple=True)
         slot = slot + slots[0]
-        tile = tile + image * (tiles.rows * tiles.columns)
+        tile = tile + image * touched.shape[2]
         turns = scene.yaw[image, frame[slot]][:, None]
         centre, half = scene.centre[image, slot][:, None], scene.half[image, slot][:, None]
         solids = Scene((kind,), (0,), turns, centre, half, torch.ones_like(half[..., 0], dtype=torch.bool))
@@ -164,11 +170,12 @@ def _meetings(
         yield tile, slot, near, far
 
 
-def _blocked(scene: Scene, camera: Camera, points: Tensor, source: Tensor, window: Window, margin: float) -> Tensor:
-    tiles = _Tiles(camera)
+def _blocked(
+    scene: Scene, tiles: _Tiles, points: Tensor, source: Tensor, window: Window, useful: Tensor, margin: float
+) -> Tensor:
     rays = [tiles.split(p - s[:, None, None]) for p, s in zip(points.unbind(1), source.unbind(1), strict=True)]
     inside = torch.full_like(rays[0], -FAR)
-    for tile, _, near, far in _meetings(scene, tiles, window, source, rays):
+    for tile, _, near, far in _meetings(scene, tiles.touched(window) & useful, source, rays):
         _reduce(inside, tile, far.clamp_(max=1.0 - margin).sub_(near), "amax")
     return tiles.join(inside) >= 0
 
