@@ -17,8 +17,8 @@ CITY = "export"
 def export(folder: str | Path, samples: Samples, split: str = "train", *, focal: float, baseline: float) -> None:
     """Write samples in the official layout: PNG files of 8 and 16 bits and a camera file for each image.
 
-    Images are rounded to 8 bits and disparity to 1/256 pixel; one below 1/512 is read again as 0, unknown. Samples without segmentation become unlabeled; without
-    right views, no ``rightImg8bit`` is written.
+    Images are rounded to 8 bits and disparity to 1/256 pixel; one below 1/512 is read again as 0, unknown. Samples
+    without segmentation become unlabeled; without right views, no ``rightImg8bit`` is written.
 
     Args:
         folder: what stands for the unpacked packages.
