@@ -37,7 +37,7 @@ def cast(scene: Scene, camera: Camera) -> tuple[Tensor, Tensor]:
 
 
 def hidden(scene: Scene, camera: Camera, points: Tensor, other: Camera, margin: float = 5e-4) -> Tensor:
-    """Say which points of a view another camera cannot see, beside it and looking the same way; see `blocked`.
+    """Say which points of a view another camera cannot see, beside it and looking the same way: bool ``[B, H, W]``.
 
     Args:
         scene: B scenes.
@@ -49,9 +49,8 @@ def hidden(scene: Scene, camera: Camera, points: Tensor, other: Camera, margin: 
     solid = corners(scene)
     low, high, top, bottom = _window(other, solid, EDGES)
     apart = ((other.position - camera.position) * camera.rotation[:, 0]).sum(1, keepdim=True)
-    nearest = (
-        ((solid - other.position[:, None, None]) * camera.rotation[:, None, None, 2]).sum(3).amin(2).clamp(min=NEAR)
-    )
+    ahead = ((solid - other.position[:, None, None]) * camera.rotation[:, None, None, 2]).sum(3)
+    nearest = ahead.amin(2).clamp(min=NEAR)
     shift = apart / nearest
     window = (low + shift.clamp(max=0.0), high + shift.clamp(min=0.0), top, bottom)
     depth = ((points - camera.position[:, :, None, None]) * camera.rotation[:, 2, :, None, None]).sum(1)

@@ -9,7 +9,8 @@ from mtlrepro.data import raycast, samples, scenes, streets, tiled
 from mtlrepro.data.classes import CITYSCAPES, CITYSCAPES_7, SEVEN
 from mtlrepro.data.raycast import Camera, Lookup
 from mtlrepro.data.store import Store
-from mtlrepro.data.street_layout import BASELINE, FOCAL, draw
+from mtlrepro.data.street_composition import FOCAL
+from mtlrepro.data.street_layout import BASELINE, draw
 from mtlrepro.data.street_picture import develop, radiance
 
 SIZE = (48, 96)
@@ -75,7 +76,7 @@ def test_samples_are_valid(batch):
     assert torch.equal(batch["valid"][:, 0], batch["segmentation"] != streets.SKY)
 
 
-@pytest.mark.parametrize("size", [(48, 96), (37, 51), (96, 64)])
+@pytest.mark.parametrize("size", [(48, 96), (37, 51), (96, 64), (40, 330)])
 def test_tiles_find_what_the_dense_caster_finds(size):
     layout = layouts(4, size, start=20)
     scene, camera, other = layout.scene, layout.left, layout.right
@@ -103,10 +104,8 @@ def test_disparity_is_focal_length_times_baseline_over_depth(batch):
     assert 0.01 < holes.float().mean() < 0.25
 
 
-@pytest.mark.parametrize("size", [SIZE])
-def test_right_view_moved_by_disparity_is_the_left_view(size):
-    layout = layouts(6, size)
-    left, right = (streets.look_at(layout, camera) for camera in (layout.left, layout.right))
+def test_right_view_moved_by_disparity_is_the_left_view(views):
+    layout, left, right = views
     pictures = [
         develop(layout, v.camera, radiance(layout, v.camera, v.surface, Lookup(v.rows)), k, noise=False)
         for k, v in enumerate((left, right))
