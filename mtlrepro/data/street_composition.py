@@ -17,12 +17,11 @@ REACH = 130.0
 
 @dataclass
 class _Side:
-    """One side of a street: +1 right or -1 left, where the road ends, width of the sidewalk, verge, kind."""
+    """One side of a street: +1 right or -1 left, where the road ends, width of the sidewalk, kind."""
 
     sign: int
     edge: float
     walk: float
-    verge: tuple[float, float]
     kind: str
 
 
@@ -34,9 +33,9 @@ def compose(parts: Parts, size: tuple[int, int]) -> list[float]:
     sides = []
     for sign, edge in ((-1, -left), (1, right)):
         walk = parts.between(1.5, 5.0)
-        start = parts.between(0.0, 0.5 * walk)
-        verge = (start, start + parts.between(0.6, 0.45 * walk + 0.6)) if parts.chance(0.25) else (0.0, 0.0)
-        sides.append(_Side(sign, edge, walk, verge, kinds[int(parts.rng.integers(len(kinds)))]))
+        sides.append(_Side(sign, edge, walk, kinds[int(parts.rng.integers(len(kinds)))]))
+    start = parts.between(0.0, 1.5)
+    verge = (start, start + parts.between(0.6, 1.8)) if parts.chance(0.3) else (0.0, 0.0)
     crossing = parts.between(9.0, 45.0) if parts.chance(0.5) else REACH
     cross = (crossing, crossing + parts.between(7.0, 12.0))
     for side in sides:
@@ -46,7 +45,7 @@ def compose(parts: Parts, size: tuple[int, int]) -> list[float]:
     _moving(parts, left, right)
     _ending(parts)
     _hood(parts, size)
-    grounds = [left, right, sides[0].walk, sides[1].walk, *sides[1].verge]
+    grounds = [left, right, sides[0].walk, sides[1].walk, *verge]
     grounds += [float(side.kind != "city") for side in sides] + list(cross)
     return grounds
 

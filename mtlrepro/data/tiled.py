@@ -132,7 +132,8 @@ def _window(camera: Camera, points: Tensor, edges: list[tuple[int, int]]) -> Win
         points: ``[B, N, K, 3]``, corners, world axes.
         edges: pairs of corners, all edges of the bodies among them.
     """
-    local = torch.einsum("bnkj,bij->bnki", points - camera.position[:, None, None], camera.rotation)
+    offsets = points - camera.position[:, None, None]
+    local = (offsets[..., None, :] * camera.rotation[:, None, None]).sum(4)
     first, second = (local[:, :, list(side)] for side in zip(*edges, strict=True))
     depth_a, depth_b = first[..., 2], second[..., 2]
     crossing = (depth_a < NEAR) != (depth_b < NEAR)
