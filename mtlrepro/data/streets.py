@@ -40,7 +40,7 @@ KEYS = (
     "labels_right",
 )
 SPLITS = ("train", "val", "test")
-CHUNK = {"cpu": 4, "cuda": 64}
+PIXELS = {"cpu": 100_000, "cuda": 4_000_000}  # of one chunk
 SKY = CITYSCAPES.index("sky")
 BOX_LABEL = {CITYSCAPES.index("person" if name == "pedestrian" else name): k for k, name in enumerate(BDD100K)}
 SMALLEST = 16
@@ -102,7 +102,7 @@ def generate(
         raise ValueError(f"indices are {list(indices)}; accepted: one or more, from 0")
     if seed < 0:
         raise ValueError(f"seed is {seed}; accepted: 0 or more")
-    chunk = CHUNK[torch.device(device).type]
+    chunk = max(1, PIXELS[torch.device(device).type] // (size[0] * size[1]))
     seeds = [np.random.SeedSequence([seed, SPLITS.index(split), int(i)]) for i in indices]
     layout = draw(seeds, size, device)
     parts = [_render(some_rows(layout, slice(start, start + chunk)), wanted) for start in range(0, len(seeds), chunk)]
