@@ -1,7 +1,8 @@
 """The image-like targets of Taskonomy computed from RGB, depth and normals, after its recipes.
 
-Zamir et al., "Taskonomy", CVPR 2018, supplement, and the annotator of Eftekhar et al., "Omnidata", ICCV 2021. Its images
-are 512 pixels high; lengths in pixels are scaled by H / 512 here, so that a map shows the same structures at any size.
+Zamir et al., "Taskonomy", CVPR 2018, supplement, and the annotator of Eftekhar et al., "Omnidata", ICCV 2021. Its
+images are 512 pixels high; lengths in pixels are scaled by H / 512 here, so that a map shows the same structures at any
+size.
 Pixels are added in a fixed order by exactly rounded operations: the same bits in every batch and on every device.
 """
 
@@ -22,8 +23,8 @@ JUMP = 0.1
 
 def grey(image: Tensor) -> Tensor:
     """Luminance ``[B, 1, H, W]`` of RGB ``[B, 3, H, W]``, with the weights of ``skimage.color.rgb2gray``."""
-    red, green, blue = image.split(1, 1)
-    return (red * 0.2125).add_(green * 0.7154).add_(blue * 0.0721)
+    red, green, blue = image.unbind(1)
+    return (red * 0.2125).add_(green * 0.7154).add_(blue * 0.0721)[:, None]
 
 
 def edges2d(image: Tensor) -> Tensor:
@@ -62,7 +63,8 @@ def keypoints2d(image: Tensor) -> Tensor:
 
     Taskonomy takes sigma = 1, 4.2, ..., 30 pixels at 512; here lobes of ``max(1, round(sigma H / 512))`` pixels, equal
     ones once. With sigma equal to the lobe this is ``skimage.feature.hessian_matrix_det``, but the image is continued
-    beyond its border by its edge pixels. Sums of boxes come from an integral image of 8-bit luminance, so they are exact.
+    beyond its border by its edge pixels. Sums of boxes come from an integral image of 8-bit luminance, so they are
+    exact.
 
     Args:
         image: ``[B, 3, H, W]`` in [0, 1].
@@ -110,10 +112,10 @@ def _determinant(sums: Tensor, lobe: int, margin: int, height: int, width: int) 
 def keypoints3d(depth: Tensor, normal: Tensor) -> Tensor:
     """Places on a surface where its normal varies, away from depth borders: a surrogate of NARF interest points.
 
-    Taskonomy takes the interest image of NARF (Steder et al. 2011) with a support of 0.3 m. This is not NARF: the value
-    is the variance of the normal in a window of ``2 r + 1`` pixels, ``1 - |mean n|^2`` with ``r = max(2, H / 32)``, times
-    the distance to the next depth border in units of r, at most 1. A border is a pixel whose depth differs from a
-    neighbour's by more than 10%.
+    Taskonomy takes the interest image of NARF (Steder et al. 2011) with a support of 0.3 m. This is not NARF: the
+    value is the variance of the normal in a window of ``2 r + 1`` pixels, ``1 - |mean n|^2`` with
+    ``r = max(2, H / 32)``, times the distance to the next depth border in units of r, at most 1. A border is a pixel
+    whose depth differs from a neighbour's by more than 10%.
 
     Args:
         depth: ``[B, 1, H, W]`` metres, without holes.
@@ -125,8 +127,8 @@ def keypoints3d(depth: Tensor, normal: Tensor) -> Tensor:
     reach = max(2, round(depth.shape[-2] / 32))
     window = [1 / (2 * reach + 1)] * (reach + 1)
     mean = _along(_along(normal, window, -1), window, -2)
-    x, y, z = mean.split(1, 1)
-    variance = (1.0 - (x * x).add_(y * y).add_(z * z)).clamp_(min=0.0)
+    x, y, z = mean.unbind(1)
+    variance = (1.0 - (x * x).add_(y * y).add_(z * z)).clamp_(min=0.0)[:, None]
     low, high = -_widest(-depth), _widest(depth)
     near = (high > (1 + JUMP) * low).float()
     distance = torch.zeros_like(depth)
@@ -152,14 +154,14 @@ def reshading(depth: Tensor, normal: Tensor, focal: Tensor) -> Tensor:
     """
     height, width = depth.shape[-2:]
     scale = 1.0 / focal[:, None, None]
-    x = ((torch.arange(width, device=depth.device) + 0.5 - width / 2) * scale)[:, None]
-    y = ((torch.arange(height, device=depth.device) + 0.5 - height / 2)[:, None] * scale)[:, None]
-    across, down, forward = normal.split(1, 1)
+    x = (torch.arange(width, device=depth.device) + 0.5 - width / 2) * scale
+    y = (torch.arange(height, device=depth.device) + 0.5 - height / 2)[:, None] * scale
+    across, down, forward = normal.unbind(1)
     facing = -(across * x).add_(down * y).add_(forward)
     square = (x * x + y * y).add_(1.0)
-    distance = (depth * depth).mul_(square * square.sqrt()).clamp_(min=1e-6)
+    distance = (depth[:, 0] * depth[:, 0]).mul_(square.mul_(square.sqrt())).clamp_(min=1e-6)
     lit = facing.mul_(LAMP * LAMP).div_(distance).clamp_(0.0, 1.0)
-    return lit.sqrt_().mul_(depth > 0)
+    return lit.sqrt_()[:, None] * (depth > 0)
 
 
 def gaussian(sigma: float) -> list[float]:

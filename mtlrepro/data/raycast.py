@@ -253,6 +253,7 @@ class Bundle:
 
     @cached_property
     def inverse_flat(self) -> Tensor:
+        """Reciprocal of ``flat``."""
         return 1.0 / self.flat
 
     @cached_property
@@ -262,6 +263,7 @@ class Bundle:
 
     @cached_property
     def inverse_square(self) -> Tensor:
+        """Reciprocal of ``square``."""
         return 1.0 / self.square
 
 

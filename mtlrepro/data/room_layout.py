@@ -7,6 +7,7 @@ origin on the floor in the middle of the room and the walls along x and z. Metre
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,6 +117,7 @@ PIECES: dict[str, tuple[tuple[tuple[float, float], ...], float, tuple[Part, ...]
     ),
 }
 PARTS = 5
+REACH = 7.0
 NAMES = tuple(PIECES)
 WALL_PIECES = {"bed": 0.18, "sofa": 0.16, "bookcase": 0.17, "television": 0.12, "cabinet": 0.2, "desk": 0.12}
 PLACES: tuple[dict[str, float], ...] = (  # what stands there, with which probability; otherwise nothing
@@ -132,6 +134,7 @@ CLUTTER = ("box", "box", "box", "sphere", "sphere", "sphere", "cylinder", "cylin
 KINDS = ("room", *["box"] * (len(DECALS) + PARTS * len(PLACES)), *CLUTTER)
 FRAME = (*[0] * (1 + len(DECALS)), *(1 + p for p in range(len(PLACES)) for _ in range(PARTS)), *[0] * len(CLUTTER))
 N = len(KINDS)
+BLOBS = 3
 FLOOR, CEILING = N, N + 1
 FIRST_PART = 1 + len(DECALS)
 FIRST_CLUTTER = FIRST_PART + PARTS * len(PLACES)
@@ -216,13 +219,38 @@ class Draws:
 
 def picked(unit: Numbers, probabilities: Numbers) -> NDArray[np.int64]:
     """Turn uniform numbers ``[...]`` into indices by probabilities ``[..., P]``."""
-    return (unit[..., None] >= np.cumsum(probabilities, -1)).sum(-1)
+    index: NDArray[np.int64] = (unit[..., None] >= np.cumsum(probabilities, -1)).sum(-1)
+    return index
 
 
 def turn(half_tangent: Numbers) -> tuple[Numbers, Numbers]:
     """Cosine and sine of the angle whose half has this tangent, by exactly rounded operations only."""
     square = half_tangent * half_tangent
     return (1 - square) / (1 + square), 2 * half_tangent / (1 + square)
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """What B cameras and their annotators see and miss.
+
+    Attributes:
+        exposure: ``[B]``, factor of the light.
+        noise: ``[B]``, standard deviation of the picture's noise.
+        seed: int32 ``[B]``, of the noise.
+        blobs: ``[B, 2, BLOBS, 4]``, ellipses without label, without depth: centre x and y, reach in x and y, all in
+            units of the image.
+        omitted: bool ``[B, N]``, slots without label.
+        glass: bool ``[B, 2]``, windows and screens without depth.
+        far: ``[B]``, depth beyond which none is measured, metres.
+    """
+
+    exposure: torch.Tensor
+    noise: torch.Tensor
+    seed: torch.Tensor
+    blobs: torch.Tensor
+    omitted: torch.Tensor
+    glass: torch.Tensor
+    far: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -237,6 +265,8 @@ class Layout:
         materials: N + 2, one per slot (the walls at 0), then ``FLOOR`` and ``CEILING``.
         classes: int64 ``[B, N + 2]``.
         middle: ``[B]``, height (y) halfway between floor and ceiling.
+        casters: bool ``[B, N]``, what casts shadows: all but what lies flat on a wall or a front.
+        sensor: what the cameras make of the rooms.
     """
 
     scene: Scene
@@ -246,6 +276,8 @@ class Layout:
     materials: Materials
     classes: torch.Tensor
     middle: torch.Tensor
+    casters: torch.Tensor
+    sensor: Sensor
 
 
 def _table(values: dict[str, float], keys: Sequence[str]) -> list[float]:
@@ -260,6 +292,7 @@ for _number, _name in enumerate(NAMES):
     for _k, (_class, *_bounds) in enumerate(PIECES[_name][2]):
         _BOUNDS[_number, _k] = np.reshape(_bounds, (3, 2))
         _CLASSES[_number, _k] = CLASS[_class]
+_FLAT = (_BOUNDS[..., 2, 1] <= -0.8) & (_BOUNDS[..., 2, 0] < -0.99)
 _PALETTE = np.array([[*base, *brightness, hue] for base, brightness, hue in PALETTES.values()])
 _PALETTES_OF = np.array([_table(FINISHES[name].palettes, tuple(PALETTES)) for name in NYUV2])
 _FINISH = np.array([[*sum(f.cells, ()), f.blend, f.seam, f.grain] for f in (FINISHES[name] for name in NYUV2)])
@@ -292,10 +325,10 @@ def draw(draws: Draws, size: tuple[int, int], device: str | torch.device) -> Lay
         active[:, n] = draws.unit() < (0.6 if name == "window" else 0.55)
         classes[:, n] = CLASS[name]
 
-    tops = np.zeros((rooms, len(PLACES), 3))
+    tops, pieces = np.zeros((rooms, len(PLACES), 3)), np.zeros((rooms, len(PLACES)), int)
     for place, choice in enumerate(PLACES):
         piece = draws.pick(_table(choice, NAMES))
-        piece = np.where(piece == len(NAMES), 0, piece)
+        pieces[:, place] = piece = np.where(piece == len(NAMES), 0, piece)
         low, high = _DIMENSIONS[piece].transpose(2, 0, 1)
         size_of = low + (high - low) * draws.unit(3)
         where, free, quarter = draws.between(-1, 1), draws.between(-1, 1), draws.pick([0.25, 0.25, 0.25])
@@ -353,27 +386,34 @@ def draw(draws: Draws, size: tuple[int, int], device: str | torch.device) -> Lay
     )
     focal = size[1] * draws.between(0.7, 0.95)
     lamp = np.stack([draws.between(-0.5, 0.5) * half_x, 0.25 - height, draws.between(-0.7, 0.5) * half_z], 1)
-    ambient = draws.between(0.25, 0.5)
 
-    def tensor(array: Numbers) -> torch.Tensor:
-        return torch.from_numpy(array.astype(np.float32)).to(device)
+    def tensor(array: NDArray[Any]) -> torch.Tensor:
+        kept = array.astype(np.float32) if array.dtype == np.float64 else array
+        return torch.from_numpy(kept).to(device)
 
-    scene = Scene(KINDS, FRAME, tensor(yaw), tensor(centre), tensor(half), torch.from_numpy(active).to(device))
-    camera = Camera(tensor(rotation), tensor(position), tensor(focal), size)
-    first, second, finish, seed = _materials(draws, classes)
-    columns = [tensor(finish[..., k]) for k in range(2, 5)]
-    materials = Materials(
-        tensor(first), tensor(second), tensor(finish[..., :2]), *columns, torch.from_numpy(seed).to(device)
-    )
+    casters = np.ones((rooms, N), bool)
+    casters[:, :FIRST_PART] = False
+    casters[:, FIRST_PART:FIRST_CLUTTER] = ~_FLAT[pieces].reshape(rooms, -1)
     return Layout(
-        scene,
-        camera,
-        tensor(lamp),
-        tensor(ambient),
-        materials,
-        torch.from_numpy(classes.astype(np.int64)).to(device),
-        tensor(-height / 2),
+        scene=Scene(KINDS, FRAME, tensor(yaw), tensor(centre), tensor(half), tensor(active)),
+        camera=Camera(tensor(rotation), tensor(position), tensor(focal), size),
+        lamp=tensor(lamp),
+        ambient=tensor(draws.between(0.25, 0.5)),
+        materials=Materials(*map(tensor, _materials(draws, classes))),
+        classes=tensor(classes),
+        middle=tensor(-height / 2),
+        casters=tensor(casters),
+        sensor=Sensor(*map(tensor, _sensor(draws))),
     )
+
+
+def _sensor(draws: Draws) -> tuple[NDArray[Any], ...]:
+    """Draw the fields of :class:`Sensor`."""
+    exposure, noise, seed = draws.between(0.9, 1.7), draws.between(0.01, 0.03), draws.seed()
+    blobs = draws.unit(2, BLOBS, 4)
+    blobs[..., 2:] = 0.02 + 0.1 * blobs[..., 2:]
+    share = np.array([0.0] * FIRST_PART + [0.04] * (FIRST_CLUTTER - FIRST_PART) + [0.25] * (N - FIRST_CLUTTER))
+    return exposure, noise, seed, blobs, draws.unit(N) < share, draws.unit(2) < 0.5, draws.between(4.5, REACH)
 
 
 def _quarters(cos: Numbers, sin: Numbers) -> tuple[list[Numbers], list[Numbers]]:
@@ -381,9 +421,9 @@ def _quarters(cos: Numbers, sin: Numbers) -> tuple[list[Numbers], list[Numbers]]
     return [cos, -sin, -cos, sin], [sin, cos, -sin, -cos]
 
 
-def _materials(draws: Draws, classes: NDArray[np.int64]) -> tuple[Numbers, Numbers, Numbers, NDArray[np.int32]]:
-    """Draw colours ``[B, M, 3]`` twice, ``[B, M, 5]`` cells, blend, seam and grain, and seeds ``[B, M]``."""
-    rooms, count = classes.shape
+def _materials(draws: Draws, classes: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+    """Draw the fields of ``Materials`` for the rows of ``classes`` ``[B, M]``."""
+    count = classes.shape[1]
     unit, seed = draws.unit(count, 15), draws.seed(count)
     for place in range(len(PLACES)):  # parts of one class in one piece are of one material
         first = FIRST_PART + PARTS * place
@@ -398,5 +438,5 @@ def _materials(draws: Draws, classes: NDArray[np.int64]) -> tuple[Numbers, Numbe
         colours.append(np.clip(palette[..., :3] * brightness[..., None] * hue, 0, 1))
     finish = _FINISH[classes]
     cells = finish[..., 0:4:2] + (finish[..., 1:4:2] - finish[..., 0:4:2]) * unit[..., 10:12]
-    rest = finish[..., 4:] * (0.3 + 0.7 * unit[..., 12:15])
-    return colours[0], colours[1], np.concatenate([cells, rest], -1), seed
+    blend, seam, grain = np.moveaxis(finish[..., 4:] * (0.3 + 0.7 * unit[..., 12:15]), -1, 0)
+    return colours[0], colours[1], cells, blend, seam, grain, seed

@@ -7,17 +7,24 @@ unlabelled blobs and objects, no depth in blobs, beside depth borders, far away 
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from mtlrepro.data import maps
 from mtlrepro.data.classes import NYUV2
 from mtlrepro.data.raycast import Lookup, Surface, blocked, cast, shade
-from mtlrepro.data.room_layout import CEILING, CLASS, FIRST_CLUTTER, FIRST_PART, FLOOR, N, Draws, Layout, draw
+from mtlrepro.data.room_layout import CEILING, CLASS, FLOOR, Draws, Layout, draw
 from mtlrepro.data.textures import albedo, sensor_noise, uniform
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 VERSION = 1
 CLASSES = NYUV2
 KEYS = (
@@ -34,12 +41,9 @@ KEYS = (
     "valid",
 )
 SPLITS = ("train", "val", "test")
-CHUNK = {"cpu": 4, "cuda": 256}
+CHUNK = {"cpu": 8, "cuda": 256}
 NUMBERS = 1200
-BLOBS = 3
-REACH = 7.0
 FALLOFF = 3.0
-CASTERS = tuple(n for n in range(FIRST_PART, N))
 
 
 def generate(
@@ -80,24 +84,32 @@ def generate(
     if seed < 0:
         raise ValueError(f"seed is {seed}; accepted: 0 or more")
     chunk = CHUNK[torch.device(device).type]
-    parts = []
-    for start in range(0, len(indices), chunk):
-        some = [int(i) for i in indices[start : start + chunk]]
-        seeds = [np.random.SeedSequence([seed, SPLITS.index(split), i]) for i in some]
-        parts.append(_render(Draws(seeds, NUMBERS), size, device, wanted))
+    seeds = [np.random.SeedSequence([seed, SPLITS.index(split), int(i)]) for i in indices]
+    layout = draw(Draws(seeds, NUMBERS), size, device)
+    parts = [_render(some_rows(layout, slice(start, start + chunk)), wanted) for start in range(0, len(indices), chunk)]
     return {key: torch.cat([part[key] for part in parts]) for key in KEYS if key in wanted}
 
 
-def _render(draws: Draws, size: tuple[int, int], device: str | torch.device, wanted: set[str]) -> dict[str, Tensor]:
-    layout = draw(draws, size, device)
+def some_rows(table: T, rows: slice) -> T:
+    """Take some rows of every tensor in a dataclass of tensors and dataclasses."""
+    taken: dict[str, Any] = {}
+    for field in fields(table):
+        value = getattr(table, field.name)
+        if isinstance(value, Tensor):
+            taken[field.name] = value[rows]
+        elif is_dataclass(value) and not isinstance(value, type):
+            taken[field.name] = some_rows(value, rows)
+    return replace(table, **taken)
+
+
+def _render(layout: Layout, wanted: set[str]) -> dict[str, Tensor]:
     camera = layout.camera
     surface = shade(layout.scene, camera, *cast(layout.scene, camera))
-    row = material_rows(layout, surface)
-    look = Lookup(row)
+    look = Lookup(material_rows(layout, surface))
     label = look(layout.classes)
     depth = surface.depth[:, None]
-    unlabelled, valid = _holes(draws, layout, surface, label)
-    result = {"image": _picture(draws, layout, surface, look)}
+    unlabelled, valid = _holes(layout, surface, label)
+    result = {"image": _picture(layout, surface, look)}
     if "segmentation" in wanted:
         result["segmentation"] = label.masked_fill(unlabelled, -1)
     if "depth" in wanted:
@@ -130,70 +142,44 @@ def material_rows(layout: Layout, surface: Surface) -> Tensor:
     return surface.slot + level * torch.where(floor, FLOOR, CEILING)
 
 
-def _picture(draws: Draws, layout: Layout, surface: Surface, look: Lookup) -> Tensor:
+def _picture(layout: Layout, surface: Surface, look: Lookup) -> Tensor:
     """Picture ``[B, 3, H, W]`` in steps of 1/255: albedo, lamp with shadows, ambient light, gamma 2, noise."""
-    device = surface.depth.device
-    exposure, sigma, seed = draws.between(0.9, 1.7), draws.between(0.01, 0.03), draws.seed()
+    sensor = layout.sensor
     colour = albedo(layout.materials, look, surface.uv)
     x, y, z = (layout.lamp[:, :, None, None] - surface.point).unbind(1)
     nx, ny, nz = surface.normal.unbind(1)
     square = (x * x).add_(y * y).add_(z * z)
     lambert = (nx * x).add_(ny * y).add_(nz * z).clamp_(min=0.0).div_(square.sqrt())
     lambert.mul_(FALLOFF).div_(square.add_(FALLOFF))
-    lambert.mul_(~blocked(layout.scene, surface.point, layout.lamp, CASTERS))
+    lambert.mul_(~blocked(layout.scene, surface.point, layout.lamp, layout.casters))
     ambient = layout.ambient[:, None, None]
     # Ambient light is stronger from above, so that flat surfaces under it differ without a lamp.
-    light = lambert.mul_(1.0 - ambient).add_((0.85 - 0.15 * ny) * ambient)
-    light.mul_(_column(exposure, device)[:, 0])
+    light = lambert.mul_(1.0 - ambient).add_((0.85 - 0.15 * ny) * ambient).mul_(sensor.exposure[:, None, None])
     picture = (colour * light[:, None]).clamp_(0.0, 1.0).sqrt_()
-    noise = sensor_noise(layout.camera.size, torch.from_numpy(seed).to(device))
-    picture.add_(noise.mul_(_column(sigma, device))).clamp_(0.0, 1.0)
+    noise = sensor_noise(layout.camera.size, sensor.seed).mul_(sensor.noise[:, None, None, None])
+    picture.add_(noise).clamp_(0.0, 1.0)
     return picture.mul_(255.0).add_(0.5).floor_().div_(255.0)
 
 
-def _holes(draws: Draws, layout: Layout, surface: Surface, label: Tensor) -> tuple[Tensor, Tensor]:
+def _holes(layout: Layout, surface: Surface, label: Tensor) -> tuple[Tensor, Tensor]:
     """Say which pixels have no label ``[B, H, W]`` and where geometry is known ``[B, 1, H, W]``."""
-    device = label.device
-    rooms = len(label)
-    depth = surface.depth
-    unlabelled = _blobs(draws, layout)
-    unknown = _blobs(draws, layout)
+    sensor, depth = layout.sensor, surface.depth
+    height, width = depth.shape[1:]
+    rows = torch.arange(height, device=depth.device)[:, None]
+    columns = torch.arange(width, device=depth.device)
 
-    slots = np.zeros((rooms, N), bool)  # whole objects that the annotator left out
-    slots[:, FIRST_PART:] = draws.unit(N - FIRST_PART) < 0.04
-    slots[:, FIRST_CLUTTER:] |= draws.unit(N - FIRST_CLUTTER) < 0.25
-    unlabelled |= Lookup(surface.slot)(torch.from_numpy(slots).to(device))
+    def blobs(table: Tensor) -> Tensor:
+        a, b, across, down = table[:, :, None, None].unbind(-1)
+        u, v = ((columns + 0.5) / width - a) / across, ((rows + 0.5) / height - b) / down
+        return (u * u + v * v < 1).any(1)
 
-    glass = draws.unit(2) < 0.5  # no echo from glass, from screens
-    for k, name in enumerate(("window", "tv")):
-        unknown |= (label == CLASS[name]) & torch.from_numpy(glass[:, k, None, None].copy()).to(device)
-    far = _column(draws.between(4.5, REACH), device)[:, 0]
-    unknown |= depth > far
-    left = torch.nn.functional.pad(depth, (1, 0), mode="replicate")[..., :-1]
-    unknown |= depth > left * 1.15  # beside a nearer thing the projector of a depth camera casts a shadow
-    seed = torch.from_numpy(draws.seed()).to(device)[:, None, None]
-    rows = torch.arange(depth.shape[1], device=device)[:, None]
-    unknown |= uniform(torch.arange(depth.shape[2], device=device), rows, seed) < 0.005
+    unlabelled, unknown = (blobs(table) for table in sensor.blobs.unbind(1))
+    unlabelled |= Lookup(surface.slot)(sensor.omitted)
+    silent = layout.scene.active.new_zeros(len(depth), len(CLASSES))  # glass and screens give no echo
+    silent[:, [CLASS["window"], CLASS["tv"]]] = sensor.glass
+    unknown |= Lookup(label)(silent)
+    unknown |= depth > sensor.far[:, None, None]
+    left = pad(depth, (1, 0), mode="replicate")[..., :-1]
+    unknown |= depth > left * 1.15  # the projector of a depth camera casts a shadow beside a nearer thing
+    unknown |= uniform(columns, rows, sensor.seed[:, None, None]) < 0.005
     return unlabelled, ~unknown[:, None]
-
-
-def _blobs(draws: Draws, layout: Layout) -> Tensor:
-    """Ellipses at random places of the image, bool ``[B, H, W]``."""
-    camera = layout.camera
-    device = layout.lamp.device
-    height, width = camera.size
-    rows = (torch.arange(height, device=device) + 0.5)[:, None] / height
-    columns = (torch.arange(width, device=device) + 0.5) / width
-    result = torch.zeros(len(layout.lamp), height, width, dtype=torch.bool, device=device)
-    middle, reach = draws.unit(BLOBS, 2), draws.between(0.02, 0.12, BLOBS, 2)
-    for k in range(BLOBS):
-        x, y = (_column(middle[:, k, i], device)[:, 0] for i in range(2))
-        a, b = (_column(1 / reach[:, k, i], device)[:, 0] for i in range(2))
-        u, v = (columns - x) * a, (rows - y) * b
-        result |= u * u + v * v < 1
-    return result
-
-
-def _column(values: np.ndarray, device: str | torch.device) -> Tensor:
-    """``[B]`` as float32 ``[B, 1, 1, 1]``."""
-    return torch.from_numpy(values.astype(np.float32)).to(device)[:, None, None, None]

@@ -91,4 +91,4 @@ def sensor_noise(size: tuple[int, int], seed: Tensor) -> Tensor:
     streams = seed[:, None] * 8 + torch.arange(3, device=seed.device, dtype=torch.int32)
     streams = streams[:, :, None, None]
     total = uniform(columns, rows, streams) + uniform(columns, rows, streams + 4)
-    return (total - 1.0) * 6.0**0.5
+    return total.sub_(1.0).mul_(6.0**0.5)
