@@ -1,0 +1,304 @@
+"""Downloads that resume and are checked, and archives unpacked without leaving their folder."""
+
+import hashlib
+import http.client
+import lzma
+import shutil
+import stat
+import tarfile
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO
+
+from filelock import FileLock
+from tqdm import tqdm
+
+CHUNK = 1 << 20
+TIMEOUT = 60.0
+ATTEMPTS = 5
+PAUSE = 1.0  # seconds before a new attempt, times the number of failures so far
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file on a public server, with what is published about it.
+
+    Attributes:
+        name: path below the folder that it is fetched into, with ``/``.
+        url: its address.
+        size: bytes, where published.
+        sha256: checksum in hexadecimal, where published.
+        md5: checksum in hexadecimal, where published.
+    """
+
+    name: str
+    url: str
+    size: int | None = None
+    sha256: str | None = None
+    md5: str | None = None
+
+
+def fetch(
+    files: Sequence[RemoteFile], folder: str | Path, *, mirror: str | None = None, progress: bool = True
+) -> list[Path]:
+    """Download ``files`` into ``folder`` and return their paths; those already there are only checked.
+
+    Args:
+        files: what to download.
+        folder: made where missing.
+        mirror: address of a server that has each file as ``MIRROR/NAME``, used in place of the files' own.
+        progress: show a bar for each file on stderr.
+
+    Raises:
+        ValueError, OSError: see :func:`download`.
+    """
+    paths = []
+    for file in files:
+        url = f"{mirror.rstrip('/')}/{file.name}" if mirror else file.url
+        path = Path(folder) / file.name
+        paths.append(download(url, path, size=file.size, sha256=file.sha256, md5=file.md5, progress=progress))
+    return paths
+
+
+def download(
+    url: str,
+    path: str | Path,
+    *,
+    size: int | None = None,
+    sha256: str | None = None,
+    md5: str | None = None,
+    progress: bool = True,
+) -> Path:
+    """Download ``url`` to ``path``, going on where an earlier attempt stopped.
+
+    The bytes go to ``NAME.part`` and get their name when they are complete and checked. A dropped connection is
+    taken up again by an HTTP Range request, at once and in a later call; a server that ignores Range is read
+    from the start. A file that is already there is checked and not downloaded.
+
+    Args:
+        url: address, ``http`` or ``https``.
+        path: where the file goes; its folder is made.
+        size: bytes expected, or None.
+        sha256: checksum expected, or None.
+        md5: checksum expected, or None.
+        progress: show a bar on stderr.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ValueError: if the address is none, or the bytes are not the expected ones. A wrong download is kept as
+            ``NAME.rejected``.
+        OSError: if the server cannot be reached, refuses, or stops sending five times without a new byte.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"url is {url!r}; accepted: an address that starts with http:// or https://")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        if path.exists():
+            check_file(path, size=size, sha256=sha256, md5=md5)
+            return path
+        part = path.with_name(f"{path.name}.part")
+        if size is not None and part.exists() and part.stat().st_size > size:
+            part.unlink()
+        _transfer(url, part, size, progress)
+        try:
+            check_file(part, size=size, sha256=sha256, md5=md5)
+        except ValueError as error:
+            rejected = path.with_name(f"{path.name}.rejected")
+            part.replace(rejected)
+            raise ValueError(
+                f"{url}: {error}; what came is kept as {rejected}; try again, or get the file elsewhere"
+            ) from None
+        part.replace(path)
+    return path
+
+
+def check_file(path: str | Path, *, size: int | None = None, sha256: str | None = None, md5: str | None = None) -> None:
+    """Compare a file with its published size and checksums.
+
+    Raises:
+        ValueError: naming the file, the value found and the one expected.
+        OSError: if it cannot be read.
+    """
+    path = Path(path)
+    found = path.stat().st_size
+    if size is not None and found != size:
+        raise ValueError(f"{path.name} has {found:,} bytes; expected: {size:,}")
+    for kind, expected in (("sha256", sha256), ("md5", md5)):
+        if expected is None:
+            continue
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, kind).hexdigest()
+        if digest != expected:
+            raise ValueError(f"{path.name} has {kind} {digest}; expected: {expected}")
+
+
+def _transfer(url: str, part: Path, size: int | None, progress: bool) -> None:
+    """Bring ``part`` to its full length; a dropped connection is taken up again while new bytes come."""
+    bar = tqdm(desc=part.stem, total=size, unit="B", unit_scale=True, disable=not progress)
+    failures = 0
+    problem: Exception | None = None
+    with bar:
+        while failures < ATTEMPTS:
+            start = part.stat().st_size if part.exists() else 0
+            try:
+                if _read_once(url, part, start, bar):
+                    return
+                problem = None
+            except urllib.error.HTTPError as error:
+                if error.code < 500:
+                    raise OSError(f"{url}: the server answers {error.code} {error.reason}") from None
+                problem = error
+            except (http.client.HTTPException, OSError) as error:
+                problem = error
+            grown = part.exists() and part.stat().st_size > start
+            failures = 0 if grown else failures + 1
+            time.sleep(PAUSE * failures)
+    reason = f": {problem}" if problem else " before the end of the file"
+    raise OSError(f"{url}: the connection failed {ATTEMPTS} times{reason}; run again to go on from here")
+
+
+def _read_once(url: str, part: Path, start: int, bar: "tqdm[None]") -> bool:
+    """Ask for the bytes from ``start`` on and append them; return whether the file is complete."""
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    try:
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code != 416 or not start:
+            raise
+        if error.headers.get("Content-Range") == f"bytes */{start}":
+            return True
+        part.unlink()
+        return False
+    with response:
+        if response.status != 206 or not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            start = 0
+        length = response.headers.get("Content-Length")
+        total = None if length is None else start + int(length)
+        bar.total = total
+        bar.n = start
+        with part.open("r+b" if start else "wb") as file:
+            file.seek(start)
+            while block := response.read(CHUNK):
+                file.write(block)
+                bar.update(len(block))
+            return total is None or file.tell() == total
+
+
+# --- archives
+
+
+@dataclass(frozen=True)
+class _Member:
+    """One entry of an archive; ``kind`` is ``file``, ``folder`` or what else it is."""
+
+    name: str
+    kind: str
+    content: IO[bytes] | None
+
+
+def unpack(archive: str | Path, folder: str | Path, *, progress: bool = True) -> Path:
+    """Unpack a zip or (compressed) tar archive into a new ``folder``, all of it or nothing.
+
+    Members are written as plain files without their permissions. Refused, by name: absolute paths, paths with
+    ``..``, drive letters or backslashes, links, devices, and a second member of the same name.
+
+    Args:
+        archive: the file.
+        folder: must not exist, or be empty.
+        progress: show a bar on stderr.
+
+    Returns:
+        ``folder``.
+
+    Raises:
+        ValueError: if the archive is damaged or none, a member is refused, or the folder holds something.
+    """
+    archive, folder = Path(archive), Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"folder is {folder}, which holds something; accepted: a new or empty folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        inside = temporary / "inside"
+        inside.mkdir()
+        with _members(archive) as members:
+            for member in tqdm(members, desc=archive.name, unit=" files", disable=not progress):
+                _write(archive, member, inside)
+        inside.replace(folder)
+    finally:
+        shutil.rmtree(temporary)
+    return folder
+
+
+def _write(archive: Path, member: _Member, folder: Path) -> None:
+    """Write one member below ``folder``, or refuse it."""
+    parts = PurePosixPath(member.name).parts
+    absolute = member.name.startswith("/") or PureWindowsPath(member.name).drive
+    if member.kind not in ("file", "folder"):
+        reason = f"is a {member.kind}"
+    elif absolute or ".." in parts or "\\" in member.name:
+        reason = "leaves the folder"
+    else:
+        target = folder.joinpath(*parts)
+        try:
+            (target if member.content is None else target.parent).mkdir(parents=True, exist_ok=True)
+            if member.content is not None:
+                with target.open("xb") as file:
+                    shutil.copyfileobj(member.content, file, CHUNK)
+            return
+        except (FileExistsError, NotADirectoryError):
+            reason = "is in the way of another"
+    raise ValueError(f"{archive}: member {member.name!r} {reason}; accepted: files and folders inside the archive")
+
+
+@contextmanager
+def _members(archive: Path) -> Iterator[Iterator[_Member]]:
+    """Open an archive and go through its members, with errors in one form."""
+    damaged = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as opened:
+                yield _zip_members(opened)
+        else:
+            with tarfile.open(archive) as tar:
+                yield _tar_members(tar)
+    except (*damaged, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        reason = str(error).partition(":\n")[0]
+        raise ValueError(
+            f"{archive}: no complete zip or tar archive ({reason}); remove it and download it again"
+        ) from None
+
+
+def _zip_members(opened: zipfile.ZipFile) -> Iterator[_Member]:
+    for info in opened.infolist():
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if info.is_dir():
+            yield _Member(info.filename, "folder", None)
+        elif kind in (0, stat.S_IFREG):
+            with opened.open(info) as content:
+                yield _Member(info.filename, "file", content)
+        else:
+            yield _Member(info.filename, "link" if kind == stat.S_IFLNK else "special file", None)
+
+
+def _tar_members(tar: tarfile.TarFile) -> Iterator[_Member]:
+    for info in tar:
+        if info.isdir():
+            yield _Member(info.name, "folder", None)
+        elif info.isreg():
+            yield _Member(info.name, "file", tar.extractfile(info))
+        else:
+            yield _Member(info.name, "link" if info.issym() or info.islnk() else "special file", None)

@@ -1,0 +1,230 @@
+"""Batches for training: from a small split held in memory on the device, or read from disk by worker processes.
+
+Both loaders give the same batches for a seed: the order of an epoch and the transforms of a sample depend on
+(seed, epoch, index) alone. Transforms run on the device, a batch at a time; between devices only the last digits of
+images can differ.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils import data
+
+from mtlrepro.data.datasets import Dataset, to_samples
+from mtlrepro.data.samples import Batch
+from mtlrepro.data.transforms import Augmentation
+
+_ORDER = 0
+"""Last word of the seed of an epoch's order; the transforms have another."""
+
+
+class Loader(ABC):
+    """Batches of a split, an epoch at each iteration; what both ways to read have in common.
+
+    An iteration goes on after the last batch that was given: it completes an epoch that was left in the middle, or
+    begins the next one. ``state_dict`` between two batches tells where that is.
+
+    Args:
+        dataset: what to load; its keys are the batches' keys.
+        batch_size: samples in a batch, at least 1.
+        augmentation: train-time transforms; default: none.
+        shuffle: whether each epoch has its own random order.
+        drop_last: whether to leave out a last batch that is short; the samples left out differ between epochs.
+        seed: of order and transforms, at least 0.
+        device: where batches are.
+
+    Attributes:
+        epoch: number of completed epochs.
+        position: batches given of the present epoch.
+        size: (height, width) of the batches' images.
+
+    Raises:
+        ValueError: an argument is out of range, or the data set lacks what the transforms need.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        *,
+        augmentation: Augmentation | None = None,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; accepted: 1 or more")
+        if seed < 0:
+            raise ValueError(f"seed is {seed}; accepted: 0 or more")
+        if drop_last and len(dataset) < batch_size:
+            raise ValueError(f"batch_size is {batch_size}; accepted with drop_last: up to {len(dataset)}, all samples")
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.augmentation = augmentation
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.seed = seed
+        self.device = torch.device(device)
+        self.epoch = 0
+        self.position = 0
+        self.size = dataset.size
+        self._sky = dataset.class_names.index("sky") if "sky" in dataset.class_names else None
+        self._read_from = dataset
+        if augmentation is not None:
+            self.size = augmentation.output_size(dataset.size)
+            wanted = augmentation.reads(dataset.keys)
+            self._read_from = dataset.reading(key for key in wanted if key in dataset.store)
+            augmentation.check(self._read_from.keys, dataset.keys)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        whole, rest = divmod(len(self.dataset), self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Give the batches of the present epoch that are not yet given."""
+        starts = range(self.position * self.batch_size, len(self) * self.batch_size, self.batch_size)
+        order = self._order()
+        batches = [order[start : start + self.batch_size] for start in starts]
+        for parameters, stored in zip(self._parameters(batches), self._read(batches), strict=True):
+            batch = to_samples(stored)
+            if self.augmentation is not None and parameters is not None:
+                here, there = parameters
+                batch |= self.augmentation.boxes(batch, here, self.dataset.size, self.dataset.keys)
+                batch |= self.augmentation.maps(batch, there, self.dataset.keys, self._sky)
+            for key in self.dataset.ragged:
+                batch[key] = _send_ragged(batch[key], self.device)
+            self.position += 1
+            if self.position == len(self):
+                self.epoch, self.position = self.epoch + 1, 0
+            yield {key: batch[key] for key in (*self.dataset.keys, "detected", "index") if key in batch}
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the loader is, and what the place belongs to."""
+        belongs = {"seed": self.seed, "batch_size": self.batch_size, "samples": len(self.dataset)}
+        return belongs | {"epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go to a place that ``state_dict`` gave; the next iteration gives what came after it.
+
+        Raises:
+            ValueError: the place belongs to another seed, batch size or number of samples.
+        """
+        own = self.state_dict()
+        for name in ("seed", "batch_size", "samples"):
+            if state[name] != own[name]:
+                raise ValueError(f"{name} of the state is {state[name]}; accepted: {own[name]}, that of this loader")
+        self.epoch, self.position = state["epoch"], state["position"]
+
+    @abstractmethod
+    def _read(self, batches: Sequence[np.ndarray]) -> Iterable[Batch]:
+        """Read the samples at given positions: stored types, maps on the device, boxes and labels on the CPU."""
+
+    def _order(self) -> np.ndarray:
+        n = len(self.dataset)
+        if not self.shuffle:
+            return np.arange(n)
+        return np.random.default_rng(np.random.SeedSequence([self.seed, self.epoch, _ORDER])).permutation(n)
+
+    def _parameters(self, batches: Sequence[np.ndarray]) -> Iterable[tuple[Tensor, Tensor] | None]:
+        """Give the parameters of each batch on the CPU and on the device, where they go all at once."""
+        if self.augmentation is None:
+            return repeat(None, len(batches))
+        table = self.augmentation.draw(len(self.dataset), self.dataset.size, seed=self.seed, epoch=self.epoch)
+        rows, sizes = table[np.concatenate(batches)], [len(batch) for batch in batches]
+        return zip(torch.split(rows, sizes), torch.split(send(rows, self.device), sizes), strict=True)
+
+
+class MemoryLoader(Loader):
+    """Holds the whole split on the device, in the types in which it is stored.
+
+    Args:
+        dataset: what to load.
+        batch_size: samples in a batch.
+        **options: see ``Loader``.
+    """
+
+    def __init__(self, dataset: Dataset, batch_size: int, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(dataset, batch_size, **options)
+        held = self._read_from.stored(np.arange(len(dataset)))
+        self._ragged = {key: held.pop(key) for key in self._read_from.ragged}
+        self._maps: dict[str, Tensor] = {key: values.to(self.device) for key, values in held.items()}
+
+    def _read(self, batches: Sequence[np.ndarray]) -> Iterable[Batch]:
+        every = send(torch.from_numpy(np.concatenate(batches)), self.device)
+        for rows, there in zip(batches, torch.split(every, [len(rows) for rows in batches]), strict=True):
+            batch: Batch = {key: values.index_select(0, there) for key, values in self._maps.items()}
+            yield batch | {key: [values[row] for row in rows] for key, values in self._ragged.items()}
+
+
+class DiskLoader(Loader):
+    """Reads from memory maps, in worker processes that stay between epochs, through torch's ``DataLoader``.
+
+    Args:
+        dataset: what to load.
+        batch_size: samples in a batch.
+        workers: number of processes; 0 reads in this one, while nothing else happens.
+        **options: see ``Loader``.
+
+    Raises:
+        ValueError: ``workers`` is negative.
+    """
+
+    def __init__(self, dataset: Dataset, batch_size: int, *, workers: int = 2, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(dataset, batch_size, **options)
+        if workers < 0:
+            raise ValueError(f"workers is {workers}; accepted: 0 or more")
+        self._plan: list[np.ndarray] = []
+        self._reader = data.DataLoader(
+            _Stored(self._read_from),
+            sampler=_Plan(self._plan),
+            batch_size=None,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def _read(self, batches: Sequence[np.ndarray]) -> Iterable[Batch]:
+        self._plan[:] = batches
+        for batch in self._reader:
+            yield {
+                key: values if key in self._read_from.ragged else values.to(self.device, non_blocking=True)
+                for key, values in batch.items()
+            }
+
+
+class _Stored(data.Dataset[Batch]):
+    """Whole batches by their samples' positions."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, rows: np.ndarray) -> Batch:
+        return self._dataset.stored(rows)
+
+
+class _Plan(data.Sampler[np.ndarray]):
+    """Positions of the batches that are next."""
+
+    def __init__(self, batches: list[np.ndarray]) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter(list(self._batches))
+
+
+def send(values: Tensor, device: torch.device) -> Tensor:
+    """Copy a CPU tensor to a device without waiting for what the device is doing."""
+    if device.type != "cuda":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
+
+
+def _send_ragged(parts: list[Tensor], device: torch.device) -> list[Tensor]:
+    return list(torch.split(send(torch.cat(parts), device), [len(part) for part in parts]))
