@@ -10,7 +10,7 @@ where a data set has that, by the mean absolute error, which the median minimise
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from itertools import product
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -162,7 +162,7 @@ def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 class SmallUNet(nn.Module):
-    """U-Net of four scales with two outputs: classes and a distance.
+    """U-Net of four scales, 1/2 to 1/16, with two outputs: classes and a distance, enlarged bilinearly.
 
     Args:
         n_classes: number of classes C.
@@ -172,8 +172,8 @@ class SmallUNet(nn.Module):
 
     def __init__(self, n_classes: int, centre: float = 0.0, scale: float = 1.0) -> None:
         super().__init__()
-        self.first = _block(3, WIDTHS[0])
-        pairs = list(zip(WIDTHS, WIDTHS[1:], strict=False))
+        self.first = nn.Sequential(_block(3, WIDTHS[0], 2), _block(WIDTHS[0], WIDTHS[0]))
+        pairs = list(pairwise(WIDTHS))
         self.down = nn.ModuleList(nn.Sequential(_block(a, b, 2), _block(b, b)) for a, b in pairs)
         self.up = nn.ModuleList(_block(a + b, a) for a, b in reversed(pairs))
         self.last = nn.Conv2d(WIDTHS[0], n_classes + 1, 1)
@@ -189,7 +189,7 @@ class SmallUNet(nn.Module):
         for up in self.up:
             skip = skips.pop()
             features = up(torch.cat([interpolate(features, skip.shape[-2:]), skip], 1))
-        output = self.last(features)
+        output = interpolate(self.last(features), image.shape[-2:], mode="bilinear")
         return output[:, :-1], self.centre + self.scale * output[:, -1:]
 
 
