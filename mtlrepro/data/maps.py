@@ -61,10 +61,11 @@ def edges3d(depth: Tensor) -> Tensor:
 def keypoints2d(image: Tensor) -> Tensor:
     """Blobs and corners: the largest determinant of the Hessian over ten scales, approximated by boxes as in SURF.
 
-    Taskonomy takes sigma = 1, 4.2, ..., 30 pixels at 512; here lobes of ``max(1, round(sigma H / 512))`` pixels, equal
-    ones once. With sigma equal to the lobe this is ``skimage.feature.hessian_matrix_det``, but the image is continued
-    beyond its border by its edge pixels. Sums of boxes come from an integral image of 8-bit luminance, so they are
-    exact.
+    Taskonomy takes sigma = 1, 4.2, ..., 30 pixels at 512; here lobes of the odd number of pixels nearest to
+    ``sigma H / 512``, equal ones once: only odd lobes have a middle. With sigma equal to the lobe this is
+    ``skimage.feature.hessian_matrix_det`` moved by one pixel down and to the right, onto the pixel it belongs to; and
+    the image is continued beyond its border by its edge pixels. Sums of boxes come from an integral image of 8-bit
+    luminance, so they are exact.
 
     Args:
         image: ``[B, 3, H, W]`` in [0, 1].
@@ -73,7 +74,7 @@ def keypoints2d(image: Tensor) -> Tensor:
         ``[B, 1, H, W]`` in [0, 1]; 1 stands for a determinant of 0.04 and above, for luminance in [0, 1].
     """
     height, width = image.shape[-2:]
-    lobes = sorted({max(1, round(sigma * height / REFERENCE)) for sigma in KEYPOINT_SIGMAS})
+    lobes = sorted({2 * int(sigma * height / REFERENCE / 2) + 1 for sigma in KEYPOINT_SIGMAS})
     margin = 3 * lobes[-1] // 2 + 2
     levels = (grey(image) * 255.0).add_(0.5).floor_()
     padded = pad(levels, (margin, margin, margin, margin), mode="replicate").int()

@@ -131,6 +131,9 @@ PLACES: tuple[dict[str, float], ...] = (  # what stands there, with which probab
 DECALS = ("window", "picture", "picture")
 CLUTTER = ("box", "box", "box", "sphere", "sphere", "sphere", "cylinder", "cylinder", "cylinder")
 
+FOCAL = 0.81
+"""Focal length over the image's width, that of NYUv2's camera."""
+
 KINDS = ("room", *["box"] * (len(DECALS) + PARTS * len(PLACES)), *CLUTTER)
 FRAME = (*[0] * (1 + len(DECALS)), *(1 + p for p in range(len(PLACES)) for _ in range(PARTS)), *[0] * len(CLUTTER))
 N = len(KINDS)
@@ -301,8 +304,8 @@ _FINISH = np.array([[*sum(f.cells, ()), f.blend, f.seam, f.grain] for f in (FINI
 def draw(draws: Draws, size: tuple[int, int], device: str | torch.device) -> Layout:
     """Draw B rooms for images of a size (height, width)."""
     rooms = len(draws.unit())
-    half_x, half_z = draws.between(1.5, 2.8), draws.between(1.8, 3.4)
-    height = draws.between(2.3, 3.1)
+    half_x, half_z = draws.between(1.5, 2.8), draws.between(1.5, 4.2)
+    height = draws.between(2.4, 2.8)
     centre, half = np.zeros((rooms, N, 3)), np.full((rooms, N, 3), 0.1)
     active = np.ones((rooms, N), bool)
     classes = np.full((rooms, N + 2), CLASS["wall"])
@@ -372,7 +375,7 @@ def draw(draws: Draws, size: tuple[int, int], device: str | torch.device) -> Lay
         active[:, n] = draws.unit() < 0.6
         classes[:, n] = CLASS["objects"]
 
-    position = np.stack([draws.between(-0.5, 0.5) * half_x, -draws.between(1.2, 1.7), 0.3 - half_z], 1)
+    position = np.stack([draws.between(-0.5, 0.5) * half_x, -draws.between(1.4, 1.6), 0.3 - half_z], 1)
     cos, sin = turn(draws.between(-0.18, 0.18) - 0.12 * position[:, 0] / half_x)
     down_cos, down_sin = turn(draws.between(-0.06, 0.16))
     zero = np.zeros(rooms)
@@ -384,7 +387,7 @@ def draw(draws: Draws, size: tuple[int, int], device: str | torch.device) -> Lay
         ],
         1,
     )
-    focal = size[1] * draws.between(0.7, 0.95)
+    focal = np.full(rooms, FOCAL * size[1])
     lamp = np.stack([draws.between(-0.5, 0.5) * half_x, 0.25 - height, draws.between(-0.7, 0.5) * half_z], 1)
 
     def tensor(array: NDArray[Any]) -> torch.Tensor:

@@ -2,9 +2,10 @@
 
 Each seed has its own scenes, initial weights and batches; a network is trained for a fixed number of steps, so that a
 run repeats bit for bit on one machine with one thread. Baselines are favoured: which table of colours and which
-constant is best is decided on the very images on which it is evaluated, the network sees these only once, at the end.
-Classes are compared by mIoU over the classes that occur, from one confusion matrix of all pixels; depth, or disparity
-where a data set has that, by the mean absolute error, which the median minimises among constants.
+constant is best is decided on the very images on which it is evaluated. The network's widths, batch and rate were
+chosen on rooms of seed 0. Classes are compared by mIoU over the classes that occur, from one confusion matrix of all
+pixels; depth, or disparity where a data set has that, by the mean absolute error, which the median minimises among
+constants.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +30,7 @@ BINS = (4, 8, 12, 16, 24, 32, 48, 64)
 BALANCES = (0.0, 0.5, 1.0)
 GAIN = 15.0
 RATIO = 0.5
-EMPHASIS = 3.0
+EMPHASIS = 1.0
 BATCH = 8
 RATE = 1e-2
 WIDTHS = (16, 32, 48, 64)
