@@ -1,5 +1,7 @@
 """Baselines by hand and formula, and the whole comparison on few tiny scenes."""
 
+import importlib
+import json
 import math
 
 import numpy as np
@@ -9,7 +11,7 @@ import torch
 
 from mtlrepro.studies import learnability as study
 
-TINY = {"seeds": 1, "train": 8, "evaluate": 4, "steps": 3, "size": (20, 28)}
+TINY = {"seeds": 1, "train": 8, "evaluate": 4, "steps": 10, "size": (20, 28)}
 
 
 def images(colours, classes, n_classes):
@@ -142,3 +144,25 @@ def test_bad_arguments(dataset, arguments, message):
 def test_an_absent_device_is_refused():
     with pytest.raises(ValueError, match="finds no CUDA device"):
         study.compare("rooms", **TINY, device="cuda")
+
+
+def test_records_are_trained_once_and_read_afterwards(monkeypatch, tmp_path):
+    monkeypatch.setenv("MTLREPRO_CACHE", str(tmp_path))
+    options = {**TINY, "size": (32, 32)}
+    first = study.recorded("rooms", **{**options, "seeds": 2})
+    assert len(list((tmp_path / "results").glob("learnability-rooms-*.json"))) == 2
+    monkeypatch.setattr(study, "_run", None)  # training would fail now
+    pd.testing.assert_frame_equal(study.recorded("rooms", **{**options, "seeds": 2}), first)
+    assert study.recorded("rooms", **options)["seed"].unique().tolist() == [0]
+    with pytest.raises(TypeError):
+        study.recorded("rooms", **{**options, "steps": 11})
+
+
+def test_the_books_records_belong_to_this_code():
+    """A change of scenes or study raises VERSION or ALGORITHM; then the stored records are trained again."""
+    paths = sorted(study.RESULTS.glob("learnability-*.json"))
+    assert paths
+    for path in paths:
+        configuration = json.loads(path.read_text())["configuration"]
+        module = importlib.import_module(f"mtlrepro.data.{configuration['dataset']}")
+        assert (configuration["scenes"], configuration["algorithm"]) == (module.VERSION, study.ALGORITHM), path.name

@@ -8,11 +8,15 @@ pixels; depth, or disparity where a data set has that, by the mean absolute erro
 constants.
 """
 
+import hashlib
+import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +25,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from mtlrepro.data import datasets, scenes
+from mtlrepro.data.store import cache_dir
+from mtlrepro.notebooks import write_atomically
+from mtlrepro.report import provenance
 from mtlrepro.verdicts import Verdict, mean_interval
 
 DISTANCES = {"rooms": "depth", "nyuv2": "depth", "streets": "disparity", "cityscapes": "disparity"}
@@ -28,12 +35,15 @@ DISTANCES = {"rooms": "depth", "nyuv2": "depth", "streets": "disparity", "citysc
 UNITS = {"depth": "m", "disparity": "px"}
 BINS = (4, 8, 12, 16, 24, 32, 48, 64)
 BALANCES = (0.0, 0.5, 1.0)
+ALGORITHM = 1
+"""Raised whenever a change alters the results: older records are then not used."""
+RESULTS = Path(__file__).parents[2] / "book" / "results"
 GAIN = 15.0
 RATIO = 0.5
 EMPHASIS = 1.0
 BATCH = 8
-RATE = 1e-2
-WIDTHS = (16, 32, 48, 64)
+RATE = 4e-3
+WIDTHS = (16, 40, 80, 128)
 
 
 @dataclass(frozen=True)
@@ -238,7 +248,7 @@ def train_network(images: Images, *, seed: int, steps: int) -> SmallUNet:
 @torch.no_grad()
 def predict(model: SmallUNet, image: Tensor) -> tuple[Tensor, Tensor]:
     """Classes ``[N, H, W]`` and distance ``[N, 1, H, W]`` for images ``[N, 3, H, W]``."""
-    parts = [model(part.contiguous(memory_format=torch.channels_last)) for part in image.split(16)]
+    parts = [model(part.contiguous(memory_format=torch.channels_last)) for part in torch.split(image, 16)]
     return torch.cat([logits.argmax(1) for logits, _ in parts]), torch.cat([distance for _, distance in parts])
 
 
@@ -275,9 +285,14 @@ def runs(
     """Make the runs of ``compare`` one after the other, with predictions; arguments and errors as there."""
     if dataset not in DISTANCES:
         raise ValueError(f"dataset is {dataset!r}; accepted: {', '.join(DISTANCES)}")
-    for name, value in (("seeds", seeds), ("train", train), ("evaluate", evaluate), ("steps", steps)):
-        if value < 1:
-            raise ValueError(f"{name} is {value}; accepted: 1 or more")
+    for name, value, least in (
+        ("seeds", seeds, 1),
+        ("train", train, 1),
+        ("evaluate", evaluate, 1),
+        ("steps", steps, 10),
+    ):
+        if value < least:
+            raise ValueError(f"{name} is {value}; accepted: {least} or more")
     if dataset in scenes.NAMES and root is not None:
         raise ValueError(f"root is {str(root)!r}; accepted: none for {dataset}, which are generated")
     if dataset not in scenes.NAMES and size is not None:
@@ -353,6 +368,56 @@ def compare(
     """
     made = runs(dataset, seeds=seeds, train=train, evaluate=evaluate, steps=steps, size=size, device=device, root=root)
     return pd.DataFrame([row for run in made for row in run.rows])
+
+
+def recorded(
+    dataset: str, *, seeds: int, train: int, evaluate: int, steps: int, size: tuple[int, int], device: str = "cpu"
+) -> pd.DataFrame:
+    """``compare`` on scenes, from stored records where there are any; what is missing is trained and kept.
+
+    A record is one JSON file for one seed: configuration, rows and provenance. Those of the book lie in ``RESULTS``,
+    new ones in the cache folder.
+
+    Args:
+        dataset: ``rooms`` or ``streets``.
+        seeds: as ``compare``, and so are the others.
+        train: number of images for training.
+        evaluate: number of images for evaluation.
+        steps: training steps.
+        size: (height, width) of the scenes.
+        device: where the network is trained.
+
+    Returns:
+        The columns of ``compare``.
+
+    Raises:
+        ValueError: an argument is out of range.
+        FloatingPointError: the loss is not finite.
+    """
+    if dataset not in scenes.NAMES:
+        raise ValueError(f"dataset is {dataset!r}; accepted: {', '.join(scenes.NAMES)}")
+    options: dict[str, Any] = {"train": train, "evaluate": evaluate, "steps": steps, "size": size}
+    options["device"] = device
+    runs(dataset, seeds=seeds, **options)  # checks the arguments
+    rows: list[dict[str, float | str]] = []
+    for seed in range(seeds):
+        version = import_module(f"mtlrepro.data.{dataset}").VERSION
+        configuration = {"dataset": dataset, "seed": seed, **options, "scenes": version, "algorithm": ALGORITHM}
+        text = json.dumps(configuration, sort_keys=True)
+        name = f"learnability-{dataset}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
+        places = [folder / name for folder in (RESULTS, cache_dir() / "results")]
+        place = next((place for place in places if place.exists()), None)
+        if place is None:
+            started = time.perf_counter()
+            run = _run(dataset, seed, train, evaluate, steps, size, device, None)
+            origin = {**provenance(device), "seconds": round(time.perf_counter() - started)}
+            known = [{key: None if value != value else value for key, value in row.items()} for row in run.rows]
+            record = {"configuration": configuration, "rows": known, "provenance": origin}
+            place = places[-1]
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(place, json.dumps(record, indent=1) + "\n")
+        rows += json.loads(place.read_text(encoding="utf-8"))["rows"]
+    return pd.DataFrame(rows)
 
 
 def margins(table: pd.DataFrame) -> pd.DataFrame:
