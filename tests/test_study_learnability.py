@@ -129,7 +129,7 @@ def test_margins_and_verdicts():
     [
         ("digits", {}, "dataset is 'digits'; accepted: rooms, nyuv2"),
         ("rooms", {"seeds": 0}, "seeds is 0; accepted: 1 or more"),
-        ("rooms", {"steps": 0}, "steps is 0; accepted: 1 or more"),
+        ("rooms", {"steps": 0}, "steps is 0; accepted: 10 or more"),
         ("rooms", {"root": "folder"}, "root is 'folder'; accepted: none for rooms"),
         ("nyuv2", {}, r"size is \(20, 28\); accepted: none for nyuv2"),
         ("nyuv2", {"size": None}, "root is None"),
