@@ -10,7 +10,11 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-BENCHMARKS = {"noise": "mtlrepro.bench", "balancers": "mtlrepro.bench_balancers"}
+BENCHMARKS = {
+    "noise": "mtlrepro.bench",
+    "balancers": "mtlrepro.bench_balancers",
+    "data": "mtlrepro.bench_data",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
