@@ -10,11 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-BENCHMARKS = {
-    "noise": "mtlrepro.bench",
-    "balancers": "mtlrepro.bench_balancers",
-    "data": "mtlrepro.bench_data",
-}
+BENCHMARKS = {"noise": "mtlrepro.bench", "balancers": "mtlrepro.bench_balancers"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
