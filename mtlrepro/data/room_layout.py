@@ -142,6 +142,8 @@ FLOOR, CEILING = N, N + 1
 FIRST_PART = 1 + len(DECALS)
 FIRST_CLUTTER = FIRST_PART + PARTS * len(PLACES)
 
+_AXES = {"box": [0, 1, 2], "sphere": [0, 0, 0], "cylinder": [0, 1, 0]}
+
 PALETTES = {  # base colour, range of brightness, spread of hue
     "paint": ((0.75, 0.70, 0.60), (0.3, 1.0), 0.15),
     "white": ((0.85, 0.85, 0.82), (0.5, 1.0), 0.06),
@@ -371,7 +373,7 @@ def draw(draws: Draws, size: tuple[int, int], device: str | torch.device) -> Lay
         sizes *= np.where(floor, 1.3, 0.8)[:, None]
         up = sizes[:, 0] if KINDS[n] == "sphere" else sizes[:, 1]
         centre[:, n] = np.stack([x, -np.where(floor, 0, y) - up, z], 1)
-        half[:, n] = sizes
+        half[:, n] = sizes[:, _AXES[KINDS[n]]]
         active[:, n] = draws.unit() < 0.6
         classes[:, n] = CLASS["objects"]
 

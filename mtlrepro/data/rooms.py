@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mtlrepro.data import maps
+from mtlrepro.data import maps, tiled
 from mtlrepro.data.classes import NYUV2
-from mtlrepro.data.raycast import Lookup, Surface, blocked, cast, shade
+from mtlrepro.data.raycast import Lookup, Surface, shade
 from mtlrepro.data.room_layout import CEILING, CLASS, FLOOR, Draws, Layout, draw
 from mtlrepro.data.textures import albedo, sensor_noise, uniform
 
@@ -41,9 +41,10 @@ KEYS = (
     "valid",
 )
 SPLITS = ("train", "val", "test")
-CHUNK = {"cpu": 8, "cuda": 256}
+CHUNK = {"cpu": 16, "cuda": 256}
 NUMBERS = 1200
 FALLOFF = 3.0
+MARGIN = 2e-3
 
 
 def generate(
@@ -104,7 +105,7 @@ def some_rows(table: T, rows: slice) -> T:
 
 def _render(layout: Layout, wanted: set[str]) -> dict[str, Tensor]:
     camera = layout.camera
-    surface = shade(layout.scene, camera, *cast(layout.scene, camera))
+    surface = shade(layout.scene, camera, *tiled.cast(layout.scene, camera))
     look = Lookup(material_rows(layout, surface))
     label = look(layout.classes)
     depth = surface.depth[:, None]
@@ -151,7 +152,8 @@ def _picture(layout: Layout, surface: Surface, look: Lookup) -> Tensor:
     square = (x * x).add_(y * y).add_(z * z)
     lambert = (nx * x).add_(ny * y).add_(nz * z).clamp_(min=0.0).div_(square.sqrt())
     lambert.mul_(FALLOFF).div_(square.add_(FALLOFF))
-    lambert.mul_(~blocked(layout.scene, surface.point, layout.lamp, layout.casters))
+    solids = replace(layout.scene, active=layout.scene.active & layout.casters)
+    lambert.mul_(~tiled.shadowed(solids, layout.camera, surface.point, layout.lamp, lambert > 0, MARGIN))
     ambient = layout.ambient[:, None, None]
     # Ambient light is stronger from above, so that flat surfaces under it differ without a lamp.
     light = lambert.mul_(1.0 - ambient).add_((0.85 - 0.15 * ny) * ambient).mul_(sensor.exposure[:, None, None])

@@ -21,10 +21,11 @@ Window = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def cast(scene: Scene, camera: Camera) -> tuple[Tensor, Tensor]:
-    """Find the nearest solid along every ray, as ``raycast.cast``."""
+    """Find the nearest solid along every ray, as ``raycast.cast``; slot 0 is the room or the ground."""
     tiles = _Tiles(camera)
-    ground = Scene(("ground",), (0,), scene.yaw[:, :1], scene.centre[:, :1], scene.half[:, :1], scene.active[:, :1])
-    near, far, _ = Bundle(ground, camera.position, camera.rays).interval(0)
+    yaw = scene.yaw[:, scene.frame[0], None]
+    around = Scene(scene.kinds[:1], (0,), yaw, scene.centre[:, :1], scene.half[:, :1], scene.active[:, :1])
+    near, far, _ = Bundle(around, camera.position, camera.rays).interval(0)
     keys = tiles.split(_key(torch.where(near > far, FAR, near), 0))
     windows = _window(camera, corners(scene), EDGES)
     rays = [tiles.split(ray) for ray in camera.rays]
@@ -63,18 +64,29 @@ def shadowed(scene: Scene, camera: Camera, points: Tensor, lamp: Tensor, lit: Te
     """Say which points of a view lie in the shadow of active solids, bool ``[B, H, W]``.
 
     Args:
-        scene: B scenes; slot 0 is the ground, and all points lie on it or above.
+        scene: B scenes; slot 0 is the ground or the room, and all points lie on the ground or floor or above.
         camera: which sees the points.
         points: ``[B, 3, H, W]``, world axes.
-        lamp: ``[B, 3]``, above all solids.
+        lamp: ``[B, 3]``; solids that reach as high are met with every tile.
         lit: bool ``[B, H, W]``, where it matters; tiles without such a pixel are not computed.
         margin: as in ``raycast.blocked``.
     """
     solid = corners(scene)
     lamp_at = lamp[:, None, None]
     ground = scene.centre[:, :1, 1, None]
-    fall = ((ground - solid[..., 1]).clamp(min=0.0) / (solid[..., 1] - lamp_at[..., 1]))[..., None]
+    if scene.kinds[0] == "room":
+        ground = ground + scene.half[:, :1, 1, None]
+    below = solid[..., 1] - lamp_at[..., 1]
+    fall = ((ground - solid[..., 1]).clamp(min=0.0) / below.clamp(min=NEAR))[..., None]
     window = _window(camera, torch.cat([solid, solid + (solid - lamp_at) * fall], 2), SWEPT)
+    high = (below < NEAR).any(2)
+    low_x, high_x, low_y, high_y = window
+    window = (
+        low_x.masked_fill(high, -FAR),
+        high_x.masked_fill(high, FAR),
+        low_y.masked_fill(high, -FAR),
+        high_y.masked_fill(high, FAR),
+    )
     tiles = _Tiles(camera)
     useful = tiles.split(lit).any(2).any(1).view(len(lit), 1, -1)
     return _blocked(scene, tiles, points, lamp, window, useful, margin)
@@ -157,7 +169,7 @@ def _meetings(
     touched = touched & scene.active[..., None]
     frame = torch.tensor(scene.frame, device=origin.device)
     for kind in dict.fromkeys(scene.kinds):
-        if kind == "ground":
+        if kind in ("room", "ground"):
             continue
         slots = [n for n, other in enumerate(scene.kinds) if other == kind]
         image, slot, tile = touched[:, slots[0] : slots[-1] + 1].nonzero(as_tuple=True)
