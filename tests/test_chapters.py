@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mtlrepro import notebooks
+from mtlrepro.data import bdd100k, cityscapes, nyuv2, rooms, streets, taskonomy
 
 ROOT = Path(__file__).parents[1]
 CHAPTERS = sorted(path.name for path in (ROOT / "book").glob("[!.]*.ipynb") if "." not in path.stem)
@@ -22,7 +23,16 @@ SMALL = {
         "draws": 16,
         "steps": 3,
         "gammas": [0.5, 0.9],
-    }
+    },
+    "datasets.ipynb": {"scenes": 8, "shown": 2, "seeds": 2, "images": 40, "steps": 10},
+}
+REFUSED = {
+    # name: (values that are in range one by one, what the cell after the parameters says)
+    "sgd_noise.ipynb": ({"batch_size": 48}, r"accepted: an even divisor of samples, which is 64"),
+    "datasets.ipynb": (
+        {"dataset": "nyuv2"},
+        r"data_root is empty; accepted for nyuv2: .* data_scripts/nyuv2.py prepare",
+    ),
 }
 
 
@@ -93,8 +103,47 @@ def test_plain_papermill_with_other_parameters_from_another_folder(name, tmp_pat
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_chapter_refuses_a_combination_before_it_computes(name, tmp_path):
     """Each value is in range on its own; the cell after the parameters names what does not fit."""
-    values = {**SMALL[name], "batch_size": 48}
-    with pytest.raises(notebooks.RunFailed, match=r"code cell 3 .*accepted: an even divisor of samples, which is 64"):
-        notebooks.run(ROOT / "book" / name, tmp_path / name, values)
+    values, message = REFUSED[name]
+    with pytest.raises(notebooks.RunFailed, match=f"code cell [23] .*{message}"):
+        notebooks.run(ROOT / "book" / name, tmp_path / name, SMALL[name] | values)
     assert not (tmp_path / name).exists()
     assert (tmp_path / name).with_suffix(".failed.ipynb").exists()
+
+
+REAL = ("nyuv2", "cityscapes", "taskonomy", "bdd100k")
+
+
+def prepared(name: str, folder: Path) -> Path:
+    """A few scenes written in a real format and prepared, as a download would be."""
+    made = rooms if name in ("nyuv2", "taskonomy") else streets
+    batch = made.generate(range(4), split="train", size=(48, 96))
+    scenes = [{key: values[i] for key, values in batch.items()} for i in range(4)]
+    source, target = folder / "source", folder / "target"
+    if name == "nyuv2":
+        nyuv2.export(source, scenes, scenes)
+        nyuv2.prepare(source, target, normals="ladicky", progress=False)
+    elif name == "cityscapes":
+        cityscapes.export(source, scenes, focal=100.0, baseline=0.2)
+        cityscapes.prepare(source, target, progress=False)
+    elif name == "taskonomy":
+        taskonomy.export(source, scenes)
+        taskonomy.prepare(source, target, every=1, subset=True, progress=False)
+    else:
+        bdd100k.export(source, scenes, tasks=("detection", "segmentation"))
+        bdd100k.prepare(source, target, tasks=("detection", "segmentation"), progress=False)
+    return target
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", REAL)
+def test_data_chapter_shows_a_prepared_real_set(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("MTLREPRO_CACHE", str(tmp_path / "cache"))
+    root = prepared(name, tmp_path)
+    output = tmp_path / "datasets.ipynb"
+    chosen = {"dataset": name, "data_root": str(root)}
+    notebooks.run(ROOT / "book" / "datasets.ipynb", output, SMALL["datasets.ipynb"] | chosen)
+    tables = notebooks.tables(output)
+    keys = tables["inventory"].columns["key"]
+    assert keys[0] == "image"
+    assert len(keys) > 1
+    assert {"gallery", "encodings", "learned"} <= set(tables)
