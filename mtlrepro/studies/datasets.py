@@ -304,7 +304,7 @@ def _warp(right: Tensor, disparity: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def motorcycle_figure() -> Figure:
-    """Draw the real stereo pair and its disparity, at half the size."""
+    """Draw the real stereo pair and its disparity, at a quarter of the size."""
     pair = {
         key: value[..., ::4, ::4] for key, value in motorcycle.pair().items() if key in ("image", "right", "disparity")
     }
