@@ -38,7 +38,8 @@ def test_inventory_by_hand(tiny):
     assert table.loc["segmentation", ["smallest", "largest", "unknown"]].tolist() == [0.0, 1.0, 50.0]
     assert table.loc["curvature", ["largest", "unknown"]].tolist() == [5.0, 12.5]  # 9 is where nothing is valid
     assert table.loc["image", "unknown"] == 0
-    assert table.loc["curvature", "shape"] == "2 x H x W"
+    assert table["unit"].tolist() == ["-", "class", "m", "1/m", "-"]
+    assert table["invalid"].tolist() == ["-", "-1", "0", "not valid", "-"]
 
 
 def test_class_shares_by_hand(tiny):
@@ -75,11 +76,14 @@ def test_what_cannot_be_opened(name, root, message):
 
 
 def test_gallery_shows_every_dense_key_and_every_box(street):
-    figure, table = study.gallery(street, 19)
+    figure, table = study.gallery(street, streets.CLASSES)
     dense = [key for key in study.SHOWN if key in street]
     assert table["key"].tolist() == dense
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert len(titles) == len(dense)
+    (legend,) = figure.legends
+    present = [streets.CLASSES[c] for c in street["segmentation"].unique() if c >= 0]
+    assert [text.get_text() for text in legend.get_texts()] == present
     (image,) = (axes for axes in figure.axes if axes.get_title() == "image")
     assert len(image.patches) == len(street["boxes"]) > 0
     assert table.set_index("key").loc["disparity", "mean"] == pytest.approx(street["disparity"].mean().item())

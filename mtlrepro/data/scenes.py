@@ -56,7 +56,7 @@ def generate(
         size: (height, width) in pixels, at least 16 each; default: ``SIZE``.
         seed: at least 0; default: 0.
         generator: module that makes the scenes; default: ``mtlrepro.data.NAME``.
-        progress: show a bar on stderr while scenes are made.
+        progress: show a bar on stderr while scenes are made, if that is a terminal.
 
     Raises:
         ValueError: an argument is out of range.
@@ -81,7 +81,9 @@ def generate(
     def build(folder: Path) -> None:
         with (
             Writer(folder, n, meta, resume=True) as writer,
-            tqdm(desc=f"{name} {split}", total=n, initial=writer.done, unit=" scenes", disable=not progress) as bar,
+            tqdm(
+                desc=f"{name} {split}", total=n, initial=writer.done, unit=" scenes", disable=None if progress else True
+            ) as bar,
         ):
             while writer.done < n:
                 rows = range(writer.done, min(writer.done + CHUNK, n))

@@ -55,6 +55,7 @@ UNKNOWN = "#E377C2"
 """Colour of pixels whose target is unknown."""
 
 _MASKED = ("curvature", "reshading", "edges3d", "keypoints3d")
+_EVERYWHERE = ("image", "right", "edges2d", "keypoints2d", "valid", "occlusion")
 
 
 def open_dataset(name: str, data_root: str, split: str, *, n: int, size: tuple[int, int]) -> Dataset:
@@ -77,7 +78,7 @@ def open_dataset(name: str, data_root: str, split: str, *, n: int, size: tuple[i
 def known(sample: Sample, key: str) -> Tensor:
     """Say where a dense target is known, bool ``[H, W]``."""
     value = sample[key]
-    if key in ("image", "right", "edges2d", "keypoints2d", "valid", "occlusion"):
+    if key in _EVERYWHERE:
         return torch.ones(value.shape[-2:], dtype=torch.bool)
     if key in _MASKED:
         return sample["valid"][0]
@@ -88,8 +89,8 @@ def inventory(dataset: Dataset, n: int = 64) -> pd.DataFrame:
     """Describe every dense key over the first ``n`` samples.
 
     Returns:
-        Columns ``key``, ``shape``, ``stored as``, ``smallest``, ``median``, ``largest`` over known pixels, and
-        ``unknown``, the share of the others in per cent.
+        Columns ``key``, ``unit``, ``stored as``, ``invalid`` (what stands for unknown), ``smallest``, ``median``,
+        ``largest`` over known pixels, and ``unknown``, the share of the others in per cent.
     """
     chosen = [dataset[i] for i in range(min(n, len(dataset)))]
     rows = []
@@ -102,9 +103,24 @@ def inventory(dataset: Dataset, n: int = 64) -> pd.DataFrame:
         values = torch.cat([s[key].reshape(-1, *m.shape)[:, m].flatten() for s, m in zip(having, masks, strict=True)])
         whole = torch.stack(masks)
         low, middle, high = (float(v) for v in (values.amin(), values.float().median(), values.amax()))
-        shape = " x ".join([*map(str, spec.shape), "H x W"])
-        rows.append((key, shape, spec.stored, low, middle, high, 100 * float((~whole).float().mean())))
-    return pd.DataFrame(rows, columns=["key", "shape", "stored as", "smallest", "median", "largest", "unknown"])
+        share = 100 * float((~whole).float().mean())
+        rows.append((key, _unit(key), spec.stored, _invalid(key), low, middle, high, share))
+    columns = ["key", "unit", "stored as", "invalid", "smallest", "median", "largest", "unknown"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _unit(key: str) -> str:
+    if key.startswith("segmentation"):
+        return "class"
+    return {"depth": "m", "disparity": "px", "curvature": "1/m"}.get(key.removesuffix("_right"), "-")
+
+
+def _invalid(key: str) -> str:
+    if key in _MASKED:
+        return "not valid"
+    if key in _EVERYWHERE:
+        return "-"
+    return "(0, 0, 0)" if key == "normal" else f"{samples.KINDS[key].invalid:g}"
 
 
 def class_shares(dataset: Dataset, n: int = 200) -> pd.DataFrame:
@@ -145,8 +161,13 @@ def shares_figure(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def gallery(sample: Sample, n_classes: int) -> tuple[Figure, pd.DataFrame]:
-    """Draw all dense maps of one sample, unknown pixels in pink, boxes on the image; with mean and spread of each."""
+def gallery(sample: Sample, class_names: Sequence[str]) -> tuple[Figure, pd.DataFrame]:
+    """Draw all dense maps of one sample, unknown pixels in pink, boxes on the image; with mean and spread of each.
+
+    Args:
+        sample: one sample.
+        class_names: names of the classes; the legend has those that occur.
+    """
     keys = [key for key in SHOWN if key in sample]
     columns = 3
     lines = -(-len(keys) // columns)
@@ -154,11 +175,17 @@ def gallery(sample: Sample, n_classes: int) -> tuple[Figure, pd.DataFrame]:
     frames = np.atleast_1d(figure.subplots(lines, columns)).ravel()
     rows = []
     for axes, key in zip(frames, keys, strict=False):
-        _panel(figure, axes, sample, key, n_classes)
+        _panel(figure, axes, sample, key, len(class_names))
         values = sample[key].double()
         rows.append((key, float(values.mean()), float(values.std())))
     for axes in frames:
         axes.set_axis_off()
+    if "segmentation" in sample:
+        colours = mpl.colormaps[SHOWN["segmentation"][2]]
+        present = [int(c) for c in torch.unique(sample["segmentation"]) if c >= 0]
+        patches = [Rectangle((0, 0), 1, 1, color=colours(c / max(len(class_names) - 1, 1))) for c in present]
+        names = [class_names[c] for c in present]
+        figure.legend(patches, names, loc="outside lower center", ncols=6, fontsize=8)
     return figure, pd.DataFrame(rows, columns=["key", "mean", "spread"])
 
 
