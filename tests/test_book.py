@@ -30,6 +30,7 @@ from mtlrepro import toys
 from mtlrepro.notebooks import assign, normalise_file, parameters, statistics
 
 BOOK = Path(os.environ.get("MTLREPRO_BOOK", Path(__file__).parents[1] / "book")).resolve()
+pytestmark = pytest.mark.timeout(900)  # the first test that needs the pages renders the whole book
 # Not what a run leaves behind: .NAME.partial.ipynb, NAME.failed.ipynb, NAME.out.ipynb
 NOTEBOOKS = sorted(path for path in BOOK.glob("[!.]*.ipynb") if "." not in path.stem)
 INTERACTIVE = [path for path in NOTEBOOKS if "application/vnd.jupyter.widget-state+json" in path.read_text()]
