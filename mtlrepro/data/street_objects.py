@@ -6,7 +6,7 @@ grain, and a second colour in the cells of a grid, which draws windows, lane mar
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,7 +25,8 @@ WHITE = (0.75, 0.75, 0.72)
 Colour = Sequence[float]
 
 
-class Paint(NamedTuple):
+@dataclass(frozen=True)
+class Paint:
     """Colours of a part.
 
     Attributes:
