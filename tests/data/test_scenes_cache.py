@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import time
 
 import numpy as np
@@ -136,7 +137,10 @@ def test_a_process_that_waits_goes_on_where_a_killed_one_was():
     assert Store(folder).verify() == []
 
 
-def test_progress_is_plain_text_on_stderr(capsys):
+def test_progress_is_plain_text_on_stderr_if_that_is_a_terminal(capsys, monkeypatch):
+    scenes.generate("rooms", "train", n=2, size=(16, 16), generator=Noise(("image",)))
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     scenes.generate("rooms", "val", n=2, size=(16, 16), generator=Noise(("image",)))
     out, err = capsys.readouterr()
     assert out == ""
