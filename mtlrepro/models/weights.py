@@ -111,7 +111,7 @@ def fetch(name: str, *, progress: bool = True) -> Path:
         if path.exists():
             checkpoint.check(path)
             return path
-        source = path.with_name(f".{path.name}")  # outlives this call, so that a later one goes on with it
+        source = path.with_name(f".{path.name}")  # a later call goes on with what an interrupted one left
         try:
             download(checkpoint.url, source, progress=progress)
             checkpoint.check(source)
