@@ -38,16 +38,16 @@ def detection(
         encoder: Name of an encoder with three stages of features, see ``encoders.create``.
         weights: Start of the encoder.
         width: Multiplier of MobileNetV2's channels.
-        channels: Channels of the pyramid and of the FCOS head, a multiple of 32.
+        channels: Channels of the pyramid and of the FCOS head, a multiple of 32 from 64 on.
 
     Raises:
-        ValueError: The encoder has one stage only, or ``channels`` is no multiple of 32.
+        ValueError: The encoder has one stage only, or ``channels`` is not accepted.
     """
     if encoder == "pnasnet5":
         accepted = [name for name in encoders.ENCODERS if name != encoder]
         raise ValueError(f"encoder is {encoder!r}; accepted by detection: {', '.join(accepted)}")
-    if channels < 32 or channels % 32:
-        raise ValueError(f"channels is {channels}; accepted: multiples of 32, the groups of FCOS's normalisation")
+    if channels < 64 or channels % 32:  # 32 groups, and more than one value in each
+        raise ValueError(f"channels is {channels}; accepted: multiples of 32 from 64 on")
     front = encoders.create(encoder, weights=weights, width=width)
     heads = [
         FCOSPrediction(channels, task.channels)
