@@ -1,4 +1,4 @@
-"""The command line: `mtlrepro params|run|normalise|compare|bench`.
+"""The command line: `mtlrepro` with `params`, `run`, `normalise`, `compare`, `weights` or `bench`.
 
 Heavy modules are imported by the subcommand that needs them, so that help is immediate.
 """
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "noise": "mtlrepro.bench",
     "balancers": "mtlrepro.bench_balancers",
     "data": "mtlrepro.bench_data",
+    "models": "mtlrepro.bench_models",
 }
 
 
@@ -69,6 +70,14 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("fresh", type=Path, metavar="FRESH")
     compare.set_defaults(command=_compare)
 
+    weights = commands.add_parser("weights", help="get the encoders' ImageNet weights")
+    actions = weights.add_subparsers(dest="action", required=True, metavar="ACTION")
+    fetch = actions.add_parser("fetch", help="put checkpoints into torchvision's cache, checked by sha256")
+    fetch.add_argument(
+        "names", nargs="*", default=["mobilenet_v2"], metavar="NAME", help="an encoder (default: mobilenet_v2)"
+    )
+    fetch.set_defaults(command=_fetch)
+
     bench = commands.add_parser("bench", help="measure speed on this machine")
     bench.add_argument("benchmark", choices=list(BENCHMARKS))
     bench.add_argument("--device", default="cpu", help="a torch device (default: cpu)")
@@ -116,6 +125,14 @@ def _compare(args: argparse.Namespace) -> int:
     differences = compare_tables(stored, fresh)
     print("\n".join(differences) if differences else f"{len(stored)} tables agree")
     return 1 if differences else 0
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    from mtlrepro.models.weights import fetch
+
+    for name in args.names:
+        print(fetch(name))
+    return 0
 
 
 def _bench(args: argparse.Namespace) -> int:

@@ -146,9 +146,15 @@ def keep_bars(app: Sphinx, what: str, name: str, obj: object, options: object, l
     lines[:] = "".join(pieces).split("\n")
 
 
+def skip_fields(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
+    """Leave the fields of named tuples to the class's own list of attributes, or they would stand there twice."""
+    return True if type(obj).__name__ == "_tuplegetter" else None
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directives."""
     app.connect("autodoc-process-docstring", keep_bars, priority=900)
+    app.connect("autodoc-skip-member", skip_fields)
     app.add_directive("notebook-statistics", NotebookStatistics)
     app.add_directive("params-output", ParamsOutput)
     app.add_directive("toy-problems", ToyProblems)

@@ -1,1 +1,8 @@
-"""Networks with one output per task."""
+"""Networks with one output per task: ``create(name, tasks, **options)`` makes one."""
+
+from mtlrepro.models.base import MultiTaskModel
+from mtlrepro.models.boxes import Detections
+from mtlrepro.models.factory import MODELS, create
+from mtlrepro.models.summary import summary
+
+__all__ = ["MODELS", "Detections", "MultiTaskModel", "create", "summary"]

@@ -1,0 +1,201 @@
+"""Encoders from torchvision and timm: images to features, at a chosen output stride, from a stated start."""
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import mobilenet_v2, resnet18, resnet34, resnet50
+
+from mtlrepro.models.weights import load
+
+Weights = Literal["none", "imagenet"]
+ENCODERS = ("mobilenet_v2", "resnet18", "resnet34", "resnet50", "pnasnet5")
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+class Encoder(nn.Module):
+    """A classification network without its classifier, behind the normalisation that it was trained with.
+
+    Args:
+        stages: Parts that follow one another; the last three end at strides 8, 16 and 32, before dilation.
+        channels: Output channels of the last three stages; fewer where there are fewer stages.
+        views: Images that are joined along the channels.
+        normalisation: Mean and standard deviation of each colour.
+        weights_source: Where the parameters come from.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[nn.Module],
+        channels: Sequence[int],
+        views: int,
+        normalisation: tuple[Sequence[float], Sequence[float]] = IMAGENET,
+        weights_source: str = "random",
+    ) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.channels = tuple(channels)
+        self.weights_source = weights_source
+        self.mean: Tensor
+        self.std: Tensor
+        for key, values in zip(("mean", "std"), normalisation, strict=True):
+            self.register_buffer(key, torch.tensor(values).repeat(views)[:, None, None], persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``[B, 3 views, H, W]`` in [0, 1] to ``[B, channels[-1], H / stride, W / stride]``, rounded up."""
+        return self.pyramid(images)[-1]
+
+    def pyramid(self, images: Tensor) -> list[Tensor]:
+        """Map images ``[B, 3 views, H, W]`` in [0, 1] to the outputs of the stages that ``channels`` lists."""
+        outputs = [(images - self.mean) / self.std]
+        for stage in self.stages:
+            outputs.append(stage(outputs[-1]))
+        return outputs[-len(self.channels) :]
+
+
+def create(
+    name: str,
+    *,
+    weights: Weights = "none",
+    output_stride: Literal[8, 16, 32] = 32,
+    width: float = 1.0,
+    views: int = 1,
+) -> Encoder:
+    """Make an encoder.
+
+    Args:
+        name: ``mobilenet_v2`` (Sandler et al., CVPR 2018), ``resnet18``, ``resnet34``, ``resnet50`` (He et al., CVPR
+            2016; stride in the 3x3 convolution), or ``pnasnet5`` (Liu et al., ECCV 2018), which needs timm.
+        weights: ``none`` starts at random; ``imagenet`` reads the checkpoint from torchvision's cache.
+        output_stride: Pixels per step of the last features. Strides beyond it become dilation, which keeps the
+            parameters and the values: every second of the denser features is one of the others.
+        width: MobileNetV2's multiplier of all channels.
+        views: Images that are joined along the channels. Each view gets the first convolution's weights divided by
+            ``views``: equal views give the response to one of them.
+
+    Returns:
+        The encoder; its ``weights_source`` says what it starts from.
+
+    Raises:
+        ValueError: An argument or a combination is not accepted.
+        FileNotFoundError: The checkpoint is not in the cache; names the command that fetches it.
+        ImportError: PNASNet-5 was asked for without timm.
+    """
+    if name not in ENCODERS:
+        raise ValueError(f"encoder is {name!r}; accepted: {', '.join(ENCODERS)}")
+    if weights not in ("none", "imagenet"):
+        raise ValueError(f"weights is {weights!r}; accepted: 'none', 'imagenet'")
+    if output_stride not in (8, 16, 32):
+        raise ValueError(f"output_stride is {output_stride!r}; accepted: 8, 16, 32")
+    if name != "mobilenet_v2" and width != 1:
+        raise ValueError(f"width is {width!r}; accepted with {name}: 1")
+    if not width > 0 or (weights == "imagenet" and width != 1):
+        raise ValueError(f"width is {width!r}; accepted: positive numbers, with weights='imagenet' only 1")
+    if name == "pnasnet5":
+        if output_stride != 32:
+            raise ValueError(f"output_stride is {output_stride!r}; accepted with pnasnet5: 32")
+        return _pnasnet5(weights, views)
+    if name == "mobilenet_v2":
+        return _mobilenet_v2(weights, output_stride, width, views)
+    return _resnet(name, weights, output_stride, views)
+
+
+def _mobilenet_v2(weights: Weights, output_stride: int, width: float, views: int) -> Encoder:
+    network = mobilenet_v2(width_mult=width)
+    source = _start(network, "mobilenet_v2", weights)
+    features = network.features
+    features[0][0] = widen(features[0][0], views)
+    _dilate(features, 1, output_stride)
+    stages = [features[:4], features[4:7], features[7:14], features[14:]]
+    return Encoder(stages, [stage[-1].out_channels for stage in stages[1:]], views, weights_source=source)
+
+
+def _resnet(name: str, weights: Weights, output_stride: int, views: int) -> Encoder:
+    network = {"resnet18": resnet18, "resnet34": resnet34, "resnet50": resnet50}[name]()
+    source = _start(network, name, weights)
+    stem = nn.Sequential(widen(network.conv1, views), network.bn1, network.relu, network.maxpool, network.layer1)
+    stages = [stem, network.layer2, network.layer3, network.layer4]
+    _dilate(stages[1:], 4, output_stride)
+    width = network.fc.in_features
+    return Encoder(stages, [width // 4, width // 2, width], views, weights_source=source)
+
+
+class _Features(nn.Module):
+    """A timm network up to its last features."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.network.forward_features(images)  # type: ignore[operator]
+        return features
+
+
+def _pnasnet5(weights: Weights, views: int) -> Encoder:
+    try:
+        import timm
+    except ImportError:
+        raise ImportError("encoder pnasnet5 needs timm; to get it, run: pip install 'mtlrepro[timm]'") from None
+    network = timm.create_model("pnasnet5large", pretrained=False, num_classes=0)
+    source = "random"
+    if weights == "imagenet":
+        state, source = load("pnasnet5")
+        network.load_state_dict({key: value for key, value in state.items() if not key.startswith("last_linear.")})
+    network.conv_0.conv = widen(network.conv_0.conv, views)
+    return Encoder([_Features(network)], [4320], views, ((0.5,) * 3, (0.5,) * 3), source)
+
+
+def _start(network: nn.Module, name: str, weights: Weights) -> str:
+    """Load the checkpoint, if any, and say what the network starts from."""
+    if weights == "none":
+        return "random"
+    state, source = load(name)
+    network.load_state_dict(state)
+    return source
+
+
+def widen(convolution: nn.Conv2d, views: int) -> nn.Conv2d:
+    """Repeat a convolution's weights for several views, divided by their number.
+
+    Args:
+        convolution: With C input channels.
+        views: Number of views V.
+
+    Returns:
+        A convolution of V C channels, the views one after another; equal views give the response to one.
+
+    Raises:
+        ValueError: ``views`` is below 1.
+    """
+    if views < 1:
+        raise ValueError(f"views is {views}; accepted: 1 or more")
+    if views == 1:
+        return convolution
+    convolution.in_channels *= views
+    convolution.weight = nn.Parameter(convolution.weight.detach().repeat(1, views, 1, 1) / views)
+    return convolution
+
+
+def _dilate(stages: Iterable[nn.Module], stride: int, output_stride: int) -> None:
+    """Replace strides beyond ``output_stride`` by dilation, which doubles behind each removed stride.
+
+    Args:
+        stages: Parts that follow one another.
+        stride: Stride of their input.
+        output_stride: Largest stride that stays.
+    """
+    dilation = 1
+    for convolution in (m for stage in stages for m in stage.modules() if isinstance(m, nn.Conv2d)):
+        if convolution.kernel_size == (1, 1):  # a shortcut beside a 3x3 convolution of the same stride
+            if dilation > 1:
+                convolution.stride = (1, 1)
+            continue
+        convolution.dilation = convolution.padding = (dilation, dilation)
+        if convolution.stride == (2, 2):
+            if stride < output_stride:
+                stride *= 2
+            else:
+                convolution.stride = (1, 1)
+                dilation *= 2

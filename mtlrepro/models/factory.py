@@ -1,0 +1,47 @@
+"""Networks by name."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mtlrepro.models.base import MultiTaskModel
+from mtlrepro.models.detection import detection
+from mtlrepro.models.lsb import full_sharing, multi_column, multi_decoder
+from mtlrepro.models.mtsgd import mtsgd
+from mtlrepro.models.segnet import segnet, segnet_mtan
+from mtlrepro.tasks import Task
+
+MODELS: dict[str, Callable[..., MultiTaskModel]] = {
+    "full_sharing": full_sharing,
+    "multi_decoder": multi_decoder,
+    "multi_column": multi_column,
+    "segnet": segnet,
+    "segnet_mtan": segnet_mtan,
+    "mtsgd": mtsgd,
+    "detection": detection,
+}
+
+
+def create(name: str, tasks: Sequence[Task], **options: Any) -> MultiTaskModel:  # noqa: ANN401
+    """Make a network by name.
+
+    Args:
+        name: One of ``MODELS``.
+        tasks: The tasks, in the order of the predictions; one is enough.
+        **options: Arguments of the function of that name, such as ``encoder`` and ``weights``.
+
+    Returns:
+        A new network; its ``weights_source`` says what it starts from.
+
+    Raises:
+        ValueError: The name, an option or its value is not accepted.
+        FileNotFoundError: A checkpoint was asked for and is not in the cache; names the command that fetches it.
+    """
+    if name not in MODELS:
+        raise ValueError(f"name is {name!r}; accepted: {', '.join(MODELS)}")
+    builder = MODELS[name]
+    known = list(inspect.signature(builder).parameters)[1:]
+    for option in options:
+        if option not in known:
+            raise ValueError(f"{name}: option {option!r} is unknown; accepted: {', '.join(known)}")
+    return builder(tasks, **options)

@@ -1,0 +1,188 @@
+"""The three sharing architectures of loss scale balancing (Lee, Lee and Kim, ICCV 2021, supplement, Section 1)."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import reduce
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from mtlrepro.models import encoders
+from mtlrepro.models.base import MultiTaskModel
+from mtlrepro.models.encoders import Weights
+from mtlrepro.tasks import Task
+
+WIDTHS = (1024, 512, 256, 128, 64, 32)
+Stitch = Literal["identity", "uniform"]
+
+
+def full_sharing(
+    tasks: Sequence[Task],
+    *,
+    encoder: str = "mobilenet_v2",
+    weights: Weights = "none",
+    width: float = 1.0,
+    views: int = 1,
+    decoder_widths: Sequence[int] = WIDTHS,
+) -> MultiTaskModel:
+    """One encoder and one decoder, with as many output channels as all tasks have together (NYUv2: 17).
+
+    The rows of the decoder's last convolution are the heads: they start as one convolution and are stored per task.
+
+    Args:
+        tasks: Dense tasks.
+        encoder: Name of an encoder, see ``encoders.create``; so are ``weights``, ``width`` and ``views``.
+        weights: Start of the encoder.
+        width: Multiplier of MobileNetV2's channels.
+        views: 1, or 2 for stereo.
+        decoder_widths: Channels of the decoder, see ``decoder_trunk``.
+    """
+    front = encoders.create(encoder, weights=weights, width=width, views=views)
+    trunk = decoder_trunk(front.channels[-1], decoder_widths)
+    joint = _convolution(decoder_widths[-1], sum(task.channels for task in tasks))
+    sizes = [task.channels for task in tasks]
+    heads = []
+    for rows in torch.split(joint.weight.detach(), sizes):
+        head = nn.Conv2d(joint.in_channels, len(rows), 3, padding=1)
+        head.weight = nn.Parameter(rows.clone())
+        nn.init.zeros_(head.bias)  # type: ignore[arg-type]
+        heads.append(head)
+    shared = nn.Sequential(OrderedDict(encoder=front, decoder=trunk))
+    return MultiTaskModel(tasks, shared, heads, views=views, weights_source=front.weights_source)
+
+
+def multi_decoder(
+    tasks: Sequence[Task],
+    *,
+    encoder: str = "mobilenet_v2",
+    weights: Weights = "none",
+    width: float = 1.0,
+    views: int = 1,
+    decoder_widths: Sequence[int] = WIDTHS,
+) -> MultiTaskModel:
+    """One encoder, and a decoder for each task; arguments as for ``full_sharing``."""
+    front = encoders.create(encoder, weights=weights, width=width, views=views)
+    heads = [decoder(front.channels[-1], task.channels, decoder_widths) for task in tasks]
+    shared = nn.Sequential(OrderedDict(encoder=front))
+    return MultiTaskModel(tasks, shared, heads, views=views, weights_source=front.weights_source)
+
+
+def multi_column(
+    tasks: Sequence[Task],
+    *,
+    encoder: str = "mobilenet_v2",
+    weights: Weights = "none",
+    width: float = 1.0,
+    views: int = 1,
+    decoder_widths: Sequence[int] = WIDTHS,
+    stitch: Stitch = "identity",
+) -> MultiTaskModel:
+    """An encoder and a decoder for each task, and a cross-stitch unit between them.
+
+    Every loss reaches every encoder, so all of them are shared; a row of the cross-stitch matrix belongs to its task.
+
+    Args:
+        tasks: Dense tasks.
+        encoder: As for ``full_sharing``, and the other arguments too.
+        weights: Start of every encoder.
+        width: Multiplier of MobileNetV2's channels.
+        views: 1, or 2 for stereo.
+        decoder_widths: Channels of every decoder.
+        stitch: Start of the cross-stitch unit, see ``cross_stitch``.
+    """
+    fronts = [encoders.create(encoder, weights=weights, width=width, views=views) for _ in tasks]
+    matrix = cross_stitch(len(tasks), stitch)
+    channels = fronts[0].channels[-1]
+    heads = [
+        Column(row, decoder(channels, task.channels, decoder_widths)) for row, task in zip(matrix, tasks, strict=True)
+    ]
+    names = [task.name for task in tasks]
+    shared = Columns(OrderedDict(zip(names, fronts, strict=True)))
+    return MultiTaskModel(tasks, shared, heads, views=views, weights_source=fronts[0].weights_source)
+
+
+class Columns(nn.Sequential):
+    """Modules beside one another: one input, the list of their outputs."""
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Map images to the features of every column, in order."""
+        return [column(images) for column in self]
+
+
+class Column(nn.Module):
+    """One row of the cross-stitch unit, x_i^in = sum_j a_ij x_j^out (Eq. 1), and the decoder behind it.
+
+    Args:
+        row: ``[K]``, the start of a_i1 .. a_iK.
+        decoder: Maps x_i^in to the prediction.
+    """
+
+    def __init__(self, row: Tensor, decoder: nn.Module) -> None:
+        super().__init__()
+        self.stitch = nn.Parameter(row.clone())
+        self.decoder = decoder
+
+    def forward(self, *features: Tensor) -> Tensor:
+        """Map the features of all K encoders, ``[B, C, h, w]`` each, to the prediction."""
+        mixed = reduce(torch.add, (a * x for a, x in zip(self.stitch, features, strict=True)))
+        prediction: Tensor = self.decoder(mixed)
+        return prediction
+
+
+def cross_stitch(n_tasks: int, start: Stitch = "identity") -> Tensor:
+    """Return the initial cross-stitch matrix (Misra et al., CVPR 2016; the values are LSB's).
+
+    Args:
+        n_tasks: Number of tasks K.
+        start: ``identity`` has 0.9 on the diagonal and shares 0.1 among the rest (K = 3: 0.05, as on NYUv2; K = 1 has
+            nothing to share and is 1). ``uniform`` is 1/K (1/4 and 1/8 on Taskonomy).
+
+    Returns:
+        ``[K, K]``; every row sums to 1.
+
+    Raises:
+        ValueError: ``start`` is unknown.
+    """
+    if start not in ("identity", "uniform"):
+        raise ValueError(f"stitch is {start!r}; accepted: 'identity', 'uniform'")
+    if start == "uniform" or n_tasks == 1:
+        return torch.full((n_tasks, n_tasks), 1 / n_tasks)
+    other = 0.1 / (n_tasks - 1)
+    return torch.full((n_tasks, n_tasks), other) + (0.9 - other) * torch.eye(n_tasks)
+
+
+def decoder(in_channels: int, out_channels: int, widths: Sequence[int] = WIDTHS) -> nn.Sequential:
+    """Make a decoder: ``decoder_trunk`` and a last convolution to ``out_channels``, twelve convolutions by default."""
+    return nn.Sequential(*decoder_trunk(in_channels, widths), _convolution(widths[-1], out_channels))
+
+
+def decoder_trunk(in_channels: int, widths: Sequence[int] = WIDTHS) -> nn.Sequential:
+    """Make a decoder up to its last convolution: 3x3 convolutions with ReLU, and bilinear upsampling by 2.
+
+    One convolution to ``widths[0]``, then for every further width an upsampling and two convolutions. The supplement
+    gives the numbers of layers (twelve 3x3 convolutions, five upsamplings), ReLU and Xavier's initialisation. Its
+    figure with the widths is lost; the default is the closest layout known. Where Xavier's is taken uniform, biases
+    start at 0, and ReLU follows every convolution but the last is ours.
+
+    Args:
+        in_channels: Channels of the features.
+        widths: Channels of the first convolution and after each upsampling.
+
+    Returns:
+        Module from ``[B, in_channels, h, w]`` to ``[B, widths[-1], h 2^n, w 2^n]``, n = len(widths) - 1.
+    """
+    layers: list[nn.Module] = [_convolution(in_channels, widths[0]), nn.ReLU(inplace=True)]
+    for before, after in pairwise(widths):
+        layers.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
+        for channels in (before, after):
+            layers += [_convolution(channels, after), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+def _convolution(in_channels: int, out_channels: int) -> nn.Conv2d:
+    convolution = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+    nn.init.xavier_uniform_(convolution.weight)
+    nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+    return convolution

@@ -1,0 +1,175 @@
+"""Encoders against torchvision's own, published counts, and the identities of dilation and of the stereo stem."""
+
+import importlib.util
+from dataclasses import replace
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models import MobileNet_V2_Weights, ResNet18_Weights, ResNet34_Weights, ResNet50_Weights
+
+from mtlrepro.models import encoders, weights
+
+TORCHVISION = {
+    "mobilenet_v2": (MobileNet_V2_Weights.IMAGENET1K_V1, 1280),
+    "resnet18": (ResNet18_Weights.IMAGENET1K_V1, 512),
+    "resnet34": (ResNet34_Weights.IMAGENET1K_V1, 512),
+    "resnet50": (ResNet50_Weights.IMAGENET1K_V1, 2048),
+}
+TIMM = importlib.util.find_spec("timm") is not None
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+def exact(name, **options):
+    """An encoder in double precision, so that identities hold to rounding whatever the depth."""
+    return encoders.create(name, **options).eval().double()
+
+
+def image(*size):
+    return torch.rand(1, 3, *size, dtype=torch.float64)
+
+
+def twins(name, strides):
+    """The same encoder at several output strides."""
+    made = [exact(name, output_stride=stride) for stride in strides]
+    for other in made[1:]:
+        other.load_state_dict(made[0].state_dict())
+    return made
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_published_parameters_and_multiply_adds(name):
+    """torchvision's figures, which count the classifier; 3.4 M and 300 M for MobileNetV2 (its paper, Table 4)."""
+    published, width = TORCHVISION[name]
+    encoder = encoders.create(name)
+    assert encoder.channels[-1] == width
+    assert count(encoder) == published.meta["num_params"] - 1000 * (width + 1)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        encoder.to("meta")(torch.empty(1, 3, 224, 224, device="meta"))
+    operations = counter.get_total_flops() // 2 + 1000 * width
+    assert operations / 1e9 == pytest.approx(published.meta["_ops"], abs=6e-4)
+
+
+@pytest.mark.skipif(not TIMM, reason="timm is not installed")
+def test_pnasnet5():
+    """86.1 M parameters with its classifier (Liu et al., ECCV 2018, Table 5); 12 x 9 x 4320 in LSB's Table S-1."""
+    encoder = encoders.create("pnasnet5")
+    assert count(encoder) + 1000 * 4321 == 86_057_668
+    assert encoder.to("meta").eval()(torch.empty(1, 3, 288, 384, device="meta")).shape == (1, 4320, 9, 12)
+
+
+@pytest.mark.skipif(TIMM, reason="timm is installed")
+def test_pnasnet5_without_timm_says_how_to_get_it():
+    with pytest.raises(ImportError, match=r"pnasnet5 needs timm; to get it, run: pip install 'mtlrepro\[timm\]'"):
+        encoders.create("pnasnet5")
+
+
+@pytest.mark.parametrize("size", [(64, 96), (75, 50)])
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_dilation_keeps_the_values_at_the_places_of_the_strides(name, size):
+    x = image(*size)
+    outputs = [encoder(x) for encoder in twins(name, (32, 16, 8))]
+    for output, stride in zip(outputs, (32, 16, 8), strict=True):
+        assert output.shape[-2:] == tuple(-(-n // stride) for n in size)
+    for output, step in zip(outputs[1:], (2, 4), strict=True):
+        torch.testing.assert_close(output[..., ::step, ::step], outputs[0])
+
+
+@pytest.mark.parametrize(("stride", "dilate"), [(16, [False, False, True]), (8, [False, True, True])])
+def test_dilated_resnet50_is_that_of_torchvision(stride, dilate):
+    reference = torchvision.models.resnet50(replace_stride_with_dilation=dilate).eval().double()
+    encoder = exact("resnet50", output_stride=stride)
+    for a, b in zip(encoder.state_dict().values(), reference.state_dict().values(), strict=False):
+        a.copy_(b)
+    x = image(64, 64)
+    expected = nn.Sequential(*list(reference.children())[:-2])((x - encoder.mean) / encoder.std)
+    torch.testing.assert_close(encoder(x), expected)
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_pyramid_ends_at_strides_8_16_32(name):
+    encoder = encoders.create(name).eval()
+    x = torch.rand(1, 3, 64, 96)
+    levels = encoder.pyramid(x)
+    assert [tuple(level.shape[1:]) for level in levels] == [
+        (channels, 64 // stride, 96 // stride) for channels, stride in zip(encoder.channels, (8, 16, 32), strict=True)
+    ]
+    assert torch.equal(levels[-1], encoder(x))
+
+
+def test_width_multiplies_the_channels_of_mobilenet():
+    """Rounded to eights, and never fewer than 1280 at the end (Sandler et al., Section 6.1)."""
+    assert encoders.create("mobilenet_v2", width=0.5).channels == (16, 48, 1280)
+    assert encoders.create("mobilenet_v2", width=1.4).channels == (48, 136, 1792)
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_equal_views_give_the_response_to_one(name):
+    one, two = exact(name), exact(name, views=2)
+    state = one.state_dict()
+    stem = next(iter(state))
+    state[stem] = state[stem].repeat(1, 2, 1, 1) / 2
+    two.load_state_dict(state)
+    x = image(64, 64)
+    torch.testing.assert_close(two(torch.cat([x, x], 1)), one(x))
+
+
+def test_widen_averages_the_responses_to_the_views():
+    convolution = nn.Conv2d(3, 5, 3, stride=2, padding=1)
+    left, right = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
+    expected = (convolution(left) + convolution(right)) / 2
+    wide = encoders.widen(convolution, 2)
+    assert wide.weight.shape == (5, 6, 3, 3)
+    torch.testing.assert_close(wide(torch.cat([left, right], 1)), expected)
+    assert torch.equal(wide.weight[:, :3], wide.weight[:, 3:])
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_imagenet_weights_are_the_file_in_the_cache(name, tmp_path, monkeypatch):
+    """A file of torchvision's form, read by the encoder and by torchvision, gives the same features."""
+    torch.manual_seed(3)
+    reference = getattr(torchvision.models, name)().eval()
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    checkpoint = weights.CHECKPOINTS[name]
+    checkpoint.path.parent.mkdir(parents=True)
+    torch.save(reference.state_dict(), checkpoint.path)
+    digest = replace(checkpoint, sha256="").check(checkpoint.path)
+    monkeypatch.setitem(weights.CHECKPOINTS, name, replace(checkpoint, sha256=digest[:8]))
+    encoder = exact(name, weights="imagenet")
+    assert encoder.weights_source == f"imagenet (IMAGENET1K_V1, sha256 {digest[:8]})"
+    x = image(64, 64)
+    mean, std = (x.new_tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    features = reference.features if name == "mobilenet_v2" else nn.Sequential(*list(reference.children())[:-2])
+    torch.testing.assert_close(encoder(x), features.double()((x - mean) / std), rtol=1e-5, atol=1e-6)
+    stereo = exact(name, weights="imagenet", views=2)
+    torch.testing.assert_close(stereo(torch.cat([x, x], 1)), encoder(x))
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_missing_weights_stop_with_the_command_that_fetches_them(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=f"is missing; to get it, run: mtlrepro weights fetch {name}$"):
+        encoders.create(name, weights="imagenet")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "vgg16"}, "encoder is 'vgg16'; accepted: mobilenet_v2, resnet18"),
+        ({"name": "resnet18", "weights": "random"}, "weights is 'random'; accepted: 'none', 'imagenet'"),
+        ({"name": "resnet18", "output_stride": 4}, "output_stride is 4; accepted: 8, 16, 32"),
+        ({"name": "resnet18", "width": 0.5}, "width is 0.5; accepted with resnet18: 1"),
+        ({"name": "mobilenet_v2", "width": 0.0}, "width is 0.0; accepted: positive numbers"),
+        ({"name": "mobilenet_v2", "width": 0.5, "weights": "imagenet"}, "with weights='imagenet' only 1"),
+        ({"name": "mobilenet_v2", "views": 0}, "views is 0; accepted: 1 or more"),
+        ({"name": "pnasnet5", "output_stride": 8}, "output_stride is 8; accepted with pnasnet5: 32"),
+    ],
+)
+def test_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        encoders.create(**options)
