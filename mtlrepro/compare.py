@@ -36,9 +36,9 @@ def improvement(
     """
     for other, name in ((baseline, "baseline"), (higher_is_better, "higher_is_better")):
         _require_keys(table, other, name)
-    extra = [metric for metric in baseline.keys() if metric not in table.columns]
+    extra = sorted(map(str, set(baseline.keys()) - set(table.columns)))
     if extra:
-        raise ValueError(f"table lacks {', '.join(map(str, extra))}; accepted: every metric of the baseline")
+        raise ValueError(f"table lacks {', '.join(extra)}; accepted: every metric of the baseline")
     reference = np.array([baseline[metric] for metric in table.columns], dtype=np.float64)
     for metric, value in zip(table.columns, reference, strict=True):
         if not (np.isfinite(value) and value > 0):
@@ -67,7 +67,8 @@ def delta_m(
     (:math:`\Delta_p` of DB-MTL, Lin et al. 2023, and of LibMTL; the MCLGS poster averages over tasks likewise, but
     does not say how it treats metrics within a task).
 
-    With one metric a task, each is the negative of the other; otherwise they can disagree in sign and in order.
+    With one metric a task (Maninis et al. 2019) each is the negative of the other; otherwise they can disagree in
+    sign and in order.
 
     Args:
         table: ``[methods, metrics]``.
@@ -191,9 +192,8 @@ def _require_keys(table: pd.DataFrame, mapping: Mapping[str, object] | pd.Series
 def _finite(table: pd.DataFrame) -> pd.DataFrame:
     """The table in float64, or an error that names the first cell without a finite number."""
     numbers = table.astype(np.float64)
-    bad = np.argwhere(~np.isfinite(numbers.to_numpy()))
-    if len(bad):
-        row, column = bad[0]
-        where = f"{table.columns.tolist()[column]} of {table.index.tolist()[row]}"
-        raise ValueError(f"{where} is {numbers.iat[row, column]}; accepted: finite numbers, so drop the row or column")
+    values = numbers.to_numpy()
+    for row, column in np.argwhere(~np.isfinite(values))[:1]:
+        where = f"{table.columns[column]!r} of {table.index[row]!r}"
+        raise ValueError(f"{where} is {values[row, column]}; accepted: finite numbers, so drop the row or column")
     return numbers

@@ -39,7 +39,7 @@ def bootstrap_interval(
         paired: whether ``a[i]`` and ``b[i]`` belong together; pairs are then drawn, otherwise each sample by itself.
         confidence: coverage, in (0, 1).
         method: ``BCa``, bias-corrected and accelerated, or ``percentile``.
-        resamples: number of bootstrap samples, 1 or more.
+        resamples: number of bootstrap samples, 100 or more.
         seed: seed of the draws, 0 or more.
 
     Returns:
@@ -52,7 +52,7 @@ def bootstrap_interval(
         raise ValueError(f"confidence is {confidence}; accepted: 0 < confidence < 1")
     if method not in get_args(Method):
         raise ValueError(f"method is {method!r}; accepted: {', '.join(map(repr, get_args(Method)))}")
-    for name, value, least in (("resamples", resamples, 1), ("seed", seed, 0)):
+    for name, value, least in (("resamples", resamples, 100), ("seed", seed, 0)):
         if value < least:
             raise ValueError(f"{name} is {value}; accepted: {least} or more")
     samples = _samples(a, b, paired=paired)
@@ -90,7 +90,7 @@ class PermutationTest:
 
 
 def permutation_test(a: ArrayLike, b: ArrayLike, *, paired: bool = False) -> PermutationTest:
-    r"""Exact two-sided permutation test of the difference of means (Fisher 1935; Pitman 1937).
+    r"""Exact two-sided permutation test of the difference of means (Pitman 1937).
 
     Independent samples: all :math:`\binom{n_a+n_b}{n_a}` splits of the pooled numbers, 252 for 5 against 5. Paired
     ones: all :math:`2^n` signs of the differences, 32 for 5 pairs. The p-value is twice the smaller of the shares of
