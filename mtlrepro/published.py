@@ -48,7 +48,7 @@ def read(name: str) -> pd.DataFrame:
 
 
 def pivot(numbers: pd.DataFrame, values: str = "value") -> pd.DataFrame:
-    """Table of methods x metrics, in the order of print.
+    """Table of methods x metrics, both in the order in which they first occur.
 
     Args:
         numbers: lines of :func:`read`, with each pair of ``row`` and ``column`` once; choose a ``place`` where a

@@ -78,8 +78,8 @@ class PermutationTest:
     Attributes:
         difference: ``mean(a) - mean(b)``.
         p_value: two-sided.
-        smallest_p_value: the smallest p-value these sample sizes can give, ``2 / arrangements``; with more than this
-            at stake, no outcome is significant.
+        smallest_p_value: the smallest p-value these sample sizes can give, ``2 / arrangements``: at a stricter level
+            no outcome is significant.
         arrangements: number of splits or of sign patterns, all of which were counted.
     """
 
