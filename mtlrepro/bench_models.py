@@ -20,8 +20,12 @@ def _energy(prediction: Prediction, _: object) -> Terms:
     return Terms(values, torch.ones_like(values))
 
 
-DENSE = (Task("segmentation", 13, _energy), Task("depth", 1, _energy), Task("normal", 3, _energy))
-DETECTION = (Task("detection", 10, _energy), Task("segmentation", 19, _energy))
+def _tasks(**channels: int) -> tuple[Task, ...]:
+    return tuple(Task(name, count, _energy) for name, count in channels.items())
+
+
+DENSE = _tasks(segmentation=13, depth=1, normal=3)
+DETECTION = _tasks(detection=10, segmentation=19)
 PASSES = ("forward", "forward+backward")
 
 
@@ -35,7 +39,8 @@ def models(
 ) -> pd.DataFrame:
     """Time all networks in turn, with three dense tasks (NYUv2's), or detection and segmentation, and random weights.
 
-    Losses are mean squares, whose cost is small. PNASNet-5, where timm is there, in the multi-decoder network.
+    Both passes are in training mode; ``forward`` builds no graph. Losses are mean squares, whose cost is small.
+    PNASNet-5, where timm is there, in the multi-decoder network.
 
     Args:
         device: A torch device.
