@@ -198,7 +198,9 @@ class RunConfig:
         if self.model not in models.MODELS:
             raise ValueError(f"model is {self.model!r}; accepted: {', '.join(models.MODELS)}")
         if self.method not in balancers.METHODS and not self.method.startswith("torchjd:"):
-            raise ValueError(f"method is {self.method!r}; accepted: {', '.join(balancers.METHODS)}, torchjd:<Weighting>")
+            raise ValueError(
+                f"method is {self.method!r}; accepted: {', '.join(balancers.METHODS)}, torchjd:<Weighting>"
+            )
         with _naming("model_options", self.model_options):
             _try_model(self.model, _canonical(self.model_options), self.tasks, self.protocol)
         with _naming("method_options", self.method_options):

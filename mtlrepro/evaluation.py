@@ -1,6 +1,7 @@
 """What a trained network is worth: its metrics on a set, and what its tasks' gradients say about each other."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -49,7 +50,9 @@ def evaluate(model: MultiTaskModel, tasks: Sequence[ImageTask], loader: Loader, 
     return {name: metric.compute() for name, metric in metrics.items()}
 
 
-def probe(model: MultiTaskModel, tasks: Sequence[ImageTask], batch: Batch, precision: str = "float32") -> dict[str, Any]:
+def probe(
+    model: MultiTaskModel, tasks: Sequence[ImageTask], batch: Batch, precision: str = "float32"
+) -> dict[str, Any]:
     """Compare the tasks' gradients by the shared parameters on one batch, as in training but without a step.
 
     Args:
@@ -75,16 +78,15 @@ def probe(model: MultiTaskModel, tasks: Sequence[ImageTask], batch: Batch, preci
     }
 
 
-def mean(evaluations: Sequence[Mapping[str, Mapping[str, float]]]) -> Metrics:
-    """Mean of several evaluations, metric by metric; one of them is given back as it is."""
+def mean(evaluations: Sequence[Mapping[str, Mapping[str, float | None]]]) -> dict[str, dict[str, float | None]]:
+    """Mean of one evaluation or more, metric by metric; None where one of them has none."""
+
+    def of(values: list[float | None]) -> float | None:
+        numbers = [value for value in values if value is not None]
+        return fmean(numbers) if len(numbers) == len(values) else None
+
     first = evaluations[0]
-    return {
-        task: {
-            name: float(torch.tensor([e[task][name] for e in evaluations], dtype=torch.float64).mean())
-            for name in first[task]
-        }
-        for task in first
-    }
+    return {task: {name: of([e[task][name] for e in evaluations]) for name in first[task]} for task in first}
 
 
 def per_task(tasks: Sequence[ImageTask], values: Tensor) -> dict[str, float]:

@@ -64,7 +64,7 @@ class Trainer:
         self.model = models.create(config.model, self.tasks, **config.model_options)
         self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if processes() > 1 and device.type == "cuda":
-            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
         alike(self.model)
         if self.model.views == 2:
             train, test = (split.reading([*split.keys, "right"]) for split in (train, test))
@@ -234,4 +234,5 @@ def _optimizer(config: RunConfig, model: nn.Module, balancer: nn.Module, device:
     lr: Any = torch.tensor(config.lr, device=device) if config.cuda_graph else config.lr
     if config.optimizer == "sgd":
         return SGD(groups, lr=lr, momentum=0.9, fused=True)
-    return {"adam": Adam, "adamw": AdamW}[config.optimizer](groups, lr=lr, fused=True, capturable=config.cuda_graph)
+    kind = Adam if config.optimizer == "adam" else AdamW
+    return kind(groups, lr=lr, fused=True, capturable=config.cuda_graph)

@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -81,21 +79,21 @@ def train(
         stack.enter_context(_settings(config, place))
         if rank() == 0:
             stack.enter_context(FileLock(folder / f"{config.hash}.lock"))
-        record = shared(_stored(store, config) if rank() == 0 else None)
-        if record is None:
-            history: list[dict[str, Any]] = []
-            try:
-                trainer = Trainer(config, place, data_root)
-                _run(trainer, history, folder, progress)
-                record = _complete(trainer, history)
-                if rank() == 0:
-                    _write(store / f"{config.hash}.json", record)
-                    (store / f"{config.hash}.failed.json").unlink(missing_ok=True)
-                    checkpoints.remove(folder, config.hash)
-            except Exception as error:
-                _fail(store, config, history, error)
-                raise
-        return shared(record)
+        if (record := shared(_stored(store, config) if rank() == 0 else None)) is not None:
+            return record
+        history: list[dict[str, Any]] = []
+        try:
+            trainer = Trainer(config, place, data_root)
+            _run(trainer, history, folder, progress)
+            record = shared(_complete(trainer, history) if rank() == 0 else {})
+            if rank() == 0:
+                _write(store / f"{config.hash}.json", record)
+                (store / f"{config.hash}.failed.json").unlink(missing_ok=True)
+                checkpoints.remove(folder, config.hash)
+        except Exception as error:
+            _fail(store, config, history, error)
+            raise
+        return record
 
 
 def numbers(record: Record) -> Record:
@@ -130,9 +128,7 @@ def _run(trainer: Trainer, history: list[dict[str, Any]], folder: Path, progress
                 entry |= _look(trainer, epoch)
                 seconds = {"seconds": trained - started, "evaluation_seconds": time.perf_counter() - trained}
                 history.append(_finite(entry) | seconds)
-                checkpoints.save(
-                    folder, config.hash, epoch, {"trainer": trainer.state_dict(), "history": history}
-                )
+                checkpoints.save(folder, config.hash, epoch, {"trainer": trainer.state_dict(), "history": history})
             bar.set_postfix_str(f"epoch {epoch}, " + ", ".join(f"{k} {v:.4g}" for k, v in entry["losses"].items()))
 
 
@@ -148,9 +144,7 @@ def _look(trainer: Trainer, epoch: int) -> dict[str, Any]:
     }
 
 
-def _complete(trainer: Trainer, history: list[dict[str, Any]]) -> Record | None:
-    if rank() != 0:
-        return None
+def _complete(trainer: Trainer, history: list[dict[str, Any]]) -> Record:
     config = trainer.config
     last = history[-config.average_last :]
     seconds = sum(entry["seconds"] for entry in history)
@@ -233,9 +227,11 @@ def _settings(config: RunConfig, device: torch.device) -> Iterator[None]:
     threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
     torch.set_num_threads(config.threads)
     torch.backends.cudnn.benchmark = True  # all steps have one shape
-    cuda = device.type == "cuda"
+    devices = [device] if device.type == "cuda" else []
     try:
-        with torch.random.fork_rng([device] if cuda else []), torch.cuda.device(device) if cuda else ExitStack():
+        with torch.random.fork_rng(devices), ExitStack() as stack:
+            for each in devices:
+                stack.enter_context(torch.cuda.device(each))
             yield
     finally:
         torch.set_num_threads(threads)
