@@ -1,9 +1,10 @@
 """A network of a few thousand parameters, without batch normalisation, and runs of it that take a second."""
 
+from torch import nn
+
 from mtlrepro import models
 from mtlrepro.config import RunConfig
 from mtlrepro.models import MultiTaskModel
-from torch import nn
 
 
 def tiny(tasks, *, dropout=0.0, views=1):
