@@ -18,7 +18,7 @@ from mtlrepro.config import ALGORITHM, RunConfig
 from mtlrepro.distributed import joined, local_rank, rank, shared
 from mtlrepro.evaluation import evaluate, mean, probe
 from mtlrepro.notebooks import write_atomically
-from mtlrepro.report import provenance
+from mtlrepro.provenance import provenance
 from mtlrepro.trainer import Trainer
 
 Record = dict[str, Any]
@@ -213,10 +213,10 @@ def _device(config: RunConfig, device: str | torch.device | None) -> torch.devic
     place = torch.device(config.device if device is None else device)
     if place.type != config.device:
         raise ValueError(f"device is {str(place)!r}; accepted: {config.device!r}, as the configuration says")
-    if place.type == "cuda":
+    if config.device == "cuda":
         if not torch.cuda.is_available():
             raise ValueError("device is 'cuda', but PyTorch finds no CUDA device; accepted here: 'cpu'")
-        if place.index is None:
+        if str(place) == "cuda":
             place = torch.device("cuda", local_rank() if processes() > 1 else torch.cuda.current_device())
     return place
 

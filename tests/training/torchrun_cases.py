@@ -1,9 +1,12 @@
-"""Runs for several processes: `torchrun torchrun_cases.py STORE` trains them all, in float32, without the tests."""
+"""Runs for several processes: `torchrun torchrun_cases.py STORE` trains them all; the last one fails."""
 
+import os
 import sys
 from pathlib import Path
 
-from training_cases import config
+from training_cases import SMOKE, config
+
+from mtlrepro.config import RunConfig
 
 STREETS = {
     "dataset": "streets",
@@ -25,8 +28,18 @@ RUNS = {
     "samples": config(**STREETS | {"epochs": 1}, method="mclgs", method_options={"granularity": "sample", "a0": 2.0}),
 }
 
+COMMAND = RunConfig(**SMOKE | {"epochs": 1})
+FAILING = config(**STREETS | {"batch_size": 5})
+
 if __name__ == "__main__":
+    from mtlrepro.cli import main
     from mtlrepro.training import train
 
+    store = Path(sys.argv[1])
     for run in RUNS.values():
-        train(run, store=Path(sys.argv[1]), progress=False)
+        train(run, store=store, progress=False)
+    path = store / f"config-{os.environ['RANK']}.json"
+    path.write_text(COMMAND.to_json())
+    assert main(["train", str(path), "--store", str(store)]) == 0
+    path.write_text(FAILING.to_json())
+    sys.exit(main(["train", str(path), "--store", str(store)]))
