@@ -51,6 +51,8 @@ class Trainer:
     """
 
     def __init__(self, config: RunConfig, device: torch.device, data_root: str | Path | None = None) -> None:
+        if config.batch_size % processes():
+            raise ValueError(f"batch_size is {config.batch_size}; accepted with {processes()} processes: its multiples")
         self.config = config
         self.device = device
         torch.manual_seed(config.seed)

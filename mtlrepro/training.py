@@ -15,7 +15,7 @@ from tqdm import tqdm
 from mtlrepro import checkpoints
 from mtlrepro.balancers.gradients import processes
 from mtlrepro.config import ALGORITHM, RunConfig
-from mtlrepro.distributed import joined, local_rank, rank, shared
+from mtlrepro.distributed import join, local_rank, rank, shared
 from mtlrepro.evaluation import evaluate, mean, probe
 from mtlrepro.notebooks import write_atomically
 from mtlrepro.provenance import provenance
@@ -73,9 +73,9 @@ def train(
     store = Path(store)
     folder = store / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
+    join(config.device)
+    place = _device(config, device)
     with ExitStack() as stack:
-        stack.enter_context(joined(config.device))
-        place = _device(config, device)
         stack.enter_context(_settings(config, place))
         if rank() == 0:
             stack.enter_context(FileLock(folder / f"{config.hash}.lock"))

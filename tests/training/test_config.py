@@ -88,6 +88,8 @@ def test_every_method_is_accepted(name):
         ({"tasks": ["depth", "depth"]}, "all different"),
         ({"tasks": []}, "tasks is"),
         ({"tasks": "depth"}, "tasks is 'depth'"),
+        ({"tasks": ["curvature"], "protocol": "benchmark"}, r"tasks is \('curvature',\); .*accepted with protocol"),
+        ({"protocol": "mtan"}, "protocol is 'mtan'; accepted: 'lsb', 'benchmark'"),
         ({"dataset": "room"}, "dataset is 'room'; accepted: 'rooms', 'streets', 'nyuv2'"),
         ({"model": "unet"}, "model is 'unet'; accepted: full_sharing"),
         ({"model": 3}, "model is 3; accepted: a network's name"),

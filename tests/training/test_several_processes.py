@@ -71,5 +71,5 @@ def test_the_command_trains_with_batch_normalisation_and_prints_once(together):
 
 def test_a_failure_ends_all_processes(together):
     store, result = together
-    assert "a divisor of batch_size 5" in result.stderr
+    assert "batch_size is 5; accepted with 2 processes: its multiples" in result.stderr
     assert json.loads((store / f"{FAILING.hash}.failed.json").read_text())["status"] == "failed"
