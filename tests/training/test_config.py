@@ -17,7 +17,7 @@ def test_json_is_canonical_and_reads_back():
         tasks=["depth", "normal"],
         size=[48, 64],
         lr=1,
-        model_options={"width": 0.25, "decoder_widths": (8, 8)},
+        model_options={"width": 0.25, "decoder_widths": (8,) * 6},
         schedule="steps",
         milestones=[2, 4],
         factor=0.1,
@@ -55,7 +55,7 @@ def test_options_cannot_be_changed_from_outside():
 
 
 def test_copies_are_equal():
-    config = RunConfig(model_options={"decoder_widths": [8, 8]})
+    config = RunConfig(model_options={"decoder_widths": [8] * 6})
     assert copy.deepcopy(config) == config == pickle.loads(pickle.dumps(config))
 
 
