@@ -49,9 +49,9 @@ class Terms(NamedTuple):
         total = self.weights.sum() if total is None else total
         return self.values.sum() / torch.where(total > 0, total, 1.0)
 
-    def samples(self) -> Tensor:
-        """``[n]``, one loss per image, whose mean is ``mean()``."""
-        total = self.weights.sum()
+    def samples(self, total: Tensor | None = None) -> Tensor:
+        """``[n]``, one loss per image, whose mean is ``mean(total)``."""
+        total = self.weights.sum() if total is None else total
         return self.values * (len(self.values) / torch.where(total > 0, total, 1.0))
 
 

@@ -28,7 +28,7 @@ from mtlrepro.data import datasets, scenes
 from mtlrepro.data.store import cache_dir
 from mtlrepro.metrics import confusion, mean_iou
 from mtlrepro.notebooks import write_atomically
-from mtlrepro.report import provenance
+from mtlrepro.provenance import provenance
 from mtlrepro.verdicts import Verdict, mean_interval
 
 DISTANCES = {"rooms": "depth", "nyuv2": "depth", "streets": "disparity", "cityscapes": "disparity"}

@@ -1,0 +1,148 @@
+import copy
+import dataclasses
+import hashlib
+import json
+import pickle
+
+import pytest
+import torch
+
+from mtlrepro.balancers import METHODS
+from mtlrepro.config import ALGORITHM, RunConfig
+from mtlrepro.models import MODELS
+
+
+def test_json_is_canonical_and_reads_back():
+    config = RunConfig(
+        tasks=["depth", "normal"],
+        size=[48, 64],
+        lr=1,
+        model_options={"width": 0.25, "decoder_widths": (8,) * 6},
+        schedule="steps",
+        milestones=[2, 4],
+        factor=0.1,
+        epochs=5,
+    )
+    text = config.to_json()
+    values = json.loads(text)
+    assert text == json.dumps(values, sort_keys=True, separators=(",", ":"))
+    assert set(values) == {f.name for f in dataclasses.fields(RunConfig)}
+    assert values["lr"] == 1.0 and '"lr":1.0,' in text and '"factor":0.1,' in text
+    assert config.tasks == ("depth", "normal") and config.size == (48, 64) and config.milestones == (2, 4)
+    assert RunConfig.from_json(text) == config == RunConfig.from_dict(config.to_dict())
+    assert RunConfig.from_json(text).hash == config.hash
+    assert len({config, RunConfig.from_json(text), RunConfig()}) == 2
+
+
+def test_hash_is_that_of_the_version_and_the_json():
+    config = RunConfig()
+    expected = hashlib.sha256(f"{ALGORITHM}:{config.to_json()}".encode()).hexdigest()[:12]
+    assert config.hash == expected
+    assert dataclasses.replace(config, seed=1).hash != expected
+
+
+def test_order_of_options_and_kind_of_number_do_not_matter():
+    a = RunConfig(method="lsb", method_options={"rate": 0.5, "offset": 2}, lr=1)
+    b = RunConfig(method="lsb", method_options={"offset": 2, "rate": 0.5}, lr=1.0)
+    assert a == b and a.hash == b.hash
+
+
+def test_options_cannot_be_changed_from_outside():
+    options = {"rate": 0.5}
+    config = RunConfig(method="lsb", method_options=options)
+    options["rate"] = 7
+    assert config.method_options == {"rate": 0.5}
+
+
+def test_copies_are_equal():
+    config = RunConfig(model_options={"decoder_widths": [8] * 6})
+    assert copy.deepcopy(config) == config == pickle.loads(pickle.dumps(config))
+
+
+def test_file(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"tasks": ["depth"], "seed": 3}')
+    config = RunConfig.from_json(path)
+    assert config == RunConfig(tasks=("depth",), seed=3)
+    path.write_text("{")
+    with pytest.raises(ValueError, match=r"config\.json: no JSON"):
+        RunConfig.from_json(path)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_network_is_accepted_and_no_random_number_is_drawn(name):
+    state = torch.random.get_rng_state()
+    RunConfig(model=name, dataset="streets")
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_accepted(name):
+    assert RunConfig(method=name).method == name
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"tasks": ["depht"]}, r"tasks is \['depht'\]; accepted: one or more of segmentation, depth"),
+        ({"tasks": ["depth", "depth"]}, "all different"),
+        ({"tasks": []}, "tasks is"),
+        ({"tasks": "depth"}, "tasks is 'depth'"),
+        ({"tasks": ["curvature"], "protocol": "benchmark"}, r"tasks is \('curvature',\); .*accepted with protocol"),
+        ({"protocol": "mtan"}, "protocol is 'mtan'; accepted: 'lsb', 'benchmark'"),
+        ({"dataset": "room"}, "dataset is 'room'; accepted: 'rooms', 'streets', 'nyuv2'"),
+        ({"model": "unet"}, "model is 'unet'; accepted: full_sharing"),
+        ({"model": 3}, "model is 3; accepted: a network's name"),
+        ({"method": "lbs"}, "method is 'lbs'; accepted: .*equal"),
+        ({"model_options": {"wdith": 1}}, "model_options is {'wdith': 1}; .*option 'wdith' is unknown; accepted: enc"),
+        ({"model_options": {"encoder": "vgg"}}, "encoder is 'vgg'; accepted: mobilenet_v2"),
+        ({"model_options": {"weights": "imagenet", "width": 0.5}}, "width is 0.5; accepted with weights='imagenet': 1"),
+        ({"model_options": {"decoder_widths": 3}}, "model_options is"),
+        ({"model_options": {"width": float("nan")}}, "model_options is .*JSON"),
+        ({"method_options": {"c": 0.4}}, "method_options is {'c': 0.4}; equal: option 'c' is unknown"),
+        ({"method": "lsb", "method_options": {"rate": -1}}, "rate is -1; accepted"),
+        ({"method": "lsb", "method_options": {"priority": [1.0]}}, "accepted: 3 positive numbers"),
+        ({"optimizer": "lion"}, "optimizer is 'lion'; accepted: 'adamw', 'adam', 'sgd'"),
+        ({"lr": 0}, "lr is 0; accepted: a number above 0"),
+        ({"lr": "1e-4"}, "lr is '1e-4'"),
+        ({"lr": float("nan")}, "lr is nan"),
+        ({"weight_decay": -1}, "weight_decay is -1"),
+        ({"epochs": 0}, "epochs is 0; accepted: a whole number of at least 1"),
+        ({"epochs": 2.0}, "epochs is 2.0"),
+        ({"epochs": True}, "epochs is True"),
+        ({"seed": -1}, "seed is -1"),
+        ({"compile": 1}, "compile is 1; accepted: true or false"),
+        ({"size": [48]}, "size is"),
+        ({"size": [48, 64, 3]}, "size is"),
+        ({"classes": 13}, "classes is 13; accepted: None, 7, 19"),
+        ({"classes": 7}, "classes is 7; accepted with dataset 'rooms': None"),
+        ({"dataset": "nyuv2", "n_train": 3}, "n_train is 3; accepted with dataset 'nyuv2': None"),
+        ({"n_train": 4, "batch_size": 8}, "batch_size is 8; accepted: up to 4, the training scenes"),
+        ({"flip": 2}, "flip is 2.0; accepted: a probability"),
+        ({"scales": [0.5]}, r"scales is \(0.5,\)"),
+        ({"milestones": [3]}, r"milestones is \(3,\); accepted with schedule 'constant': \(\)"),
+        ({"factor": 0.5}, r"factor is 0.5; accepted with schedule 'constant': 1.0"),
+        ({"schedule": "steps", "factor": 0.5}, "milestones is"),
+        ({"schedule": "steps", "factor": 0.5, "milestones": [3, 2]}, "milestones is"),
+        ({"schedule": "steps", "factor": 0.5, "milestones": [20]}, "increasing numbers below 20"),
+        ({"schedule": "steps", "milestones": [2]}, "factor is 1.0; accepted with schedule 'steps'"),
+        ({"average_last": 21}, "average_last is 21; accepted: 1 to 20"),
+        ({"cuda_graph": True}, "cuda_graph is True; accepted with device 'cuda'"),
+        ({"learning_rate": 1}, "field 'learning_rate' is unknown; accepted: dataset, n_train"),
+    ],
+)
+def test_a_wrong_field_is_named(fields, message):
+    with pytest.raises(ValueError, match=message):
+        RunConfig.from_dict(fields)
+
+
+@pytest.mark.parametrize("values", [[], "x", None])
+def test_what_is_no_object_is_refused(values):
+    with pytest.raises(ValueError, match=r"the configuration is .*; accepted: fields and their values"):
+        RunConfig.from_dict(values)
+
+
+def test_extras_that_are_not_installed_do_not_hinder_reading(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "timm", None)
+    config = RunConfig(model_options={"encoder": "pnasnet5"})
+    assert config.model_options["encoder"] == "pnasnet5"
