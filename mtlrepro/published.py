@@ -1,8 +1,9 @@
-"""Numbers as printed in papers: one CSV a source, in ``book/published``, one printed number a line.
+"""Numbers as printed in papers: CSV files in ``book/published``, one printed number a line.
 
-Columns: ``paper`` (key of the bibliography), ``place`` (table or page), ``row`` and ``column`` (the table's own
-labels, qualified where two sources share one), ``value``, ``uncertainty`` (what follows a printed ±) and ``unit``
-(``1`` for none). Nothing recomputed is stored.
+Columns: ``paper`` (key in the bibliography of the paper that prints the number), ``place`` (table, poster or file),
+``row`` and ``column`` (labels, one for a method or metric in all papers, qualified where papers differ about it),
+``value``, ``uncertainty`` (what follows a printed ±) and ``unit`` (``1`` for none). Nothing recomputed is stored;
+``datasets`` also has counts of published files.
 """
 
 from pathlib import Path
