@@ -364,6 +364,13 @@ def test_boxes_with_an_iou_of_two_thirds_count_at_one_half_only():
     assert metric.compute() == pytest.approx({"map": 100 * 4 / 10 / 2, "map50": 50, "map75": 0})
 
 
+def test_boxes_below_the_score_threshold_are_missed():
+    unsure = detections([[4.0, 4, 20, 20], [30, 30, 50, 50]], [0, 1], [0.9, 0.01])  # its score is sqrt(0.01 * 1)
+    for metric, expected in ((Detection(), 100), (Detection(score_threshold=0.2), 50)):
+        metric.update(unsure, TRUTH)
+        assert metric.compute()["map"] == pytest.approx(expected)
+
+
 def test_images_without_known_boxes_do_not_count_and_alone_give_nan():
     metric = Detection()
     metric.update(detections([[4.0, 4, 20, 20]], [0], [0.9]), {**TRUTH, "detected": torch.tensor([False])})
