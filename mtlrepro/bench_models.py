@@ -8,14 +8,16 @@ import torch
 
 from mtlrepro.bench import interleaved
 from mtlrepro.bench_balancers import keep_freed_memory, peak_memory
+from mtlrepro.losses import Terms
 from mtlrepro.models import MODELS, Detections, MultiTaskModel, create
 from mtlrepro.models.base import Prediction
 from mtlrepro.tasks import Task
 
 
-def _energy(prediction: Prediction, _: object) -> torch.Tensor:
+def _energy(prediction: Prediction, _: object) -> Terms:
     parts = prediction[:3] if isinstance(prediction, Detections) else (prediction,)
-    return torch.stack([part.square().mean() for part in parts]).sum()
+    values = torch.stack([part.square().mean() for part in parts])
+    return Terms(values, torch.ones_like(values))
 
 
 DENSE = (Task("segmentation", 13, _energy), Task("depth", 1, _energy), Task("normal", 3, _energy))
@@ -99,7 +101,7 @@ def _arm(network: MultiTaskModel, images: torch.Tensor, backward: bool) -> Calla
             predictions = network(views)
             if backward:
                 network.zero_grad()
-                losses = [task.loss(predictions[task.name], {}) for task in network.tasks]  # type: ignore[arg-type]
+                losses = [task.loss(predictions[task.name], {}).mean() for task in network.tasks]
                 torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         network.features = None
 

@@ -70,6 +70,14 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("fresh", type=Path, metavar="FRESH")
     compare.set_defaults(command=_compare)
 
+    train = commands.add_parser("train", help="train a configuration, or go on with it, and leave its record")
+    train.add_argument(
+        "config", type=Path, metavar="CONFIG.json", help="fields of RunConfig; the rest has its defaults"
+    )
+    train.add_argument("--store", type=Path, default=Path("book/results/runs"), metavar="DIR", help="folder of records")
+    train.add_argument("--data-root", type=Path, metavar="DIR", help="folder of the prepared data set, if it is real")
+    train.set_defaults(command=_train)
+
     weights = commands.add_parser("weights", help="get the encoders' ImageNet weights")
     actions = weights.add_subparsers(dest="action", required=True, metavar="ACTION")
     fetch = actions.add_parser("fetch", help="put checkpoints into torchvision's cache, checked by sha256")
@@ -154,6 +162,27 @@ def _compare(args: argparse.Namespace) -> int:
     differences = compare_tables(stored, fresh)
     print("\n".join(differences) if differences else f"{len(stored)} tables agree")
     return 1 if differences else 0
+
+
+def _train(args: argparse.Namespace) -> int:
+    import torch
+
+    from mtlrepro.config import RunConfig
+    from mtlrepro.distributed import local_rank
+    from mtlrepro.training import train
+
+    config = RunConfig.from_json(args.config)
+    try:
+        record = train(config, store=args.store, data_root=args.data_root)
+    except (FloatingPointError, torch.OutOfMemoryError) as error:
+        print(f"mtlrepro train: {'; '.join([str(error), *error.__notes__])}", file=sys.stderr)
+        return 1
+    if local_rank() == 0:
+        print(args.store / f"{config.hash}.json")
+        for task, metrics in record["metrics"].items():
+            values = ", ".join(f"{name} {'-' if v is None else format(v, '.4g')}" for name, v in metrics.items())
+            print(f"{task}: {values}")
+    return 0
 
 
 def _fetch(args: argparse.Namespace) -> int:

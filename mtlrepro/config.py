@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from math import isfinite
@@ -11,29 +12,14 @@ from typing import Any, Literal, Self, get_args
 
 import torch
 
-from mtlrepro import balancers, models
+from mtlrepro import balancers, models, tasks
 from mtlrepro.data import datasets, scenes
 from mtlrepro.data.transforms import Augmentation
-from mtlrepro.tasks import Task
+from mtlrepro.tasks import Protocol
 
 ALGORITHM = 1
 """Raised whenever a change of the code alters numbers: records of another version are stale."""
 
-TASKS = (
-    "segmentation",
-    "depth",
-    "normal",
-    "disparity",
-    "curvature",
-    "reshading",
-    "edges2d",
-    "edges3d",
-    "keypoints2d",
-    "keypoints3d",
-    "detection",
-)
-
-Protocol = Literal["lsb", "benchmark"]
 OptimizerName = Literal["adamw", "adam", "sgd"]
 Schedule = Literal["constant", "steps"]
 Device = Literal["cpu", "cuda"]
@@ -205,22 +191,30 @@ class RunConfig:
     def _check_parts(self) -> None:
         if self.cuda_graph and (self.device != "cuda" or "detection" in self.tasks):
             raise ValueError("cuda_graph is True; accepted with device 'cuda' and without detection")
-        for name in ("model", "method"):
-            known = tuple(models.MODELS if name == "model" else balancers.METHODS)
-            value = getattr(self, name)
-            if value not in known and not (name == "method" and value.startswith("torchjd:")):
-                raise ValueError(f"{name} is {value!r}; accepted: {', '.join(known)}")
-        for name, try_out, choice in (
-            ("model_options", _try_model, self.model),
-            ("method_options", _try_method, self.method),
-        ):
-            options = getattr(self, name)
-            try:
-                try_out(choice, _canonical(options), self.tasks)
-            except ImportError:
-                pass  # an extra that reading a record does not need; training says so
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{name} is {options!r}; {error}") from error
+        try:
+            tasks.create(self.tasks, protocol=self.protocol)
+        except ValueError as error:
+            raise ValueError(f"tasks is {self.tasks!r}; {error}") from None
+        if self.model not in models.MODELS:
+            raise ValueError(f"model is {self.model!r}; accepted: {', '.join(models.MODELS)}")
+        if self.method not in balancers.METHODS and not self.method.startswith("torchjd:"):
+            raise ValueError(
+                f"method is {self.method!r}; accepted: {', '.join(balancers.METHODS)}, torchjd:<Weighting>"
+            )
+        with _naming("model_options", self.model_options):
+            _try_model(self.model, _canonical(self.model_options), self.tasks, self.protocol)
+        with _naming("method_options", self.method_options):
+            _try_method(self.method, _canonical(self.method_options), len(self.tasks))
+
+
+@contextmanager
+def _naming(field: str, options: Mapping[str, Any]) -> Iterator[None]:
+    try:
+        yield
+    except ImportError:
+        pass  # an extra that reading a record does not need; training says so
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{field} is {options!r}; {error}") from error
 
 
 def _canonical(value: Any) -> str:  # noqa: ANN401
@@ -228,7 +222,7 @@ def _canonical(value: Any) -> str:  # noqa: ANN401
 
 
 @lru_cache(maxsize=256)
-def _try_model(name: str, options: str, tasks: tuple[str, ...]) -> None:
+def _try_model(name: str, options: str, names: tuple[str, ...], protocol: Protocol) -> None:
     """Make the network without memory or random numbers; checkpoints are looked for when training starts."""
     chosen = json.loads(options)
     if chosen.get("weights") == "imagenet":
@@ -236,12 +230,12 @@ def _try_model(name: str, options: str, tasks: tuple[str, ...]) -> None:
             raise ValueError(f"width is {chosen['width']!r}; accepted with weights='imagenet': 1")
         chosen["weights"] = "none"
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        models.create(name, [Task(task, 1, lambda prediction, target: prediction) for task in tasks], **chosen)
+        models.create(name, tasks.create(names, protocol=protocol), **chosen)
 
 
 @lru_cache(maxsize=256)
-def _try_method(name: str, options: str, tasks: tuple[str, ...]) -> None:
-    balancers.create(name, len(tasks), **json.loads(options))
+def _try_method(name: str, options: str, n_tasks: int) -> None:
+    balancers.create(name, n_tasks, **json.loads(options))
 
 
 def _whole(value: object, least: int = 1) -> int:
@@ -283,7 +277,7 @@ def _size(value: Any) -> tuple[int, int] | None:  # noqa: ANN401
 
 def _names(value: Any) -> tuple[str, ...]:  # noqa: ANN401
     names = tuple(value)
-    if isinstance(value, str) or not names or len(set(names)) < len(names) or not set(names) <= set(TASKS):
+    if isinstance(value, str) or not names or len(set(names)) < len(names) or not set(names) <= set(tasks.NAMES):
         raise ValueError
     return names
 
@@ -316,7 +310,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "n_test": (_optional(_whole), f"{_COUNT}, or null"),
     "size": (_size, _SIZE),
     "classes": _one_of(None, 7, 19),
-    "tasks": (_names, f"one or more of {', '.join(TASKS)}, all different"),
+    "tasks": (_names, f"one or more of {', '.join(tasks.NAMES)}, all different"),
     "protocol": _one_of(*get_args(Protocol)),
     "model": (_text, "a network's name"),
     "model_options": (_options, "an object of names and JSON values"),

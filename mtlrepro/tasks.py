@@ -1,10 +1,47 @@
-"""What is predicted and how each prediction is scored."""
+"""What is predicted, how it is trained and scored, and how it is drawn: the table of all tasks.
 
-from collections.abc import Callable
+Metrics marked + are better when higher. The losses are in ``losses``, by equation; the metrics in ``metrics``.
+
+===========  ==========  ============================  ==================  =======================================
+task         channels    loss: ``lsb``                 ``benchmark``       metrics
+===========  ==========  ============================  ==================  =======================================
+segmentation C           cross-entropy, Eqs. 7-8       cross-entropy       + miou, + pixel_accuracy, both also per
+                                                                           image; lsb_loss
+depth        1           |log D^ - log D|, Eqs. 2-4    |D^ - D|            + delta1..3, rmse, abs_err, rel_err,
+                                                                           lsb_loss
+normal       3           1 - n . n^, Eqs. 5-6          1 - cosine          mean_angle, median_angle,
+                                                                           + within_11.25, _22.5, _30; lsb_loss
+disparity    1           |d^ - d|                      |d^ - d|            aepe, rel_err
+curvature    2           |C^ - C|, Eqs. 9-10           -                   lsb_loss
+reshading    1           the same                      -                   lsb_loss
+edges2d      1           the same                      -                   lsb_loss x 10
+edges3d      1           the same                      -                   lsb_loss x 100
+keypoints2d  1           the same                      -                   lsb_loss x 100
+keypoints3d  1           the same                      -                   lsb_loss
+detection    classes     FCOS                          FCOS                + map, + map50, + map75
+===========  ==========  ============================  ==================  =======================================
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from mtlrepro import losses, metrics
+from mtlrepro.losses import Batch, Terms, known
+from mtlrepro.metrics import Metric
+
+Protocol = Literal["lsb", "benchmark"]
+"""Whose losses: those of loss scale balancing, or those of the public benchmark (MTAN, CAGrad and their successors)."""
+
+DEPTH_RANGES = {"rooms": (0.5, 8.0), "nyuv2": (0.7, 10.0), "taskonomy": (0.1, 128.0)}
+"""d_min and d_max in metres: of the scenes' geometry, of the Kinect, and of Taskonomy's 16 bits (d_min is a choice)."""
+DISPLAY_FACTORS = {"edges2d": 10.0, "edges3d": 100.0, "keypoints2d": 100.0}
+"""By which LSB multiplies errors in its tables (supplement, Section 2)."""
 
 
 @dataclass(frozen=True)
@@ -12,14 +49,157 @@ class Task:
     """One thing a network predicts.
 
     Attributes:
-        name: key of the task in predictions and targets.
-        channels: number of output channels of its head.
-        loss: ``(prediction [B, channels], target [B]) -> [B]``, one value per sample, not averaged.
+        name: Key of the task in predictions, and of its target.
+        channels: Number of output channels of its head.
+        loss: ``(prediction, batch) -> Terms``; the batch holds the targets by key.
     """
 
     name: str
     channels: int
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: Callable[[Any, Batch], Terms]
+
+
+@dataclass(frozen=True)
+class Display:
+    """How maps of one kind are drawn, targets and predictions alike.
+
+    Attributes:
+        title: Over the panel.
+        unit: Of the values; empty if they have none.
+        colours: A colour map of matplotlib; empty for maps that are colours themselves.
+        low: Value at the lower end of the colour map.
+        high: Value at its upper end; None: that of the map, but for its largest 2 %.
+    """
+
+    title: str
+    unit: str = ""
+    colours: str = ""
+    low: float = 0.0
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class ImageTask(Task):
+    """A task on images of scenes.
+
+    Attributes:
+        metrics: Makes an empty accumulator of its metrics, which know their better direction.
+        flip: Maps the prediction for an image to that for its mirror image. For disparity, whose mirror image has the
+            views swapped, it maps the prediction for the other view.
+        display: How its maps are drawn.
+    """
+
+    metrics: Callable[[], Metric]
+    flip: Callable[[Any], Any]
+    display: Display
+
+
+DISPLAYS = {
+    "segmentation": Display("classes", colours="tab20"),
+    "depth": Display("depth", "m", "viridis"),
+    "normal": Display("normals"),
+    "disparity": Display("disparity", "px", "viridis"),
+    "curvature": Display("curvature k1", "1/m", "RdBu_r", -10.0, 10.0),
+    "reshading": Display("reshading", "", "gray", high=1.0),
+    "edges2d": Display("edges, 2-D", "", "magma", high=0.5),
+    "edges3d": Display("edges, 3-D", "", "magma", high=0.5),
+    "keypoints2d": Display("keypoints, 2-D", "", "magma", high=0.05),
+    "keypoints3d": Display("keypoints, 3-D", "", "magma", high=0.3),
+    "detection": Display("boxes"),
+}
+MAPS = {"curvature": 2, "reshading": 1, "edges2d": 1, "edges3d": 1, "keypoints2d": 1, "keypoints3d": 1}
+"""Channels of the tasks with LSB Eqs. 9 and 10."""
+NAMES = ("segmentation", "depth", "normal", "disparity", *MAPS, "detection")
+
+
+def create(
+    names: Sequence[str],
+    *,
+    protocol: Protocol = "lsb",
+    n_classes: int = 13,
+    depth_range: tuple[float, float] = DEPTH_RANGES["rooms"],
+) -> tuple[ImageTask, ...]:
+    """Make tasks by name, in this order.
+
+    Args:
+        names: Of ``NAMES``.
+        protocol: Whose losses. The benchmark has segmentation, depth and normals; disparity and detection are the same
+            in both.
+        n_classes: Classes of ``segmentation``: 13 for NYUv2 and rooms, 19 or 7 for Cityscapes and streets, 17 for
+            Taskonomy. Boxes have 10, BDD100K's.
+        depth_range: Smallest and largest depth of the data set in metres, for LSB's regularisers; see
+            ``DEPTH_RANGES``.
+
+    Raises:
+        ValueError: A name or protocol is unknown or they do not go together, or a number is out of range.
+    """
+    if protocol not in ("lsb", "benchmark"):
+        raise ValueError(f"protocol is {protocol!r}; accepted: 'lsb', 'benchmark'")
+    if n_classes < 2:
+        raise ValueError(f"n_classes is {n_classes}; accepted: 2 or more")
+    low, high = depth_range
+    if not 0 < low < high:
+        raise ValueError(f"depth_range is {depth_range}; accepted: two numbers of metres, 0 < d_min < d_max")
+    table = {task.name: task for task in _table(protocol == "lsb", n_classes, (low, high))}
+    for name in names:
+        if name not in table:
+            raise ValueError(f"names has {name!r}; accepted with protocol {protocol!r}: {', '.join(table)}")
+    return tuple(table[name] for name in names)
+
+
+def _table(lsb: bool, n_classes: int, depth_range: tuple[float, float]) -> list[ImageTask]:
+    of_depth = partial(losses.depth_loss, depth_range=depth_range)
+    tasks = [
+        _dense(
+            "segmentation",
+            n_classes,
+            losses.segmentation_loss if lsb else losses.cross_entropy,
+            partial(metrics.Segmentation, n_classes),
+        ),
+        _dense("depth", 1, of_depth if lsb else losses.absolute_error, partial(metrics.Depth, depth_range[0])),
+        _dense("normal", 3, losses.normal_loss if lsb else losses.cosine_loss, metrics.Normal, _mirror_normal),
+        _dense("disparity", 1, losses.absolute_error, metrics.Disparity),
+        ImageTask("detection", 10, _boxes_loss, metrics.Detection, _mirror_boxes, DISPLAYS["detection"]),
+    ]
+    if lsb:
+        for name, channels in MAPS.items():
+            factor = DISPLAY_FACTORS.get(name, 1.0)
+            tasks.append(_dense(name, channels, losses.map_loss, partial(metrics.Map, name, factor)))
+    return tasks
+
+
+def _mirror(prediction: Tensor) -> Tensor:
+    return prediction.flip(-1)
+
+
+def _mirror_normal(prediction: Tensor) -> Tensor:
+    mirrored = prediction.flip(-1)
+    return torch.cat([-mirrored[:, :1], mirrored[:, 1:]], 1)
+
+
+def _mirror_boxes(prediction: Any) -> Any:  # noqa: ANN401
+    return prediction.mirrored()
+
+
+def _dense(
+    name: str,
+    channels: int,
+    loss: Callable[[Tensor, Tensor, Tensor], Terms],
+    of: Callable[[], Metric],
+    flip: Callable[[Tensor], Tensor] = _mirror,
+) -> ImageTask:
+    return ImageTask(name, channels, partial(_pixel_loss, name, loss), of, flip, DISPLAYS[name])
+
+
+def _pixel_loss(name: str, loss: Callable[[Tensor, Tensor, Tensor], Terms], prediction: Tensor, batch: Batch) -> Terms:
+    return loss(prediction, batch[name], known(batch, name))
+
+
+def _boxes_loss(prediction: Any, batch: Batch) -> Terms:  # noqa: ANN401
+    """FCOS's loss of a whole batch, in which every image with known boxes counts."""
+    detected: Tensor = batch["detected"]
+    loss = prediction.loss(batch["boxes"], batch["labels"], detected)
+    return Terms(loss[None], detected.any()[None].to(loss.dtype))
 
 
 def cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
@@ -32,8 +212,14 @@ def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
     return (prediction.squeeze(-1) - target) ** 2
 
 
+def _digit_loss(name: str, loss: Callable[[Tensor, Tensor], Tensor], prediction: Tensor, targets: Batch) -> Terms:
+    values = loss(prediction, targets[name])
+    return Terms(values, torch.ones_like(values))
+
+
 TWO_DIGITS = (
-    Task("left", 10, cross_entropy),
-    Task("right", 10, cross_entropy),
-    Task("sum", 1, squared_error),
+    Task("left", 10, partial(_digit_loss, "left", cross_entropy)),
+    Task("right", 10, partial(_digit_loss, "right", cross_entropy)),
+    Task("sum", 1, partial(_digit_loss, "sum", squared_error)),
 )
+"""The tasks on images of two digits; targets are ``[B]``."""

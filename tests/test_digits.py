@@ -240,7 +240,7 @@ def test_a_sample_has_the_same_loss_and_gradient_alone_and_in_a_batch(model, dat
 
     def gradients(part, row):
         outputs = model(part.images)
-        loss = sum(task.loss(outputs[task.name], part.targets[task.name])[row] for task in TWO_DIGITS)
+        loss = sum(task.loss(outputs[task.name], part.targets).values[row] for task in TWO_DIGITS)
         return [loss.detach(), *torch.autograd.grad(loss, list(model.parameters()))]
 
     for row in range(5):
@@ -257,12 +257,13 @@ def test_the_network_draws_nothing(model, data):
 # --- losses
 
 
-def test_tasks_of_two_digits():
-    assert [(task.name, task.channels, task.loss) for task in TWO_DIGITS] == [
-        ("left", 10, cross_entropy),
-        ("right", 10, cross_entropy),
-        ("sum", 1, squared_error),
-    ]
+def test_tasks_of_two_digits(model, data):
+    assert [(task.name, task.channels) for task in TWO_DIGITS] == [("left", 10), ("right", 10), ("sum", 1)]
+    outputs = model(data.images)
+    for task, loss in zip(TWO_DIGITS, (cross_entropy, cross_entropy, squared_error), strict=True):
+        terms = task.loss(outputs[task.name], data.targets)
+        torch.testing.assert_close(terms.samples(), loss(outputs[task.name], data.targets[task.name]))
+        torch.testing.assert_close(terms.mean(), terms.values.mean())
 
 
 def test_cross_entropy_by_hand():

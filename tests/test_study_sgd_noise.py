@@ -76,7 +76,7 @@ def test_snapshots_train_by_momentum_on_the_mean_loss():
     for _ in range(2):
         part = data[torch.randint(SAMPLES, (BATCH,), generator=generator)]
         outputs = model(part.images)
-        loss = sum(task.loss(outputs[task.name], part.targets[task.name]).mean() for task in TWO_DIGITS) / 3
+        loss = sum(task.loss(outputs[task.name], part.targets).mean() for task in TWO_DIGITS) / 3
         gradients = torch.autograd.grad(loss, list(model.parameters()))
         velocity = gradients if velocity is None else [0.9 * v + g for v, g in zip(velocity, gradients, strict=True)]
         with torch.no_grad():

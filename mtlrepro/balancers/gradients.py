@@ -128,6 +128,9 @@ def combine(rows: Sequence[Row], coefficients: Tensor) -> Row:
 def accumulate(parameters: Sequence[Tensor], gradients: Row) -> None:
     """Add gradients to ``.grad``, as autograd does; an existing ``.grad`` is never lost.
 
+    A new ``.grad`` has the memory format of its parameter, also as autograd does: fused optimizers walk through
+    memory, and would pair wrong elements otherwise.
+
     Args:
         parameters: P leaf tensors.
         gradients: P tensors of the same shapes that nothing else uses, or ``None`` to leave ``.grad`` as it
@@ -136,10 +139,12 @@ def accumulate(parameters: Sequence[Tensor], gradients: Row) -> None:
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if gradient is None:
             continue
-        if parameter.grad is None:
+        if parameter.grad is not None:
+            parameter.grad += gradient
+        elif gradient.stride() == parameter.stride():
             parameter.grad = gradient
         else:
-            parameter.grad += gradient
+            parameter.grad = torch.empty_like(parameter, dtype=gradient.dtype).copy_(gradient)
 
 
 def processes() -> int:

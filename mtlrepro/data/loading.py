@@ -37,6 +37,7 @@ class Loader(ABC):
         drop_last: whether to leave out a last batch that is short; the samples left out differ between epochs.
         seed: of order and transforms, at least 0.
         device: where batches are.
+        part: (k, n) gives the k-th of n parts of every batch, for one of n processes that train together.
 
     Attributes:
         epoch: number of completed epochs.
@@ -57,6 +58,7 @@ class Loader(ABC):
         drop_last: bool = False,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; accepted: 1 or more")
@@ -64,8 +66,13 @@ class Loader(ABC):
             raise ValueError(f"seed is {seed}; accepted: 0 or more")
         if drop_last and len(dataset) < batch_size:
             raise ValueError(f"batch_size is {batch_size}; accepted with drop_last: up to {len(dataset)}, all samples")
+        if not 0 <= part[0] < part[1] or batch_size % part[1]:
+            raise ValueError(f"part is {part}; accepted: (k, n) with 0 <= k < n, a divisor of batch_size {batch_size}")
+        if part[1] > 1 and not drop_last:
+            raise ValueError(f"part is {part}; accepted without drop_last: (0, 1), as a short batch may have no parts")
         self.dataset = dataset
         self.batch_size = batch_size
+        self.part = part
         self.augmentation = augmentation
         self.shuffle = shuffle
         self.drop_last = drop_last
@@ -91,7 +98,8 @@ class Loader(ABC):
         """Give the batches of the present epoch that are not yet given."""
         starts = range(self.position * self.batch_size, len(self) * self.batch_size, self.batch_size)
         order = self._order()
-        batches = [order[start : start + self.batch_size] for start in starts]
+        part, parts = self.part
+        batches = [np.split(order[start : start + self.batch_size], parts)[part] for start in starts]
         for parameters, stored in zip(self._parameters(batches), self._read(batches), strict=True):
             batch = to_samples(stored)
             if self.augmentation is not None and parameters is not None:

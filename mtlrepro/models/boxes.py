@@ -72,6 +72,16 @@ class Detections(NamedTuple):
         found: list[dict[str, Tensor]] = fcos.postprocess_detections(split, anchors, [self.size] * len(self.logits))
         return found
 
+    def mirrored(self) -> "Detections":
+        """Detections of the mirror image: left and right change places."""
+        width = self.size[1]
+        x1, y1, x2, y2 = self.anchors.unbind(1)
+        left, top, right, bottom = self.distances.unbind(2)
+        return self._replace(
+            anchors=torch.stack([width - x2, y1, width - x1, y2], 1),
+            distances=torch.stack([right, top, left, bottom], 2),
+        )
+
     def _outputs(self) -> dict[str, Tensor]:
         return {"cls_logits": self.logits, "bbox_regression": self.distances, "bbox_ctrness": self.centerness}
 

@@ -67,7 +67,7 @@ def _generator(seed: int, study: int) -> torch.Generator:
 def task_losses(model: DigitNet, data: TwoDigits) -> Tensor:
     """Mean loss of each task over ``data``, ``[T]``."""
     outputs = model(data.images)
-    return torch.stack([task.loss(outputs[task.name], data.targets[task.name]).mean() for task in TWO_DIGITS])
+    return torch.stack([task.loss(outputs[task.name], data.targets).mean() for task in TWO_DIGITS])
 
 
 def shared_gradient(loss: Tensor, model: DigitNet) -> Tensor:
@@ -84,7 +84,8 @@ def sample_gradients(model: DigitNet, data: TwoDigits, chunk_size: int = 256) ->
     def losses(shared: dict[str, Tensor], sample: tuple[Tensor, dict[str, Tensor]]) -> Tensor:
         image, targets = sample
         outputs = functional_call(model, {**parameters, **shared}, (image[None],))
-        return torch.stack([task.loss(outputs[task.name], targets[task.name][None])[0] for task in TWO_DIGITS])
+        targets = {name: value[None] for name, value in targets.items()}
+        return torch.stack([task.loss(outputs[task.name], targets).mean() for task in TWO_DIGITS])
 
     return noise.per_sample_gradients(losses, shared, (data.images, data.targets), chunk_size=chunk_size)
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 from balancer_cases import ALL, Net, batch, net_losses
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mtlrepro.balancers import CapturedStep, create
@@ -201,3 +202,16 @@ def test_captured_step_says_what_it_cannot_take():
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="no CUDA device"):
             CapturedStep(lambda: None, balancer)
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("weights", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("images", [torch.contiguous_format, torch.channels_last])
+def test_gradients_have_the_memory_format_of_their_parameters(name, weights, images):
+    """A fused optimizer walks through memory: with other strides it would pair wrong elements."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3)).to(memory_format=weights)
+    y = net(torch.rand(2, 3, 6, 6).contiguous(memory_format=images))
+    losses = [y[:, 0].square().mean(), (y[:, 1] - 1).square().mean()]
+    create(name, 2).backward(losses, list(net[0].parameters()))
+    assert all(p.grad.stride() == p.stride() for p in net.parameters())

@@ -1,0 +1,74 @@
+"""Checkpoints of a run: one file after every epoch, the last two kept, damage found when one is read."""
+
+import io
+import os
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+KEPT = 2
+
+
+def path_of(folder: Path, run: str, epoch: int) -> Path:
+    """File of a run's state after so many epochs."""
+    return folder / f"{run}-{epoch}.pt"
+
+
+def save(folder: Path, run: str, epoch: int, state: dict[str, Any]) -> None:
+    """Write a checkpoint under its name only when it is whole, then remove all but the last two.
+
+    Args:
+        folder: where checkpoints are.
+        run: the configuration's hash.
+        epoch: number of completed epochs.
+        state: what ``torch.load(weights_only=True)`` can read.
+
+    Raises:
+        OSError: the file cannot be written, for one because the disk is full; earlier checkpoints stay.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    target = path_of(folder, run, epoch)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(buffer.getbuffer())
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    for old in _found(folder, run)[KEPT:]:
+        old.unlink(missing_ok=True)
+
+
+def load(folder: Path, run: str) -> dict[str, Any] | None:
+    """Read the last checkpoint of a run that is whole, on the CPU; warns about a damaged one.
+
+    Returns:
+        The state, or None if there is none.
+    """
+    for path in _found(folder, run):
+        try:
+            content = path.read_bytes()
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                if damaged := archive.testzip():
+                    raise ValueError(f"{damaged} has a wrong checksum")
+            state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever damage looks like
+            warnings.warn(f"{path} is damaged ({error}); going on from the one before it", stacklevel=2)
+        else:
+            return state
+    return None
+
+
+def remove(folder: Path, run: str) -> None:
+    """Remove all checkpoints of a run, and what killed processes left of writing them."""
+    for path in [*_found(folder, run), *folder.glob(f".{run}-*.partial")]:
+        path.unlink(missing_ok=True)
+
+
+def _found(folder: Path, run: str) -> list[Path]:
+    """Checkpoints of a run, latest first."""
+    epochs = {path: path.stem.removeprefix(f"{run}-") for path in folder.glob(f"{run}-*.pt")}
+    return sorted((path for path, epoch in epochs.items() if epoch.isdecimal()), key=lambda p: -int(epochs[p]))

@@ -1,0 +1,72 @@
+"""Several processes that train one network, each on its part of every batch; started by torchrun."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from mtlrepro.balancers.gradients import processes
+
+_T = TypeVar("_T")
+
+PATIENCE = timedelta(hours=6)
+"""How long a process waits for the others, while the first one evaluates or waits for another run of the same name."""
+
+
+@contextmanager
+def joined(kind: str) -> Iterator[None]:
+    """Join the processes that torchrun has started, and part again; nothing happens in a process by itself.
+
+    Args:
+        kind: ``cuda`` for nccl, each process with its own device; else gloo.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield
+        return
+    if kind == "cuda":
+        torch.cuda.set_device(local_rank())
+    dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """Number of this process; 0 where it is alone."""
+    return dist.get_rank() if processes() > 1 else 0
+
+
+def local_rank() -> int:
+    """Number of this process on its machine."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def shared(value: _T) -> _T:
+    """Give all processes what the first one has."""
+    if processes() == 1:
+        return value
+    values = [value]
+    dist.broadcast_object_list(values)
+    return values[0]
+
+
+def total(values: Tensor) -> Tensor:
+    """Sum a tensor over all processes."""
+    if processes() > 1:
+        values = values.clone()
+        dist.all_reduce(values)
+    return values
+
+
+def alike(module: nn.Module) -> None:
+    """Give all processes the first one's parameters and buffers."""
+    if processes() > 1:
+        for tensor in module.state_dict().values():
+            if isinstance(tensor, Tensor):
+                dist.broadcast(tensor, 0)

@@ -1,0 +1,94 @@
+"""What a trained network is worth: its metrics on a set, and what its tasks' gradients say about each other."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtlrepro.balancers import diagnostics, gramian, task_gradients
+from mtlrepro.data.loading import Loader
+from mtlrepro.data.samples import Batch
+from mtlrepro.models import MultiTaskModel
+from mtlrepro.models.base import Prediction
+from mtlrepro.tasks import ImageTask
+
+Metrics = dict[str, dict[str, float]]
+"""By task and metric."""
+
+
+def predict(model: MultiTaskModel, batch: Batch, precision: str = "float32") -> dict[str, Prediction]:
+    """Run a network on a batch: channels last, under autocast if ``precision`` is ``bf16``."""
+    views = ("image", "right")[: model.views]
+    images = {key: batch[key].contiguous(memory_format=torch.channels_last) for key in views}
+    with torch.autocast(batch["image"].device.type, torch.bfloat16, enabled=precision == "bf16"):
+        predictions: dict[str, Prediction] = model(images)
+    return predictions
+
+
+@torch.no_grad()
+def evaluate(model: MultiTaskModel, tasks: Sequence[ImageTask], loader: Loader, precision: str = "float32") -> Metrics:
+    """Score a network on a set, in evaluation mode.
+
+    Args:
+        model: the network; it is left in training mode.
+        tasks: what to score.
+        loader: one epoch of it is read.
+        precision: ``float32`` or ``bf16``.
+
+    Returns:
+        Metrics pooled over the set, by task and name.
+    """
+    model.eval()
+    metrics = {task.name: task.metrics() for task in tasks}
+    for batch in loader:
+        predictions = predict(model, batch, precision)
+        for name, metric in metrics.items():
+            metric.update(predictions[name], batch)
+    model.train()
+    return {name: metric.compute() for name, metric in metrics.items()}
+
+
+def probe(
+    model: MultiTaskModel, tasks: Sequence[ImageTask], batch: Batch, precision: str = "float32"
+) -> dict[str, Any]:
+    """Compare the tasks' gradients by the shared parameters on one batch, as in training but without a step.
+
+    Args:
+        model: the network, in training mode; parameters, running statistics and ``.grad`` stay as they are.
+        tasks: T tasks.
+        batch: B samples.
+        precision: ``float32`` or ``bf16``.
+
+    Returns:
+        ``norms``, by task; ``cosines``, T x T in task order; ``conflicts``, the share of pairs with a negative one.
+    """
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    predictions = predict(model, batch, precision)
+    losses = [task.loss(predictions[task.name], batch).mean() for task in tasks]
+    found = diagnostics(gramian(task_gradients(losses, [p for p in model.shared_parameters() if p.requires_grad])))
+    with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            buffer.copy_(buffers[name])
+    return {
+        "norms": {task.name: norm for task, norm in zip(tasks, found.norms.tolist(), strict=True)},
+        "cosines": found.cosines.tolist(),
+        "conflicts": found.conflicts.item(),
+    }
+
+
+def mean(evaluations: Sequence[Mapping[str, Mapping[str, float | None]]]) -> dict[str, dict[str, float | None]]:
+    """Mean of one evaluation or more, metric by metric; None where one of them has none."""
+
+    def of(values: list[float | None]) -> float | None:
+        numbers = [value for value in values if value is not None]
+        return fmean(numbers) if len(numbers) == len(values) else None
+
+    first = evaluations[0]
+    return {task: {name: of([e[task][name] for e in evaluations]) for name in first[task]} for task in first}
+
+
+def per_task(tasks: Sequence[ImageTask], values: Tensor) -> dict[str, float]:
+    """Name the values ``[T]`` by their tasks."""
+    return dict(zip([task.name for task in tasks], values.tolist(), strict=True))
