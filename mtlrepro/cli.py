@@ -240,7 +240,12 @@ def _verify(args: argparse.Namespace) -> int:
     from mtlrepro.runs.store import RESULTS
     from mtlrepro.runs.verify import verify
 
-    return 0 if verify(args.store or RESULTS, sample=args.sample, seed=args.seed, data_root=args.data_root) else 1
+    passed = True
+    for check in verify(args.store or RESULTS, sample=args.sample, seed=args.seed, data_root=args.data_root):
+        prefix = {True: "passed: ", False: "failed: ", None: ""}[check.passed]
+        print(f"{prefix}{check.message}", flush=True)
+        passed &= check.passed is not False
+    return 0 if passed else 1
 
 
 def _count(text: str) -> int:

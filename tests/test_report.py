@@ -545,6 +545,25 @@ def test_provenance():
     assert (found["python"], found["numpy"]) == (platform.python_version(), np.__version__)
 
 
+@pytest.mark.parametrize(
+    ("cpuinfo", "model"),
+    [
+        ("processor\t: 0\nmodel name\t: Fast CPU @ 2: GHz\n", "Fast CPU @ 2: GHz"),
+        ("Hardware: x\n", "armv8"),
+        (None, "armv8"),
+    ],
+)
+def test_processor(monkeypatch, cpuinfo, model):
+    def read(path, encoding):
+        if cpuinfo is None:
+            raise FileNotFoundError
+        return cpuinfo
+
+    monkeypatch.setattr(report.Path, "read_text", read)
+    monkeypatch.setattr(report.platform, "processor", lambda: "armv8")
+    assert report.processor() == model
+
+
 @pytest.mark.parametrize("error", [FileNotFoundError(), subprocess.CalledProcessError(128, "git")])
 def test_provenance_outside_a_checkout(monkeypatch, error):
     def fail(*args, **options):

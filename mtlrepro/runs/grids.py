@@ -85,16 +85,18 @@ def run(
         check_profile(profile)
     store = Path(store)
     contents = read(store)
-    missing = {name: config for name, config in wanted.items() if name not in contents.records}
     problems = contents.problems()
-    failures: dict[str, str] = {}
+    missing = {hash_: config for hash_, config in wanted.items() if hash_ not in contents.records}
+    damaged = [path for path in (store / f"{hash_}.json" for hash_ in missing) if path in contents.damaged]
+    failures = {path.stem: f"{path} is damaged or foreign; remove it to train the run again" for path in damaged}
+    missing = {hash_: config for hash_, config in missing.items() if hash_ not in failures}
     if missing and engine == "snakemake":
-        failures = train_by_snakemake(
+        failures |= train_by_snakemake(
             missing, store, jobs=jobs, progress=progress, data_root=data_root, profile=profile, dry_run=dry_run
         )
     elif missing and not dry_run:
-        failures = train_here(missing, store, jobs=jobs, progress=progress, data_root=data_root)
+        failures |= train_here(missing, store, jobs=jobs, progress=progress, data_root=data_root)
     if missing:
         contents = read(store)
-    problems += [f"run {name} failed: {message}" for name, message in failures.items()]
+    problems += [f"run {hash_} failed: {message}" for hash_, message in failures.items()]
     return frame(wanted, contents, failures), problems

@@ -88,7 +88,7 @@ def read_record(path: Path) -> Record:
         raise ValueError(f"no JSON ({error})") from None
     if not isinstance(record, dict):
         raise ValueError("no JSON object")
-    wanted = _FIELDS | (_COMPLETE if record.get("status") == "complete" else {"message": str})
+    wanted = _FIELDS | (_COMPLETE if record.get("status") == "complete" else {"error": str})
     for name, kind in wanted.items():
         if not isinstance(record.get(name), kind):
             raise ValueError(f"field {name!r} is {_short(record.get(name))}; accepted: {kind.__name__}")

@@ -40,8 +40,8 @@ def _place(name: str) -> tuple[int, str]:
 
 
 def results(record: Record) -> dict[str, Any]:
-    """Final metrics of a complete run as ``TASK.METRIC``, and the ``seconds`` of its epochs together."""
-    return {**flat(record["metrics"]), "seconds": sum(epoch["seconds"] for epoch in record["history"])}
+    """Final metrics of a complete run as ``TASK.METRIC``, and the ``seconds`` that training and evaluation took."""
+    return {**flat(record["metrics"]), "seconds": record["provenance"]["seconds"]}
 
 
 def frame(wanted: Mapping[str, RunConfig], contents: Contents, failures: Collection[str] = ()) -> pd.DataFrame:

@@ -24,7 +24,7 @@ def record(config, hash_, algorithm=ALGORITHM):
     ]
     metrics = {task: {"main": config["seed"] + 0.25, "other": config["lr"]} for task in config["tasks"]}
     provenance = {"commit": "0123456789ab", "device": "CPU, stand-in", "threads": os.environ.get("OMP_NUM_THREADS")}
-    provenance["date"] = "2026-01-02T03:04:05Z"
+    provenance |= {"date": "2026-01-02T03:04:05Z", "seconds": 0.5 * config["epochs"]}
     common = {"config": config, "hash": hash_, "algorithm": algorithm, "provenance": provenance}
     return {**common, "status": "complete", "history": history, "metrics": metrics}
 
@@ -60,7 +60,7 @@ def main(source, option, store, *rest):
             return 0
         if seed in behaviour.get("fail", ()):
             message = f"epoch 1, step 3: the loss of depth is not finite, seed {seed}"
-            write(store / f"{hash_}.failed.json", record(config, hash_) | {"status": "failed", "message": message})
+            write(store / f"{hash_}.failed.json", record(config, hash_) | {"status": "failed", "error": message})
             print(f"mtlrepro train: {message}", file=sys.stderr)
             return 1
         for epoch in range(config["epochs"]):

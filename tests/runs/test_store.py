@@ -10,7 +10,7 @@ from mtlrepro import runs
 from mtlrepro.config import ALGORITHM
 from mtlrepro.runs.store import is_stored, read
 
-FAILED = {"status": "failed", "message": "the loss is not finite"}
+FAILED = {"status": "failed", "error": "the loss is not finite"}
 
 
 def test_a_missing_folder_is_an_empty_store(store):
@@ -74,7 +74,7 @@ def _without(name):
         (_without("metrics"), "field 'metrics' is None; accepted: dict"),
         (_change(history={}), "field 'history' is {}; accepted: list"),
         (_change(config="x" * 100), f"field 'config' is '{'x' * 36}...; accepted: dict"),
-        (_change(status="done", message=""), "field 'status' is 'done'; accepted: 'complete', 'failed'"),
+        (_change(status="done", error=""), "field 'status' is 'done'; accepted: 'complete', 'failed'"),
         (_change(**FAILED), r"status 'failed' and hash '\w{12}' belong in \w{12}.failed.json"),
         (_change(hash="0" * 12), "status 'complete' and hash '0{12}' belong in 0{12}.json"),
         (lambda content: json.dumps(content | {"config": content["config"] | {"seed": 9}}), "its configuration has"),
