@@ -1,7 +1,6 @@
 """Training of a grid's missing runs by Snakemake: on this machine, on a Slurm cluster, or on Kubernetes.
 
-One job trains one run. The file that a job makes is the record, so Snakemake resumes by file; a job that is repeated
-goes on at its run's last checkpoint.
+One job trains one run that has no record yet; a job that is repeated goes on at its run's last checkpoint.
 """
 
 import json
@@ -19,11 +18,11 @@ from mtlrepro.runs.workers import last_line, package_path, stop, train_command
 
 WORKFLOW = Path(__file__).parents[1] / "workflow"
 PROFILES = {
-    "local": "snakemake",
-    "slurm": "snakemake-executor-plugin-slurm",
-    "kubernetes": "snakemake-executor-plugin-kubernetes",
+    "local": ("snakemake",),
+    "slurm": ("snakemake", "snakemake-executor-plugin-slurm"),
+    "kubernetes": ("snakemake", "snakemake-executor-plugin-kubernetes", "snakemake-storage-plugin-fs"),
 }
-"""Profile to the package that it needs."""
+"""Profile to the packages that it needs."""
 
 
 def train_by_snakemake(
@@ -67,14 +66,16 @@ def train_by_snakemake(
         if profile == "local":
             cores = jobs * max(config.threads for config in configs.values())
             command += ["--cores", str(cores), "--resources", f"gpu={jobs}"]
+        if profile == "kubernetes":
+            command += ["--default-storage-prefix", str(store / ".snakemake" / "storage")]
         command += ["--dry-run"] if dry_run else []
         log = Path(folder) / "snakemake.log"
         with log.open("wb") as quiet:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=None if progress else quiet,
+                stdout=2 if progress or dry_run else quiet,
+                stderr=2 if progress else quiet,
                 env={**os.environ, "PYTHONPATH": package_path()},
             )
             try:
@@ -92,7 +93,7 @@ def check_profile(profile: str) -> None:
     """Raise ValueError if a profile is unknown, or if the package that it needs is not installed."""
     if profile not in PROFILES:
         raise ValueError(f"profile is {profile!r}; accepted: {', '.join(PROFILES)}")
-    for package in ("snakemake", PROFILES[profile]):
+    for package in PROFILES[profile]:
         if find_spec(package.replace("-", "_")) is None:
             raise ValueError(f"engine 'snakemake', profile {profile!r}: {package} is missing; pip install {package}")
 
