@@ -5,6 +5,7 @@ Heavy modules are imported by the subcommand that needs them, so that help is im
 
 import argparse
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -19,8 +20,12 @@ BENCHMARKS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit status: 0 well, 1 failed or differs, 2 refused."""
+    """Run a command line and return its exit status: 0 well, 1 failed or differs, 2 refused, 130 interrupted.
+
+    SIGTERM, with which cluster managers end a job, is like Ctrl-C.
+    """
     args = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     from mtlrepro.notebooks import RunFailed
 
     try:
