@@ -22,6 +22,17 @@ def provenance(device: str) -> dict[str, Any]:
     }
 
 
+def processor() -> str:
+    """Model of the CPU, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+
+
 def _commit() -> str:
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
