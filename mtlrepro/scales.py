@@ -52,9 +52,9 @@ DATA: dict[str, dict[Scale, Size]] = {
     "rooms": {
         "smoke": _size("seconds", size=(32, 48), n_train=16, n_test=8, epochs=2, batch_size=4),
         "cpu": _size(
-            "the smallest images on which all classes can be told apart; 10,240 images a run",
+            "small images on which classes can still be told apart; 9,600 images a run",
             size=(64, 96),
-            n_train=512,
+            n_train=480,
             n_test=200,
             epochs=20,
             batch_size=16,
@@ -74,7 +74,7 @@ DATA: dict[str, dict[Scale, Size]] = {
         "cpu": _size(
             "as rooms, with Cityscapes' shape of image",
             size=(64, 128),
-            n_train=512,
+            n_train=480,
             n_test=200,
             epochs=20,
             batch_size=16,
