@@ -168,6 +168,7 @@ def test_updates_keep_no_graph_and_read_nothing_from_the_device(key, data):
     with NoReads():
         metric.update(data[0][key].clone().requires_grad_(), data[1])
     assert not any(value.requires_grad for value in metric._sums.values())
+    assert {value.dtype for value in metric._sums.values()} <= {torch.float64, torch.int64}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
