@@ -117,6 +117,9 @@ def _metrics(records: Sequence[Record]) -> dict[str, str]:
     for task, metrics in records[0]["metrics"].items() if records else ():
         name = next(iter(metrics))
         values = [record["metrics"][task][name] for record in records]
+        if None in values:
+            found[f"{task}.{name}"] = "-"
+            continue
         spread = f" ± {number(stdev(values), 2)}" if len(values) > 1 else ""
         found[f"{task}.{name}"] = number(fmean(values), 4) + spread
     return found
