@@ -1,28 +1,23 @@
-"""Speed and memory of the networks, forward and forward with backward."""
+"""Speed and memory of the networks: forward, forward with backward, and the losses alone."""
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import pandas as pd
 import torch
 
 from mtlrepro.bench import interleaved
 from mtlrepro.bench_balancers import keep_freed_memory, peak_memory
-from mtlrepro.losses import Terms
+from mtlrepro.losses import Batch
 from mtlrepro.models import MODELS, Detections, MultiTaskModel, create
 from mtlrepro.models.base import Prediction
-from mtlrepro.tasks import Task
+from mtlrepro.tasks import create as create_tasks
 
-
-def _energy(prediction: Prediction, _: object) -> Terms:
-    parts = prediction[:3] if isinstance(prediction, Detections) else (prediction,)
-    values = torch.stack([part.square().mean() for part in parts])
-    return Terms(values, torch.ones_like(values))
-
-
-DENSE = (Task("segmentation", 13, _energy), Task("depth", 1, _energy), Task("normal", 3, _energy))
-DETECTION = (Task("detection", 10, _energy), Task("segmentation", 19, _energy))
-PASSES = ("forward", "forward+backward")
+DENSE = create_tasks(("segmentation", "depth", "normal"))
+DETECTION = create_tasks(("detection", "segmentation"), n_classes=19)
+PASSES = ("forward", "forward+backward", "losses")
 
 
 def models(
@@ -35,7 +30,9 @@ def models(
 ) -> pd.DataFrame:
     """Time all networks in turn, with three dense tasks (NYUv2's), or detection and segmentation, and random weights.
 
-    Losses are mean squares, whose cost is small. PNASNet-5, where timm is there, in the multi-decoder network.
+    All passes are in training mode, with the losses of loss scale balancing; ``forward`` has no losses and builds no
+    graph, ``losses`` has the losses and their gradients with respect to given predictions. PNASNet-5, where timm is
+    there, in the multi-decoder network.
 
     Args:
         device: A torch device.
@@ -46,7 +43,8 @@ def models(
 
     Returns:
         One row per pass and network: median ``seconds`` with quartiles, ``ratio`` to the first network in the same
-        round, ``images/s``, ``peak MB`` of tensors that the pass adds to parameters and images, ``parameters``.
+        round, ``images/s``, ``share`` of the network's time for forward and backward, ``peak MB`` of tensors that the
+        pass adds to parameters and images, ``parameters``.
 
     Raises:
         ValueError: CUDA is asked for and absent, or a name in ``only`` is unknown.
@@ -60,10 +58,10 @@ def models(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         networks = {name: network.to(device) for name, network in _networks(only).items()}
-        images = torch.rand(batch, 6, *size).to(device)
+        samples = _samples(batch, size, device)
     frames = []
     for way in PASSES:
-        arms = {name: _arm(network, images, way == PASSES[1]) for name, network in networks.items()}
+        arms = {name: _arm(network, samples, way) for name, network in networks.items()}
         frame = interleaved(arms, rounds)
         frame.insert(0, "pass", way)
         peaks = []
@@ -75,7 +73,26 @@ def models(
         frame["peak MB"] = peaks
         frame["parameters"] = [sum(p.numel() for p in network.parameters()) for network in networks.values()]
         frames.append(frame.rename(columns={"arm": "network"}))
-    return pd.concat(frames, ignore_index=True)
+    table = pd.concat(frames, ignore_index=True)
+    whole = frames[PASSES.index("forward+backward")].set_index("network")["seconds"]
+    table.insert(7, "share", table["seconds"] / table["network"].map(whole))
+    return table
+
+
+def _samples(batch: int, size: tuple[int, int], device: str) -> dict[str, Any]:
+    """Random images of both views with targets everywhere, and four boxes in each."""
+    height, width = size
+    corner = torch.rand(batch, 4, 2) * torch.tensor([width, height]) / 2
+    return {
+        "image": torch.rand(batch, 3, *size, device=device),
+        "right": torch.rand(batch, 3, *size, device=device),
+        "segmentation": torch.randint(13, (batch, *size)).to(device),
+        "depth": (1 + torch.rand(batch, 1, *size)).to(device),
+        "normal": torch.nn.functional.normalize(torch.randn(batch, 3, *size), dim=1).to(device),
+        "boxes": list(torch.cat([corner, corner + torch.tensor([width, height]) / 4], 2).to(device)),
+        "labels": list(torch.randint(10, (batch, 4)).to(device)),
+        "detected": torch.ones(batch, dtype=torch.bool, device=device),
+    }
 
 
 def _networks(only: Sequence[str] | None) -> dict[str, MultiTaskModel]:
@@ -92,17 +109,34 @@ def _networks(only: Sequence[str] | None) -> dict[str, MultiTaskModel]:
     return {name: makers[name]() for name in names}
 
 
-def _arm(network: MultiTaskModel, images: torch.Tensor, backward: bool) -> Callable[[], None]:
-    """Make one pass, in training mode; without backward, without a graph."""
-    views = images[:, : 3 * network.views]
+def _arm(network: MultiTaskModel, samples: Batch, way: str) -> Callable[[], None]:
+    """Make one pass."""
 
-    def run() -> None:
-        with torch.set_grad_enabled(backward):
-            predictions = network(views)
-            if backward:
-                network.zero_grad()
-                losses = [task.loss(predictions[task.name], {}).mean() for task in network.tasks]
-                torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+    def losses(predictions: Mapping[str, Prediction]) -> None:
+        terms = [task.loss(predictions[task.name], samples) for task in network.tasks]
+        torch.stack([term.mean() for term in terms]).sum().backward()  # type: ignore[no-untyped-call]
+
+    def step() -> None:
+        network.zero_grad()
+        losses(network(samples))
         network.features = None
 
-    return run
+    def forward() -> None:
+        with torch.no_grad():
+            network(samples)
+        network.features = None
+
+    if way == "losses":
+        with torch.no_grad():
+            predictions = {name: _leaf(prediction) for name, prediction in network(samples).items()}
+        network.features = None
+        return partial(losses, predictions)
+    return step if way == "forward+backward" else forward
+
+
+def _leaf(prediction: Prediction) -> Prediction:
+    """Let a prediction collect gradients."""
+    if isinstance(prediction, Detections):
+        logits, distances, centerness = (part.requires_grad_() for part in prediction[:3])
+        return prediction._replace(logits=logits, distances=distances, centerness=centerness)
+    return prediction.requires_grad_()

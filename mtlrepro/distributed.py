@@ -1,8 +1,7 @@
 """Several processes that train one network, each on its part of every batch; started by torchrun."""
 
+import atexit
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
 
@@ -18,23 +17,18 @@ PATIENCE = timedelta(hours=6)
 """How long a process waits for the others, while the first one evaluates or waits for another run of the same name."""
 
 
-@contextmanager
-def joined(kind: str) -> Iterator[None]:
-    """Join the processes that torchrun has started, and part again; nothing happens in a process by itself.
+def join(kind: str) -> None:
+    """Join the processes that torchrun has started, until this one ends; nothing happens in a process by itself.
 
     Args:
         kind: ``cuda`` for nccl, each process with its own device; else gloo.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
-        yield
         return
     if kind == "cuda":
         torch.cuda.set_device(local_rank())
     dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=PATIENCE)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    atexit.register(dist.destroy_process_group)
 
 
 def rank() -> int:

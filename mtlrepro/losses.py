@@ -183,11 +183,13 @@ def cosine_loss(estimate: Tensor, normal: Tensor, mask: Tensor) -> Terms:
     """1 - mean cosine over the known pixels of a batch, as in the public benchmark; |n^| does not matter.
 
     Args:
-        estimate: ``[B, 3, H, W]``; the gradient at 0 is 0.
+        estimate: ``[B, 3, H, W]``; at 0 the cosine and its gradient are 0, near it the gradient grows as 1 / |n^|.
         normal: ``[B, 3, H, W]``, unit vectors.
         mask: ``[B, 1, H, W]`` bool, where the normal is known.
     """
-    return pooled(1 - (F.normalize(estimate, dim=1) * normal).sum(1, keepdim=True), mask)
+    product = (estimate * normal).sum(1, keepdim=True)
+    length = torch.linalg.vector_norm(estimate, dim=1, keepdim=True)
+    return pooled(1 - product / torch.where(length > 0, length, torch.inf), mask)
 
 
 def per_image(values: Tensor, mask: Tensor) -> Terms:

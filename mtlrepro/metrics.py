@@ -3,6 +3,7 @@
 A metric adds up sums and counts on the device, in float64 and int64, and reads them once at the end: the result does
 not depend on the size of the test batches, and nothing waits for the device in between. Shares and mIoU are in per
 cent. Where nothing is known a value is NaN; a class that occurs neither in targets nor in predictions is left out.
+``lsb_loss`` is pooled as well: it weights pixels alike, where the loss that it takes from LSB weights images alike.
 """
 
 from abc import ABC, abstractmethod
@@ -196,7 +197,7 @@ class Depth(Sums):
 
     def combine(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
         """Metrics from the sums over a set."""
-        means = {name: float(value / sums["count"]) for name, value in sums.items()}
+        means = {name: float(value / sums["count"].double()) for name, value in sums.items()}
         deltas = {f"delta{i}": 100 * means[f"delta{i}"] for i in (1, 2, 3)}
         return deltas | {"rmse": means["square"] ** 0.5} | {k: means[k] for k in ("abs_err", "rel_err", "lsb_loss")}
 
@@ -209,7 +210,8 @@ class Normal(Sums):
     - ``lsb_loss``: 1 - mean n . n^ with n^ as it is, LSB Eq. 5 without its regulariser.
 
     Predictions are ``[B, 3, H, W]``; angles do not depend on their lengths, and are 90 degrees for n^ = 0. The key is
-    ``normal``, zero where unknown. The median is read off a histogram and is right to 0.005 degrees.
+    ``normal``, zero where unknown. The median is read off a histogram and is right to 0.005 degrees; angles that are
+    NaN count there as 180 degrees.
     """
 
     higher_is_better: ClassVar = {
@@ -227,7 +229,7 @@ class Normal(Sums):
         product = (prediction * normal).sum(1, keepdim=True)
         cross = torch.linalg.vector_norm(torch.linalg.cross(prediction, normal, dim=1), dim=1, keepdim=True)
         angle = torch.where((product == 0) & (cross == 0), 90.0, torch.rad2deg(torch.atan2(cross, product)))
-        cells = (angle * (self.bins / 180)).long().clamp(max=self.bins - 1)
+        cells = (angle.nan_to_num(180) * (self.bins / 180)).long().clamp(max=self.bins - 1)
         histogram = torch.zeros(self.bins + 1, dtype=torch.int64, device=angle.device)
         where = torch.where(mask, cells, self.bins).flatten()
         return {
@@ -240,7 +242,7 @@ class Normal(Sums):
     def combine(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
         """Metrics from the sums over a set."""
         histogram = sums["histogram"][: self.bins]
-        count = histogram.sum()
+        count = histogram.sum().double()
         values = {name: float(value / count) for name, value in sums.items() if name != "histogram"}
         shares = {name: 100 * value for name, value in values.items() if name.startswith("within")}
         values |= shares | {"median_angle": self._median(histogram)}

@@ -9,10 +9,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import NullLocator
+from torch import Tensor
+
+from mtlrepro.tasks import Display
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+UNKNOWN = "#E377C2"
+"""Colour of pixels whose target is unknown."""
 STYLE: Any = {
     "axes.axisbelow": True,
     "axes.grid": True,
@@ -169,3 +175,38 @@ def gallery(images: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
         axes.set_title(title, fontsize=9)
         axes.set_axis_off()
     return figure
+
+
+def draw_map(
+    axes: Axes, display: Display, values: Tensor, known: Tensor, n_classes: int | None = None
+) -> AxesImage | None:
+    """Draw a target or a prediction, with unknown pixels in pink.
+
+    Args:
+        axes: panel to draw in.
+        display: how maps of this kind are drawn.
+        values: ``[C, H, W]``, or ``[H, W]`` classes. Where the display has a colour map the first channel is drawn;
+            otherwise images are drawn as they are, and normals with red, green and blue for right, up and towards the
+            camera.
+        known: bool ``[H, W]``.
+        n_classes: of a map of classes.
+
+    Returns:
+        What a colour bar belongs to; None for maps that are colours themselves.
+    """
+    axes.set_title(f"{display.title}, {display.unit}" if display.unit else display.title, fontsize=9)
+    if not display.colours:
+        normals = display.title == "normals"
+        shown = (values * values.new_tensor([1.0, -1.0, -1.0]).view(3, 1, 1) + 1) / 2 if normals else values
+        colours = shown.permute(1, 2, 0).numpy().clip(0, 1)
+        colours[~known.numpy()] = mpl.colors.to_rgb(UNKNOWN)
+        axes.imshow((255 * colours).round().astype(np.uint8), interpolation="none")
+        return None
+    pixels = np.ma.masked_array((values if values.ndim == 2 else values[0]).float().numpy(), ~known.numpy())
+    high = display.high
+    if n_classes is not None:
+        high = max(n_classes - 1, 1)
+    elif high is None:
+        high = max(np.quantile(pixels.compressed(), 0.98), 1e-6) if known.any() else 1.0
+    palette = mpl.colormaps[display.colours].with_extremes(bad=UNKNOWN)
+    return axes.imshow(pixels, cmap=palette, vmin=display.low, vmax=high, interpolation="none")

@@ -1,13 +1,10 @@
 """What a chapter shows: figures with their data tables, tables, verdicts and the environment of the run."""
 
-import platform
 import shlex
-import subprocess
 import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +17,9 @@ from matplotlib.figure import Figure
 from mtlrepro.notebooks import PROVENANCE, TABLE, VERDICTS
 from mtlrepro.notebooks import parameters as declared
 from mtlrepro.plots import svg, use_style
+from mtlrepro.provenance import provenance
 from mtlrepro.verdicts import Interval, Verdict, number, rows
 from mtlrepro.widgets import figure_slider
-
-PACKAGES = ("mtlrepro", "torch", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "papermill")
 
 
 class Chapter:
@@ -194,38 +190,6 @@ def table_payload(table: pd.DataFrame, name: str, rtol: float, atol: float) -> d
             raise ValueError(f"table {name!r}, column {column!r}, holds a value that is missing or not finite")
     columns = {str(column): table[column].tolist() for column in table}
     return {"name": name, "rtol": rtol, "atol": atol, "columns": columns}
-
-
-def provenance(device: str) -> dict[str, Any]:
-    """Commit, versions, device and threads that numbers of this process come from."""
-    return {
-        "commit": _commit(),
-        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else f"CPU, {platform.machine()}",
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
-    }
-
-
-def processor() -> str:
-    """Model of the CPU, as far as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
-
-
-def _commit() -> str:
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        changed = subprocess.run([*git, "status", "--porcelain", "--", "."], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown: not a git checkout"
-    return commit.stdout.strip() + (" with changes" if changed.stdout.strip() else "")
 
 
 def _show(html: str, text: str, payload: Mapping[str, Any]) -> None:

@@ -1,25 +1,25 @@
 """What is predicted, how it is trained and scored, and how it is drawn: the table of all tasks.
 
-Metrics marked + are better when higher. The losses are in ``losses``, by equation; the metrics in ``metrics``.
+Metrics with a + are better when higher. Equations are those of loss scale balancing's supplement. The losses stand in
+``losses``, the metrics in ``metrics``.
 
-===========  ==========  ============================  ==================  =======================================
-task         channels    loss: ``lsb``                 ``benchmark``       metrics
-===========  ==========  ============================  ==================  =======================================
-segmentation C           cross-entropy, Eqs. 7-8       cross-entropy       + miou, + pixel_accuracy, both also per
-                                                                           image; lsb_loss
-depth        1           |log D^ - log D|, Eqs. 2-4    |D^ - D|            + delta1..3, rmse, abs_err, rel_err,
-                                                                           lsb_loss
-normal       3           1 - n . n^, Eqs. 5-6          1 - cosine          mean_angle, median_angle,
-                                                                           + within_11.25, _22.5, _30; lsb_loss
-disparity    1           |d^ - d|                      |d^ - d|            aepe, rel_err
-curvature    2           |C^ - C|, Eqs. 9-10           -                   lsb_loss
-reshading    1           the same                      -                   lsb_loss
-edges2d      1           the same                      -                   lsb_loss x 10
-edges3d      1           the same                      -                   lsb_loss x 100
-keypoints2d  1           the same                      -                   lsb_loss x 100
-keypoints3d  1           the same                      -                   lsb_loss
-detection    classes     FCOS                          FCOS                + map, + map50, + map75
-===========  ==========  ============================  ==================  =======================================
+============  ========  ========================  =============  ==================================================
+task          channels  loss: ``lsb``             ``benchmark``  metrics
+============  ========  ========================  =============  ==================================================
+segmentation  C         cross-entropy, Eqs. 7-8   cross-entropy  miou+, pixel_accuracy+, both also per image,
+                                                                 lsb_loss
+depth         1         abs. log ratio, Eqs. 2-4  abs. error     delta1..3+, rmse, abs_err, rel_err, lsb_loss
+normal        3         1 - n . n^, Eqs. 5-6      1 - cosine     mean_angle, median_angle, within_11.25+,
+                                                                 within_22.5+, within_30+, lsb_loss
+disparity     1         abs. error                abs. error     aepe, rel_err
+curvature     2         abs. error, Eqs. 9-10     -              lsb_loss
+reshading     1         abs. error, Eqs. 9-10     -              lsb_loss
+edges2d       1         abs. error, Eqs. 9-10     -              lsb_loss x 10
+edges3d       1         abs. error, Eqs. 9-10     -              lsb_loss x 100
+keypoints2d   1         abs. error, Eqs. 9-10     -              lsb_loss x 100
+keypoints3d   1         abs. error, Eqs. 9-10     -              lsb_loss
+detection     10        FCOS                      FCOS           map+, map50+, map75+
+============  ========  ========================  =============  ==================================================
 """
 
 from collections.abc import Callable, Sequence

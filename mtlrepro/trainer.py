@@ -51,6 +51,10 @@ class Trainer:
     """
 
     def __init__(self, config: RunConfig, device: torch.device, data_root: str | Path | None = None) -> None:
+        if config.batch_size % processes():
+            raise ValueError(f"batch_size is {config.batch_size}; accepted with {processes()} processes: its multiples")
+        if config.cuda_graph and processes() > 1:
+            raise ValueError(f"cuda_graph is True; accepted with {processes()} processes: False")
         self.config = config
         self.device = device
         torch.manual_seed(config.seed)
@@ -152,6 +156,9 @@ class Trainer:
         """Go on from a state that ``state_dict`` gave."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):  # on the CPU, as checkpoints are read there
+                group["lr"] = group["lr"].to(self.device)
         for generator, position in zip(self._generators(), state["generators"], strict=True):
             generator.set_state(position)
 

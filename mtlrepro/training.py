@@ -16,10 +16,10 @@ from tqdm import tqdm
 from mtlrepro import checkpoints
 from mtlrepro.balancers.gradients import processes
 from mtlrepro.config import ALGORITHM, RunConfig
-from mtlrepro.distributed import joined, local_rank, rank, shared
+from mtlrepro.distributed import join, local_rank, rank, shared
 from mtlrepro.evaluation import evaluate, mean, probe
 from mtlrepro.notebooks import write_atomically
-from mtlrepro.report import processor, provenance
+from mtlrepro.provenance import processor, provenance
 from mtlrepro.trainer import Trainer
 
 Record = dict[str, Any]
@@ -38,8 +38,11 @@ def train(
     Data, model, losses, balancer and optimizer follow one another in ``trainer.Trainer.step``; this function adds what
     surrounds the steps. After each epoch ``STORE/checkpoints/HASH-EPOCH.pt`` holds the state, so a run that was stopped
     at any moment ends with the numbers of one that was not: bit for bit on the CPU, see ``numbers``. A second call
-    for the same configuration waits for the first and reads its record. Under torchrun all processes train together;
-    the folder has to be one that all of them see.
+    for the same configuration waits for the first and reads its record.
+
+    Under torchrun all processes train together, each on its part of every batch, to the result of one process up to
+    rounding, where batch normalisation and detection's loss, which look at a process's own images, do not part them
+    (on GPUs batch normalisation looks at all). The folder has to be one that all of them see.
 
     The record, ``STORE/HASH.json``, is a dictionary:
 
@@ -74,9 +77,9 @@ def train(
     store = Path(store)
     folder = store / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
+    join(config.device)
+    place = _device(config, device)
     with ExitStack() as stack:
-        stack.enter_context(joined(config.device))
-        place = _device(config, device)
         stack.enter_context(_settings(config, place))
         if rank() == 0:
             stack.enter_context(FileLock(folder / f"{config.hash}.lock"))
@@ -149,22 +152,22 @@ def _run(trainer: Trainer, history: list[dict[str, Any]], folder: Path, progress
             started = time.perf_counter()
             entry = {"epoch": epoch, **trainer.epoch(bar.update)}
             trained = time.perf_counter()
+            entry |= _look(trainer, epoch)
+            seconds = {"seconds": trained - started, "evaluation_seconds": time.perf_counter() - trained}
+            history.append(_finite(entry) | seconds)
             if rank() == 0:
-                entry |= _look(trainer, epoch)
-                seconds = {"seconds": trained - started, "evaluation_seconds": time.perf_counter() - trained}
-                history.append(_finite(entry) | seconds)
                 checkpoints.save(folder, config.hash, epoch, {"trainer": trainer.state_dict(), "history": history})
             bar.set_postfix_str(f"epoch {epoch}, " + ", ".join(f"{k} {v:.4g}" for k, v in entry["losses"].items()))
 
 
 def _look(trainer: Trainer, epoch: int) -> dict[str, Any]:
-    """Evaluate and probe, where the schedule says so."""
+    """Evaluate, in the first process, and probe, in all of them, where the schedule says so."""
     config = trainer.config
     model, tasks, precision = trainer.model, trainer.tasks, config.precision
     due = epoch % config.evaluate_every == 0 or epoch > config.epochs - config.average_last
     probed = config.probe_every and epoch % config.probe_every == 0
     return {
-        "metrics": evaluate(model, tasks, trainer.test_loader, precision) if due else None,
+        "metrics": evaluate(model, tasks, trainer.test_loader, precision) if due and rank() == 0 else None,
         "probe": probe(model, tasks, trainer.probe_batch(), precision) if probed else None,
     }
 
@@ -243,10 +246,10 @@ def _device(config: RunConfig, device: str | torch.device | None) -> torch.devic
     place = torch.device(config.device if device is None else device)
     if place.type != config.device:
         raise ValueError(f"device is {str(place)!r}; accepted: {config.device!r}, as the configuration says")
-    if place.type == "cuda":
+    if config.device == "cuda":
         if not torch.cuda.is_available():
             raise ValueError("device is 'cuda', but PyTorch finds no CUDA device; accepted here: 'cpu'")
-        if place.index is None:
+        if str(place) == "cuda":
             place = torch.device("cuda", local_rank() if processes() > 1 else torch.cuda.current_device())
     return place
 

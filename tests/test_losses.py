@@ -124,6 +124,19 @@ def test_benchmark_losses_by_hand_pool_the_pixels_of_the_batch():
     close(losses.cosine_loss(guess, normal, mask).mean(), 1 - (0.6 + 1 + 0) / 3)
 
 
+def test_cosine_loss_has_no_gradient_at_zero_and_that_of_the_cosine_elsewhere():
+    """At (3, 4, 0) against (1, 0, 0) the cosine is 0.6 and its gradient (1 - 0.36, -0.48, 0) / 5."""
+    normal = vectors([[1.0, 0, 0], [1.0, 0, 0]])
+    mask = torch.ones(1, 1, 1, 2, dtype=torch.bool)
+    for dtype in (torch.float32, torch.float64):
+        estimate = vectors([[0.0, 0, 0], [3.0, 4.0, 0]]).to(dtype).requires_grad_()
+        loss = losses.cosine_loss(estimate, normal.to(dtype), mask).mean()
+        loss.backward()
+        expected = vectors([[0.0, 0, 0], [-0.128, 0.096, 0]])
+        torch.testing.assert_close(estimate.grad.double() * 2, expected, rtol=1e-6, atol=1e-9)
+        assert float(loss.detach()) == pytest.approx((1 + 0.4) / 2)
+
+
 def test_losses_of_lsb_average_images_and_leave_out_empty_ones():
     target = pixels([1.0, 0.0, 0.0], [2.0, 3.0, 4.0], [0.0, 0.0, 0.0])
     estimate = pixels([2.0, 2.0, 2.0], [4.0, 6.0, 8.0], [7.0, 7.0, 7.0])

@@ -123,6 +123,34 @@ def test_an_image_without_known_pixels_changes_nothing(key, data):
 
 
 @pytest.mark.parametrize("key", KEYS)
+def test_predictions_that_are_nan_make_errors_nan_and_shares_of_regressions_zero(key, data):
+    """A run that has diverged is scored, not stopped."""
+    found = score(key, ({key: data[0][key] * math.nan}, data[1]))
+    for name, higher in maker(key)().higher_is_better.items():
+        if key == "segmentation" and higher:
+            continue  # all pixels are of one class
+        if name == "median_angle":
+            assert found[name] == pytest.approx(180, abs=0.01)
+        else:
+            assert found[name] == 0 if higher else math.isnan(found[name]), name
+
+
+def test_shares_and_means_are_exact_to_double_precision():
+    """One pixel of three, and one of three normals."""
+    depth = Depth(0.5)
+    depth.update(torch.tensor([[[[1.0, 2.0, 2.0]]]]), {"depth": torch.ones(1, 1, 1, 3)})
+    found = depth.compute()
+    assert found["delta1"] == pytest.approx(100 / 3, rel=1e-14)
+    assert found["abs_err"] == pytest.approx(2 / 3, rel=1e-14)
+    normal = Normal()
+    estimate = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 1, 0]]).T[None, :, None]
+    normal.update(estimate, {"normal": torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1).expand(1, 3, 1, 3)})
+    found = normal.compute()
+    assert found["within_30"] == pytest.approx(100 / 3, rel=1e-14)
+    assert found["mean_angle"] == pytest.approx(60, rel=1e-14)
+
+
+@pytest.mark.parametrize("key", KEYS)
 def test_compute_without_update_is_refused(key):
     with pytest.raises(ValueError, match="compute was called before update"):
         maker(key)().compute()

@@ -16,6 +16,14 @@ def test_python_blocks_run(code):
     exec(compile(code, "README.md", "exec"), {})
 
 
+def test_the_training_step_of_the_howto_runs():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "book" / "howto.md").read_text(), re.DOTALL)
+    (step,) = (block for block in blocks if "balancer.backward" in block and "tasks.create" in block)
+    found: dict = {}
+    exec(compile(step, "howto.md", "exec"), found)
+    assert list(found["metric"].compute()) == list(found["metric"].higher_is_better)
+
+
 def test_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"`?make (book|test|html|help)", README))

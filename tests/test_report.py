@@ -23,6 +23,7 @@ from nbformat import v4
 
 from mtlrepro import cli, plots, report
 from mtlrepro.notebooks import PROVENANCE, TABLE, VERDICTS, NotebookError, assign, compare_tables, statistics, tables
+from mtlrepro.provenance import PACKAGES, processor, provenance
 from mtlrepro.verdicts import Interval
 from mtlrepro.widgets import figure_slider
 
@@ -537,8 +538,8 @@ def test_statistics_count_what_a_chapter_shows(chapter, shown, tmp_path):
 
 
 def test_provenance():
-    found = report.provenance("cpu")
-    assert list(found) == ["commit", "device", "threads", "python", *report.PACKAGES]
+    found = provenance("cpu")
+    assert list(found) == ["commit", "device", "threads", "python", *PACKAGES]
     assert re.fullmatch(r"[0-9a-f]{12}( with changes)?|unknown: not a git checkout", found["commit"])
     assert found["device"] == f"CPU, {platform.machine()}"
     assert found["threads"] == torch.get_num_threads()
@@ -559,9 +560,9 @@ def test_processor(monkeypatch, cpuinfo, model):
             raise FileNotFoundError
         return cpuinfo
 
-    monkeypatch.setattr(report.Path, "read_text", read)
-    monkeypatch.setattr(report.platform, "processor", lambda: "armv8")
-    assert report.processor() == model
+    monkeypatch.setattr(Path, "read_text", read)
+    monkeypatch.setattr(platform, "processor", lambda: "armv8")
+    assert processor() == model
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError(), subprocess.CalledProcessError(128, "git")])
@@ -569,8 +570,8 @@ def test_provenance_outside_a_checkout(monkeypatch, error):
     def fail(*args, **options):
         raise error
 
-    monkeypatch.setattr(report.subprocess, "run", fail)
-    assert report.provenance("cpu")["commit"] == "unknown: not a git checkout"
+    monkeypatch.setattr(subprocess, "run", fail)
+    assert provenance("cpu")["commit"] == "unknown: not a git checkout"
 
 
 @pytest.mark.parametrize(("status", "commit"), [("", "abc"), (" M plots.py\n", "abc with changes")])
@@ -578,25 +579,25 @@ def test_provenance_tells_of_changes(monkeypatch, status, commit):
     def git(words, **options):
         return subprocess.CompletedProcess(words, 0, status if "status" in words else "abc\n")
 
-    monkeypatch.setattr(report.subprocess, "run", git)
-    assert report.provenance("cpu")["commit"] == commit
+    monkeypatch.setattr(subprocess, "run", git)
+    assert provenance("cpu")["commit"] == commit
 
 
 def test_provenance_names_the_graphics_card(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "card")
-    assert report.provenance("cuda")["device"] == "card"
+    assert provenance("cuda")["device"] == "card"
 
 
 def test_provenance_names_the_card_that_was_asked_for(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: f"card {device}")
-    assert report.provenance("cuda:1")["device"] == "card cuda:1"
+    assert provenance("cuda:1")["device"] == "card cuda:1"
 
 
 def test_the_environment_of_a_run(chapter, shown):
     chapter.environment()
     (bundle,) = shown
     record = bundle[PROVENANCE]
-    assert list(record) == [*report.provenance("cpu"), "parameters", "seconds"]
+    assert list(record) == [*provenance("cpu"), "parameters", "seconds"]
     assert record["parameters"] == chapter.parameters
     assert record["threads"] == 1
     assert 0 <= record["seconds"] < 60

@@ -21,15 +21,6 @@ def images(colours, classes, n_classes):
     return study.Images(image, segmentation, torch.ones(1, 1, 1, len(colours)), tuple("abcd"[:n_classes]))
 
 
-def test_mean_iou_by_hand():
-    target = torch.tensor([0, 0, 0, 1, 1, -1])
-    counts = study.confusion(torch.tensor([0, 0, 2, 1, 0, 1]), target, 4)
-    assert counts.tolist() == [[2, 0, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
-    assert study.mean_iou(counts) == pytest.approx(100 * (2 / 4 + 1 / 2) / 2)
-    with pytest.raises(ValueError, match="no pixel"):
-        study.mean_iou(torch.zeros(2, 2, dtype=torch.int64))
-
-
 def test_colours_fall_into_equal_bins():
     image = torch.tensor([0.0, 0.49, 0.5, 1.0]).expand(1, 3, 1, 4)
     assert study.colour_bins(image, 2).tolist() == [[[0, 0, 7, 7]]]
@@ -101,9 +92,8 @@ def test_a_run_repeats_bit_for_bit(dataset, unit):
 def test_the_rows_of_a_run_are_those_of_its_predictions():
     (run,) = study.runs("rooms", **TINY)
     colour, constant, network = run.rows
-    classes, target = len(run.images.classes), run.images.segmentation
-    assert colour["miou"] == study.mean_iou(study.confusion(run.by_colour, target, classes))
-    assert network["miou"] == study.mean_iou(study.confusion(run.by_network, target, classes))
+    assert colour["miou"] == study.miou_of(run.by_colour, run.images)
+    assert network["miou"] == study.miou_of(run.by_network, run.images)
     assert network["error"] == study.mean_absolute_error(run.distance, run.images.distance)
     assert constant["error"] == study.best_constant(run.images.distance)[1]
 

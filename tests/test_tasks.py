@@ -4,7 +4,7 @@ import pickle
 import pytest
 import torch
 
-from mtlrepro import losses, tasks
+from mtlrepro import losses, plots, tasks
 from mtlrepro.data import datasets
 from mtlrepro.data.samples import KINDS, collate
 from mtlrepro.data.transforms import Augmentation
@@ -96,11 +96,9 @@ def test_the_docstring_has_the_table():
     text = " ".join(tasks.__doc__.split())
     for task in tasks.create(NAMES):
         for name, higher in task.metrics().higher_is_better.items():
-            stem = name.removesuffix("_per_image").replace("delta2", "delta1").replace("delta3", "delta1")
-            stem = f"_{stem.removeprefix('within_')}" if stem in ("within_22.5", "within_30") else stem
-            assert stem in text, (task.name, name)
-            if not higher:
-                assert f"+ {name}" not in text
+            shown = "delta1..3" if name.startswith("delta") else name.removesuffix("_per_image")
+            assert f"{shown}+" in text if higher else f"{shown}+" not in text, (task.name, name)
+            assert shown in text
     for name, factor in tasks.DISPLAY_FACTORS.items():
         assert f"lsb_loss x {factor:g}" in next(line for key, line in named.items() if key.startswith(name))
 
@@ -135,6 +133,43 @@ def test_tasks_can_be_copied_and_sent_to_other_processes(rooms):
         x = prediction(task, rooms)
         for same in (copy.deepcopy(task), pickle.loads(pickle.dumps(task))):
             assert torch.equal(same.loss(x, rooms).mean(), task.loss(x, rooms).mean())
+
+
+# --- pictures
+
+
+def picture(name, values, known=None, n_classes=None):
+    _, axes = plots.canvas()
+    known = torch.ones(values.shape[-2:], dtype=torch.bool) if known is None else known
+    drawn = plots.draw_map(axes, DISPLAYS[name], values, known, n_classes)
+    return axes, drawn
+
+
+def test_maps_are_drawn_with_the_range_and_colours_of_their_task():
+    axes, drawn = picture("depth", torch.arange(100.0).view(1, 10, 10), torch.arange(100).view(10, 10) > 0)
+    assert axes.get_title() == "depth, m"
+    assert drawn.get_clim() == (0, pytest.approx(97.04))  # all but the largest 2 % of the known values 1 to 99
+    assert drawn.get_array().mask.sum() == 1
+    _, drawn = picture("curvature", torch.stack([torch.ones(2, 2), -torch.ones(2, 2)]))
+    assert drawn.get_clim() == (-10, 10)
+    assert drawn.get_cmap().name == "RdBu_r"
+    assert (drawn.get_array() == 1).all()
+    _, drawn = picture("segmentation", torch.tensor([[0, 12]]), n_classes=13)
+    assert drawn.get_clim() == (0, 12)
+
+
+def test_a_map_that_is_unknown_everywhere_can_be_drawn():
+    _, drawn = picture("depth", torch.zeros(1, 2, 2), torch.zeros(2, 2, dtype=torch.bool))
+    assert drawn.get_array().mask.all()
+
+
+def test_normals_are_drawn_with_red_green_and_blue_for_right_up_and_towards_the_camera():
+    normals = torch.tensor([[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 0]])[:, None]
+    axes, drawn = picture("normal", normals, torch.tensor([[True, True, True, False]]))
+    assert drawn is None
+    (image,) = axes.images
+    assert image.get_array()[0, :3].tolist() == [[255, 128, 128], [128, 255, 128], [128, 128, 255]]
+    assert image.get_array()[0, 3].tolist() == [227, 119, 194]
 
 
 # --- mirror images

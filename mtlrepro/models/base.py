@@ -65,7 +65,7 @@ class MultiTaskModel(nn.Module):
 
         Returns:
             ``{task: [B, channels, H, W]}`` without activation (logits, metres, ...), never in half precision, resized
-            bilinearly where a head ends at a coarser resolution; ``Detections`` for boxes.
+            bilinearly where a head ends at another resolution; ``Detections`` for boxes.
 
         Raises:
             ValueError: The number of channels does not fit.

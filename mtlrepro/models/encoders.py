@@ -1,7 +1,7 @@
 """Encoders from torchvision and timm: images to features, at a chosen output stride, from a stated start."""
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -138,7 +138,7 @@ def _pnasnet5(weights: Weights, views: int) -> Encoder:
         import timm
     except ImportError:
         raise ImportError("encoder pnasnet5 needs timm; to get it, run: pip install 'mtlrepro[timm]'") from None
-    network = timm.create_model("pnasnet5large", pretrained=False, num_classes=0)
+    network: Any = timm.create_model("pnasnet5large", pretrained=False, num_classes=0)
     source = "random"
     if weights == "imagenet":
         state, source = load("pnasnet5")

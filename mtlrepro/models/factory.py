@@ -4,8 +4,8 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mtlrepro.models.base import MultiTaskModel
-from mtlrepro.models.detection import detection
+from mtlrepro.models.base import MultiTaskModel, check_tasks
+from mtlrepro.models.detection import DETECTION, detection
 from mtlrepro.models.lsb import full_sharing, multi_column, multi_decoder
 from mtlrepro.models.mtsgd import mtsgd
 from mtlrepro.models.segnet import segnet, segnet_mtan
@@ -27,14 +27,15 @@ def create(name: str, tasks: Sequence[Task], **options: Any) -> MultiTaskModel: 
 
     Args:
         name: One of ``MODELS``.
-        tasks: The tasks, in the order of the predictions; one is enough.
+        tasks: The tasks, in the order of the predictions; one is enough. Only the network ``detection`` takes the task
+            of that name, all other tasks are dense.
         **options: Arguments of the function of that name, such as ``encoder`` and ``weights``.
 
     Returns:
         A new network; its ``weights_source`` says what it starts from.
 
     Raises:
-        ValueError: The name, an option or its value is not accepted.
+        ValueError: The name, the tasks, an option or its value is not accepted.
         FileNotFoundError: A checkpoint was asked for and is not in the cache; names the command that fetches it.
     """
     if name not in MODELS:
@@ -44,4 +45,9 @@ def create(name: str, tasks: Sequence[Task], **options: Any) -> MultiTaskModel: 
     for option in options:
         if option not in known:
             raise ValueError(f"{name}: option {option!r} is unknown; accepted: {', '.join(known)}")
+    tasks = check_tasks(tasks)
+    if builder is not detection and any(task.name == DETECTION for task in tasks):
+        raise ValueError(
+            f"tasks has {DETECTION!r}; accepted by {name}: dense tasks; boxes need the network 'detection'"
+        )
     return builder(tasks, **options)

@@ -25,6 +25,7 @@ def full_sharing(
     weights: Weights = "none",
     width: float = 1.0,
     views: int = 1,
+    output_stride: Literal[8, 16, 32] = 32,
     decoder_widths: Sequence[int] = WIDTHS,
 ) -> MultiTaskModel:
     """One encoder and one decoder, with as many output channels as all tasks have together (NYUv2: 17).
@@ -33,13 +34,19 @@ def full_sharing(
 
     Args:
         tasks: Dense tasks.
-        encoder: Name of an encoder, see ``encoders.create``; so are ``weights``, ``width`` and ``views``.
+        encoder: Name of an encoder, see ``encoders.create``; so are ``weights``, ``width``, ``views`` and
+            ``output_stride``.
         weights: Start of the encoder.
         width: Multiplier of MobileNetV2's channels.
         views: 1, or 2 for stereo.
-        decoder_widths: Channels of the decoder, see ``decoder_trunk``.
+        output_stride: Pixels per step of the encoder's features.
+        decoder_widths: Channels of the decoder, see ``decoder_trunk``; as many upsamplings as undo the output stride,
+            6 widths for 32, 5 for 16, 4 for 8.
+
+    Raises:
+        ValueError: The decoder does not undo the output stride, or an argument of the encoder is not accepted.
     """
-    front = encoders.create(encoder, weights=weights, width=width, views=views)
+    front = _encoder(encoder, weights, width, views, output_stride, decoder_widths)
     trunk = decoder_trunk(front.channels[-1], decoder_widths)
     joint = _convolution(decoder_widths[-1], sum(task.channels for task in tasks))
     sizes = [task.channels for task in tasks]
@@ -60,10 +67,11 @@ def multi_decoder(
     weights: Weights = "none",
     width: float = 1.0,
     views: int = 1,
+    output_stride: Literal[8, 16, 32] = 32,
     decoder_widths: Sequence[int] = WIDTHS,
 ) -> MultiTaskModel:
     """One encoder, and a decoder for each task; arguments as for ``full_sharing``."""
-    front = encoders.create(encoder, weights=weights, width=width, views=views)
+    front = _encoder(encoder, weights, width, views, output_stride, decoder_widths)
     heads = [decoder(front.channels[-1], task.channels, decoder_widths) for task in tasks]
     shared = nn.Sequential(OrderedDict(encoder=front))
     return MultiTaskModel(tasks, shared, heads, views=views, weights_source=front.weights_source)
@@ -76,6 +84,7 @@ def multi_column(
     weights: Weights = "none",
     width: float = 1.0,
     views: int = 1,
+    output_stride: Literal[8, 16, 32] = 32,
     decoder_widths: Sequence[int] = WIDTHS,
     stitch: Stitch = "identity",
 ) -> MultiTaskModel:
@@ -89,10 +98,11 @@ def multi_column(
         weights: Start of every encoder.
         width: Multiplier of MobileNetV2's channels.
         views: 1, or 2 for stereo.
+        output_stride: Pixels per step of every encoder's features.
         decoder_widths: Channels of every decoder.
         stitch: Start of the cross-stitch unit, see ``cross_stitch``.
     """
-    fronts = [encoders.create(encoder, weights=weights, width=width, views=views) for _ in tasks]
+    fronts = [_encoder(encoder, weights, width, views, output_stride, decoder_widths) for _ in tasks]
     matrix = cross_stitch(len(tasks), stitch)
     channels = fronts[0].channels[-1]
     heads = [
@@ -163,8 +173,8 @@ def decoder_trunk(in_channels: int, widths: Sequence[int] = WIDTHS) -> nn.Sequen
 
     One convolution to ``widths[0]``, then for every further width an upsampling and two convolutions. The supplement
     gives the numbers of layers (twelve 3x3 convolutions, five upsamplings), ReLU and Xavier's initialisation. Its
-    figure with the widths is lost; the default is the closest layout known. Where Xavier's is taken uniform, biases
-    start at 0, and ReLU follows every convolution but the last is ours.
+    figure with the widths is lost; the default is the closest layout known. It is ours that Xavier's is the uniform
+    one, biases start at 0, ReLU follows every convolution but the last, and corners are not aligned in upsampling.
 
     Args:
         in_channels: Channels of the features.
@@ -179,6 +189,23 @@ def decoder_trunk(in_channels: int, widths: Sequence[int] = WIDTHS) -> nn.Sequen
         for channels in (before, after):
             layers += [_convolution(channels, after), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
+
+
+def _encoder(
+    name: str,
+    weights: Weights,
+    width: float,
+    views: int,
+    output_stride: Literal[8, 16, 32],
+    decoder_widths: Sequence[int],
+) -> encoders.Encoder:
+    """Make the encoder, if the decoder's upsamplings undo its stride."""
+    if 2 ** (len(decoder_widths) - 1) != output_stride:
+        raise ValueError(
+            f"decoder_widths has {len(decoder_widths)} widths and output_stride is {output_stride!r}; "
+            "accepted: 6 widths with output_stride 32, 5 with 16, 4 with 8"
+        )
+    return encoders.create(name, weights=weights, width=width, views=views, output_stride=output_stride)
 
 
 def _convolution(in_channels: int, out_channels: int) -> nn.Conv2d:

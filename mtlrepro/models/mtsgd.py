@@ -40,7 +40,10 @@ def mtsgd(
         width: Multiplier of MobileNetV2's channels.
         views: 2 for stereo, or 1.
         output_stride: Pixels per step of the features.
-        bins: Grids of the pyramid.
+        bins: Cells per side of each grid of the pyramid.
+
+    Raises:
+        ValueError: ``bins`` or an argument of the encoder is not accepted.
     """
     front = encoders.create(encoder, weights=weights, width=width, views=views, output_stride=output_stride)
     pooling = SpatialPyramidPooling(front.channels[-1], bins)
@@ -62,6 +65,8 @@ class SpatialPyramidPooling(nn.Module):
 
     def __init__(self, in_channels: int, bins: Sequence[int] = BINS) -> None:
         super().__init__()
+        if not bins or min(bins) < 1:
+            raise ValueError(f"bins is {tuple(bins)}; accepted: one or more numbers from 1 on")
         width = in_channels // len(bins)
         self.out_channels = in_channels + width * len(bins)
         self.branches = nn.ModuleList(

@@ -21,7 +21,10 @@ def segnet(tasks: Sequence[Task], *, widths: Sequence[int] = WIDTHS) -> MultiTas
 
     Args:
         tasks: Dense tasks.
-        widths: Channels of the five levels.
+        widths: Channels of the five levels, finest first.
+
+    Raises:
+        ValueError: ``widths`` is empty or has a number below 1.
     """
     model = MultiTaskModel(tasks, SegNet(widths), [_head(widths[0], task.channels) for task in tasks])
     _initialise(model)
@@ -46,6 +49,8 @@ class SegNet(nn.Module):
 
     def __init__(self, widths: Sequence[int] = WIDTHS) -> None:
         super().__init__()
+        if not widths or min(widths) < 1:
+            raise ValueError(f"widths is {tuple(widths)}; accepted: one or more numbers from 1 on")
         inputs = [3, *widths[:-1]]
         outputs = [widths[0], *widths[:-1]]
         self.down = nn.ModuleList()
@@ -104,8 +109,8 @@ class SegNetMTAN(MultiTaskModel):
     """
 
     def __init__(self, tasks: Sequence[Task], widths: Sequence[int] = WIDTHS) -> None:
-        heads = [_Attention(widths, task.channels) for task in tasks]
-        super().__init__(tasks, _AttendedSegNet(widths), heads)
+        shared = _AttendedSegNet(widths)
+        super().__init__(tasks, shared, [_Attention(widths, task.channels) for task in tasks])
         _initialise(self)
 
     def _representation(self, features: list[Tensor]) -> None:

@@ -63,7 +63,7 @@ CHECKPOINTS = {
     "resnet50": Checkpoint("IMAGENET1K_V1", ResNet50_Weights.IMAGENET1K_V1.url, "0676ba61"),
     "pnasnet5": Checkpoint(
         "tf_in1k",
-        "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/pnasnet5large-bf079911.pth",
+        "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-cadene/pnasnet5large-bf079911.pth",
         "bf079911",
     ),
 }

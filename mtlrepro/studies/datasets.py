@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from mtlrepro import losses
 from mtlrepro.data import (
     bdd100k,
     cityscapes,
@@ -33,29 +34,20 @@ from mtlrepro.data.room_layout import Draws, draw
 from mtlrepro.data.samples import Sample
 from mtlrepro.data.street_composition import FOCAL
 from mtlrepro.data.street_layout import BASELINE
+from mtlrepro.plots import draw_map
+from mtlrepro.tasks import DISPLAYS, MAPS, Display
 
-SHOWN: dict[str, tuple[str, str, str, float | None]] = {
-    # key: (title, unit, colour map, largest value shown; None: of the map itself)
-    "image": ("image", "", "", None),
-    "right": ("right view", "", "", None),
-    "segmentation": ("classes", "", "tab20", None),
-    "depth": ("depth", "m", "viridis", None),
-    "disparity": ("disparity", "px", "viridis", None),
-    "normal": ("normals", "", "", None),
-    "occlusion": ("occlusion", "", "gray", 1.0),
-    "curvature": ("curvature k1", "1/m", "magma", 10.0),
-    "reshading": ("reshading", "", "gray", 1.0),
-    "edges2d": ("edges, 2-D", "", "magma", 0.5),
-    "edges3d": ("edges, 3-D", "", "magma", 0.5),
-    "keypoints2d": ("keypoints, 2-D", "", "magma", 0.05),
-    "keypoints3d": ("keypoints, 3-D", "", "magma", 0.3),
-    "valid": ("geometry known", "", "gray", 1.0),
+SHOWN: dict[str, Display] = {
+    "image": Display("image"),
+    "right": Display("right view"),
+    **{key: DISPLAYS[key] for key in ("segmentation", "depth", "disparity", "normal")},
+    "occlusion": Display("occlusion", "", "gray", high=1.0),
+    **{key: DISPLAYS[key] for key in MAPS},
+    "valid": Display("geometry known", "", "gray", high=1.0),
 }
-UNKNOWN = "#E377C2"
-"""Colour of pixels whose target is unknown."""
+"""Maps of the gallery in their order, and how each is drawn."""
 
-_MASKED = ("curvature", "reshading", "edges3d", "keypoints3d")
-_EVERYWHERE = ("image", "right", "edges2d", "keypoints2d", "valid", "occlusion")
+_EVERYWHERE = ("image", "right", "valid", "occlusion")
 
 
 def open_dataset(name: str, data_root: str, split: str, *, n: int, size: tuple[int, int]) -> Dataset:
@@ -76,13 +68,10 @@ def open_dataset(name: str, data_root: str, split: str, *, n: int, size: tuple[i
 
 
 def known(sample: Sample, key: str) -> Tensor:
-    """Say where a dense target is known, bool ``[H, W]``."""
-    value = sample[key]
+    """Say where a dense map is known, bool ``[H, W]``."""
     if key in _EVERYWHERE:
-        return torch.ones(value.shape[-2:], dtype=torch.bool)
-    if key in _MASKED:
-        return sample["valid"][0]
-    return value != samples.KINDS[key].invalid if value.ndim == 2 else (value != 0).any(0)
+        return torch.ones(sample[key].shape[-2:], dtype=torch.bool)
+    return losses.known({name: value[None] for name, value in sample.items()}, key)[0, 0]
 
 
 def inventory(dataset: Dataset, n: int = 64) -> pd.DataFrame:
@@ -116,9 +105,9 @@ def _unit(key: str) -> str:
 
 
 def _invalid(key: str) -> str:
-    if key in _MASKED:
+    if key in ("curvature", "reshading", "edges3d", "keypoints3d"):
         return "not valid"
-    if key in _EVERYWHERE:
+    if key in (*_EVERYWHERE, "edges2d", "keypoints2d"):
         return "-"
     return "(0, 0, 0)" if key == "normal" else f"{samples.KINDS[key].invalid:g}"
 
@@ -181,7 +170,7 @@ def gallery(sample: Sample, class_names: Sequence[str]) -> tuple[Figure, pd.Data
     for axes in frames:
         axes.set_axis_off()
     if "segmentation" in sample:
-        colours = mpl.colormaps[SHOWN["segmentation"][2]]
+        colours = mpl.colormaps[SHOWN["segmentation"].colours]
         present = [int(c) for c in torch.unique(sample["segmentation"]) if c >= 0]
         patches = [Rectangle((0, 0), 1, 1, color=colours(c / max(len(class_names) - 1, 1))) for c in present]
         names = [class_names[c] for c in present]
@@ -190,31 +179,19 @@ def gallery(sample: Sample, class_names: Sequence[str]) -> tuple[Figure, pd.Data
 
 
 def _panel(figure: Figure, axes: Axes, sample: Sample, key: str, n_classes: int) -> None:
-    title, unit, colours, largest = SHOWN[key]
-    value, there = sample[key], known(sample, key).numpy()
-    if key in ("image", "right", "normal"):
-        # Normals as colours: right, up and towards the camera are red, green and blue.
-        shown = value if key != "normal" else (value * value.new_tensor([1.0, -1.0, -1.0]).view(3, 1, 1) + 1) / 2
-        pixels = shown.permute(1, 2, 0).numpy().copy()
-        pixels[~there] = mpl.colors.to_rgb(UNKNOWN)
-        axes.imshow((255 * pixels).round().astype(np.uint8), interpolation="none")
-    else:
-        pixels = np.ma.masked_array((value if value.ndim == 2 else value[0]).float().numpy(), ~there)
-        top = (
-            largest
-            if largest is not None
-            else max(np.quantile(pixels.compressed(), 0.98) if there.any() else 1.0, 1e-6)
-        )
-        if key == "segmentation":
-            top = max(n_classes - 1, 1)
-        palette = mpl.colormaps[colours].with_extremes(bad=UNKNOWN)
-        drawn = axes.imshow(pixels, cmap=palette, vmin=0, vmax=top, interpolation="none")
-        if key not in ("segmentation", "valid", "occlusion"):
-            figure.colorbar(drawn, ax=axes, shrink=0.8, extend="neither" if key == "reshading" else "max")
+    drawn = draw_map(axes, SHOWN[key], sample[key], known(sample, key), n_classes if key == "segmentation" else None)
+    if drawn is not None and key not in ("segmentation", "valid", "occlusion"):
+        figure.colorbar(drawn, ax=axes, shrink=0.8, extend=_beyond(SHOWN[key]))
     if key == "image" and "boxes" in sample:
         for x1, y1, x2, y2 in sample["boxes"].tolist():
             axes.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, color="#E69F00"))
-    axes.set_title(f"{title}, {unit}" if unit else title, fontsize=9)
+
+
+def _beyond(display: Display) -> str:
+    """Which ends of the colour bar have values beyond them."""
+    if display.low < 0:
+        return "both"
+    return "neither" if display.high == 1 else "max"
 
 
 def _errors(made: Sequence[Sample], read: Dataset, keys: Sequence[str], order: Sequence[int]) -> dict[str, float]:

@@ -26,8 +26,9 @@ from torch.nn.functional import cross_entropy, interpolate
 
 from mtlrepro.data import datasets, scenes
 from mtlrepro.data.store import cache_dir
+from mtlrepro.metrics import confusion, mean_iou
 from mtlrepro.notebooks import write_atomically
-from mtlrepro.report import provenance
+from mtlrepro.provenance import provenance
 from mtlrepro.verdicts import Verdict, mean_interval
 
 DISTANCES = {"rooms": "depth", "nyuv2": "depth", "streets": "disparity", "cityscapes": "disparity"}
@@ -85,25 +86,9 @@ class Run:
     rows: list[dict[str, float | str]]
 
 
-def confusion(predicted: Tensor, target: Tensor, n_classes: int) -> Tensor:
-    """Count pixels by true class (rows) and predicted class, int64 ``[C, C]``; target -1 is left out."""
-    known = target >= 0
-    pairs = target[known] * n_classes + predicted[known]
-    return torch.bincount(pairs, minlength=n_classes**2).view(n_classes, n_classes)
-
-
-def mean_iou(counts: Tensor) -> float:
-    """Mean IoU in percent of the classes that occur in the target, from a confusion matrix ``[C, C]``.
-
-    Raises:
-        ValueError: no class occurs.
-    """
-    occurs = counts.sum(1) > 0
-    if not occurs.any():
-        raise ValueError("counts has no pixel; accepted: a confusion matrix with one or more known pixels")
-    hits = counts.diag()
-    union = counts.sum(0) + counts.sum(1) - hits
-    return 100 * (hits[occurs] / union[occurs]).mean().item()
+def miou_of(predicted: Tensor, images: Images) -> float:
+    """Mean IoU in per cent of classes ``[N, H, W]`` on the known pixels of the images."""
+    return float(mean_iou(confusion(predicted, images.segmentation, len(images.classes)).sum(0)))
 
 
 def mean_absolute_error(predicted: Tensor, target: Tensor) -> float:
@@ -160,9 +145,9 @@ def best_by_colour(train: Images, evaluate: Images) -> tuple[Tensor, float, str]
         counts, cells = colour_counts(train, bins), colour_bins(evaluate.image, bins)
         for balance in BALANCES:
             predicted = colour_table(counts, balance)[cells]
-            miou = mean_iou(confusion(predicted, evaluate.segmentation, len(evaluate.classes)))
-            if best is None or miou > best[1]:
-                best = predicted, miou, f"{bins} bins, balance {balance:g}"
+            share = miou_of(predicted, evaluate)
+            if best is None or share > best[1]:
+                best = predicted, share, f"{bins} bins, balance {balance:g}"
     assert best is not None
     return best
 
@@ -320,13 +305,17 @@ def _run(
     constant, constant_error = best_constant(unseen.distance)
     model = train_network(seen, seed=seed, steps=steps)
     by_network, distance = predict(model, unseen.image)
-    miou = mean_iou(confusion(by_network, unseen.segmentation, len(unseen.classes)))
     unit = UNITS[DISTANCES[dataset]]
     parameters = sum(parameter.numel() for parameter in model.parameters())
     results: Sequence[tuple[str, float, float, str]] = (
         ("colour", colour_miou, np.nan, table),
         ("constant", np.nan, constant_error, f"{constant:.3g} {unit}"),
-        ("network", miou, mean_absolute_error(distance, unseen.distance), f"{parameters} parameters, {steps} steps"),
+        (
+            "network",
+            miou_of(by_network, unseen),
+            mean_absolute_error(distance, unseen.distance),
+            f"{parameters} parameters, {steps} steps",
+        ),
     )
     rows: list[dict[str, float | str]] = [
         {"seed": seed, "method": method, "miou": miou, "error": error, "unit": unit, "setting": setting}

@@ -6,33 +6,12 @@ from contextlib import contextmanager
 import pytest
 import torch
 from balancer_cases import ALL, Net, batch, net_losses
+from host_reads import NoHost
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from mtlrepro.balancers import CapturedStep, create
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-
-READS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "unique", "is_nonzero", "repeat_interleave")
-"""Operators whose result, or its shape, has to be known on the host."""
-
-
-class NoHost(TorchDispatchMode):
-    """Refuse operators that wait for a device, or copy to or from the host, were the tensors on one."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__
-        if any(read in name for read in READS):
-            raise AssertionError(f"{name} reads the device")
-        if name == "lift_fresh":
-            raise AssertionError("a tensor is made from host data")
-        masks = args[1] if name in ("index", "index_put", "index_put_") else ()
-        if any(m is not None and m.dtype == torch.bool for m in masks):
-            raise AssertionError(f"{name} by a mask reads the device")
-        if (kwargs or {}).get("pin_memory") or (name == "_to_copy" and (kwargs or {}).get("device") is not None):
-            raise AssertionError(f"{name} copies between devices")
-        return func(*args, **(kwargs or {}))
-
 
 OPTIONS = [
     *((name, {}) for name in ALL),

@@ -69,6 +69,18 @@ def test_a_batch_is_its_samples_transformed(store, dataset):
         assert seen != sorted(seen)
 
 
+@pytest.mark.parametrize("kind", [MemoryLoader, DiskLoader])
+def test_parts_of_batches_make_up_the_batches(dataset, kind):
+    options = {"augmentation": AUGMENTATION, "drop_last": True, "seed": 2}
+    whole = epochs(MemoryLoader(dataset, 4, **options))
+    parts = [epochs(kind(dataset, 4, part=(k, 2), **options)) for k in range(2)]
+    for batch, *halves in zip(whole, *parts, strict=True):
+        assert [len(half["index"]) for half in halves] == [2, 2]
+        for key, values in batch.items():
+            together = [value for half in halves for value in half[key]]
+            assert all(torch.equal(a, b) for a, b in zip(together, values, strict=True))
+
+
 def test_transforms_of_a_sample_depend_on_neither_order_nor_batch_size(dataset):
     def by_index(loader):
         return {int(i): image for batch in loader for i, image in zip(batch["index"], batch["image"], strict=True)}

@@ -29,8 +29,14 @@ def energy(prediction: Tensor | Detections, batch: object) -> Tensor:
     return total
 
 
-DENSE = [Task("segmentation", 13, energy), Task("depth", 1, energy), Task("normal", 3, energy)]
-BOXES = [Task("detection", 10, energy), Task("segmentation", 19, energy)]
+def make_task(name: str, channels: int, loss=energy) -> Task:
+    """The one place where tests of networks make a task."""
+    return Task(name, channels, loss)
+
+
+DENSE = [make_task("segmentation", 13), make_task("depth", 1), make_task("normal", 3)]
+BOXES = [make_task("detection", 10), make_task("segmentation", 19)]
+STEREO = [make_task("segmentation", 19), make_task("disparity", 1)]
 
 
 def tasks_of(name: str) -> list[Task]:
@@ -48,3 +54,7 @@ def images(model: MultiTaskModel, size: tuple[int, int] = (64, 96), batch: int =
 
 def tensors(prediction: Tensor | Detections) -> list[Tensor]:
     return list(prediction[:3]) if isinstance(prediction, Detections) else [prediction]
+
+
+def losses(model: MultiTaskModel, predictions: dict[str, Tensor | Detections]) -> list[Tensor]:
+    return [task.loss(predictions[task.name], {}) for task in model.tasks]

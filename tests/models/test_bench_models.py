@@ -9,11 +9,13 @@ from mtlrepro.bench_models import models
 def test_a_row_for_each_pass_and_network():
     names = ["full_sharing", "segnet", "detection"]
     table = models(size=(32, 64), rounds=2, only=names)
-    assert table["network"].tolist() == names * 2
-    assert table["pass"].tolist() == ["forward"] * 3 + ["forward+backward"] * 3
-    assert (table["images/s"] * table["seconds"]).tolist() == pytest.approx([2.0] * 6)
-    assert table.groupby("pass")["ratio"].first().tolist() == [1.0, 1.0]
-    forward, both = (rows.reset_index() for _, rows in table.groupby("pass"))
+    assert table["network"].tolist() == names * 3
+    assert table["pass"].tolist() == ["forward"] * 3 + ["forward+backward"] * 3 + ["losses"] * 3
+    assert (table["images/s"] * table["seconds"]).tolist() == pytest.approx([2.0] * 9)
+    assert table.groupby("pass")["ratio"].first().tolist() == [1.0] * 3
+    forward, both, losses = (rows.reset_index() for _, rows in table.groupby("pass"))
+    assert both["share"].tolist() == [1.0] * 3
+    assert losses["share"].tolist() == pytest.approx((losses["seconds"] / both["seconds"]).tolist())
     assert (both["peak MB"] > forward["peak MB"]).all()
     assert (both["peak MB"] * 1e6 > 4 * both["parameters"]).all()  # at least the gradients
 

@@ -1,9 +1,10 @@
 """Encoders against torchvision's own, published counts, and the identities of dilation and of the stereo stem."""
 
-import importlib.util
+import sys
 from dataclasses import replace
 
 import pytest
+import timm
 import torch
 import torchvision
 from torch import nn
@@ -13,16 +14,21 @@ from torchvision.models import MobileNet_V2_Weights, ResNet18_Weights, ResNet34_
 from mtlrepro.models import encoders, weights
 
 TORCHVISION = {
-    "mobilenet_v2": (MobileNet_V2_Weights.IMAGENET1K_V1, 1280),
-    "resnet18": (ResNet18_Weights.IMAGENET1K_V1, 512),
-    "resnet34": (ResNet34_Weights.IMAGENET1K_V1, 512),
-    "resnet50": (ResNet50_Weights.IMAGENET1K_V1, 2048),
+    "mobilenet_v2": (MobileNet_V2_Weights.IMAGENET1K_V1, 1280, 2_223_872),
+    "resnet18": (ResNet18_Weights.IMAGENET1K_V1, 512, 11_176_512),
+    "resnet34": (ResNet34_Weights.IMAGENET1K_V1, 512, 21_284_672),
+    "resnet50": (ResNet50_Weights.IMAGENET1K_V1, 2048, 23_508_032),
 }
-TIMM = importlib.util.find_spec("timm") is not None
 
 
 def count(module):
     return sum(p.numel() for p in module.parameters())
+
+
+def multiply_adds(encoder, side):
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        encoder.eval()(torch.empty(1, 3, side, side, device="meta"))
+    return counter.get_total_flops() // 2
 
 
 def exact(name, **options):
@@ -45,26 +51,66 @@ def twins(name, strides):
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_published_parameters_and_multiply_adds(name):
     """torchvision's figures, which count the classifier; 3.4 M and 300 M for MobileNetV2 (its paper, Table 4)."""
-    published, width = TORCHVISION[name]
-    encoder = encoders.create(name)
+    published, width, features = TORCHVISION[name]
+    with torch.device("meta"):
+        encoder = encoders.create(name)
     assert encoder.channels[-1] == width
-    assert count(encoder) == published.meta["num_params"] - 1000 * (width + 1)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        encoder.to("meta")(torch.empty(1, 3, 224, 224, device="meta"))
-    operations = counter.get_total_flops() // 2 + 1000 * width
+    assert count(encoder) == features
+    assert features + 1000 * (width + 1) == published.meta["num_params"]
+    operations = multiply_adds(encoder, 224) + 1000 * width
     assert operations / 1e9 == pytest.approx(published.meta["_ops"], abs=6e-4)
 
 
-@pytest.mark.skipif(not TIMM, reason="timm is not installed")
-def test_pnasnet5():
-    """86.1 M parameters with its classifier (Liu et al., ECCV 2018, Table 5); 12 x 9 x 4320 in LSB's Table S-1."""
-    encoder = encoders.create("pnasnet5")
+def test_pnasnet5_has_the_published_size():
+    """86.1 M parameters, 25.0 G multiply-adds at 331 x 331 (Liu et al., ECCV 2018, Table 5); counted: convolutions."""
+    with torch.device("meta"):
+        encoder = encoders.create("pnasnet5")
     assert count(encoder) + 1000 * 4321 == 86_057_668
-    assert encoder.to("meta").eval()(torch.empty(1, 3, 288, 384, device="meta")).shape == (1, 4320, 9, 12)
+    assert multiply_adds(encoder, 331) / 1e9 == pytest.approx(25.0, abs=0.1)
 
 
-@pytest.mark.skipif(TIMM, reason="timm is installed")
-def test_pnasnet5_without_timm_says_how_to_get_it():
+@pytest.mark.parametrize("size", [(288, 384), (256, 256), (75, 50)])
+def test_pnasnet5_gives_4320_channels_at_stride_32(size):
+    """12 x 9 x 4320 in LSB's Table S-1, for images of 384 x 288."""
+    with torch.device("meta"):
+        encoder = encoders.create("pnasnet5").eval()
+        assert encoder(torch.empty(1, 3, *size)).shape == (1, 4320, *(-(-n // 32) for n in size))
+
+
+def test_pnasnet5_reads_its_checkpoint_and_two_views(tmp_path, monkeypatch):
+    """A file with timm's names and 1001 classes, as the published one has; each tensor repeats one number."""
+    with torch.device("meta"):
+        network = timm.create_model("pnasnet5large", num_classes=1001)
+    values = {key: 1.0 + k for k, key in enumerate(network.state_dict())}
+    state = {key: torch.tensor(values[key]).expand(x.shape) for key, x in network.state_dict().items()}
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    checkpoint = weights.CHECKPOINTS["pnasnet5"]
+    checkpoint.path.parent.mkdir(parents=True)
+    torch.save(state, checkpoint.path)
+    digest = replace(checkpoint, sha256="").check(checkpoint.path)
+    monkeypatch.setitem(weights.CHECKPOINTS, "pnasnet5", replace(checkpoint, sha256=digest[:8]))
+    encoder = encoders.create("pnasnet5", weights="imagenet", views=2)
+    assert encoder.weights_source == f"imagenet (tf_in1k, sha256 {digest[:8]})"
+    found = {key.removeprefix("stages.0.network."): x for key, x in encoder.state_dict().items()}
+    stem = found.pop("conv_0.conv.weight")
+    assert stem.shape[1] == 6
+    assert (stem == values["conv_0.conv.weight"] / 2).all()
+    assert found.keys() == state.keys() - {"conv_0.conv.weight", "last_linear.weight", "last_linear.bias"}
+    assert all((x == values[key]).all() for key, x in found.items())
+
+
+def test_pnasnet5_gives_timms_features_of_images_from_minus_1_to_1():
+    encoder = encoders.create("pnasnet5").eval()
+    x = torch.rand(1, 3, 32, 64)
+    with torch.no_grad():
+        expected = encoder.stages[0].network.forward_features((x - 0.5) / 0.5)
+        assert torch.equal(encoder(x), expected)
+    assert expected.shape == (1, 4320, 1, 2)
+    assert expected.any()
+
+
+def test_pnasnet5_without_timm_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ImportError, match=r"pnasnet5 needs timm; to get it, run: pip install 'mtlrepro\[timm\]'"):
         encoders.create("pnasnet5")
 

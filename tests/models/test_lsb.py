@@ -7,8 +7,11 @@ import torch
 from model_cases import DENSE, images, small
 from torch import nn
 
-from mtlrepro.models import create
-from mtlrepro.models.lsb import Column, Columns, cross_stitch, decoder
+from mtlrepro.models import create, encoders
+from mtlrepro.models.encoders import Encoder
+from mtlrepro.models.lsb import WIDTHS, Column, Columns, cross_stitch, decoder
+
+SHARING = ["full_sharing", "multi_decoder", "multi_column"]
 
 
 def layers(network, kind):
@@ -38,7 +41,7 @@ def test_decoder_starts_from_xaviers_initialisation():
 
 
 def test_full_sharing_starts_as_one_last_convolution_with_the_channels_of_all_tasks():
-    model = create("full_sharing", DENSE, width=0.25, decoder_widths=(16, 32))
+    model = create("full_sharing", DENSE, width=0.25, output_stride=8, decoder_widths=(8, 8, 16, 32))
     rows = torch.cat([head.weight for head in model.heads.values()])
     assert rows.shape == (17, 32, 3, 3)
     bound = math.sqrt(6 / (9 * (32 + 17)))
@@ -49,18 +52,45 @@ def test_full_sharing_starts_as_one_last_convolution_with_the_channels_of_all_ta
     predictions = model(images(model, (64, 64)))
     expected = joint(model.features[0])
     found = torch.cat([predictions[task.name] for task in DENSE], 1)
-    assert expected.shape[-2:] == (4, 4)
-    resized = nn.functional.interpolate(expected, (64, 64), mode="bilinear")
-    torch.testing.assert_close(found, resized, rtol=1e-4, atol=1e-5)
+    assert expected.shape[-2:] == (64, 64)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["full_sharing", "multi_decoder", "multi_column"])
+@pytest.mark.parametrize("name", SHARING)
 def test_encoder_output_of_table_s1(name):
     """12 x 9 for images of 384 x 288; 1280 channels, where the table prints PNASNet's 4320 for MobileNetV2."""
-    model = create(name, DENSE).to("meta")
-    model(torch.empty(1, 3, 288, 384, device="meta"))
+    with torch.device("meta"):
+        model = create(name, DENSE)
+        model(torch.empty(1, 3, 288, 384))
     expected = (1, 32, 288, 384) if name == "full_sharing" else (1, 1280, 9, 12)
     assert [tuple(x.shape) for x in model.features] == [expected] * (3 if name == "multi_column" else 1)
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+@pytest.mark.parametrize("name", SHARING)
+def test_output_stride_is_that_of_every_encoder_and_undone_by_the_decoder(name, stride):
+    widths = (8,) * (1 + int(math.log2(stride)))
+    options = {"width": 0.25, "output_stride": stride, "decoder_widths": widths}
+    model = create(name, DENSE, **options).eval()
+    fronts = [m for m in model.modules() if isinstance(m, Encoder)]
+    assert len(fronts) == (3 if name == "multi_column" else 1)
+    x = images(model)
+    assert all(encoder(x).shape[-2:] == (64 // stride, 96 // stride) for encoder in fronts)
+    sizes = []
+    for last in (m for m in model.modules() if isinstance(m, nn.Conv2d) and m.out_channels in (13, 1, 3)):
+        last.register_forward_hook(lambda *io: sizes.append(tuple(io[-1].shape[-2:])))
+    model(x)
+    assert sizes == [(64, 96)] * 3
+
+
+@pytest.mark.parametrize("options", [{"output_stride": 8}, {"output_stride": 16}, {"decoder_widths": (64, 32)}])
+@pytest.mark.parametrize("name", SHARING)
+def test_a_decoder_that_does_not_undo_the_output_stride_is_refused_before_anything_is_made(name, options, monkeypatch):
+    monkeypatch.setattr(encoders, "create", None)
+    stride, count = options.get("output_stride", 32), len(options.get("decoder_widths", WIDTHS))
+    message = f"decoder_widths has {count} widths and output_stride is {stride}; accepted: 6 widths with output_stride"
+    with pytest.raises(ValueError, match=message):
+        create(name, DENSE, **options)
 
 
 def test_cross_stitch_by_hand():

@@ -5,16 +5,11 @@ import pickle
 
 import pytest
 import torch
-from model_cases import BOXES, DENSE, NAMES, images, small, tasks_of, tensors
+from model_cases import BOXES, DENSE, NAMES, images, losses, make_task, small, tasks_of, tensors
 from torch import nn
 
 from mtlrepro.balancers import create as balancer
 from mtlrepro.models import Detections, MultiTaskModel, create, summary
-from mtlrepro.tasks import Task
-
-
-def losses(model, predictions):
-    return [task.loss(predictions[task.name], {}) for task in model.tasks]
 
 
 @pytest.mark.parametrize("size", [(64, 96), (75, 50)])
@@ -46,9 +41,9 @@ def test_parameters_belong_to_all_tasks_or_to_one(name):
 def test_a_loss_reaches_exactly_the_shared_parameters_and_its_own(name):
     model = small(name)
     names = {id(p): key for key, p in model.named_parameters()}
-    for task in model.tasks:
+    for k, task in enumerate(model.tasks):
         model.zero_grad()
-        task.loss(model(images(model))[task.name], {}).backward()
+        losses(model, model(images(model)))[k].backward()
         reached = {names[id(p)] for p in model.parameters() if p.grad is not None}
         declared = {names[id(p)] for p in [*model.shared_parameters(), *model.task_parameters(task.name)]}
         assert reached == declared
@@ -181,7 +176,12 @@ def test_a_mapping_of_views_is_joined_left_before_right():
         (lambda: create("unet", DENSE), r"name is 'unet'; accepted: full_sharing, .*detection"),
         (lambda: create("segnet", DENSE, weights="imagenet"), r"segnet: option 'weights' is unknown; accepted: widths"),
         (lambda: create("segnet", []), r"tasks has the names \[\]; accepted: one or more"),
+        (lambda: create("multi_column", []), r"tasks has the names \[\]; accepted: one or more"),
         (lambda: create("segnet", DENSE[:1] * 2), r"tasks has the names .*; accepted: one or more, all different"),
+        (lambda: create("segnet", BOXES), "tasks has 'detection'; accepted by segnet: dense tasks; boxes need"),
+        (lambda: create("segnet", DENSE, widths=()), r"widths is \(\); accepted: one or more numbers from 1 on"),
+        (lambda: create("segnet_mtan", DENSE, widths=(4, 0)), r"widths is \(4, 0\); accepted: one or more numbers"),
+        (lambda: create("mtsgd", DENSE, encoder="resnet18", bins=()), r"bins is \(\); accepted: one or more numbers"),
         (lambda: create("detection", BOXES, encoder="pnasnet5"), "encoder is 'pnasnet5'; accepted by detection: mob"),
         (lambda: create("detection", BOXES, channels=80), "channels is 80; accepted: multiples of 32 from 64 on"),
         (lambda: small("segnet").task_parameters("disparity"), "name is 'disparity'; accepted: segmentation, depth, n"),
@@ -219,7 +219,7 @@ def test_summary_counts_every_parameter_once_and_all_multiply_adds(name):
 
 def test_detections_reach_the_task_as_they_are():
     seen = []
-    task = Task("detection", 3, lambda prediction, batch: seen.append(type(prediction)))
-    model = small("detection", [task])
-    task.loss(model(images(model))["detection"], {})
+    boxes = make_task("detection", 3, lambda prediction, batch: seen.append(type(prediction)))
+    model = small("detection", [boxes])
+    losses(model, model(images(model)))
     assert seen == [Detections]

@@ -1,14 +1,11 @@
 """MTSGD's network: pooling by hand, sizes, heads of one convolution."""
 
 import torch
-from model_cases import images, small
+from model_cases import STEREO, images, small
 from torch import nn
 
 from mtlrepro.models import create, summary
 from mtlrepro.models.mtsgd import SpatialPyramidPooling
-from mtlrepro.tasks import Task
-
-TASKS = [Task("segmentation", 19, lambda *_: None), Task("disparity", 1, lambda *_: None)]
 
 
 def test_pooling_by_hand():
@@ -25,7 +22,7 @@ def test_pooling_by_hand():
 
 def test_the_papers_network():
     """ResNet-50 with a stem of 6 channels, four 1x1 convolutions with normalisation, heads of one 1x1 convolution."""
-    table = summary(create("mtsgd", TASKS), (512, 512)).set_index("part")["parameters"]
+    table = summary(create("mtsgd", STEREO), (512, 512)).set_index("part")["parameters"]
     assert table["shared.encoder"] == 25_557_032 - 2049 * 1000 + 64 * 3 * 49
     assert table["shared.pooling"] == 4 * (2048 * 512 + 2 * 512)
     assert table["heads.segmentation"] == 4096 * 19 + 19
@@ -45,8 +42,8 @@ def test_features_at_an_eighth_and_heads_that_only_reduce_channels_and_resize():
 
 
 def test_equal_views_give_the_prediction_of_one():
-    stereo = create("mtsgd", TASKS, encoder="resnet18", bins=(1, 2)).eval().double()
-    single = create("mtsgd", TASKS, encoder="resnet18", bins=(1, 2), views=1).eval().double()
+    stereo = create("mtsgd", STEREO, encoder="resnet18", bins=(1, 2)).eval().double()
+    single = create("mtsgd", STEREO, encoder="resnet18", bins=(1, 2), views=1).eval().double()
     state = stereo.state_dict()
     stem = "shared.encoder.stages.0.0.weight"
     state[stem] = state[stem][:, :3] + state[stem][:, 3:]

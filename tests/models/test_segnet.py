@@ -2,28 +2,84 @@
 
 import pytest
 import torch
-from model_cases import DENSE, images, small, tensors
+from model_cases import DENSE, images, make_task, small, tensors
 from torch import nn
 
 from mtlrepro.models import create
 from mtlrepro.models.segnet import SegNet
-from mtlrepro.tasks import Task
 
 
-def count(model):
-    return sum(p.numel() for p in model.parameters())
+def count(name, tasks):
+    with torch.device("meta"):
+        return sum(p.numel() for p in create(name, tasks).parameters())
 
 
-def tasks(*channels):
-    return [Task(f"task{i}", c, lambda *_: None) for i, c in enumerate(channels)]
+def public_convolutions(tasks):
+    """Input channels, output channels and kernel of every convolution of the public network (``model_segnet_mtan.py``).
+
+    In its order: encoder and decoder, their further convolutions, masks, convolutions between masks, predictions.
+    """
+    f = [64, 128, 256, 512, 512]
+    pairs = [(f[i], f[i + 1]) for i in range(4)]
+    blocks = [(3, f[0]), *pairs, (f[0], f[0]), *((b, a) for a, b in pairs)]
+    further = [(f[0], f[0]), (f[1], f[1]), *((c, c) for c in f[2:] * 2)]
+    further += [(f[0], f[0]), (f[0], f[0]), *((c, c) for c in f[1:4] * 2)]
+    masks = [(f[0], f[0]), (f[0], f[0]), (2 * f[0], f[0]), (f[0], f[0])]
+    for a, b in pairs:
+        masks += [(2 * b, b), (b, b), (a + b, a), (a, a)]
+    between = [*pairs, (f[4], f[4]), (f[0], f[0]), *((b, a) for a, b in pairs[:3]), (f[4], f[4])]
+    shared, own = [(*c, 3) for c in blocks + further], [(*c, 1) for c in masks]
+    heads = [layer for channels in tasks for layer in ((f[0], f[0], 3), (f[0], channels, 1))]
+    return shared, own * len(tasks) + [(*c, 3) for c in between], heads
+
+
+def size(normalised, plain):
+    """Weights and biases, and weights and biases of batch normalisation behind the first kind."""
+    return sum(a * b * k * k + 3 * b for a, b, k in normalised) + sum(a * b * k * k + b for a, b, k in plain)
 
 
 def test_published_parameter_counts():
     """The constant by which the public code divides, and the column #P of the MTAN paper's two tables."""
-    single = count(create("segnet", tasks(13)))
+    single = count("segnet", DENSE[:1])
     assert single == 24_981_069
-    assert round(count(create("segnet_mtan", tasks(13, 1, 3))) / single, 2) == 1.77  # NYUv2
-    assert round(count(create("segnet_mtan", tasks(7, 1))) / single, 2) == 1.65  # Cityscapes
+    assert round(count("segnet_mtan", DENSE) / single, 2) == 1.77  # NYUv2
+    cityscapes = [make_task("segmentation", 7), make_task("depth", 1)]
+    assert round(count("segnet_mtan", cityscapes) / single, 2) == 1.65
+
+
+@pytest.mark.parametrize("name", ["segnet", "segnet_mtan"])
+def test_layers_are_those_of_the_public_code(name):
+    """44,229,076 parameters with its three learned loss weights, which are a balancer's here."""
+    shared, attention, heads = public_convolutions([t.channels for t in DENSE])
+    normalised = shared + attention if name == "segnet_mtan" else shared
+    with torch.device("meta"):
+        model = create(name, DENSE)
+    found = [(m.in_channels, m.out_channels, *m.kernel_size) for m in model.modules() if isinstance(m, nn.Conv2d)]
+    assert sorted(found) == sorted((a, b, k, k) for a, b, k in normalised + heads)
+    assert count(name, DENSE) == size(normalised, heads)
+    if name == "segnet_mtan":
+        assert count(name, DENSE) == 44_229_076 - 3
+
+
+def test_attention_by_hand():
+    """Two levels: the order of inputs, products, pooling and resizing, written out."""
+    torch.manual_seed(0)
+    model = create("segnet_mtan", [make_task("depth", 1)], widths=(2, 3)).eval()
+    x = images(model, (8, 12))
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.uniform_(-0.5, 0.5)
+        (a0, e0, a1, e1, u1, d1, u0, d0), net = model.shared.levels(x), model.shared
+        own = model.heads["depth"]
+        down = nn.functional.max_pool2d(net.attention_down[0](own.down[0](a0) * e0), 2)
+        down = nn.functional.max_pool2d(net.attention_down[1](own.down[1](torch.cat([a1, down], 1)) * e1), 2)
+        up = nn.functional.interpolate(down, scale_factor=2, mode="bilinear", align_corners=True)
+        up = own.up[1](torch.cat([u1, net.attention_up[1](up)], 1)) * d1
+        up = nn.functional.interpolate(up, scale_factor=2, mode="bilinear", align_corners=True)
+        up = own.up[0](torch.cat([u0, net.attention_up[0](up)], 1)) * d0
+        assert up.count_nonzero() > 0
+        torch.testing.assert_close(model(x)["depth"], own.head(up))
 
 
 def test_segnet_has_thirteen_convolutions_each_way():

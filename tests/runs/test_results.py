@@ -27,15 +27,15 @@ def test_results(store, capsys):
     out, err = capsys.readouterr()
     assert out == (
         "rooms: depth\n"
-        "method     lr  seeds  depth.main       when       commit   status\n"
-        " equal 0.0001 0-2, 5 2.250 ± 2.2 2026-01-02 0123456789ab complete\n"
-        "   lsb   0.25       3       3.250 2026-01-02 0123456789ab complete\n"
-        "   lsb   0.25       4             2026-01-02 0123456789ab   failed\n"
-        "   lsb   0.25       6       6.250 2026-01-02 0123456789ab    stale\n"
+        "method  lr      seeds   depth.main   when        commit        status\n"
+        "equal   0.0001  0-2, 5  2.250 ± 2.2  2026-01-02  0123456789ab  complete\n"
+        "lsb     0.25    3       3.250        2026-01-02  0123456789ab  complete\n"
+        "lsb     0.25    4                    2026-01-02  0123456789ab  failed\n"
+        "lsb     0.25    6       6.250        2026-01-02  0123456789ab  stale\n"
         "\n"
         "streets: disparity\n"
-        "seeds disparity.main       when       commit   status\n"
-        "    0         0.2500 2026-01-02 0123456789ab complete\n"
+        "seeds  disparity.main  when        commit        status\n"
+        "0      0.2500          2026-01-02  0123456789ab  complete\n"
     )
     assert f"{store / 'notes.json'}: not used, damaged or foreign: no JSON object\n" in err
     assert f"{store}: not used, stale" in err

@@ -17,7 +17,7 @@ def test_json_is_canonical_and_reads_back():
         tasks=["depth", "normal"],
         size=[48, 64],
         lr=1,
-        model_options={"width": 0.25, "decoder_widths": (8, 8)},
+        model_options={"width": 0.25, "decoder_widths": (8,) * 6},
         schedule="steps",
         milestones=[2, 4],
         factor=0.1,
@@ -55,7 +55,7 @@ def test_options_cannot_be_changed_from_outside():
 
 
 def test_copies_are_equal():
-    config = RunConfig(model_options={"decoder_widths": [8, 8]})
+    config = RunConfig(model_options={"decoder_widths": [8] * 6})
     assert copy.deepcopy(config) == config == pickle.loads(pickle.dumps(config))
 
 
@@ -88,6 +88,8 @@ def test_every_method_is_accepted(name):
         ({"tasks": ["depth", "depth"]}, "all different"),
         ({"tasks": []}, "tasks is"),
         ({"tasks": "depth"}, "tasks is 'depth'"),
+        ({"tasks": ["curvature"], "protocol": "benchmark"}, r"tasks is \('curvature',\); .*accepted with protocol"),
+        ({"protocol": "mtan"}, "protocol is 'mtan'; accepted: 'lsb', 'benchmark'"),
         ({"dataset": "room"}, "dataset is 'room'; accepted: 'rooms', 'streets', 'nyuv2'"),
         ({"model": "unet"}, "model is 'unet'; accepted: full_sharing"),
         ({"model": 3}, "model is 3; accepted: a network's name"),

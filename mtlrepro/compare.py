@@ -1,0 +1,199 @@
+r"""Comparisons of methods over tables of methods x metrics: relative improvement, ranks, Friedman, Nemenyi.
+
+Symbols: method :math:`m` scores :math:`M_{m,i}` on metric :math:`i = 1, \dots, K`; the baseline :math:`b` is
+single-task learning; :math:`l_i = 1` where higher is better, otherwise 0. In Demšar's symbols, :math:`k` methods are
+ranked in :math:`N` blocks (data sets or metrics), and :math:`R_j` is the average rank of method :math:`j`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+Convention = Literal["per metric, lower is better", "per task, higher is better"]
+Ties = Literal["average", "min"]
+
+
+def improvement(
+    table: pd.DataFrame, baseline: Mapping[str, float] | pd.Series, higher_is_better: Mapping[str, bool]
+) -> pd.DataFrame:
+    r"""Relative improvement on each metric in per cent, :math:`100\,(-1)^{1-l_i} (M_{m,i} - M_{b,i}) / M_{b,i}`.
+
+    Args:
+        table: ``[methods, metrics]``.
+        baseline: one value a metric, for exactly the metrics of ``table``.
+        higher_is_better: direction of each metric; may name further ones.
+
+    Returns:
+        ``[methods, metrics]``, positive where the method is better than the baseline.
+
+    Raises:
+        ValueError: if a metric is missing in one of the arguments, a value is not finite, or a baseline is not a
+            positive finite number: relative changes need a scale with a zero.
+    """
+    for other, name in ((baseline, "baseline"), (higher_is_better, "higher_is_better")):
+        _require_keys(table, other, name)
+    extra = sorted(map(str, set(baseline.keys()) - set(table.columns)))
+    if extra:
+        raise ValueError(f"table lacks {', '.join(extra)}; accepted: every metric of the baseline")
+    reference = np.array([baseline[metric] for metric in table.columns], dtype=np.float64)
+    for metric, value in zip(table.columns, reference, strict=True):
+        if not (np.isfinite(value) and value > 0):
+            raise ValueError(f"baseline of {metric} is {value}; accepted: positive finite numbers")
+    sign = np.array([1.0 if higher_is_better[metric] else -1.0 for metric in table.columns])
+    change = 100 * sign * (_finite(table).to_numpy() / reference - 1)
+    return pd.DataFrame(change, index=table.index, columns=table.columns)
+
+
+def delta_m(
+    table: pd.DataFrame,
+    baseline: Mapping[str, float] | pd.Series,
+    higher_is_better: Mapping[str, bool],
+    tasks: Mapping[str, str],
+    *,
+    convention: Convention,
+) -> pd.Series:
+    r"""Delta_m, the mean relative difference to single-task learning in per cent, in one of its two conventions.
+
+    ``per metric, lower is better``: the mean *drop* over all metrics,
+    :math:`\frac{100}{K} \sum_i (-1)^{l_i} (M_{m,i} - M_{b,i}) / M_{b,i}` (CAGrad, Liu et al. 2021; Nash-MTL, Navon et
+    al. 2022; FAMO, Liu et al. 2023). Tasks count by their number of metrics: on NYUv2, surface normals own 5 of 9.
+
+    ``per task, higher is better``: the mean *improvement*, first over the metrics :math:`i \in S_t` of each task, then
+    over tasks, :math:`\frac{100}{T} \sum_t \frac{1}{|S_t|} \sum_{i \in S_t} (-1)^{1-l_i} (M_{m,i} - M_{b,i}) / M_{b,i}`
+    (:math:`\Delta_p` of DB-MTL, Lin et al. 2023, and of LibMTL; the MCLGS poster averages over tasks likewise, but
+    does not say how it treats metrics within a task).
+
+    With one metric a task (Maninis et al. 2019) each is the negative of the other; otherwise they can disagree in
+    sign and in order.
+
+    Args:
+        table: ``[methods, metrics]``.
+        baseline: single-task values, for exactly the metrics of ``table``.
+        higher_is_better: direction of each metric; may name further ones.
+        tasks: task of each metric; may name further ones. Not used by the first convention.
+        convention: which of the two.
+
+    Returns:
+        ``[methods]``, per cent.
+
+    Raises:
+        ValueError: as :func:`improvement`; if a metric has no task, or ``convention`` is unknown.
+    """
+    if convention not in get_args(Convention):
+        raise ValueError(f"convention is {convention!r}; accepted: {', '.join(map(repr, get_args(Convention)))}")
+    _require_keys(table, tasks, "tasks")
+    change = improvement(table, baseline, higher_is_better)
+    if convention == "per metric, lower is better":
+        return -change.mean(axis=1)
+    return change.T.groupby([tasks[metric] for metric in change.columns]).mean().mean()
+
+
+def ranks(table: pd.DataFrame, higher_is_better: Mapping[str, bool], ties: Ties = "average") -> pd.DataFrame:
+    """Ranks of the methods on each metric, 1 is best; ``.mean(axis=1)`` gives the average ranks.
+
+    Args:
+        table: ``[methods, metrics]``.
+        higher_is_better: direction of each metric; may name further ones.
+        ties: rank of equal values: the ``average`` of their places (Demšar 2006; LSB's Table S-3), so that each
+            metric hands out the same sum, or the smallest place (``min``), as in sports.
+
+    Raises:
+        ValueError: if a metric has no direction, a value is not finite, or ``ties`` is unknown.
+    """
+    if ties not in get_args(Ties):
+        raise ValueError(f"ties is {ties!r}; accepted: {', '.join(map(repr, get_args(Ties)))}")
+    _require_keys(table, higher_is_better, "higher_is_better")
+    sign = np.array([-1.0 if higher_is_better[metric] else 1.0 for metric in table.columns])
+    return (_finite(table) * sign).apply(lambda column: stats.rankdata(column, method=ties)).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class FriedmanTest:
+    """Test of the hypothesis that all methods rank alike.
+
+    Attributes:
+        average_ranks: ``[methods]``, ties averaged.
+        chi2: Friedman's statistic, corrected for ties.
+        chi2_p_value: its p-value by the chi-squared distribution with k - 1 degrees of freedom; too large for few
+            blocks.
+        f: Iman and Davenport's statistic; infinite if all blocks agree.
+        f_p_value: its p-value by the F distribution with k - 1 and (k - 1)(N - 1) degrees of freedom.
+    """
+
+    average_ranks: pd.Series
+    chi2: float
+    chi2_p_value: float
+    f: float
+    f_p_value: float
+
+
+def friedman(ranks: pd.DataFrame) -> FriedmanTest:
+    r"""Friedman's test, with the F statistic of Iman and Davenport (Demšar 2006, Section 3.2.2).
+
+    Without ties :math:`\chi_F^2 = \frac{12N}{k(k+1)} \left(\sum_j R_j^2 - \frac{k(k+1)^2}{4}\right)`; ties divide it by
+    :math:`1 - \sum (t^3 - t) / (N k (k^2 - 1))`, over groups of :math:`t` equal ranks, which Demšar's formula leaves
+    out. :math:`F_F = (N-1)\chi_F^2 / (N(k-1) - \chi_F^2)`, with the corrected :math:`\chi_F^2` the F of a two-way
+    analysis of variance of the ranks. Blocks must be independent; metrics of one run are not, so over metrics the
+    p-values describe, they do not prove.
+
+    Args:
+        ranks: ``[k methods, N blocks]``, small is good; ranked again within each block, so :func:`ranks` with either
+            rule for ties will do.
+
+    Raises:
+        ValueError: if there are fewer than 3 methods or 2 blocks, all methods tie in every block, or a value is not
+            finite.
+    """
+    methods, blocks = ranks.shape
+    if methods < 3 or blocks < 2:
+        raise ValueError(f"ranks has {methods} methods and {blocks} blocks; accepted: 3 or more and 2 or more")
+    ordered = _finite(ranks).rank(axis=0)
+    if (ordered == (methods + 1) / 2).all(axis=None):
+        raise ValueError("ranks has all methods equal in every block; accepted: a block with a difference")
+    chi2, chi2_p_value = (float(value) for value in stats.friedmanchisquare(*ordered.to_numpy()))
+    rest = blocks * (methods - 1) - chi2
+    f = (blocks - 1) * chi2 / rest if rest > 1e-9 * chi2 else np.inf
+    f_p_value = float(stats.f.sf(f, methods - 1, (methods - 1) * (blocks - 1)))
+    return FriedmanTest(ordered.mean(axis=1), chi2, chi2_p_value, f, f_p_value)
+
+
+def critical_difference(n_methods: int, n_blocks: int, alpha: float = 0.05) -> float:
+    r"""Least difference of two average ranks that Nemenyi's test calls significant (Demšar 2006, Section 3.2.2).
+
+    :math:`CD = q_\alpha \sqrt{k(k+1) / (6N)}`, where :math:`q_\alpha` is the upper quantile of the studentized range of
+    :math:`k` values with infinite degrees of freedom, divided by :math:`\sqrt 2`. It holds for all pairs at once.
+
+    Args:
+        n_methods: k, 2 or more.
+        n_blocks: N, 1 or more; independent ones, as in :func:`friedman`.
+        alpha: probability of any false difference, in (0, 1).
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    if n_methods < 2 or n_blocks < 1:
+        raise ValueError(f"n_methods is {n_methods}, n_blocks is {n_blocks}; accepted: 2 or more and 1 or more")
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha is {alpha}; accepted: 0 < alpha < 1")
+    q = float(stats.studentized_range.ppf(1 - alpha, n_methods, np.inf)) / np.sqrt(2)
+    return float(q * np.sqrt(n_methods * (n_methods + 1) / (6 * n_blocks)))
+
+
+def _require_keys(table: pd.DataFrame, mapping: Mapping[str, object] | pd.Series, name: str) -> None:
+    missing = [str(metric) for metric in table.columns if metric not in mapping]
+    if missing:
+        raise ValueError(f"{name} lacks {', '.join(missing)}; accepted: every metric of the table")
+
+
+def _finite(table: pd.DataFrame) -> pd.DataFrame:
+    """The table in float64, or an error that names the first cell without a finite number."""
+    numbers = table.astype(np.float64)
+    values = numbers.to_numpy()
+    for row, column in np.argwhere(~np.isfinite(values))[:1]:
+        where = f"{table.columns[column]!r} of {table.index[row]!r}"
+        raise ValueError(f"{where} is {values[row, column]}; accepted: finite numbers, so drop the row or column")
+    return numbers

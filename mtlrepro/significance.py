@@ -1,0 +1,205 @@
+r"""Differences between two methods over seeds: intervals, exact tests, corrections and effect sizes.
+
+A sample holds one number a seed. Samples are *paired* if number :math:`i` of both comes from one seed, so that both
+runs share their initialisation or data order. Few seeds bound what any test can show: see ``smallest_p_value``.
+"""
+
+from dataclasses import dataclass
+from math import comb
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special, stats
+
+from mtlrepro.verdicts import Interval
+
+Method = Literal["BCa", "percentile"]
+MAX_ARRANGEMENTS = 1_000_000
+
+
+def bootstrap_interval(
+    a: ArrayLike,
+    b: ArrayLike | None = None,
+    *,
+    paired: bool = False,
+    confidence: float = 0.95,
+    method: Method = "BCa",
+    resamples: int = 9_999,
+    seed: int = 0,
+) -> Interval:
+    """Bootstrap interval of a mean, or of the difference of two means, ``mean(a) - mean(b)`` (Efron 1987).
+
+    With fewer than about 10 numbers a sample it covers less often than it says; Student's interval
+    (:func:`mtlrepro.verdicts.mean_interval`) is then the better one.
+
+    Args:
+        a: two or more finite numbers.
+        b: a second sample; ``None`` for the mean of ``a`` alone.
+        paired: whether ``a[i]`` and ``b[i]`` belong together; pairs are then drawn, otherwise each sample by itself.
+        confidence: coverage, in (0, 1).
+        method: ``BCa``, bias-corrected and accelerated, or ``percentile``.
+        resamples: number of bootstrap samples, 100 or more.
+        seed: seed of the draws, 0 or more.
+
+    Returns:
+        The estimate with its bounds. Samples without any variation give an interval of length 0.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence is {confidence}; accepted: 0 < confidence < 1")
+    if method not in get_args(Method):
+        raise ValueError(f"method is {method!r}; accepted: {', '.join(map(repr, get_args(Method)))}")
+    for name, value, least in (("resamples", resamples, 100), ("seed", seed, 0)):
+        if value < least:
+            raise ValueError(f"{name} is {value}; accepted: {least} or more")
+    samples = _samples(a, b, paired=paired)
+    estimate = float(_difference(*samples))
+    if not any(np.ptp(sample) for sample in samples):
+        return Interval(estimate, estimate, estimate)
+    low, high = stats.bootstrap(
+        samples,
+        _difference,
+        confidence_level=confidence,
+        method=method,
+        n_resamples=resamples,
+        vectorized=True,
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(estimate, float(low), float(high))
+
+
+@dataclass(frozen=True)
+class PermutationTest:
+    """Outcome of an exact test.
+
+    Attributes:
+        difference: ``mean(a) - mean(b)``.
+        p_value: two-sided.
+        smallest_p_value: the smallest p-value these sample sizes can give, ``2 / arrangements``: at a stricter level
+            no outcome is significant.
+        arrangements: number of splits or of sign patterns, all of which were counted.
+    """
+
+    difference: float
+    p_value: float
+    smallest_p_value: float
+    arrangements: int
+
+
+def permutation_test(a: ArrayLike, b: ArrayLike, *, paired: bool = False) -> PermutationTest:
+    r"""Exact two-sided permutation test of the difference of means (Pitman 1937).
+
+    Independent samples: all :math:`\binom{n_a+n_b}{n_a}` splits of the pooled numbers, 252 for 5 against 5. Paired
+    ones: all :math:`2^n` signs of the differences, 32 for 5 pairs. The p-value is twice the smaller of the shares of
+    arrangements with a difference at least as large, and at most as large, as the observed one, and at most 1; the
+    observed arrangement counts. Differences equal up to rounding are equal: scipy, which lists the arrangements,
+    would miss ties among decimal numbers.
+
+    Args:
+        a: finite numbers, one a seed.
+        b: likewise; as many as ``a`` if paired.
+        paired: whether ``a[i]`` and ``b[i]`` belong together.
+
+    Raises:
+        ValueError: if a sample has fewer than 2 numbers, one is not finite, paired samples differ in length, or there
+            are more than a million arrangements.
+    """
+    samples = _samples(a, b, paired=paired)
+    sizes = [len(sample) for sample in samples]
+    arrangements = 2 ** sizes[0] if paired else comb(sum(sizes), sizes[0])
+    if arrangements > MAX_ARRANGEMENTS:
+        raise ValueError(
+            f"a and b have {arrangements} arrangements; accepted: up to {MAX_ARRANGEMENTS}, "
+            "so use fewer numbers or the random permutations of scipy.stats.permutation_test"
+        )
+    differences = stats.permutation_test(
+        samples,
+        _difference,
+        permutation_type="samples" if paired else "independent",
+        vectorized=True,
+        n_resamples=MAX_ARRANGEMENTS,
+        batch=10_000,
+    ).null_distribution
+    observed = float(_difference(*samples))
+    rounding = 1e-9 * max(np.abs(differences).max(), abs(observed))
+    p_value = 2 * min(np.mean(differences >= observed - rounding), np.mean(differences <= observed + rounding))
+    return PermutationTest(observed, float(min(1, p_value)), min(1, 2 / arrangements), arrangements)
+
+
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    r"""P-values adjusted for several tests by Holm's step-down method (Holm 1979).
+
+    With :math:`p_{(1)} \le \dots \le p_{(n)}`, :math:`\tilde p_{(i)} = \min(1, \max_{j \le i} (n - j + 1) p_{(j)})`.
+    Rejecting where :math:`\tilde p \le \alpha` keeps the probability of any false rejection at or below
+    :math:`\alpha`, however the tests depend on each other.
+
+    Args:
+        p_values: ``[n]`` in [0, 1].
+
+    Returns:
+        ``[n]``, in the order of the argument.
+
+    Raises:
+        ValueError: if there are none or one is not in [0, 1].
+    """
+    p = np.asarray(p_values, dtype=np.float64).ravel()
+    if not len(p) or not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"p_values is {p}; accepted: one or more numbers in [0, 1]")
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(np.arange(len(p), 0, -1) * p[order]))
+    return adjusted
+
+
+def hedges_g(a: ArrayLike, b: ArrayLike) -> float:
+    r"""Difference of means in pooled standard deviations, without the bias of small samples (Hedges 1981).
+
+    :math:`g = J(\nu)\,(\bar a - \bar b) / s`, with
+    :math:`s^2 = ((n_a-1) s_a^2 + (n_b-1) s_b^2) / \nu`, :math:`\nu = n_a + n_b - 2` and
+    :math:`J(\nu) = \Gamma(\nu/2) / (\sqrt{\nu/2}\, \Gamma((\nu-1)/2))`, about :math:`1 - 3/(4\nu - 1)`.
+
+    Raises:
+        ValueError: if a sample has fewer than 2 numbers, one is not finite, or neither sample varies.
+    """
+    x, y = _samples(a, b, paired=False)
+    freedom = len(x) + len(y) - 2
+    pooled = np.sqrt((np.square(x - x.mean()).sum() + np.square(y - y.mean()).sum()) / freedom)
+    if not (np.ptp(x) or np.ptp(y)):
+        raise ValueError("a and b do not vary; accepted: a sample with two different numbers")
+    correction = np.exp(special.gammaln(freedom / 2) - special.gammaln((freedom - 1) / 2)) / np.sqrt(freedom / 2)
+    return float(correction * (x.mean() - y.mean()) / pooled)
+
+
+def cliffs_delta(a: ArrayLike, b: ArrayLike) -> float:
+    r"""How much more often a number of ``a`` exceeds one of ``b`` than the reverse (Cliff 1993).
+
+    :math:`\delta = (\#\{a_i > b_j\} - \#\{a_i < b_j\}) / (n_a n_b)`, in [-1, 1]; unchanged by any increasing function.
+
+    Raises:
+        ValueError: if a sample has fewer than 2 numbers or one is not finite.
+    """
+    x, y = _samples(a, b, paired=False)
+    return float(np.sign(x[:, None] - y).mean())
+
+
+def _difference(*samples: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
+    """Mean of one sample or difference of two, over an axis of one or more draws."""
+    first, *second = (np.asarray(sample.mean(axis=axis)) for sample in samples)
+    return first - sum(second)
+
+
+def _samples(a: ArrayLike, b: ArrayLike | None, *, paired: bool) -> tuple[NDArray[np.float64], ...]:
+    """Check one or two samples; the differences of pairs are one sample."""
+    named = {"a": a} if b is None else {"a": a, "b": b}
+    samples = tuple(np.asarray(values, dtype=np.float64).ravel() for values in named.values())
+    for name, sample in zip(named, samples, strict=True):
+        if len(sample) < 2 or not np.isfinite(sample).all():
+            raise ValueError(f"{name} is {sample}; accepted: two or more finite numbers")
+    if not paired:
+        return samples
+    if len(samples) < 2 or len(samples[0]) != len(samples[1]):
+        raise ValueError(f"paired is True with samples of {[len(s) for s in samples]}; accepted: two of one length")
+    return (samples[0] - samples[1],)

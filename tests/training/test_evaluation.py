@@ -1,0 +1,64 @@
+"""Evaluation and probe of a network, against definitions by hand."""
+
+import pytest
+import torch
+from training_cases import SMOKE, config
+
+from mtlrepro.config import RunConfig
+from mtlrepro.evaluation import evaluate, mean, probe
+from mtlrepro.trainer import Trainer
+
+CPU = torch.device("cpu")
+
+
+def test_evaluation_pools_the_set_and_leaves_the_network_as_it_was():
+    trainer = Trainer(RunConfig(**SMOKE), CPU)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    found = evaluate(trainer.model, trainer.tasks, trainer.test_loader)
+    assert trainer.model.training
+    for name, value in trainer.model.state_dict().items():
+        assert torch.equal(value, before[name])
+    batch = trainer.test_loader.dataset.batch(range(SMOKE["n_test"]))  # all of it at once
+    trainer.model.eval()
+    with torch.no_grad():
+        predictions = trainer.model(batch)
+    for task in trainer.tasks:
+        metric = task.metrics()
+        metric.update(predictions[task.name], batch)
+        torch.testing.assert_close(found[task.name], metric.compute(), rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("fields", [SMOKE, {**SMOKE, "model": "full_sharing"}, {**SMOKE, "tasks": ["depth"]}])
+def test_probe_compares_the_gradients_of_the_tasks(fields):
+    trainer = Trainer(RunConfig(**fields), CPU)
+    model, batch = trainer.model, trainer.probe_batch()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    found = probe(model, trainer.tasks, batch)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+    gradients = []
+    for task in trainer.tasks:
+        model.zero_grad()
+        task.loss(model(batch)[task.name], batch).mean().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.shared_parameters()]).double())
+    g = torch.stack(gradients)
+    norms = g.norm(dim=1)
+    torch.testing.assert_close(list(found["norms"].values()), norms.tolist(), rtol=1e-4, atol=0)
+    cosines = g @ g.T / norms / norms[:, None]
+    torch.testing.assert_close(torch.tensor(found["cosines"]).double(), cosines, rtol=0, atol=1e-4)
+    n = len(g)
+    pairs = [(i, j) for i in range(n) for j in range(i)]
+    assert found["conflicts"] == pytest.approx(sum(bool(cosines[p] < 0) for p in pairs) / max(len(pairs), 1))
+
+
+def test_the_probe_looks_at_the_same_images_every_time():
+    one, other = (Trainer(config(seed=seed), CPU).probe_batch() for seed in (0, 1))
+    assert one["index"].tolist() == [0, 1, 2, 3]
+    assert torch.equal(one["image"], other["image"])
+
+
+def test_mean_of_evaluations():
+    first = {"depth": {"rmse": 1.0, "delta1": None}}
+    second = {"depth": {"rmse": 4.0, "delta1": 3.0}}
+    assert mean([first]) == first
+    assert mean([first, second]) == {"depth": {"rmse": 2.5, "delta1": None}}

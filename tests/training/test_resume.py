@@ -1,0 +1,171 @@
+"""A run that is stopped at any moment, or whose files are damaged, ends with the numbers of one that was not."""
+
+import io
+import multiprocessing
+import os
+import random
+import signal
+import time
+import warnings
+
+import pytest
+import torch
+from training_cases import SMOKE, config
+
+from mtlrepro import checkpoints
+from mtlrepro.config import RunConfig
+from mtlrepro.trainer import Trainer
+from mtlrepro.training import numbers, train
+
+FORK = multiprocessing.get_context("fork")  # a second process in a millisecond, not in seconds of imports
+LONG = {"epochs": 8, "model_options": {"dropout": 0.3}, "schedule": "steps", "milestones": [3, 6], "factor": 0.5}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"method": "lsb", "optimizer": "adamw", "scales": [1.0, 1.2]},
+        {"method": "pcgrad", "optimizer": "sgd", "probe_every": 3},
+        {"method": "uncertainty", "optimizer": "adam", "average_last": 5},
+    ],
+)
+def test_killed_at_random_moments_and_resumed(tmp_path, fields):
+    run = config(**LONG, **fields)
+    started = time.monotonic()
+    expected = numbers(train(run, store=tmp_path / "unbroken"))
+    whole = time.monotonic() - started
+    chance = random.Random(run.hash)
+    store = tmp_path / "broken"
+    killed = resumed = 0
+    for _ in range(12):
+        child = FORK.Process(target=train, args=(run,), kwargs={"store": store})
+        resumed += any((store / "checkpoints").glob("*.pt"))
+        child.start()
+        child.join(chance.uniform(0, whole))
+        if child.is_alive():
+            os.kill(child.pid, signal.SIGKILL)
+            child.join()
+            killed += 1
+        assert child.exitcode in (0, -signal.SIGKILL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a killed process leaves no damaged file
+        assert numbers(train(run, store=store)) == expected
+    assert killed > 0 and resumed > 0
+    assert not list((store / "checkpoints").glob("*.pt")) and not list((store / "checkpoints").glob(".*.partial"))
+
+
+class Stop(BaseException):
+    """Ends a run as Ctrl-C does."""
+
+
+def stop_after(monkeypatch, epochs):
+    """Stop runs in the middle of an epoch."""
+    step, steps = Trainer.step, []
+
+    def counted(self, batch):
+        if self.train_loader.epoch == epochs and self.train_loader.position == 2:
+            raise Stop
+        steps.append(1)
+        step(self, batch)
+
+    monkeypatch.setattr(Trainer, "step", counted)
+    return steps
+
+
+def interrupted(monkeypatch, run, store, epochs):
+    with monkeypatch.context() as patch:
+        stop_after(patch, epochs)
+        with pytest.raises(Stop):
+            train(run, store=store)
+
+
+def test_with_batch_normalisation(tmp_path, monkeypatch):
+    run = RunConfig(**SMOKE, method="dwa")
+    expected = numbers(train(run, store=tmp_path / "unbroken"))
+    interrupted(monkeypatch, run, tmp_path / "broken", 1)
+    assert numbers(train(run, store=tmp_path / "broken")) == expected
+
+
+def test_ctrl_c_leaves_the_last_checkpoint_and_no_failure(tmp_path, monkeypatch):
+    run = config()
+    expected = numbers(train(run, store=tmp_path / "unbroken"))
+    interrupted(monkeypatch, run, tmp_path, 2)
+    assert {p.name for p in (tmp_path / "checkpoints").glob("*.pt")} == {f"{run.hash}-1.pt", f"{run.hash}-2.pt"}
+    assert not list(tmp_path.glob("*.json"))
+    with monkeypatch.context() as patch:
+        steps = stop_after(patch, 99)
+        assert numbers(train(run, store=tmp_path)) == expected
+    assert len(steps) == 3  # one epoch of three batches was left
+
+
+def damage_bytes(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-1000]),
+    "empty": lambda path: path.write_bytes(b""),
+    "a byte": damage_bytes,
+    "text": lambda path: path.write_text("not a checkpoint"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, damage):
+    run = config(method="lsb")
+    expected = numbers(train(run, store=tmp_path / "unbroken"))
+    interrupted(monkeypatch, run, tmp_path, 2)
+    DAMAGES[damage](tmp_path / "checkpoints" / f"{run.hash}-2.pt")
+    with monkeypatch.context() as patch:
+        steps = stop_after(patch, 99)
+        with pytest.warns(UserWarning, match=rf"{run.hash}-2\.pt is damaged .*; going on from the one before it"):
+            record = train(run, store=tmp_path)
+    assert numbers(record) == expected
+    assert len(steps) == 6
+
+
+def test_without_a_whole_checkpoint_it_starts_again(tmp_path, monkeypatch):
+    run = config()
+    expected = numbers(train(run, store=tmp_path / "unbroken"))
+    interrupted(monkeypatch, run, tmp_path, 2)
+    for epoch in (1, 2):
+        damage_bytes(tmp_path / "checkpoints" / f"{run.hash}-{epoch}.pt")
+    with pytest.warns(UserWarning) as caught:
+        assert numbers(train(run, store=tmp_path)) == expected
+    assert [str(w.message).split(" is ")[0][-4:] for w in caught] == ["2.pt", "1.pt"]
+
+
+def test_two_trainings_of_one_configuration_train_once(tmp_path, monkeypatch):
+    log = tmp_path / "log"
+    epoch = Trainer.epoch
+
+    def noted(self, *args):
+        with log.open("a") as file:
+            file.write("epoch\n")
+        return epoch(self, *args)
+
+    monkeypatch.setattr(Trainer, "epoch", noted)
+    records = FORK.SimpleQueue()
+    children = [FORK.Process(target=lambda: records.put(train(config(), store=tmp_path / "store"))) for _ in range(3)]
+    for child in children:
+        child.start()
+    found = [records.get() for _ in children]
+    for child in children:
+        child.join()
+    assert found[0] == found[1] == found[2]
+    assert log.read_text() == "epoch\n" * 3
+
+
+def test_checkpoints_are_kept_by_number_and_read_with_weights_only(tmp_path):
+    for epoch in range(8, 12):
+        checkpoints.save(tmp_path, "run", epoch, {"epoch": epoch, "x": torch.ones(2)})
+    checkpoints.save(tmp_path, "run2", 99, {"epoch": 99})
+    assert {p.name for p in tmp_path.iterdir()} == {"run-10.pt", "run-11.pt", "run2-99.pt"}
+    assert checkpoints.load(tmp_path, "run")["epoch"] == 11
+    content = io.BytesIO((tmp_path / "run-11.pt").read_bytes())
+    assert torch.load(content, weights_only=True)["x"].tolist() == [1, 1]
+    checkpoints.remove(tmp_path, "run")
+    assert checkpoints.load(tmp_path, "run") is None
+    assert checkpoints.load(tmp_path, "run2") == {"epoch": 99}

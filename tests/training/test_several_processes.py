@@ -1,0 +1,75 @@
+"""Two processes under torchrun train as one does on the joined batch, on a network without batch normalisation."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torchrun_cases import COMMAND, FAILING, RUNS
+
+from mtlrepro.losses import Terms
+from mtlrepro.trainer import Trainer
+from mtlrepro.training import train
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def together(cache, tmp_path_factory):
+    """Folder with the records of all cases, and what torchrun did."""
+    store = tmp_path_factory.mktemp("together")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    paths = os.pathsep.join([str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    command = [*torchrun, str(HERE / "torchrun_cases.py"), str(store)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250, check=False)
+    assert result.returncode == 1, result.stderr  # torchrun's own, as the last case fails
+    return store, result
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_numbers_are_those_of_one_process(together, tmp_path, name):
+    run = RUNS[name]
+    alone = train(run, store=tmp_path)
+    store, result = together
+    assert (store / f"{run.hash}.json").exists(), result.stderr
+    found = json.loads((store / f"{run.hash}.json").read_text())
+    assert (found["provenance"]["processes"], alone["provenance"]["processes"]) == (2, 1)
+    for a, b in zip(found["history"], alone["history"], strict=True):
+        for key in ("losses", "weights", "loss_scales", "lr"):
+            torch.testing.assert_close(a[key], b[key], rtol=1e-5, atol=0)
+    norms = [record["history"][-1]["probe"]["norms"] for record in (found, alone)] if run.epochs == 2 else [{}, {}]
+    torch.testing.assert_close(*norms, rtol=1e-3, atol=0)
+    for task, metrics in alone["metrics"].items():
+        torch.testing.assert_close(found["metrics"][task], metrics, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["equal", "pooled"])
+def test_the_parts_of_batches_have_unequal_counts(cache, name):
+    """So that the mean of the parts' means, without the counts of the whole batch, would be another number."""
+    trainer = Trainer(RUNS[name], torch.device("cpu"))
+    batch = next(iter(trainer.train_loader))
+    task = trainer.tasks[-1]
+    terms = task.loss(trainer.model(batch)[task.name], batch)
+    halves = [Terms(terms.values[rows], terms.weights[rows]) for rows in (slice(3), slice(3, 6))]
+    naive, whole = sum(half.mean() for half in halves) / 2, terms.mean()
+    joined = sum(half.mean(terms.weights.sum() / 2) for half in halves) / 2
+    torch.testing.assert_close(joined, whole)
+    assert name == "equal" or abs(naive / whole - 1) > 1e-3
+
+
+def test_the_command_trains_with_batch_normalisation_and_prints_once(together):
+    store, result = together
+    record = json.loads((store / f"{COMMAND.hash}.json").read_text())
+    assert record["provenance"]["processes"] == 2
+    assert result.stdout.splitlines()[0] == str(store / f"{COMMAND.hash}.json")
+    assert result.stdout.count("depth:") == 1
+
+
+def test_a_failure_ends_all_processes(together):
+    store, result = together
+    assert "batch_size is 5; accepted with 2 processes: its multiples" in result.stderr
+    assert json.loads((store / f"{FAILING.hash}.failed.json").read_text())["status"] == "failed"
