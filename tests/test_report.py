@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import matplotlib as mpl
 import nbformat
@@ -22,7 +23,6 @@ from matplotlib.figure import Figure
 from nbformat import v4
 
 from mtlrepro import cli, plots, report
-from mtlrepro import provenance as source
 from mtlrepro.notebooks import PROVENANCE, TABLE, VERDICTS, NotebookError, assign, compare_tables, statistics, tables
 from mtlrepro.provenance import PACKAGES, processor, provenance
 from mtlrepro.verdicts import Interval
@@ -561,8 +561,8 @@ def test_processor(monkeypatch, cpuinfo, model):
             raise FileNotFoundError
         return cpuinfo
 
-    monkeypatch.setattr(source.Path, "read_text", read)
-    monkeypatch.setattr(source.platform, "processor", lambda: "armv8")
+    monkeypatch.setattr(Path, "read_text", read)
+    monkeypatch.setattr(platform, "processor", lambda: "armv8")
     assert processor() == model
 
 

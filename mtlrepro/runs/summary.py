@@ -61,7 +61,7 @@ def summary(contents: Contents, wanted: Sequence[RunConfig] | None = None) -> st
     for entry in entries:
         title = f"{entry.settings.get('dataset')}: {', '.join(entry.settings.get('tasks', ()))}"
         blocks.setdefault(title, []).append(entry)
-    texts = [f"{title}\n{_block(blocks[title]).to_string(index=False)}" for title in sorted(blocks)]
+    texts = [f"{title}\n{_block(blocks[title])}" for title in sorted(blocks)]
     return "\n\n".join(texts) or "no runs"
 
 
@@ -79,7 +79,7 @@ def _entries(contents: Contents, wanted: Sequence[RunConfig] | None) -> Iterator
         yield Entry(flat(record["config"]), status, record)
 
 
-def _block(entries: Sequence[Entry]) -> pd.DataFrame:
+def _block(entries: Sequence[Entry]) -> str:
     columns = differing([entry.settings for entry in entries])
     rows: dict[tuple[str, ...], list[Entry]] = {}
     for entry in entries:
@@ -98,7 +98,10 @@ def _block(entries: Sequence[Entry]) -> pd.DataFrame:
                 "status": key[-1],
             }
         )
-    return pd.DataFrame(table).fillna("")
+    cells = pd.DataFrame(table).fillna("")
+    lines = [list(cells), *cells.values.tolist()]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
 def ranges(numbers: Sequence[int]) -> str:
@@ -117,6 +120,9 @@ def _metrics(records: Sequence[Record]) -> dict[str, str]:
     for task, metrics in records[0]["metrics"].items() if records else ():
         name = next(iter(metrics))
         values = [record["metrics"][task][name] for record in records]
+        if None in values:
+            found[f"{task}.{name}"] = "-"
+            continue
         spread = f" ± {number(stdev(values), 2)}" if len(values) > 1 else ""
         found[f"{task}.{name}"] = number(fmean(values), 4) + spread
     return found

@@ -6,7 +6,8 @@ from mtlrepro.config import RunConfig
 
 
 def configs(*seeds, **fields):
-    return [RunConfig(n_train=8, n_test=8, size=(24, 32), seed=seed, **{"epochs": 2, **fields}) for seed in seeds]
+    common = {"n_train": 8, "n_test": 8, "size": (24, 32), "epochs": 2}
+    return [RunConfig(seed=seed, **common | fields) for seed in seeds]
 
 
 def put(store, config, /, **changes):
