@@ -52,12 +52,12 @@ DATA: dict[str, dict[Scale, Size]] = {
     "rooms": {
         "smoke": _size("seconds", size=(32, 48), n_train=16, n_test=8, epochs=2, batch_size=4),
         "cpu": _size(
-            "small images on which classes can still be told apart; 9,600 images a run",
+            "small images on which classes can still be told apart; 8,000 images a run",
             size=(64, 96),
-            n_train=480,
+            n_train=400,
             n_test=200,
             epochs=20,
-            batch_size=16,
+            batch_size=8,
         ),
         "gpu": _size(
             "four times the pixels and twenty times the images of cpu",
@@ -74,10 +74,10 @@ DATA: dict[str, dict[Scale, Size]] = {
         "cpu": _size(
             "as rooms, with Cityscapes' shape of image",
             size=(64, 128),
-            n_train=480,
+            n_train=400,
             n_test=200,
             epochs=20,
-            batch_size=16,
+            batch_size=8,
         ),
         "gpu": _size(
             "the images of the Cityscapes benchmark",
