@@ -83,13 +83,11 @@ class Trainer:
         self._shared = list(self.model.shared_parameters())
         self._losses = torch.zeros(2, len(self.tasks), dtype=torch.float64, device=device)
         self._weights = torch.zeros(len(self.tasks), dtype=torch.float64, device=device)
-        self._take_step: Callable[[Batch], None] = self.step
         if config.compile:
             torch._functorch.config.donated_buffer = False  # T backward passes through one graph
             for part in (self.model.shared, *self.model.heads.values()):
                 part.compile()
-        if config.cuda_graph:
-            self._take_step = _Captured(self)
+        self._captured = _Captured(self) if config.cuda_graph else None
 
     def step(self, batch: Batch) -> None:
         """Take one training step; nothing in it waits for the device."""
@@ -118,8 +116,9 @@ class Trainer:
         lr = float(self.optimizer.param_groups[0]["lr"])
         for sums in (self._losses, self._weights):
             sums.zero_()
+        take_step = self.step if self._captured is None else self._captured
         for batch in self.train_loader:
-            self._take_step(batch)
+            take_step(batch)
             after_step()
         try:
             self.balancer.check()
