@@ -54,7 +54,7 @@ $(BIN)/python:
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing packages; the first time takes minutes"
 	$(if $(TORCH_INDEX),$(PIP) --no-deps --index-url $(TORCH_INDEX) torch torchvision)
-	$(PIP) -e '.[book,test,oracle,timm]'
+	$(PIP) -e '.[book,test,oracle,cluster,timm]'
 	@touch $@
 
 $(BIN)/npm: | $(INSTALLED)

@@ -1,10 +1,11 @@
-"""The command line: `mtlrepro` with `params`, `run`, `normalise`, `compare`, `train`, `weights` or `bench`.
+"""The command line, `mtlrepro COMMAND`.
 
 Heavy modules are imported by the subcommand that needs them, so that help is immediate.
 """
 
 import argparse
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -15,12 +16,17 @@ BENCHMARKS = {
     "balancers": "mtlrepro.bench_balancers",
     "data": "mtlrepro.bench_data",
     "models": "mtlrepro.bench_models",
+    "train": "mtlrepro.bench_train",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit status: 0 well, 1 failed or differs, 2 refused."""
+    """Run a command line and return its exit status: 0 well, 1 failed or differs, 2 refused, 130 interrupted.
+
+    SIGTERM, with which cluster managers end a job, is like Ctrl-C.
+    """
     args = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     from mtlrepro.notebooks import RunFailed
 
     try:
@@ -91,7 +97,36 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--device", default="cpu", help="a torch device (default: cpu)")
     bench.add_argument("--json", type=_new_file, metavar="FILE", help="also write the rows to a JSON file")
     bench.set_defaults(command=_bench)
+    _add_grids(commands)
     return parser
+
+
+def _add_grids(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    grid = commands.add_parser("grid", help="train the runs of a grid that are not stored, show all")
+    grid.add_argument("file", type=Path, metavar="FILE", help='JSON: configurations, or {"base": ..., "vary": ...}')
+    grid.add_argument("--jobs", type=_count, default=1, metavar="N", help="runs at a time (default: 1)")
+    grid.add_argument("--data-root", type=Path, metavar="FOLDER", help="a prepared real data set")
+    grid.add_argument("--engine", choices=["local", "snakemake"], default="local", help="what starts the runs")
+    grid.add_argument(
+        "--profile",
+        choices=["local", "slurm", "kubernetes"],
+        help="where Snakemake starts them (default: local); SNAKEMAKE_PROFILE may name a profile of your own beside it",
+    )
+    grid.add_argument("--dry-run", action="store_true", help="train nothing, show what is stored and what is missing")
+    grid.set_defaults(command=_grid)
+
+    results = commands.add_parser("results", help="show which runs are stored")
+    results.add_argument("--section", metavar="NAME", help="only the runs behind this section of the book")
+    results.set_defaults(command=_results)
+
+    verify = commands.add_parser("verify-results", help="retrain the first epochs of stored runs and compare")
+    verify.add_argument("--sample", type=_count, default=3, metavar="N", help="how many runs, at random (default: 3)")
+    verify.add_argument("--seed", type=int, metavar="S", help="of the sample (default: another one every time)")
+    verify.add_argument("--data-root", type=Path, metavar="FOLDER", help="a prepared real data set")
+    verify.set_defaults(command=_verify)
+
+    for command in (grid, results, verify):
+        command.add_argument("--store", type=Path, metavar="FOLDER", help="of the records (default: the book's)")
 
 
 def _params(args: argparse.Namespace) -> int:
@@ -172,6 +207,57 @@ def _bench(args: argparse.Namespace) -> int:
     if args.json is not None:
         write_atomically(args.json, frame.to_json(orient="records", indent=1, double_precision=15) + "\n")
     return 0
+
+
+def _grid(args: argparse.Namespace) -> int:
+    from mtlrepro.runs import RESULTS, read_grid
+    from mtlrepro.runs.grids import run
+
+    if args.profile is not None and args.engine == "local":
+        raise ValueError(f"--profile is {args.profile!r}; accepted with --engine snakemake only")
+    table, problems = run(
+        read_grid(args.file),
+        store=args.store or RESULTS,
+        jobs=args.jobs,
+        data_root=args.data_root,
+        engine=args.engine,
+        profile=args.profile or "local",
+        dry_run=args.dry_run,
+    )
+    print(table.to_string())
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 0 if args.dry_run or (table["status"] == "complete").all() else 1
+
+
+def _results(args: argparse.Namespace) -> int:
+    from mtlrepro.runs.store import RESULTS, read
+    from mtlrepro.runs.summary import section, summary
+
+    wanted = None if args.section is None else section(args.section)
+    contents = read(args.store or RESULTS)
+    print(summary(contents, wanted))
+    for problem in contents.problems():
+        print(problem, file=sys.stderr)
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from mtlrepro.runs.store import RESULTS
+    from mtlrepro.runs.verify import verify
+
+    passed = True
+    for check in verify(args.store or RESULTS, sample=args.sample, seed=args.seed, data_root=args.data_root):
+        prefix = {True: "passed: ", False: "failed: ", None: ""}[check.passed]
+        print(f"{prefix}{check.message}", flush=True)
+        passed &= check.passed is not False
+    return 0 if passed else 1
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
 
 
 def _seconds(text: str) -> int:

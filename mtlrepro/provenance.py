@@ -22,6 +22,16 @@ def provenance(device: str) -> dict[str, Any]:
     }
 
 
+def processor() -> str:
+    """Model of the CPU, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.processor())
+
+
 def _commit() -> str:
     git = ["git", "-C", str(Path(__file__).parent)]
     try:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,7 +19,7 @@ from mtlrepro.config import ALGORITHM, RunConfig
 from mtlrepro.distributed import join, local_rank, rank, shared
 from mtlrepro.evaluation import evaluate, mean, probe
 from mtlrepro.notebooks import write_atomically
-from mtlrepro.provenance import provenance
+from mtlrepro.provenance import processor, provenance
 from mtlrepro.trainer import Trainer
 
 Record = dict[str, Any]
@@ -52,7 +53,7 @@ def train(
       (None in epochs without), ``seconds`` of training with its data, ``evaluation_seconds``;
     - ``metrics``: final ones by task and name, and ``metrics_from``, the epochs over whose evaluations they are means;
     - ``weights_source``: what the network started from;
-    - ``provenance``: commit, versions, device, threads, seconds, images per second.
+    - ``provenance``: commit, versions, device, processor, threads, processes, date, seconds, images per second.
 
     No epoch is chosen by its metrics. Numbers that are not finite are None.
 
@@ -87,7 +88,7 @@ def train(
         history: list[dict[str, Any]] = []
         try:
             trainer = Trainer(config, place, data_root)
-            _run(trainer, history, folder, progress)
+            _run(trainer, history, folder, progress, config.epochs)
             record = shared(_complete(trainer, history) if rank() == 0 else {})
             if rank() == 0:
                 _write(store / f"{config.hash}.json", record)
@@ -97,6 +98,30 @@ def train(
             _fail(store, config, place, history, error)
             raise
         return record
+
+
+def first_epochs(
+    config: RunConfig, epochs: int, *, data_root: str | Path | None = None, progress: bool = True
+) -> list[dict[str, Any]]:
+    """Train the first epochs of a run anew and keep nothing but their ``history``.
+
+    Args:
+        config: the run.
+        epochs: how many, up to those of the run.
+        data_root: as for ``train``, and so is the other.
+        progress: show a bar.
+
+    Returns:
+        One entry for each epoch.
+
+    Raises:
+        ValueError, FileNotFoundError, FloatingPointError, torch.OutOfMemoryError: see ``train``.
+    """
+    place = _device(config, None)
+    history: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder, _settings(config, place):
+        _run(Trainer(config, place, data_root), history, Path(folder), progress, epochs)
+    return history
 
 
 def numbers(record: Record) -> Record:
@@ -109,8 +134,8 @@ def numbers(record: Record) -> Record:
     return {key: value for key, value in record.items() if key != "provenance"} | {"history": history}
 
 
-def _run(trainer: Trainer, history: list[dict[str, Any]], folder: Path, progress: bool) -> None:
-    """Train the epochs that are left and append them to the history."""
+def _run(trainer: Trainer, history: list[dict[str, Any]], folder: Path, progress: bool, epochs: int) -> None:
+    """Train the epochs that are left, and append them to the history."""
     config = trainer.config
     if (state := checkpoints.load(folder, config.hash)) is not None:
         trainer.load_state_dict(state["trainer"])
@@ -118,12 +143,12 @@ def _run(trainer: Trainer, history: list[dict[str, Any]], folder: Path, progress
     steps = len(trainer.train_loader)
     with tqdm(
         desc=config.hash,
-        total=config.epochs * steps,
+        total=epochs * steps,
         initial=len(history) * steps,
         unit=" steps",
         disable=None if progress and rank() == 0 else True,
     ) as bar:
-        for epoch in range(len(history) + 1, config.epochs + 1):
+        for epoch in range(len(history) + 1, epochs + 1):
             started = time.perf_counter()
             entry = {"epoch": epoch, **trainer.epoch(bar.update)}
             trained = time.perf_counter()
@@ -159,12 +184,17 @@ def _complete(trainer: Trainer, history: list[dict[str, Any]]) -> Record:
         "metrics_from": {"split": trainer.test_loader.dataset.split, "epochs": [entry["epoch"] for entry in last]},
         "weights_source": trainer.model.weights_source,
         "provenance": {
-            **provenance(str(trainer.device)),
-            "processes": processes(),
+            **origin(str(trainer.device)),
             "seconds": seconds + sum(entry["evaluation_seconds"] for entry in history),
             "images_per_second": images / seconds,
         },
     }
+
+
+def origin(device: str) -> dict[str, Any]:
+    """Where and when numbers of this process are made."""
+    date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return {**provenance(device), "processor": processor(), "processes": processes(), "date": date}
 
 
 def _fail(
@@ -179,7 +209,7 @@ def _fail(
     path = store / f"{config.hash}.failed.json"
     record = {**_head(config, "failed"), "error": message, "history": history}
     try:
-        _write(path, record | {"provenance": provenance(str(device))})
+        _write(path, record | {"provenance": origin(str(device))})
     except OSError as second:
         error.add_note(f"{path} cannot be written either: {second}")
     else:

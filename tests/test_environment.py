@@ -113,7 +113,7 @@ def test_makefile_installs_with_the_same_constraints():
     assert re.search(r"^PIP := .* -c constraints\.txt$", makefile, re.MULTILINE)
     assert makefile.count("pip install") == 1, "install through $(PIP)"
     (extras,) = re.findall(r"\$\(PIP\) -e '\.\[(.*)\]'", makefile)
-    assert set(extras.split(",")) == {"book", "test", "oracle", "timm"} <= EXTRAS.keys()
+    assert set(extras.split(",")) == {"book", "test", "oracle", "cluster", "timm"} <= EXTRAS.keys()
     (minimum,) = re.findall(r"sys\.version_info < \((\d+), (\d+)\)", makefile)
     assert ".".join(minimum) == PYTHONS[0]
     assert re.search(r"^\$\(INSTALLED\): pyproject\.toml constraints\.txt", makefile, re.MULTILINE)

@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import matplotlib as mpl
 import nbformat
@@ -23,7 +24,7 @@ from nbformat import v4
 
 from mtlrepro import cli, plots, report
 from mtlrepro.notebooks import PROVENANCE, TABLE, VERDICTS, NotebookError, assign, compare_tables, statistics, tables
-from mtlrepro.provenance import PACKAGES, provenance
+from mtlrepro.provenance import PACKAGES, processor, provenance
 from mtlrepro.verdicts import Interval
 from mtlrepro.widgets import figure_slider
 
@@ -544,6 +545,25 @@ def test_provenance():
     assert found["device"] == f"CPU, {platform.machine()}"
     assert found["threads"] == torch.get_num_threads()
     assert (found["python"], found["numpy"]) == (platform.python_version(), np.__version__)
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "model"),
+    [
+        ("processor\t: 0\nmodel name\t: Fast CPU @ 2: GHz\n", "Fast CPU @ 2: GHz"),
+        ("Hardware: x\n", "armv8"),
+        (None, "armv8"),
+    ],
+)
+def test_processor(monkeypatch, cpuinfo, model):
+    def read(path, encoding):
+        if cpuinfo is None:
+            raise FileNotFoundError
+        return cpuinfo
+
+    monkeypatch.setattr(Path, "read_text", read)
+    monkeypatch.setattr(platform, "processor", lambda: "armv8")
+    assert processor() == model
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError(), subprocess.CalledProcessError(128, "git")])

@@ -221,9 +221,7 @@ def test_a_step_reads_nothing_back(method, protocol):
             trainer.step(batch)
 
 
-@pytest.mark.filterwarnings(
-    "ignore:The .grad attribute of a Tensor that is not a leaf"
-)  # dynamo looks
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # dynamo looks
 def test_compiled_parts_train_to_the_same_numbers(tmp_path, monkeypatch):
     """Through the compiler's front; inductor itself is tested with the networks."""
     whole = torch.nn.Module.compile

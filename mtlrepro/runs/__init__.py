@@ -1,0 +1,7 @@
+"""Runs of many configurations: the store of their records, and grids that train what is missing."""
+
+from mtlrepro.runs.files import read_grid
+from mtlrepro.runs.grids import grid
+from mtlrepro.runs.store import RESULTS, load
+
+__all__ = ["RESULTS", "grid", "load", "read_grid"]

@@ -1,0 +1,102 @@
+"""Grids: many configurations, of which the stored runs are read and the missing ones trained."""
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from mtlrepro.config import RunConfig
+from mtlrepro.runs.snakemake import check_profile, train_by_snakemake
+from mtlrepro.runs.store import RESULTS, read
+from mtlrepro.runs.tables import frame
+from mtlrepro.runs.workers import train_here
+
+Engine = Literal["local", "snakemake"]
+ENGINES: tuple[Engine, ...] = ("local", "snakemake")
+
+
+def grid(
+    configs: Iterable[RunConfig],
+    *,
+    store: str | Path = RESULTS,
+    jobs: int = 1,
+    progress: bool = True,
+    data_root: str | Path | None = None,
+    engine: Engine = "local",
+    profile: str = "local",
+) -> pd.DataFrame:
+    """Read the stored runs of a grid and train the missing ones.
+
+    Every run is trained in a process of its own that writes its record when it is complete, so that a grid can be
+    ended at any moment and started again, or started twice at once. A run that fails does not stop the others; one that
+    failed before is tried again.
+
+    Args:
+        configs: the runs; one that occurs twice is trained once.
+        store: folder of records, made where missing.
+        jobs: number of runs at a time; each uses as many CPU threads as it is configured for, and all share the GPU.
+        progress: show a bar on stderr.
+        data_root: folder of a prepared real data set.
+        engine: ``local`` starts processes on this machine; ``snakemake`` leaves that to Snakemake.
+        profile: Snakemake's ``local``, ``slurm`` or ``kubernetes``.
+
+    Returns:
+        One row for each run, in the order of ``configs``, indexed by hash: the fields in which configurations differ
+        (options as ``model_options.NAME``), ``seed``, final metrics (``TASK.METRIC``, missing where the run failed),
+        ``seconds`` and ``status``, ``complete`` or ``failed``. Failed runs, and files of the store that are not used,
+        are named in warnings.
+
+    Raises:
+        ValueError: an argument is not accepted, or Snakemake is not installed.
+    """
+    frame, problems = run(
+        configs, store=store, jobs=jobs, progress=progress, data_root=data_root, engine=engine, profile=profile
+    )
+    for problem in problems:
+        warnings.warn(problem, stacklevel=2)
+    return frame
+
+
+def run(
+    configs: Iterable[RunConfig],
+    *,
+    store: str | Path = RESULTS,
+    jobs: int = 1,
+    progress: bool = True,
+    data_root: str | Path | None = None,
+    engine: Engine = "local",
+    profile: str = "local",
+    dry_run: bool = False,
+) -> tuple[pd.DataFrame, list[str]]:
+    """Do what ``grid`` does, and give the messages as a list.
+
+    With ``dry_run``, nothing is trained, and what is not stored has the status ``missing``.
+    """
+    wanted = {config.hash: config for config in configs}
+    if not wanted:
+        raise ValueError("configs is empty; accepted: one configuration or more")
+    if jobs < 1:
+        raise ValueError(f"jobs is {jobs}; accepted: 1 or more")
+    if engine not in ENGINES:
+        raise ValueError(f"engine is {engine!r}; accepted: {', '.join(ENGINES)}")
+    if engine == "snakemake":
+        check_profile(profile)
+    store = Path(store)
+    contents = read(store)
+    problems = contents.problems()
+    missing = {hash_: config for hash_, config in wanted.items() if hash_ not in contents.records}
+    damaged = [path for path in (store / f"{hash_}.json" for hash_ in missing) if path in contents.damaged]
+    failures = {path.stem: f"{path} is damaged or foreign; remove it to train the run again" for path in damaged}
+    missing = {hash_: config for hash_, config in missing.items() if hash_ not in failures}
+    if missing and engine == "snakemake":
+        failures |= train_by_snakemake(
+            missing, store, jobs=jobs, progress=progress, data_root=data_root, profile=profile, dry_run=dry_run
+        )
+    elif missing and not dry_run:
+        failures |= train_here(missing, store, jobs=jobs, progress=progress, data_root=data_root)
+    if missing:
+        contents = read(store)
+    problems += [f"run {hash_} failed: {message}" for hash_, message in failures.items()]
+    return frame(wanted, contents, failures), problems

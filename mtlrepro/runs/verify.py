@@ -1,0 +1,112 @@
+"""Stored runs checked: the first epochs of a sample are trained again and compared."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mtlrepro.config import RunConfig
+from mtlrepro.data import scenes
+from mtlrepro.runs.store import RESULTS, Record, read
+from mtlrepro.training import first_epochs, numbers, origin
+
+EPOCHS = 2
+TOLERANCE = 0.02
+"""Relative difference of the first epoch's losses that another machine or other versions may make."""
+MACHINE = ("device", "processor", "threads", "processes", "python", "torch", "numpy", "scipy")
+"""Entries of the provenance on which the last bits may depend."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was found about one file or run.
+
+    Attributes:
+        passed: None where this machine cannot tell.
+        message: one line.
+    """
+
+    passed: bool | None
+    message: str
+
+
+def verify(
+    store: str | Path = RESULTS,
+    *,
+    sample: int = 3,
+    seed: int | None = None,
+    data_root: str | Path | None = None,
+    progress: bool = True,
+) -> Iterator[Check]:
+    """Retrain the first epochs of a random sample of a store's runs and compare losses, weights and metrics.
+
+    On the same machine with the same versions, runs on the CPU must agree bit for bit; elsewhere, and on a GPU, the
+    first epoch's losses must agree within ``TOLERANCE``. Stale, damaged and foreign files do not pass, nor does a store
+    of which nothing can be checked. Runs that need a GPU or data which are not here are not drawn.
+
+    Args:
+        store: folder of records.
+        sample: number of runs.
+        seed: of the sample; default: another one every time.
+        data_root: folder of a prepared real data set.
+        progress: show bars on stderr.
+
+    Yields:
+        A check for each file that is not used, then one that states the sample, then one for each run of it.
+    """
+    contents = read(store)
+    for problem in contents.problems():
+        yield Check(False, problem)
+    configs = {hash_: RunConfig.from_dict(record["config"]) for hash_, record in contents.records.items()}
+    ready = sorted(hash_ for hash_, config in configs.items() if _is_ready(config, data_root))
+    seed = random.SystemRandom().randrange(2**16) if seed is None else seed
+    drawn = random.Random(seed).sample(ready, min(sample, len(ready)))
+    absent = len(configs) - len(ready)
+    text = f"{len(drawn)} of {len(configs)} complete runs, drawn with seed {seed}"
+    text += f"; {absent} need a GPU or data which are not here" if absent else ""
+    yield Check(None if drawn else False, text)
+    for hash_ in drawn:
+        yield _check(configs[hash_], contents.records[hash_], data_root, progress)
+
+
+def _is_ready(config: RunConfig, data_root: str | Path | None) -> bool:
+    there = config.device == "cpu" or torch.cuda.is_available()
+    return there and (config.dataset in scenes.NAMES or data_root is not None)
+
+
+def _check(config: RunConfig, record: Record, data_root: str | Path | None, progress: bool) -> Check:
+    name = f"run {config.hash}, seed {config.seed}"
+    epochs = min(EPOCHS, config.epochs)
+    try:
+        history = first_epochs(config, epochs, data_root=data_root, progress=progress)
+    except (ValueError, OSError, FloatingPointError, torch.OutOfMemoryError) as error:
+        return Check(False, f"{name}: cannot be trained again: {error}")
+    stored, fresh = (numbers({"history": entries[:epochs]})["history"] for entries in (record["history"], history))
+    if stored == fresh:
+        return Check(True, f"{name}: the first {epochs} epochs agree bit for bit")
+    here, there = origin(config.device), record["provenance"]
+    other = [f"{key} {there.get(key)} there, {here[key]} here" for key in MACHINE if there.get(key) != here[key]]
+    if config.device == "cpu" and not other:
+        return Check(False, f"{name}: same machine and versions, but {_first_difference(stored, fresh)}")
+    difference, task = _largest_difference(stored[0]["losses"], fresh[0]["losses"])
+    where = f"the first epoch's losses differ by up to {100 * difference:.3g}% ({task})"
+    accepted = f"accepted: {100 * TOLERANCE:g}%, for {'; '.join(other) or 'a GPU'}"
+    return Check(difference <= TOLERANCE, f"{name}: {where}; {accepted}")
+
+
+def _first_difference(stored: list[dict[str, Any]], fresh: list[dict[str, Any]]) -> str:
+    for old, new in zip(stored, fresh, strict=True):
+        for key in old:
+            if old[key] != new.get(key):
+                return f"epoch {old['epoch']}: {key} stored {old[key]}, now {new.get(key)}"
+    return "the histories hold different entries"
+
+
+def _largest_difference(stored: dict[str, float], fresh: dict[str, float]) -> tuple[float, str]:
+    return max(
+        (abs(fresh[task] - value) / max(abs(value), torch.finfo(torch.float32).tiny), task)
+        for task, value in stored.items()
+    )

@@ -1,0 +1,131 @@
+"""Training of a grid's missing runs on this machine, each in a process of its own, several at a time."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from mtlrepro.config import RunConfig
+from mtlrepro.runs.store import is_stored
+
+PAUSE = 0.05  # seconds between two looks at the running processes
+PATIENCE = 10.0  # seconds that a process has to end when it is told to
+
+
+def train_here(
+    configs: Mapping[str, RunConfig], store: Path, *, jobs: int, progress: bool, data_root: str | Path | None
+) -> dict[str, str]:
+    """Train runs that a store lacks, ``jobs`` at a time; on ``cuda`` these share the GPU.
+
+    A run that another process is training is put off until no other is left, so that two grids share the work.
+    Whatever ends this function also ends the processes; their checkpoints stay.
+
+    Args:
+        configs: hash to configuration.
+        store: folder of records and checkpoints.
+        jobs: number of processes at a time.
+        progress: show a bar on stderr.
+        data_root: folder of a prepared real data set.
+
+    Returns:
+        Hash of each run that failed, and its message.
+    """
+    waiting = dict(configs)
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    failures: dict[str, str] = {}
+    with (
+        tempfile.TemporaryDirectory(prefix="mtlrepro-grid-") as folder,
+        tqdm(desc="grid", total=len(waiting), unit=" runs", disable=not progress) as bar,
+    ):
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    hash_ = next((name for name in waiting if not _in_training(store, name)), next(iter(waiting)))
+                    config = waiting.pop(hash_)
+                    if is_stored(store, hash_):
+                        bar.update()
+                    else:
+                        running[hash_] = _start(config, store, Path(folder), data_root)
+                time.sleep(PAUSE)
+                for hash_ in [name for name, process in running.items() if process.poll() is not None]:
+                    code = running.pop(hash_).returncode
+                    if not is_stored(store, hash_):
+                        failures[hash_] = _message(code, _log(Path(folder), hash_))
+                        bar.set_postfix(failed=len(failures), refresh=False)
+                    bar.update()
+        finally:
+            stop(list(running.values()))
+    return failures
+
+
+def train_command(config: Path, store: Path, data_root: str | Path | None) -> list[str]:
+    """Command that trains the run of a configuration file."""
+    command = [sys.executable, "-m", "mtlrepro", "train", str(config), "--store", str(store)]
+    return command if data_root is None else [*command, "--data-root", str(data_root)]
+
+
+def package_path() -> str:
+    """``PYTHONPATH`` with which other processes import this very package."""
+    return os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
+
+
+def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End processes; those that do not within ``PATIENCE`` are killed."""
+    for process in processes:
+        process.terminate()
+    end = time.monotonic() + PATIENCE
+    for process in processes:
+        try:
+            process.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def last_line(log: Path) -> str:
+    """Last line of what a training process wrote to stderr, without the command's name; empty without a file."""
+    if not log.exists():
+        return ""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+    return next(filter(None, reversed(lines)), "").removeprefix("mtlrepro train: ")
+
+
+def _start(config: RunConfig, store: Path, folder: Path, data_root: str | Path | None) -> subprocess.Popen[bytes]:
+    source = folder / f"{config.hash}.json"
+    source.write_text(config.to_json(), encoding="utf-8")
+    with _log(folder, config.hash).open("wb") as log:
+        return subprocess.Popen(
+            train_command(source, store, data_root),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            env={**os.environ, "PYTHONPATH": package_path(), "OMP_NUM_THREADS": str(config.threads)},
+        )
+
+
+def _log(folder: Path, hash_: str) -> Path:
+    return folder / f"{hash_}.log"
+
+
+def _message(code: int, log: Path) -> str:
+    line = last_line(log)
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}" + (f", after: {line}" if line else "")
+    return line or f"ended with status {code} and without a record"
+
+
+def _in_training(store: Path, hash_: str) -> bool:
+    folder = store / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / f"{hash_}.lock").acquire(blocking=False):
+            return False
+    except Timeout:
+        return True

@@ -1,0 +1,65 @@
+"""A grid of real runs on the command line, killed at random moments: its records are those of an unbroken one."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from mtlrepro import runs
+from mtlrepro.runs.verify import verify
+from mtlrepro.training import numbers, train
+
+SMOKE = {
+    "dataset": "rooms",
+    "n_train": 8,
+    "n_test": 4,
+    "size": [48, 64],
+    "batch_size": 2,
+    "epochs": 3,
+    "lr": 1e-3,
+    "model_options": {"weights": "none", "width": 0.25, "decoder_widths": [16, 8, 8, 8, 8, 8]},
+}
+
+
+def start(arguments):
+    """Start a grid in a group of processes of its own."""
+    command = [sys.executable, "-m", "mtlrepro", "grid", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=-1, stderr=-1, text=True, start_new_session=True)
+
+
+@pytest.mark.timeout(600)
+def test_three_methods_and_two_seeds(tmp_path, monkeypatch):
+    monkeypatch.setenv("MTLREPRO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    file, store, unbroken = tmp_path / "grid.json", tmp_path / "store", tmp_path / "unbroken"
+    file.write_text(json.dumps({"base": SMOKE, "vary": {"method": ["equal", "lsb", "mtsgd"], "seed": [0, 1]}}))
+    wanted = runs.read_grid(file)
+    arguments = [file, "--store", store, "--jobs", 2]
+    moments = random.Random()
+    for number, wait in ((signal.SIGTERM, moments.uniform(5, 12)), (signal.SIGKILL, moments.uniform(5, 12))):
+        grid = start(arguments)
+        try:
+            status = grid.wait(wait)
+        except subprocess.TimeoutExpired:
+            (os.kill if number == signal.SIGTERM else os.killpg)(grid.pid, number)
+            status = grid.wait()
+            assert status in ((130, 0) if number == signal.SIGTERM else (-number,)), f"killed after {wait} s"
+        grid.communicate()
+        assert runs.load(store).keys() <= {config.hash for config in wanted}, "no file is damaged"
+
+    grid = start(arguments)
+    out, err = grid.communicate()
+    assert grid.returncode == 0, err
+    assert [line.split()[-1] for line in out.splitlines()[2:]] == ["complete"] * 6
+    records = runs.load(store)
+    for config in wanted:
+        assert numbers(records[config.hash]) == numbers(train(config, store=unbroken, progress=False))
+    assert not list((store / "checkpoints").glob("*.pt"))
+
+    *_, check = verify(store, sample=1, progress=False)
+    assert check.passed, check.message
+    assert "the first 2 epochs agree bit for bit" in check.message
