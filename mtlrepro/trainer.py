@@ -1,7 +1,7 @@
 """The training step and what belongs to it: data, network, losses, balancer, optimizer, each with its state."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +83,9 @@ class Trainer:
         self._shared = list(self.model.shared_parameters())
         self._losses = torch.zeros(2, len(self.tasks), dtype=torch.float64, device=device)
         self._weights = torch.zeros(len(self.tasks), dtype=torch.float64, device=device)
-        self._take_step: Callable[[Batch], None] = self.step
         if config.compile:
-            torch._functorch.config.donated_buffer = False  # T backward passes through one graph
-            for part in (self.model.shared, *self.model.heads.values()):
-                part.compile()
-        if config.cuda_graph:
-            self._take_step = _Captured(self)
+            _compile([self.model.shared, *self.model.heads.values()])
+        self._captured = _Captured(self) if config.cuda_graph else None
 
     def step(self, batch: Batch) -> None:
         """Take one training step; nothing in it waits for the device."""
@@ -118,8 +114,9 @@ class Trainer:
         lr = float(self.optimizer.param_groups[0]["lr"])
         for sums in (self._losses, self._weights):
             sums.zero_()
+        take_step = self.step if self._captured is None else self._captured
         for batch in self.train_loader:
-            self._take_step(batch)
+            take_step(batch)
             after_step()
         try:
             self.balancer.check()
@@ -205,6 +202,14 @@ class Trainer:
         if dataset.nbytes <= HELD:
             return MemoryLoader(dataset, self.config.batch_size, device=self.device, **options)
         return DiskLoader(dataset, self.config.batch_size, device=self.device, **options)
+
+
+def _compile(parts: Sequence[nn.Module]) -> None:
+    """Compile modules one by one: gradient balancers go T times through the shared part, and once through each head."""
+    torch._functorch.config.donated_buffer = False  # several backward passes through one graph
+    torch._dynamo.config.recompile_limit = 8 * len(parts)  # they count as one function: training, evaluation, sizes
+    for part in parts:
+        part.compile()
 
 
 class _Captured:

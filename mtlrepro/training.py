@@ -95,7 +95,7 @@ def train(
                 (store / f"{config.hash}.failed.json").unlink(missing_ok=True)
                 checkpoints.remove(folder, config.hash)
         except Exception as error:
-            _fail(store, config, history, error)
+            _fail(store, config, place, history, error)
             raise
         return record
 
@@ -197,7 +197,9 @@ def origin(device: str) -> dict[str, Any]:
     return {**provenance(device), "processor": processor(), "processes": processes(), "date": date}
 
 
-def _fail(store: Path, config: RunConfig, history: list[dict[str, Any]], error: Exception) -> None:
+def _fail(
+    store: Path, config: RunConfig, device: torch.device, history: list[dict[str, Any]], error: Exception
+) -> None:
     """Record what stopped a run; the error goes on, with a remedy where there is one."""
     message = f"{type(error).__name__}: {error}"
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error):
@@ -207,7 +209,7 @@ def _fail(store: Path, config: RunConfig, history: list[dict[str, Any]], error: 
     path = store / f"{config.hash}.failed.json"
     record = {**_head(config, "failed"), "error": message, "history": history}
     try:
-        _write(path, record | {"provenance": origin("cpu")})
+        _write(path, record | {"provenance": origin(str(device))})
     except OSError as second:
         error.add_note(f"{path} cannot be written either: {second}")
     else:
