@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import matplotlib as mpl
 import nbformat
