@@ -16,6 +16,7 @@ BENCHMARKS = {
     "balancers": "mtlrepro.bench_balancers",
     "data": "mtlrepro.bench_data",
     "models": "mtlrepro.bench_models",
+    "train": "mtlrepro.bench_train",
 }
 
 

@@ -170,9 +170,10 @@ def test_friedman_by_hand_without_ties_and_by_either_rule_with_ties():
 
 
 def test_blocks_that_all_agree_give_an_infinite_f():
-    found = friedman(pd.DataFrame([[1] * 5, [2] * 5, [3] * 5]))
-    assert math.isclose(found.chi2, 10)  # N (k - 1), the largest there is
-    assert (found.f, found.f_p_value) == (math.inf, 0)
+    for methods, blocks in ((3, 5), (6, 7)):  # with 6 and 7 rounding leaves 3e-14 of N (k - 1) - chi2
+        found = friedman(pd.DataFrame([[i] * blocks for i in range(methods)]))
+        assert math.isclose(found.chi2, blocks * (methods - 1))  # the largest there is
+        assert (found.f, found.f_p_value) == (math.inf, 0)
 
 
 @pytest.mark.parametrize(

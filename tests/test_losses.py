@@ -267,7 +267,7 @@ def test_known_says_what_stands_for_unknown():
         "segmentation": torch.tensor([[[0, -1]]]),
         "depth": pixels([0.0, 2.0]),
         "disparity": pixels([1.0, 0.0]),
-        "normal": vectors([[0.0, 0.0, 0.0], [0.0, 0.0, -1.0]]),
+        "normal": vectors([[0.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.8, 0.0, -0.8]]),
         "edges2d": pixels([0.0, 0.5]),
         "edges3d": pixels([0.0, 0.5]),
         "valid": torch.tensor([[[[False, True]]]]),
@@ -277,7 +277,7 @@ def test_known_says_what_stands_for_unknown():
         "segmentation": [True, False],
         "depth": [False, True],
         "disparity": [True, False],
-        "normal": [False, True],
+        "normal": [False, True, True],  # the sum of the last one's components is 0
         "edges2d": [True, True],
         "edges3d": [False, True],
     }

@@ -168,6 +168,7 @@ def test_updates_keep_no_graph_and_read_nothing_from_the_device(key, data):
     with NoReads():
         metric.update(data[0][key].clone().requires_grad_(), data[1])
     assert not any(value.requires_grad for value in metric._sums.values())
+    assert {value.dtype for value in metric._sums.values()} <= {torch.float64, torch.int64}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -362,6 +363,13 @@ def test_boxes_with_an_iou_of_two_thirds_count_at_one_half_only():
     metric = Detection()
     metric.update(detections([[4.0, 4, 20, 28]], [0], [0.9]), TRUTH)
     assert metric.compute() == pytest.approx({"map": 100 * 4 / 10 / 2, "map50": 50, "map75": 0})
+
+
+def test_boxes_below_the_score_threshold_are_missed():
+    unsure = detections([[4.0, 4, 20, 20], [30, 30, 50, 50]], [0, 1], [0.9, 0.01])  # its score is sqrt(0.01 * 1)
+    for metric, expected in ((Detection(), 100), (Detection(score_threshold=0.2), 50)):
+        metric.update(unsure, TRUTH)
+        assert metric.compute()["map"] == pytest.approx(expected)
 
 
 def test_images_without_known_boxes_do_not_count_and_alone_give_nan():

@@ -1,4 +1,5 @@
 import copy
+import math
 import pickle
 
 import pytest
@@ -110,6 +111,50 @@ def test_every_task_has_a_display_and_maps_in_range(rooms, streets):
         if display.high is not None:
             assert display.low <= values.float().quantile(0.01)
             assert values.float().quantile(0.98) <= display.high
+
+
+def test_the_metrics_of_depth_know_its_range():
+    """An estimate of 0 counts as a tenth of the smallest depth, so that d_min is off by log 10."""
+    for low in (0.5, 2.0):
+        (task,) = tasks.create(["depth"], depth_range=(low, 10.0))
+        metric = task.metrics()
+        metric.update(torch.zeros(1, 1, 1, 1), {"depth": torch.full((1, 1, 1, 1), low)})
+        assert metric.compute()["lsb_loss"] == pytest.approx(math.log(10))
+
+
+def test_errors_are_displayed_with_the_factors_of_lsb():
+    """LSB supplement, Section 2: 10 for 2-D edges, 100 for 3-D edges and 2-D keypoints; an error of 0.25 a channel."""
+    found = {}
+    for task in tasks.create(MAPS):
+        metric = task.metrics()
+        target = torch.zeros(1, task.channels, 2, 2)
+        metric.update(target + 0.25, {task.name: target, "valid": torch.ones(1, 1, 2, 2, dtype=torch.bool)})
+        found[task.name] = metric.compute()["lsb_loss"]
+    assert found == {
+        **{"curvature": 0.5, "reshading": 0.25, "edges2d": 2.5},
+        **{"edges3d": 25.0, "keypoints2d": 25.0, "keypoints3d": 0.25},
+    }
+
+
+def test_losses_of_two_digits_by_hand():
+    """Classes by cross-entropy in nats, the sum by its squared error, one value a sample."""
+    targets = {"left": torch.tensor([3, 4]), "sum": torch.tensor([7.0, 5.0])}
+    left, _, total = tasks.TWO_DIGITS
+    logits = torch.zeros(2, 10)
+    logits[0, 3] = math.log(9)
+    found = left.loss(logits, targets)
+    torch.testing.assert_close(found.values, torch.tensor([math.log(2), math.log(10)]))
+    assert total.loss(torch.tensor([[4.0], [5.5]]), targets).values.tolist() == [9, 0.25]
+    assert found.weights.tolist() == [1, 1]
+
+
+def test_depth_ranges(rooms):
+    """The scenes stay inside theirs; NYUv2's Kinect sees 10 m far, and 16 bits of 1/512 m reach 128 m."""
+    low, high = tasks.DEPTH_RANGES["rooms"]
+    depth = rooms["depth"][rooms["depth"] > 0]
+    assert low <= depth.min() < depth.max() <= high
+    assert tasks.DEPTH_RANGES["nyuv2"][1] == 10
+    assert tasks.DEPTH_RANGES["taskonomy"][1] == 2**16 / 512
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,12 @@ class Encoder(nn.Module):
         for key, values in zip(("mean", "std"), normalisation, strict=True):
             self.register_buffer(key, torch.tensor(values).repeat(views)[:, None, None], persistent=False)
 
+    def cut(self, stages: int) -> None:
+        """Leave out the last stages."""
+        kept = len(self.channels) - stages
+        self.stages = self.stages[: len(self.stages) - stages]
+        self.channels = self.channels[:kept]
+
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``[B, 3 views, H, W]`` in [0, 1] to ``[B, channels[-1], H / stride, W / stride]``, rounded up."""
         return self.pyramid(images)[-1]
@@ -59,6 +65,7 @@ def create(
     *,
     weights: Weights = "none",
     output_stride: Literal[8, 16, 32] = 32,
+    dilate: bool = True,
     width: float = 1.0,
     views: int = 1,
 ) -> Encoder:
@@ -68,8 +75,10 @@ def create(
         name: ``mobilenet_v2`` (Sandler et al., CVPR 2018), ``resnet18``, ``resnet34``, ``resnet50`` (He et al., CVPR
             2016; stride in the 3x3 convolution), or ``pnasnet5`` (Liu et al., ECCV 2018), which needs timm.
         weights: ``none`` starts at random; ``imagenet`` reads the checkpoint from torchvision's cache.
-        output_stride: Pixels per step of the last features. Strides beyond it become dilation, which keeps the
-            parameters and the values: every second of the denser features is one of the others.
+        output_stride: Pixels per step of the last features.
+        dilate: How it is kept. Strides beyond it become dilation, which keeps the parameters and the values: every
+            second of the denser features is one of the others. Or, if False, the stages beyond it are left out, which
+            costs less and gives fewer channels.
         width: MobileNetV2's multiplier of all channels.
         views: Images that are joined along the channels. Each view gets the first convolution's weights divided by
             ``views``: equal views give the response to one of them.
@@ -97,8 +106,12 @@ def create(
             raise ValueError(f"output_stride is {output_stride!r}; accepted with pnasnet5: 32")
         return _pnasnet5(weights, views)
     if name == "mobilenet_v2":
-        return _mobilenet_v2(weights, output_stride, width, views)
-    return _resnet(name, weights, output_stride, views)
+        encoder = _mobilenet_v2(weights, output_stride if dilate else 32, width, views)
+    else:
+        encoder = _resnet(name, weights, output_stride if dilate else 32, views)
+    if not dilate:
+        encoder.cut({8: 2, 16: 1, 32: 0}[output_stride])
+    return encoder
 
 
 def _mobilenet_v2(weights: Weights, output_stride: int, width: float, views: int) -> Encoder:

@@ -26,6 +26,7 @@ def full_sharing(
     width: float = 1.0,
     views: int = 1,
     output_stride: Literal[8, 16, 32] = 32,
+    dilate: bool = True,
     decoder_widths: Sequence[int] = WIDTHS,
 ) -> MultiTaskModel:
     """One encoder and one decoder, with as many output channels as all tasks have together (NYUv2: 17).
@@ -34,19 +35,20 @@ def full_sharing(
 
     Args:
         tasks: Dense tasks.
-        encoder: Name of an encoder, see ``encoders.create``; so are ``weights``, ``width``, ``views`` and
-            ``output_stride``.
+        encoder: Name of an encoder, see ``encoders.create``; so are ``weights``, ``width``, ``views``,
+            ``output_stride`` and ``dilate``.
         weights: Start of the encoder.
         width: Multiplier of MobileNetV2's channels.
         views: 1, or 2 for stereo.
         output_stride: Pixels per step of the encoder's features.
+        dilate: Whether it is kept by dilation, or by leaving out stages.
         decoder_widths: Channels of the decoder, see ``decoder_trunk``; as many upsamplings as undo the output stride,
             6 widths for 32, 5 for 16, 4 for 8.
 
     Raises:
         ValueError: The decoder does not undo the output stride, or an argument of the encoder is not accepted.
     """
-    front = _encoder(encoder, weights, width, views, output_stride, decoder_widths)
+    front = _encoder(encoder, weights, width, views, output_stride, dilate, decoder_widths)
     trunk = decoder_trunk(front.channels[-1], decoder_widths)
     joint = _convolution(decoder_widths[-1], sum(task.channels for task in tasks))
     sizes = [task.channels for task in tasks]
@@ -68,10 +70,11 @@ def multi_decoder(
     width: float = 1.0,
     views: int = 1,
     output_stride: Literal[8, 16, 32] = 32,
+    dilate: bool = True,
     decoder_widths: Sequence[int] = WIDTHS,
 ) -> MultiTaskModel:
     """One encoder, and a decoder for each task; arguments as for ``full_sharing``."""
-    front = _encoder(encoder, weights, width, views, output_stride, decoder_widths)
+    front = _encoder(encoder, weights, width, views, output_stride, dilate, decoder_widths)
     heads = [decoder(front.channels[-1], task.channels, decoder_widths) for task in tasks]
     shared = nn.Sequential(OrderedDict(encoder=front))
     return MultiTaskModel(tasks, shared, heads, views=views, weights_source=front.weights_source)
@@ -85,6 +88,7 @@ def multi_column(
     width: float = 1.0,
     views: int = 1,
     output_stride: Literal[8, 16, 32] = 32,
+    dilate: bool = True,
     decoder_widths: Sequence[int] = WIDTHS,
     stitch: Stitch = "identity",
 ) -> MultiTaskModel:
@@ -99,10 +103,11 @@ def multi_column(
         width: Multiplier of MobileNetV2's channels.
         views: 1, or 2 for stereo.
         output_stride: Pixels per step of every encoder's features.
+        dilate: Whether it is kept by dilation, or by leaving out stages.
         decoder_widths: Channels of every decoder.
         stitch: Start of the cross-stitch unit, see ``cross_stitch``.
     """
-    fronts = [_encoder(encoder, weights, width, views, output_stride, decoder_widths) for _ in tasks]
+    fronts = [_encoder(encoder, weights, width, views, output_stride, dilate, decoder_widths) for _ in tasks]
     matrix = cross_stitch(len(tasks), stitch)
     channels = fronts[0].channels[-1]
     heads = [
@@ -197,6 +202,7 @@ def _encoder(
     width: float,
     views: int,
     output_stride: Literal[8, 16, 32],
+    dilate: bool,
     decoder_widths: Sequence[int],
 ) -> encoders.Encoder:
     """Make the encoder, if the decoder's upsamplings undo its stride."""
@@ -205,7 +211,7 @@ def _encoder(
             f"decoder_widths has {len(decoder_widths)} widths and output_stride is {output_stride!r}; "
             "accepted: 6 widths with output_stride 32, 5 with 16, 4 with 8"
         )
-    return encoders.create(name, weights=weights, width=width, views=views, output_stride=output_stride)
+    return encoders.create(name, weights=weights, width=width, views=views, output_stride=output_stride, dilate=dilate)
 
 
 def _convolution(in_channels: int, out_channels: int) -> nn.Conv2d:

@@ -126,6 +126,21 @@ def test_dilation_keeps_the_values_at_the_places_of_the_strides(name, size):
         torch.testing.assert_close(output[..., ::step, ::step], outputs[0])
 
 
+@pytest.mark.parametrize(("stride", "stages"), [(8, 1), (16, 2), (32, 3)])
+@pytest.mark.parametrize(("name", "channels"), [("mobilenet_v2", (32, 96, 1280)), ("resnet18", (128, 256, 512))])
+def test_without_dilation_the_stages_beyond_the_stride_are_left_out(name, channels, stride, stages):
+    torch.manual_seed(0)
+    whole = encoders.create(name).eval()
+    torch.manual_seed(0)
+    cut = encoders.create(name, output_stride=stride, dilate=False).eval()
+    x = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        found, expected = cut(x), whole.pyramid(x)[stages - 1]
+    assert torch.equal(found, expected)
+    assert found.shape == (1, channels[stages - 1], 64 // stride, 96 // stride)
+    assert cut.channels == channels[:stages]
+
+
 @pytest.mark.parametrize(("stride", "dilate"), [(16, [False, False, True]), (8, [False, True, True])])
 def test_dilated_resnet50_is_that_of_torchvision(stride, dilate):
     reference = torchvision.models.resnet50(replace_stride_with_dilation=dilate).eval().double()
