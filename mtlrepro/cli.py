@@ -210,21 +210,24 @@ def _bench(args: argparse.Namespace) -> int:
 
 
 def _grid(args: argparse.Namespace) -> int:
-    from mtlrepro.runs import RESULTS, read_grid
+    from mtlrepro.runs import read_grid
     from mtlrepro.runs.grids import run
+    from mtlrepro.runs.store import RESULTS, read
+    from mtlrepro.runs.summary import summary
 
     if args.profile is not None and args.engine == "local":
         raise ValueError(f"--profile is {args.profile!r}; accepted with --engine snakemake only")
+    configs, store = read_grid(args.file), args.store or RESULTS
     table, problems = run(
-        read_grid(args.file),
-        store=args.store or RESULTS,
+        configs,
+        store=store,
         jobs=args.jobs,
         data_root=args.data_root,
         engine=args.engine,
         profile=args.profile or "local",
         dry_run=args.dry_run,
     )
-    print(table.to_string())
+    print(summary(read(store), configs))
     for problem in problems:
         print(problem, file=sys.stderr)
     return 0 if args.dry_run or (table["status"] == "complete").all() else 1

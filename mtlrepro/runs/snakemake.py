@@ -5,6 +5,7 @@ One job trains one run that has no record yet; a job that is repeated goes on at
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -77,9 +78,13 @@ def train_by_snakemake(
                 stdout=2 if progress or dry_run else quiet,
                 stderr=2 if progress else quiet,
                 env={**os.environ, "PYTHONPATH": package_path()},
+                start_new_session=True,
             )
             try:
                 process.wait()
+            except BaseException:
+                os.killpg(process.pid, signal.SIGTERM)  # Snakemake alone would wait for the runs that it has started
+                raise
             finally:
                 stop([process])
         said = last_line(log)

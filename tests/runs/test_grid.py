@@ -32,14 +32,14 @@ def test_stored_runs_are_read_and_missing_ones_trained(store, stand_in):
 def test_columns_are_the_fields_that_differ(store, stand_in):
     wanted = [
         *configs(0, method="cagrad", method_options={"c": 0.2}, tasks=("depth",)),
-        *configs(0, method="lsb", model_options={"decoder_widths": [8, 8, 8]}),
+        *configs(0, method="lsb", model_options={"decoder_widths": [8] * 6}),
         *configs(1, method="lsb"),
     ]
     table = runs.grid(wanted, store=store, progress=False)
     fields = ["tasks", "model_options.decoder_widths", "method", "method_options.c", "seed"]
     assert table.columns.tolist()[:5] == fields
     assert table["tasks"].tolist() == [("depth",)] + [("segmentation", "depth", "normal")] * 2
-    assert table["model_options.decoder_widths"].tolist() == [None, (8, 8, 8), None]
+    assert table["model_options.decoder_widths"].tolist() == [None, (8,) * 6, None]
     assert table["method_options.c"].tolist()[0] == 0.2
     assert table["normal.main"].isna().tolist() == [True, False, False]
 

@@ -54,7 +54,7 @@ def test_three_methods_and_two_seeds(tmp_path, monkeypatch):
     grid = start(arguments)
     out, err = grid.communicate()
     assert grid.returncode == 0, err
-    assert [line.split()[-1] for line in out.splitlines()[2:]] == ["complete"] * 6
+    assert [line.split()[1] + line.split()[-1] for line in out.splitlines()[2:]] == ["0-1complete"] * 3
     records = runs.load(store)
     for config in wanted:
         assert numbers(records[config.hash]) == numbers(train(config, store=unbroken, progress=False))

@@ -90,7 +90,7 @@ def test_grid(store, file, stand_in, capsys):
     stand_in(fail=[1])
     assert main(["grid", str(file), "--store", str(store), "--jobs", "2"]) == 1
     out, err = capsys.readouterr()
-    assert [line.split()[-1] for line in out.splitlines()] == ["status", "hash", "complete", "failed"]
+    assert [line.split()[-1] for line in out.splitlines()] == ["normal", "status", "complete", "failed"]
     assert err.splitlines()[-1] == (
         f"run {configs(1)[0].hash} failed: epoch 1, step 3: the loss of depth is not finite, seed 1"
     )

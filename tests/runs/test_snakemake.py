@@ -1,10 +1,12 @@
 """Grids that Snakemake trains: here in full, on clusters as far as a dry run goes."""
 
 import re
+import time
 from importlib.util import find_spec
 
 import pytest
 import yaml
+from filelock import FileLock
 from run_cases import configs, log, put, trained
 
 from mtlrepro import runs
@@ -56,6 +58,24 @@ def test_a_record_made_meanwhile_is_kept(store, stand_in, monkeypatch, tmp_path)
     _, problems = run([first, second], store)
     assert len(problems) == 2
     assert runs.load(store).keys() == {first.hash, second.hash}
+
+
+@installed
+def test_an_interrupt_ends_the_runs(store, stand_in, monkeypatch):
+    stand_in(seconds=20)
+
+    def wait_for_a_run(process, *timeout, wait=snakemake.subprocess.Popen.wait):
+        while not timeout and not log(store):
+            time.sleep(0.05)
+        if not timeout:
+            raise KeyboardInterrupt
+        return wait(process, *timeout)
+
+    monkeypatch.setattr(snakemake.subprocess.Popen, "wait", wait_for_a_run)
+    with pytest.raises(KeyboardInterrupt):
+        run(configs(0), store)
+    FileLock(store / "checkpoints" / f"{configs(0)[0].hash}.lock").acquire(timeout=5)
+    assert not runs.load(store)
 
 
 @installed
