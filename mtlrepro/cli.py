@@ -4,6 +4,7 @@ Heavy modules are imported by the subcommand that needs them, so that help is im
 """
 
 import argparse
+import json
 import re
 import signal
 import sys
@@ -95,7 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="measure speed on this machine")
     bench.add_argument("benchmark", choices=list(BENCHMARKS))
     bench.add_argument("--device", default="cpu", help="a torch device (default: cpu)")
-    bench.add_argument("--json", type=_new_file, metavar="FILE", help="also write the rows to a JSON file")
+    bench.add_argument(
+        "--json", type=_new_file, metavar="FILE", help="also write the rows, and where they come from, to a JSON file"
+    )
     bench.set_defaults(command=_bench)
     _add_grids(commands)
     return parser
@@ -201,11 +204,18 @@ def _fetch(args: argparse.Namespace) -> int:
 
 def _bench(args: argparse.Namespace) -> int:
     from mtlrepro.notebooks import write_atomically
+    from mtlrepro.provenance import processor, provenance
 
     frame = getattr(import_module(BENCHMARKS[args.benchmark]), args.benchmark)(device=args.device)
     print(frame.to_string())
     if args.json is not None:
-        write_atomically(args.json, frame.to_json(orient="records", indent=1, double_precision=15) + "\n")
+        rows = json.loads(frame.to_json(orient="records", double_precision=15))
+        record = {
+            "benchmark": args.benchmark,
+            "provenance": {**provenance(args.device), "processor": processor()},
+            "rows": rows,
+        }
+        write_atomically(args.json, json.dumps(record, indent=1) + "\n")
     return 0
 
 

@@ -140,7 +140,7 @@ def test_the_command_line_prints_and_stores_the_benchmark(tmp_path, monkeypatch,
     target = tmp_path / "rows.json"
     assert main(["bench", "noise", "--json", str(target)]) == 0
     printed = capsys.readouterr().out
-    rows = json.loads(target.read_text())
+    rows = json.loads(target.read_text())["rows"]
     assert [row["arm"] for row in rows] == ARMS
     assert all(arm in printed for arm in ARMS)
     assert all(row["images_per_second"] > 0 for row in rows)

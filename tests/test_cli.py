@@ -137,9 +137,11 @@ def test_bench(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setitem(sys.modules, "mtlrepro.bench", SimpleNamespace(noise=noise))
     target = tmp_path / "rows.json"
-    assert main(["bench", "noise", "--device", "cuda:0", "--json", str(target)]) == 0
-    assert capsys.readouterr().out == "   device  seconds\n0  cuda:0    0.125\n"
-    assert json.loads(target.read_text()) == [{"device": "cuda:0", "seconds": 0.125}]
+    assert main(["bench", "noise", "--device", "meta", "--json", str(target)]) == 0
+    assert capsys.readouterr().out == "  device  seconds\n0   meta    0.125\n"
+    stored = json.loads(target.read_text())
+    assert (stored["benchmark"], stored["rows"]) == ("noise", [{"device": "meta", "seconds": 0.125}])
+    assert {"commit", "device", "threads", "torch", "processor"} <= stored["provenance"].keys()
 
 
 def test_help_is_light():

@@ -1,7 +1,8 @@
 """Directives for pages that are computed while the book is rendered.
 
 `notebook-statistics` counts the stored notebooks, `params-output` shows what `mtlrepro params` prints for one of
-them, `toy-problems` follows every balancer on two small problems, and `module-api` documents modules by name.
+them, `toy-problems` follows every balancer on two small problems, `scales-table` and `first-grid` show sizes of
+training runs and the first of them, and `module-api` documents modules by name.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from mtlrepro import cli, toys
+from mtlrepro import cli, scales, toys
 from mtlrepro.notebooks import statistics
 from mtlrepro.plots import use_style
 from mtlrepro.report import badge, figure_html, image_html
-from mtlrepro.verdicts import Status
+from mtlrepro.studies import costs, first_grid
+from mtlrepro.verdicts import Status, number
 
 STATUSES = get_args(Status)
 
@@ -120,6 +122,41 @@ class ToyProblems(SphinxDirective):
         return [nodes.raw("", html, format="html"), *markdown_table(self, list(rows.values()))]
 
 
+class ScalesTable(SphinxDirective):
+    """Sizes of runs, and at `cpu` scale their cost by the stored benchmark."""
+
+    def run(self) -> list[nodes.Node]:
+        """Show one row for each entry, networks of equal sizes together."""
+        for path in (Path(scales.__file__), costs.BENCHMARK):
+            self.env.note_dependency(str(path))
+        return markdown_table(self, costs.rows())
+
+
+class FirstGrid(SphinxDirective):
+    """Figure and tables of the first grid, from its stored records."""
+
+    alt = (
+        "Three panels, one for each task's metric. Each has five lines of dots, one for each way to weight losses, with"
+        " a dot for each of three seeds and a bar at their mean."
+    )
+    rerun = ".venv/bin/mtlrepro grid book/grids/first.json --jobs 2"
+
+    def run(self) -> list[nodes.Node]:
+        """Draw the runs, state the finding, and list means and spreads."""
+        for path in (Path(first_grid.__file__), first_grid.GRID):
+            self.env.note_dependency(str(path))
+        use_style()
+        runs = first_grid.table()
+        html = figure_html(image_html(first_grid.figure(runs), self.alt), first_grid.finding(runs), self.rerun)
+        spread = first_grid.spread(runs)
+        numbers = [
+            {name.capitalize(): value if name == "metric" else number(value) for name, value in row.items()}
+            for row in spread.to_dict("records")
+        ]
+        means = first_grid.means(runs).to_dict("records")
+        return [nodes.raw("", html, format="html"), *markdown_table(self, means), *markdown_table(self, numbers)]
+
+
 class ModuleApi(SphinxDirective):
     """One section for each module of the package named in the content, one name a line."""
 
@@ -158,5 +195,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("notebook-statistics", NotebookStatistics)
     app.add_directive("params-output", ParamsOutput)
     app.add_directive("toy-problems", ToyProblems)
+    app.add_directive("scales-table", ScalesTable)
+    app.add_directive("first-grid", FirstGrid)
     app.add_directive("module-api", ModuleApi)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
