@@ -29,7 +29,8 @@ def minutes(run: RunConfig, speeds: pd.DataFrame) -> float | None:
 def rows() -> list[dict[str, str]]:
     """Give Markdown cells for the entries of ``scales``; networks that differ in their cost alone share a row."""
     table, measured = scales.table(), speeds()
-    table["cost"] = [_cost(*entry, measured) for entry in table[["scale", "data set", "network"]].to_numpy()]
+    places = zip(table["scale"], table["data set"], table["network"], strict=True)
+    table["cost"] = [_cost(scale, dataset, network, measured) for scale, dataset, network in places]
     same = [column for column in table if column not in ("network", "cost")]
     return [
         {

@@ -1,0 +1,113 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from mtlrepro import scales
+from mtlrepro.bench_train import NETWORKS
+from mtlrepro.runs.files import read_grid
+from mtlrepro.studies import costs, first_grid
+
+METHODS = ("equal", "uncertainty", "dwa", "gls", "lsb")
+
+
+@pytest.fixture
+def runs():
+    """Two methods, three seeds; the first metric separates methods, the others do not."""
+    rows = []
+    for method, place in (("equal", 40.0), ("lsb", 30.0)):
+        for seed, step in enumerate((-1.0, 0.0, 1.0)):
+            row = {"method": method, "seed": seed, "segmentation.miou": place + step, "depth.rmse": 1 + step / 10}
+            rows.append(row | {"normal.mean_angle": 20 + 2 * step, "seconds": 60.0})
+    return pd.DataFrame(rows)
+
+
+def test_the_grid_is_the_cpu_scale():
+    configs = read_grid(first_grid.GRID)
+    expected = [
+        scales.config("cpu", method=method, seed=seed, evaluate_every=5, probe_every=5)
+        for method in METHODS
+        for seed in range(3)
+    ]
+    assert configs == expected
+
+
+def test_spread_by_hand(runs):
+    spread = first_grid.spread(runs).set_index("metric")
+    first = spread.loc["mIoU, %"]
+    assert first["between methods"] == pytest.approx(np.sqrt(50))
+    assert first["between seeds"] == pytest.approx(1)
+    assert first["ratio"] == pytest.approx(np.sqrt(50))
+    # by hand: 3 sum (mean - 35)^2 / 1 = 150 over the pooled variance 1
+    assert first["F"] == pytest.approx(150)
+    assert first["p"] == pytest.approx(stats.f.sf(150, 1, 4))
+    assert spread.loc["RMSE of depth, m", "between methods"] == 0
+    assert spread.loc["RMSE of depth, m", "between seeds"] == pytest.approx(0.1)
+
+
+def test_finding_and_figure_say_what_the_runs_say(runs):
+    text = first_grid.finding(runs)
+    assert "mIoU, %: 7.1 between methods, 1.0 between seeds (F = 1.5e+02, p < 0.001)" in text.replace("150", "1.5e+02")
+    assert "Methods differ by more than seeds in 1 of 3 metrics" in text
+    drawing = first_grid.figure(runs)
+    assert [axes.get_xlabel().split(",")[0] for axes in drawing.axes] == [
+        name for name, _, _ in first_grid.METRICS.values()
+    ]
+    dots, bar = drawing.axes[0].lines[:2]
+    assert sorted(dots.get_xdata()) == [39, 40, 41]
+    assert list(bar.get_xdata()) == [40, 40]
+
+
+def test_means_name_direction_and_deviation(runs):
+    first, second = first_grid.means(runs).to_dict("records")
+    assert first["Method"] == "`equal`"
+    assert first["mIoU, % (higher is better)"] == "40.0 ± 1.0"
+    assert second["RMSE of depth, m (lower is better)"] == "1.00 ± 0.10"
+    assert second["Run, s"] == "60"
+
+
+def test_missing_runs_are_refused_with_the_command(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"lacks 15 of 15 runs; to train them, run: mtlrepro grid book/grids/first.json"
+    ):
+        first_grid.table(tmp_path)
+
+
+def test_stored_runs_are_all_there_and_start_from_imagenet():
+    runs = first_grid.table()
+    assert runs["status"].tolist() == ["complete"] * 15
+    assert runs["method"].tolist() == [method for method in METHODS for _ in range(3)]
+    for hash_ in runs.index:
+        record = json.loads((first_grid.RESULTS / f"{hash_}.json").read_text())
+        assert record["weights_source"].startswith("imagenet (IMAGENET1K_V1")
+        assert "with changes" not in record["provenance"]["commit"]
+
+
+# --- costs
+
+
+def test_minutes_by_hand():
+    speeds = pd.DataFrame([{"network": "multi_decoder", "arm": "training", "images/s": 50.0}])
+    run = scales.config("cpu")
+    assert costs.minutes(run, speeds) == pytest.approx(run.n_train * run.epochs / 50 / 60)
+    assert costs.minutes(scales.config("cpu", network="full_sharing"), speeds) is None
+
+
+def test_the_benchmark_measured_every_network():
+    speeds = costs.speeds()
+    for network in NETWORKS:
+        assert set(speeds.loc[speeds["network"] == network, "arm"]) >= {"bare loop", "training", "steps alone"}
+
+
+def test_every_entry_has_a_row_and_measured_ones_a_cost():
+    rows = costs.rows()
+    table = scales.table()
+    assert sum(len(row["Networks"].split(", ")) for row in rows) == len(table)
+    for row in rows:
+        assert (row["Core-minutes a run"] == "seconds") == (row["Scale"] == "smoke")
+        if row["Scale"] in ("gpu", "paper"):
+            assert row["Core-minutes a run"] == "not measured"
+    (cpu,) = (row for row in rows if row["Scale"] == "cpu" and "`multi_decoder`" in row["Networks"])
+    assert [float(cost) > 0 for cost in cpu["Core-minutes a run"].split(", ")] == [True] * 3
