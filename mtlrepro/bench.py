@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from mtlrepro.data.digits import TwoDigits, two_digits
 from mtlrepro.models.digits import DigitNet
@@ -18,6 +19,8 @@ CHUNKS = (64, 256)
 
 def turns(arms: Mapping[str, Callable[[], object]], rounds: int) -> np.ndarray:
     """Time functions that take turns: every round runs each once, in order, after a first round that does not count.
+
+    A bar on stderr shows how far it is, if that is a terminal.
 
     Where this process has used CUDA, a time includes the work that the function leaves running on the device.
 
@@ -35,7 +38,15 @@ def turns(arms: Mapping[str, Callable[[], object]], rounds: int) -> np.ndarray:
         raise ValueError("arms is empty; accepted: one or more functions")
     if rounds < 1:
         raise ValueError(f"rounds is {rounds}; accepted: 1 or more")
-    return np.array([[_seconds(arm) for arm in arms.values()] for _ in range(rounds + 1)])[1:]
+    with tqdm(total=(rounds + 1) * len(arms), unit=" runs", leave=False, disable=None) as bar:
+
+        def seconds(name: str) -> float:
+            bar.set_postfix_str(name)
+            taken = _seconds(arms[name])
+            bar.update()
+            return taken
+
+        return np.array([[seconds(name) for name in arms] for _ in range(rounds + 1)])[1:]
 
 
 def interleaved(arms: Mapping[str, Callable[[], object]], rounds: int = 11) -> pd.DataFrame:

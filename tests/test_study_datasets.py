@@ -56,11 +56,6 @@ def test_published_shares_follow_from_the_weights():
     assert shares.sum() == pytest.approx(100, abs=1e-4)
 
 
-def test_published_numbers_name_their_place():
-    table = study.published()
-    assert table[["paper", "place", "row", "column", "value"]].notna().all(axis=None)
-
-
 @pytest.mark.parametrize(
     ("name", "root", "message"),
     [

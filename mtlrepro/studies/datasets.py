@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from mtlrepro import losses
+from mtlrepro import losses, published
 from mtlrepro.data import (
     bdd100k,
     cityscapes,
@@ -119,18 +119,13 @@ def class_shares(dataset: Dataset, n: int = 200) -> pd.DataFrame:
     return pd.DataFrame({"class": dataset.class_names, "share": (100 * counts / counts.sum()).tolist()})
 
 
-def published() -> pd.DataFrame:
-    """Numbers about the real data sets that could be read, with their sources."""
-    return pd.read_csv(Path(__file__).parents[2] / "book" / "published" / "datasets.csv")
-
-
 def published_shares() -> pd.DataFrame:
     """Pixel shares of Cityscapes' classes in per cent, ``class`` and ``share``, from published class weights.
 
     The weights are ``w = 1 / ln(1.10 + p)`` of the share p (the form of ENet, Paszke et al. 2016), so
     ``p = exp(1 / w) - 1.10``. That the constant is 1.10 is inferred, and confirmed by the shares' sum, which is 1.
     """
-    table = published()
+    table = published.read("datasets")
     weights = table[table["row"] == "class weight"]
     return pd.DataFrame({"class": weights["column"], "share": 100 * (np.exp(1 / weights["value"]) - 1.10)})
 
