@@ -124,6 +124,11 @@ def first_epochs(
     return history
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory did not suffice; PyTorch has no class of its own for that on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 def numbers(record: Record) -> Record:
     """Part of a record that is the same, bit for bit on a CPU, for an unbroken and a resumed run.
 
@@ -202,7 +207,7 @@ def _fail(
 ) -> None:
     """Record what stopped a run; the error goes on, with a remedy where there is one."""
     message = f"{type(error).__name__}: {error}"
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error):
+    if out_of_memory(error):
         error.add_note(f"out of memory in epoch {len(history) + 1}; remedy: a smaller batch_size, size or network")
     for note in getattr(error, "__notes__", ()):
         message += f"; {note}"
