@@ -16,7 +16,7 @@ from tqdm import tqdm
 from mtlrepro import checkpoints
 from mtlrepro.balancers.gradients import processes
 from mtlrepro.config import ALGORITHM, RunConfig
-from mtlrepro.distributed import join, local_rank, rank, shared
+from mtlrepro.distributed import from_first, join, local_rank, rank
 from mtlrepro.evaluation import evaluate, mean, probe
 from mtlrepro.notebooks import write_atomically
 from mtlrepro.provenance import processor, provenance
@@ -83,13 +83,13 @@ def train(
         stack.enter_context(_settings(config, place))
         if rank() == 0:
             stack.enter_context(FileLock(folder / f"{config.hash}.lock"))
-        if (record := shared(_stored(store, config) if rank() == 0 else None)) is not None:
+        if (record := from_first(_stored(store, config) if rank() == 0 else None)) is not None:
             return record
         history: list[dict[str, Any]] = []
         try:
             trainer = Trainer(config, place, data_root)
             _run(trainer, history, folder, progress, config.epochs)
-            record = shared(_complete(trainer, history) if rank() == 0 else {})
+            record = from_first(_complete(trainer, history) if rank() == 0 else {})
             if rank() == 0:
                 _write(store / f"{config.hash}.json", record)
                 (store / f"{config.hash}.failed.json").unlink(missing_ok=True)
