@@ -80,7 +80,7 @@ def train(
     join(config.device)
     place = _device(config, device)
     with ExitStack() as stack:
-        stack.enter_context(_settings(config, place))
+        stack.enter_context(settings(config, place))
         if rank() == 0:
             stack.enter_context(FileLock(folder / f"{config.hash}.lock"))
         if (record := from_first(_stored(store, config) if rank() == 0 else None)) is not None:
@@ -119,7 +119,7 @@ def first_epochs(
     """
     place = _device(config, None)
     history: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder, _settings(config, place):
+    with tempfile.TemporaryDirectory() as folder, settings(config, place):
         _run(Trainer(config, place, data_root), history, Path(folder), progress, epochs)
     return history
 
@@ -262,7 +262,7 @@ def _device(config: RunConfig, device: str | torch.device | None) -> torch.devic
 
 
 @contextmanager
-def _settings(config: RunConfig, device: torch.device) -> Iterator[None]:
+def settings(config: RunConfig, device: torch.device) -> Iterator[None]:
     """Set threads, device and random streams for a run, and put all of them back."""
     threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
     torch.set_num_threads(config.threads)
