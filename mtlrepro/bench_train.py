@@ -16,6 +16,7 @@ from mtlrepro.bench_balancers import keep_freed_memory
 from mtlrepro.config import RunConfig
 from mtlrepro.scales import config
 from mtlrepro.trainer import Trainer
+from mtlrepro.training import settings
 
 NETWORKS = {
     "full_sharing": "rooms",
@@ -66,13 +67,11 @@ def train(
         raise ValueError(f"networks has {unknown}; accepted: {', '.join(NETWORKS)}")
     cpu = device == "cpu"
     scale = scale or ("cpu" if cpu else "gpu")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     keep_freed_memory()
-    try:
-        tables = [_network(name, scale, device, rounds) for name in networks]
-    finally:
-        torch.set_num_threads(threads)
+    tables = []
+    for name in networks:
+        with settings(_config(name, scale, device), torch.device(device)):
+            tables.append(_network(name, scale, device, rounds))
     counts = at_once if at_once is not None else ((1, 2) if cpu else (1, 2, 4, 8))
     if counts:
         tables.append(together(_config("multi_decoder", scale, device), device, counts))
@@ -165,18 +164,19 @@ def _at_once(run: RunConfig, device: str, count: int, epochs: int) -> float:
 
 
 def _work(run: RunConfig, device: str, seed: int, epochs: int, start: Barrier, results: "Queue[Any]") -> None:
-    torch.set_num_threads(1)
     keep_freed_memory()
-    try:
-        trainer = Trainer(RunConfig.from_dict({**run.to_dict(), "seed": seed}), torch.device(device))
-        trainer.epoch()
-        start.wait()
-    except Exception:
-        start.abort()
-        raise
-    begin = time.time()
-    for _ in range(epochs):
-        trainer.epoch()
-    if device != "cpu":
-        torch.cuda.synchronize()
-    results.put((begin, time.time()))
+    place = torch.device(device)
+    with settings(run, place):
+        try:
+            trainer = Trainer(RunConfig.from_dict({**run.to_dict(), "seed": seed}), place)
+            trainer.epoch()
+            start.wait()
+        except Exception:
+            start.abort()
+            raise
+        begin = time.time()
+        for _ in range(epochs):
+            trainer.epoch()
+        if device != "cpu":
+            torch.cuda.synchronize()
+        results.put((begin, time.time()))

@@ -18,7 +18,7 @@ def path_of(folder: Path, run: str, epoch: int) -> Path:
 
 
 def save(folder: Path, run: str, epoch: int, state: dict[str, Any]) -> None:
-    """Write a checkpoint under its name only when it is whole, then remove all but the last two.
+    """Write a checkpoint under its name only when it is whole, then remove all but it and the one before.
 
     Args:
         folder: where checkpoints are.
@@ -38,8 +38,10 @@ def save(folder: Path, run: str, epoch: int, state: dict[str, Any]) -> None:
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
-    for old in _found(folder, run)[KEPT:]:
-        old.unlink(missing_ok=True)
+    kept = [path_of(folder, run, epoch - back) for back in range(KEPT)]
+    for other in _found(folder, run):  # older ones, and damaged ones of epochs that are trained again
+        if other not in kept:
+            other.unlink(missing_ok=True)
 
 
 def load(folder: Path, run: str) -> dict[str, Any] | None:

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status: int = args.command(args)
     except (ValueError, OSError) as error:
-        print(f"mtlrepro {args.subcommand}: {error}", file=sys.stderr)
+        print(f"mtlrepro {args.subcommand}: {_with_notes(error)}", file=sys.stderr)
         return 1 if isinstance(error, RunFailed) else 2
     except KeyboardInterrupt:
         print(f"mtlrepro {args.subcommand}: interrupted", file=sys.stderr)
@@ -81,8 +81,6 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "config", type=Path, metavar="CONFIG.json", help="fields of RunConfig; the rest has its defaults"
     )
-    train.add_argument("--store", type=Path, default=Path("book/results/runs"), metavar="DIR", help="folder of records")
-    train.add_argument("--data-root", type=Path, metavar="DIR", help="folder of the prepared data set, if it is real")
     train.set_defaults(command=_train)
 
     weights = commands.add_parser("weights", help="get the encoders' ImageNet weights")
@@ -100,15 +98,14 @@ def _parser() -> argparse.ArgumentParser:
         "--json", type=_new_file, metavar="FILE", help="also write the rows, and where they come from, to a JSON file"
     )
     bench.set_defaults(command=_bench)
-    _add_grids(commands)
+    _add_grids(commands, train)
     return parser
 
 
-def _add_grids(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_grids(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", train: argparse.ArgumentParser) -> None:
     grid = commands.add_parser("grid", help="train the runs of a grid that are not stored, show all")
     grid.add_argument("file", type=Path, metavar="FILE", help='JSON: configurations, or {"base": ..., "vary": ...}')
     grid.add_argument("--jobs", type=_count, default=1, metavar="N", help="runs at a time (default: 1)")
-    grid.add_argument("--data-root", type=Path, metavar="FOLDER", help="a prepared real data set")
     grid.add_argument("--engine", choices=["local", "snakemake"], default="local", help="what starts the runs")
     grid.add_argument(
         "--profile",
@@ -125,10 +122,11 @@ def _add_grids(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     verify = commands.add_parser("verify-results", help="retrain the first epochs of stored runs and compare")
     verify.add_argument("--sample", type=_count, default=3, metavar="N", help="how many runs, at random (default: 3)")
     verify.add_argument("--seed", type=int, metavar="S", help="of the sample (default: another one every time)")
-    verify.add_argument("--data-root", type=Path, metavar="FOLDER", help="a prepared real data set")
     verify.set_defaults(command=_verify)
 
-    for command in (grid, results, verify):
+    for command in (train, grid, verify):
+        command.add_argument("--data-root", type=Path, metavar="FOLDER", help="a prepared real data set")
+    for command in (train, grid, results, verify):
         command.add_argument("--store", type=Path, metavar="FOLDER", help="of the records (default: the book's)")
 
 
@@ -174,20 +172,21 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    import torch
-
     from mtlrepro.config import RunConfig
     from mtlrepro.distributed import local_rank
-    from mtlrepro.training import train
+    from mtlrepro.runs.store import RESULTS
+    from mtlrepro.training import out_of_memory, train
 
-    config = RunConfig.from_json(args.config)
+    config, store = RunConfig.from_json(args.config), args.store or RESULTS
     try:
-        record = train(config, store=args.store, data_root=args.data_root)
-    except (FloatingPointError, torch.OutOfMemoryError) as error:
-        print(f"mtlrepro train: {'; '.join([str(error), *error.__notes__])}", file=sys.stderr)
+        record = train(config, store=store, data_root=args.data_root)
+    except Exception as error:
+        if not isinstance(error, FloatingPointError) and not out_of_memory(error):
+            raise
+        print(f"mtlrepro train: {_with_notes(error)}", file=sys.stderr)
         return 1
     if local_rank() == 0:
-        print(args.store / f"{config.hash}.json")
+        print(store / f"{config.hash}.json")
         for task, metrics in record["metrics"].items():
             values = ", ".join(f"{name} {'-' if v is None else format(v, '.4g')}" for name, v in metrics.items())
             print(f"{task}: {values}")
@@ -265,6 +264,10 @@ def _verify(args: argparse.Namespace) -> int:
         print(f"{prefix}{check.message}", flush=True)
         passed &= check.passed is not False
     return 0 if passed else 1
+
+
+def _with_notes(error: Exception) -> str:
+    return "; ".join([str(error), *getattr(error, "__notes__", ())])
 
 
 def _count(text: str) -> int:

@@ -297,7 +297,7 @@ def _one_of(*accepted: str | int | None) -> tuple[Callable[[Any], Any], str]:
     def convert(value: Any) -> Any:  # noqa: ANN401
         if isinstance(value, bool) or value not in accepted:
             raise ValueError
-        return value
+        return accepted[accepted.index(value)]  # 7 for 7.0
 
     return convert, ", ".join(map(repr, accepted))
 

@@ -41,7 +41,7 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def shared(value: _T) -> _T:
+def from_first(value: _T) -> _T:
     """Give all processes what the first one has."""
     if processes() == 1:
         return value
@@ -58,7 +58,7 @@ def total(values: Tensor) -> Tensor:
     return values
 
 
-def alike(module: nn.Module) -> None:
+def synchronise(module: nn.Module) -> None:
     """Give all processes the first one's parameters and buffers."""
     if processes() > 1:
         for tensor in module.state_dict().values():

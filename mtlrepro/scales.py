@@ -60,7 +60,7 @@ DATA: dict[str, dict[Scale, Size]] = {
             batch_size=8,
         ),
         "gpu": _size(
-            "four times the pixels and twenty times the images of cpu",
+            "twice the pixels and ten times the scenes of cpu",
             size=(96, 128),
             n_train=4000,
             n_test=500,

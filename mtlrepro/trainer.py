@@ -18,7 +18,7 @@ from mtlrepro.data import datasets
 from mtlrepro.data.loading import DiskLoader, Loader, MemoryLoader
 from mtlrepro.data.samples import Batch
 from mtlrepro.data.transforms import Augmentation
-from mtlrepro.distributed import alike, rank, total
+from mtlrepro.distributed import rank, synchronise, total
 from mtlrepro.evaluation import per_task, predict
 from mtlrepro.losses import Terms
 
@@ -69,7 +69,7 @@ class Trainer:
         self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if processes() > 1 and device.type == "cuda":
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
-        alike(self.model)
+        synchronise(self.model)
         if self.model.views == 2:
             train, test = (split.reading([*split.keys, "right"]) for split in (train, test))
         self.balancer = balancers.create(config.method, len(self.tasks), **_method_options(config)).to(device)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from mtlrepro import checkpoints
 from mtlrepro.balancers.gradients import processes
 from mtlrepro.config import ALGORITHM, RunConfig
-from mtlrepro.distributed import join, local_rank, rank, shared
+from mtlrepro.distributed import from_first, join, local_rank, rank
 from mtlrepro.evaluation import evaluate, mean, probe
 from mtlrepro.notebooks import write_atomically
 from mtlrepro.provenance import processor, provenance
@@ -80,16 +80,16 @@ def train(
     join(config.device)
     place = _device(config, device)
     with ExitStack() as stack:
-        stack.enter_context(_settings(config, place))
+        stack.enter_context(settings(config, place))
         if rank() == 0:
             stack.enter_context(FileLock(folder / f"{config.hash}.lock"))
-        if (record := shared(_stored(store, config) if rank() == 0 else None)) is not None:
+        if (record := from_first(_stored(store, config) if rank() == 0 else None)) is not None:
             return record
         history: list[dict[str, Any]] = []
         try:
             trainer = Trainer(config, place, data_root)
             _run(trainer, history, folder, progress, config.epochs)
-            record = shared(_complete(trainer, history) if rank() == 0 else {})
+            record = from_first(_complete(trainer, history) if rank() == 0 else {})
             if rank() == 0:
                 _write(store / f"{config.hash}.json", record)
                 (store / f"{config.hash}.failed.json").unlink(missing_ok=True)
@@ -119,9 +119,14 @@ def first_epochs(
     """
     place = _device(config, None)
     history: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder, _settings(config, place):
+    with tempfile.TemporaryDirectory() as folder, settings(config, place):
         _run(Trainer(config, place, data_root), history, Path(folder), progress, epochs)
     return history
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory did not suffice; PyTorch has no class of its own for that on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def numbers(record: Record) -> Record:
@@ -202,7 +207,7 @@ def _fail(
 ) -> None:
     """Record what stopped a run; the error goes on, with a remedy where there is one."""
     message = f"{type(error).__name__}: {error}"
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error):
+    if out_of_memory(error):
         error.add_note(f"out of memory in epoch {len(history) + 1}; remedy: a smaller batch_size, size or network")
     for note in getattr(error, "__notes__", ()):
         message += f"; {note}"
@@ -257,7 +262,7 @@ def _device(config: RunConfig, device: str | torch.device | None) -> torch.devic
 
 
 @contextmanager
-def _settings(config: RunConfig, device: torch.device) -> Iterator[None]:
+def settings(config: RunConfig, device: torch.device) -> Iterator[None]:
     """Set threads, device and random streams for a run, and put all of them back."""
     threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
     torch.set_num_threads(config.threads)

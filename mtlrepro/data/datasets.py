@@ -65,7 +65,10 @@ def load(
         folder = Path(root) / split
         if not (folder / META).exists():
             raise ValueError(f"{folder} holds no prepared split; {remedy}")
-    return Dataset(Store(folder), keys=keys, classes=classes)
+    dataset = Dataset(Store(folder), keys=keys, classes=classes)
+    if dataset.name != name:
+        raise ValueError(f"{folder} holds {dataset.name!r}; accepted: {name!r}")
+    return dataset
 
 
 _SEVEN = np.array([*SEVEN, -1], dtype=np.int8)

@@ -169,6 +169,11 @@ def test_arguments_are_refused(arguments, message):
         load(**arguments)
 
 
+def test_another_data_set_in_the_folder_is_refused(partly):
+    with pytest.raises(ValueError, match="holds 'bdd100k'; accepted: 'cityscapes'"):
+        load("cityscapes", root=partly.store.folder.parent)
+
+
 def test_a_store_that_is_no_split_is_refused(tmp_path):
     with Writer(tmp_path / "a", 1, {"dataset": "rooms"}) as writer:
         writer.put("image", 0, np.zeros((1, 3, 4, 4), np.uint8))

@@ -67,6 +67,17 @@ def test_on_the_same_machine_one_bit_is_too_much(store, retrained, epoch, key, v
     assert f"same machine and versions, but {said}" in check.message
 
 
+def test_threads_of_the_process_that_checks_do_not_matter(store, retrained):
+    retrained[0]["losses"]["depth"] = 1.001
+    torch.set_num_threads(2)
+    try:
+        _, check = verify(store)
+    finally:
+        torch.set_num_threads(1)
+    assert check.passed is False
+    assert "same machine and versions" in check.message
+
+
 @pytest.mark.parametrize(("loss", "passed"), [(1.019, True), (0.981, True), (1.021, False), (0.979, False)])
 @pytest.mark.parametrize("key", module.MACHINE)
 def test_elsewhere_losses_of_the_first_epoch_may_differ_by_two_percent(store, retrained, key, loss, passed):
@@ -115,7 +126,12 @@ def test_samples(store, monkeypatch):
 def test_runs_whose_device_or_data_are_absent_are_not_drawn(store, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     asked = []
-    monkeypatch.setattr(module, "first_epochs", lambda config, *args, **options: asked.append(config) or HISTORY[:1])
+
+    def first_epochs(config, epochs, *, data_root, progress):
+        asked.append((config, data_root))
+        return HISTORY[:1]
+
+    monkeypatch.setattr(module, "first_epochs", first_epochs)
     (real,) = configs(0, dataset="nyuv2", n_train=None, n_test=None, size=None, epochs=1)
     for config in [*configs(1, device="cuda"), real]:
         put(store, config, history=HISTORY[:1])
@@ -123,7 +139,11 @@ def test_runs_whose_device_or_data_are_absent_are_not_drawn(store, monkeypatch):
     assert sample.passed is False
     assert sample.message == "0 of 2 complete runs, drawn with seed 0; 2 need a GPU or data which are not here"
     assert [check.passed for check in verify(store, data_root="data")] == [None, True]
-    assert asked == [real]
+    assert asked == [(real, "data")]
+    (scenes,) = configs(2, epochs=1)
+    put(store, scenes, history=HISTORY[:1])
+    assert [check.passed for check in verify(store, data_root="data")] == [None, True, True]
+    assert sorted(asked[1:], key=str) == sorted([(real, "data"), (scenes, None)], key=str)
 
 
 def test_the_command_names_what_does_not_pass(store, monkeypatch, capsys):

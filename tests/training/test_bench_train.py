@@ -1,6 +1,8 @@
+import pandas as pd
 import pytest
 import torch
 
+from mtlrepro import bench_train
 from mtlrepro.bench_train import bare_loop, train
 from mtlrepro.scales import config
 from mtlrepro.trainer import Trainer
@@ -25,6 +27,23 @@ def test_the_bare_loop_takes_the_steps_of_training_with_equal_weights():
     bare_loop(bare)()
     for one, two in zip(trainer.model.parameters(), bare.model.parameters(), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+
+
+def test_measures_with_the_settings_of_training(monkeypatch):
+    seen = []
+
+    def network(*arguments):
+        seen.append((torch.get_num_threads(), torch.backends.cudnn.benchmark))
+        columns = ["network", "arm", "seconds", "lower", "upper", "images/s", "speed", "waiting"]
+        return pd.DataFrame(columns=columns)
+
+    monkeypatch.setattr(bench_train, "_network", network)
+    torch.set_num_threads(2)
+    try:
+        train(scale="smoke", networks=["full_sharing"], at_once=[])
+        assert (seen, torch.get_num_threads()) == ([(1, True)], 2)
+    finally:
+        torch.set_num_threads(1)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ def test_order_of_options_and_kind_of_number_do_not_matter():
     a = RunConfig(method="lsb", method_options={"rate": 0.5, "offset": 2}, lr=1)
     b = RunConfig(method="lsb", method_options={"offset": 2, "rate": 0.5}, lr=1.0)
     assert a == b and a.hash == b.hash
+    assert RunConfig(dataset="streets", classes=7.0).hash == RunConfig(dataset="streets", classes=7).hash
 
 
 def test_options_cannot_be_changed_from_outside():

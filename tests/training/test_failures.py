@@ -11,6 +11,7 @@ from training_cases import config
 from mtlrepro.cli import main
 from mtlrepro.config import RunConfig
 from mtlrepro.data import loading
+from mtlrepro.runs import RESULTS
 from mtlrepro.trainer import Trainer
 from mtlrepro.training import numbers, train
 
@@ -170,3 +171,31 @@ def test_command_that_fails(tmp_path, capsys, monkeypatch):
     error = capsys.readouterr().err
     assert error.startswith("mtlrepro train: epoch 1: step 1: the loss or gradient of task 'normal' is not finite")
     assert error.endswith(f"; recorded in {tmp_path / config().hash}.failed.json\n")
+
+
+def test_command_says_in_one_line_what_failed_and_where_it_is_recorded(tmp_path, capsys, monkeypatch):
+    arguments = ["train", write(tmp_path / "c.json"), "--store", str(tmp_path)]
+    recorded = f"; recorded in {tmp_path / config().hash}.failed.json\n"
+
+    def fail(self, batch):
+        raise RuntimeError("DefaultCPUAllocator: not enough memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", fail)
+        assert main(arguments) == 1
+    remedy = "; out of memory in epoch 1; remedy: a smaller batch_size, size or network"
+    message = f"mtlrepro train: DefaultCPUAllocator: not enough memory{remedy}{recorded}"
+    assert capsys.readouterr().err.endswith(message)
+    full_disk(monkeypatch, lambda path: path.name.endswith(".partial") and ".pt." in path.name)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err.splitlines(keepends=True)[-1]
+    assert error.startswith("mtlrepro train: [Errno 28] No space left on device") and error.endswith(recorded)
+
+
+def test_command_keeps_records_where_grids_look_for_them(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    monkeypatch.setattr("mtlrepro.training.train", lambda config, **options: asked.append(options) or {"metrics": {}})
+    assert main(["train", write(tmp_path / "c.json")]) == 0
+    assert asked == [{"store": RESULTS, "data_root": None}]
+    assert capsys.readouterr().out == f"{RESULTS / config().hash}.json\n"

@@ -137,6 +137,15 @@ def test_without_a_whole_checkpoint_it_starts_again(tmp_path, monkeypatch):
     assert [str(w.message).split(" is ")[0][-4:] for w in caught] == ["2.pt", "1.pt"]
 
 
+def test_damaged_checkpoints_of_later_epochs_do_not_push_out_new_ones(tmp_path):
+    for epoch in (4, 5):
+        checkpoints.path_of(tmp_path, "run", epoch).write_text("damaged")
+    checkpoints.save(tmp_path, "run", 1, {"epoch": 1})
+    assert checkpoints.load(tmp_path, "run") == {"epoch": 1}
+    checkpoints.save(tmp_path, "run", 2, {"epoch": 2})
+    assert {path.name for path in tmp_path.iterdir()} == {"run-1.pt", "run-2.pt"}
+
+
 def test_two_trainings_of_one_configuration_train_once(tmp_path, monkeypatch):
     log = tmp_path / "log"
     epoch = Trainer.epoch
