@@ -49,10 +49,13 @@ def load(folder: Path, run: str) -> dict[str, Any] | None:
 
     Returns:
         The state, or None if there is none.
+
+    Raises:
+        OSError: a file cannot be read, which says nothing about what is in it.
     """
     for path in _found(folder, run):
+        content = path.read_bytes()
         try:
-            content = path.read_bytes()
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 if damaged := archive.testzip():
                     raise ValueError(f"{damaged} has a wrong checksum")

@@ -22,10 +22,15 @@ def join(kind: str) -> None:
 
     Args:
         kind: ``cuda`` for nccl, each process with its own device; else gloo.
+
+    Raises:
+        ValueError: there is no CUDA device for this process.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         return
     if kind == "cuda":
+        if local_rank() >= (n := torch.cuda.device_count()):
+            raise ValueError(f"device is 'cuda', for process {local_rank()} of this machine; it has {n} CUDA devices")
         torch.cuda.set_device(local_rank())
     dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=PATIENCE)
     atexit.register(dist.destroy_process_group)

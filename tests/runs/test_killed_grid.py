@@ -9,20 +9,11 @@ import sys
 
 import pytest
 
-from mtlrepro import runs
+from mtlrepro import runs, scales
 from mtlrepro.runs.verify import verify
 from mtlrepro.training import numbers, train
 
-SMOKE = {
-    "dataset": "rooms",
-    "n_train": 8,
-    "n_test": 4,
-    "size": [48, 64],
-    "batch_size": 2,
-    "epochs": 3,
-    "lr": 1e-3,
-    "model_options": {"weights": "none", "width": 0.25, "decoder_widths": [16, 8, 8, 8, 8, 8]},
-}
+BASE = scales.config("smoke", epochs=3).to_dict()
 
 
 def start(arguments):
@@ -36,21 +27,24 @@ def test_three_methods_and_two_seeds(tmp_path, monkeypatch):
     monkeypatch.setenv("MTLREPRO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     file, store, unbroken = tmp_path / "grid.json", tmp_path / "store", tmp_path / "unbroken"
-    file.write_text(json.dumps({"base": SMOKE, "vary": {"method": ["equal", "lsb", "mtsgd"], "seed": [0, 1]}}))
+    base = {name: value for name, value in BASE.items() if name not in ("method", "seed")}
+    file.write_text(json.dumps({"base": base, "vary": {"method": ["equal", "lsb", "mtsgd"], "seed": [0, 1]}}))
     wanted = runs.read_grid(file)
     arguments = [file, "--store", store, "--jobs", 2]
-    moments = random.Random()
+    moments, killed = random.Random(), 0
     for number, wait in ((signal.SIGTERM, moments.uniform(5, 12)), (signal.SIGKILL, moments.uniform(5, 12))):
         grid = start(arguments)
         try:
             status = grid.wait(wait)
         except subprocess.TimeoutExpired:
             (os.kill if number == signal.SIGTERM else os.killpg)(grid.pid, number)
+            killed += 1
             status = grid.wait()
             assert status in ((130, 0) if number == signal.SIGTERM else (-number,)), f"killed after {wait} s"
         grid.communicate()
         assert runs.load(store).keys() <= {config.hash for config in wanted}, "no file is damaged"
 
+    assert killed, "the grid was through before it was killed"
     grid = start(arguments)
     out, err = grid.communicate()
     assert grid.returncode == 0, err

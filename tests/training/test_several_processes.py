@@ -10,6 +10,7 @@ import pytest
 import torch
 from torchrun_cases import COMMAND, FAILING, RUNS
 
+from mtlrepro.distributed import join
 from mtlrepro.losses import Terms
 from mtlrepro.trainer import Trainer
 from mtlrepro.training import train
@@ -73,3 +74,10 @@ def test_a_failure_ends_all_processes(together):
     store, result = together
     assert "batch_size is 5; accepted with 2 processes: its multiples" in result.stderr
     assert json.loads((store / f"{FAILING.hash}.failed.json").read_text())["status"] == "failed"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_process_without_its_own_device_says_so(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="device is 'cuda', for process 0 of this machine; it has 0 CUDA devices"):
+        join("cuda")
