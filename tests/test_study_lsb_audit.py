@@ -157,14 +157,15 @@ def test_trials_needed_are_those_of_cohens_tables(effect, trials):
     assert lsb_audit.trials_needed(effect) == trials
 
 
-def test_trials_needed_is_the_least_number():
+def test_trials_needed_is_the_least_number_in_a_simulation():
     def power(n, effect=1.3):
         limit = stats.t.ppf(0.975, 2 * n - 2)
-        found = stats.nct(2 * n - 2, effect * np.sqrt(n / 2))
-        return found.sf(limit) + found.cdf(-limit)
+        drawn = np.random.default_rng(n).normal(size=(200_000, 2, n)) + np.array([[effect], [0]])
+        return float(np.mean(np.abs(stats.ttest_ind(drawn[:, 0], drawn[:, 1], axis=1).statistic) > limit))
 
     n = int(lsb_audit.trials_needed(1.3))
-    assert power(n - 1) < 0.8 <= power(n)
+    assert n == 11
+    assert power(n - 1) < 0.8 < power(n)
     assert lsb_audit.trials_needed(0) == np.inf
     assert lsb_audit.trials_needed(50) == 2
     with pytest.raises(ValueError, match=r"effect is nan, power is 0.8, alpha is 0.05; accepted: finite"):
@@ -177,10 +178,10 @@ def test_effect_interval_excludes_zero_just_where_the_t_test_does():
     pooled, limit = np.sqrt(2.5), stats.t.ppf(0.975, 8)
     shift = limit * pooled * np.sqrt(2 / 5)
     interval = lsb_audit.effect_interval(a + shift, a)
-    assert interval.low == pytest.approx(0, abs=1e-9)
+    assert interval.low == pytest.approx(0, abs=1e-6)
     assert interval.low < interval.value < interval.high
     mirrored = lsb_audit.effect_interval(a, a + shift)
-    assert (mirrored.low, mirrored.high) == pytest.approx((-interval.high, 0), abs=1e-9)
+    assert (mirrored.low, mirrored.high) == pytest.approx((-interval.high, 0), abs=1e-6)
 
 
 def test_effect_interval_covers_the_true_effect():
@@ -247,7 +248,7 @@ def test_claims_follow_the_trials(numbers):
     for metric, higher in METRICS.items():
         own = (better["column"] == metric) & better["row"].str.startswith("Proposed, trial")
         best = better.loc[better["column"] == metric, "value"].agg("max" if higher else "min")
-        better.loc[own, "value"] = best * (1.1 if higher else 0.9)
+        better.loc[own, "value"] = best * (1.1 if higher else 0.9) * np.linspace(0.99, 1.01, 5)
     statuses = [verdict.status for verdict in lsb_audit.claims(better)]
     assert [statuses[i] for i in (0, 1, 4, 5, 6)] == ["holds"] * 5
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
-from scipy import optimize, stats
+from scipy import special, stats
 
 from mtlrepro import compare, published
 from mtlrepro.plots import COLOURS, MARKERS
@@ -56,8 +56,8 @@ def trials(numbers: pd.DataFrame) -> pd.DataFrame:
         numbers: printed numbers, ``published.read("lsb_s3")``.
 
     Returns:
-        25 rows: ``method``, ``trial`` (1 to 5), a column for each of ``METRICS``, its printed rank in ``rank of ...``,
-        and the printed ``rank Min``, ``rank Max`` and ``rank Avg.``.
+        25 rows: ``row`` as in ``numbers``, ``method``, ``trial`` (1 to 5), a column for each of ``METRICS``, its
+        printed rank in ``rank of ...``, and the printed ``rank Min``, ``rank Max`` and ``rank Avg.``.
     """
     table = _rows(numbers, r"(?P<method>.+), trial (?P<trial>\d)")
     return table.astype({"trial": int})
@@ -72,7 +72,7 @@ def _rows(numbers: pd.DataFrame, pattern: str) -> pd.DataFrame:
     """Rows of the printed table whose label has that form, and the parts of the label."""
     table = published.pivot(numbers)
     labels = table.index.str.extract(f"^{pattern}$").set_index(table.index).dropna()
-    return labels.join(table).reset_index(drop=True).rename_axis(columns=None)
+    return labels.join(table).rename_axis(index="row", columns=None).reset_index()
 
 
 def _ranks(table: pd.DataFrame) -> pd.DataFrame:
@@ -133,12 +133,21 @@ def audit(numbers: pd.DataFrame) -> pd.DataFrame:
 Finding = tuple[str, str, float, float, str]
 
 
+def _unequal(a: pd.Series, b: pd.Series) -> list[int]:
+    """Row numbers at which two columns differ."""
+    return [int(i) for i in np.flatnonzero(a != b)]
+
+
+def _cell(table: pd.DataFrame, row: str | int, column: str) -> float:
+    return float(table[column].to_dict()[row])
+
+
 def _trial_ranks(numbers: pd.DataFrame) -> Iterator[Finding]:
     table = trials(numbers)
     printed, found = _printed_ranks(table), _ranks(table)
     for metric in METRICS:
-        for i in np.flatnonzero(printed[metric] != found[metric]):
-            value, rank = table.loc[i, metric], found.loc[i, metric]
+        for i in _unequal(printed[metric], found[metric]):
+            value, rank = _cell(table, i, metric), _cell(found, i, metric)
             ties = int((table[metric] == value).sum())
             places = f"{rank - (ties - 1) / 2:g} to {rank + (ties - 1) / 2:g}"
             total = len(table) * (len(table) + 1) / 2
@@ -146,8 +155,7 @@ def _trial_ranks(numbers: pd.DataFrame) -> Iterator[Finding]:
                 f"trials with {value:g}: {ties}, which share places {places}; "
                 f"the column's printed ranks add up to {printed[metric].sum():g}, places 1 to {len(table)} to {total:g}"
             )
-            label = f"{table.loc[i, 'method']}, trial {table.loc[i, 'trial']}"
-            yield label, f"rank of {metric}", printed.loc[i, metric], rank, reason
+            yield table["row"].tolist()[i], f"rank of {metric}", _cell(printed, i, metric), rank, reason
 
 
 def _averages(numbers: pd.DataFrame) -> Iterator[Finding]:
@@ -155,51 +163,47 @@ def _averages(numbers: pd.DataFrame) -> Iterator[Finding]:
     rounded = means.round(DECIMALS)
     as_printed, of_means, stated = _ranks(printed), _ranks(rounded), _printed_ranks(printed)
     for metric in METRICS:
-        for i in np.flatnonzero(printed[metric] != rounded[metric]):
+        for i in _unequal(printed[metric], rounded[metric]):
             reason = (
-                f"its trials average {means.loc[i, metric]:.{DECIMALS[metric] + 1}f}; its printed rank is "
-                f"{stated.loc[i, metric]:g}, with the recomputed average {of_means.loc[i, metric]:g}, "
-                f"with the printed one {as_printed.loc[i, metric]:g}"
+                f"its trials average {_cell(means, i, metric):.{DECIMALS[metric] + 1}f}; its printed rank is "
+                f"{_cell(stated, i, metric):g}, with the recomputed average {_cell(of_means, i, metric):g}, "
+                f"with the printed one {_cell(as_printed, i, metric):g}"
             )
-            yield f"{printed.loc[i, 'method']}, average", metric, printed.loc[i, metric], rounded.loc[i, metric], reason
+            yield printed["row"].tolist()[i], metric, _cell(printed, i, metric), _cell(rounded, i, metric), reason
 
 
 def _average_ranks(numbers: pd.DataFrame) -> Iterator[Finding]:
+    labels = averages(numbers)["row"].tolist()
     printed, means = _printed_ranks(averages(numbers)), _means(trials(numbers))
     rules = {"rounded": means.round(DECIMALS), "unrounded": means}
     for metric in METRICS:
-        found = {rule: _ranks(table)[metric] for rule, table in rules.items()}
-        if any((ranks == printed[metric]).all() for ranks in found.values()):
+        found = {rule: _ranks(table) for rule, table in rules.items()}
+        if any(not _unequal(ranks[metric], printed[metric]) for ranks in found.values()):
             continue
         for rule, ranks in found.items():
-            for i in np.flatnonzero(ranks != printed[metric]):
+            for i in _unequal(ranks[metric], printed[metric]):
                 reason = (
-                    f"contradicts ranks of {rule} averages, here {rules[rule].loc[i, metric]:.5g}; "
+                    f"contradicts ranks of {rule} averages, here {_cell(rules[rule], i, metric):.5g}; "
                     "neither rounded nor unrounded averages give the whole column"
                 )
-                label = f"{means.loc[i, 'method']}, average"
-                yield label, f"rank of {metric}", printed.loc[i, metric], ranks[i], reason
+                yield labels[i], f"rank of {metric}", _cell(printed, i, metric), _cell(ranks, i, metric), reason
 
 
 def _summaries(numbers: pd.DataFrame) -> Iterator[Finding]:
     table, printed = trials(numbers), averages(numbers)
-    parts = {
-        "trial": (table, _ranks(table)),
-        "average": (printed, _ranks(_means(table).round(DECIMALS))),
-    }
-    for kind, (rows, found) in parts.items():
+    for rows, found in ((table, _ranks(table)), (printed, _ranks(_means(table).round(DECIMALS)))):
         stated = _printed_ranks(rows)
         for name, how in (("Min", "min"), ("Max", "max"), ("Avg.", "mean")):
             column = f"rank {name}"
             given, recomputed = (ranks.agg(how, axis=1).round(2) for ranks in (stated, found))
-            for i in np.flatnonzero((rows[column] != given) & (rows[column] != recomputed)):
-                label = f"{rows.loc[i, 'method']}, {kind}" + (f" {rows.loc[i, 'trial']}" if kind == "trial" else "")
+            for i in sorted({*_unequal(rows[column], given)} & {*_unequal(rows[column], recomputed)}):
                 reason = f"{how} of the printed ranks {', '.join(f'{rank:g}' for rank in stated.loc[i])}"
-                yield label, column, rows.loc[i, column], given[i], reason
-    for _, row in average_ranks(numbers).iterrows():
-        if row["trials, printed"] != round(row["trials"], 2):
-            reason = "mean of the average ranks of its five trials"
-            yield f"{row['method']}, five trials", "rank Avg.", row["trials, printed"], round(row["trials"], 2), reason
+                yield rows["row"].tolist()[i], column, _cell(rows, i, column), float(given.to_numpy()[i]), reason
+    five = average_ranks(numbers).round(2)
+    for i in _unequal(five["trials"], five["trials, printed"]):
+        label = f"{five['method'].tolist()[i]}, five trials"
+        reason = "mean of the average ranks of its five trials"
+        yield label, "rank Avg.", _cell(five, i, "trials, printed"), _cell(five, i, "trials"), reason
 
 
 # --- what five trials show ----------------------------------------------------------------------------
@@ -239,10 +243,8 @@ def significance(table: pd.DataFrame) -> pd.DataFrame:
         low, high = stats.ttest_ind(lsb, other, equal_var=False).confidence_interval()
         effects = hedges_g(lsb, other), cliffs_delta(lsb, other)
         rows.append((measure, method, test.difference, low, high, *effects, test.p_value, test.smallest_p_value))
-    effects = ["hedges_g", "cliffs_delta"]
-    found = pd.DataFrame(
-        rows, columns=["measure", "against", "difference", "low", "high", *effects, "p", "p_reachable"]
-    )
+    names = ["measure", "against", "difference", "low", "high", "hedges_g", "cliffs_delta", "p", "p_reachable"]
+    found = pd.DataFrame(rows, columns=names)
     found["p_holm_measure"] = found.groupby("measure", sort=False)["p"].transform(holm)
     found["p_holm_all"] = holm(found["p"])
     return found
@@ -251,8 +253,9 @@ def significance(table: pd.DataFrame) -> pd.DataFrame:
 def trials_needed(effect: float, power: float = 0.8, alpha: float = 0.05) -> float:
     r"""Trials per method with which a two-sided t-test finds an effect (Cohen 1988).
 
-    The smallest :math:`n \ge 2` with :math:`P(|T| > t_{1-\alpha/2,\,2n-2}) \ge` ``power``, where :math:`T` has the
+    The smallest :math:`n \ge 2` with :math:`P(T > t_{1-\alpha/2,\,2n-2}) \ge` ``power``, where :math:`T` has the
     noncentral t distribution with :math:`2n - 2` degrees of freedom and noncentrality :math:`|\delta| \sqrt{n/2}`.
+    Significance in the wrong direction does not count; at a power of 80 % it has no weight.
 
     Args:
         effect: true difference of means in standard deviations, delta.
@@ -274,8 +277,7 @@ def trials_needed(effect: float, power: float = 0.8, alpha: float = 0.05) -> flo
 
     def enough(n: int) -> bool:
         limit = stats.t.ppf(1 - alpha / 2, 2 * n - 2)
-        found = stats.nct(2 * n - 2, abs(effect) * np.sqrt(n / 2))
-        return bool(found.sf(limit) + found.cdf(-limit) >= power)
+        return bool(stats.nct.sf(limit, 2 * n - 2, abs(effect) * np.sqrt(n / 2)) >= power)
 
     high = 2
     while not enough(high):
@@ -301,13 +303,9 @@ def effect_interval(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Int
     t, freedom = float(stats.ttest_ind(x, y).statistic), len(x) + len(y) - 2
     scale = np.sqrt(len(x) * len(y) / (len(x) + len(y)))
 
-    def bound(share: float) -> float:
-        reach = 10 + 2 * abs(t)
-        root = optimize.brentq(lambda shift: stats.nct.cdf(t, freedom, shift) - share, t - reach, t + reach)
-        return float(root / scale)
-
     tail = (1 - confidence) / 2
-    return Interval(g, bound(1 - tail), bound(tail))
+    low, high = (float(special.nctdtrinc(freedom, share, t) / scale) for share in (1 - tail, tail))
+    return Interval(g, low, high)
 
 
 def power(table: pd.DataFrame) -> pd.DataFrame:
@@ -381,9 +379,8 @@ def claims(numbers: pd.DataFrame) -> list[Verdict]:
     majorities = (top > TOP / 2).sum()
     means = _means(table).set_index("method")
     alone, first = zip(*(_firsts(rule) for rule in (means.round(DECIMALS), means)), strict=True)
-    tests = significance(table).set_index(["measure", "against"])
-    p_value = float(tests.loc[(AVERAGE_RANK, SECOND), "p"])
-    apart = round(float(ranks.loc[SECOND, "averages, printed"] - ranks.loc[LSB, "averages, printed"]), 2)
+    p_values = significance(table).query("measure == @AVERAGE_RANK and against == @SECOND")["p"]
+    apart = round(_cell(ranks, SECOND, "averages, printed") - _cell(ranks, LSB, "averages, printed"), 2)
 
     verdicts = [
         _verdict(
@@ -397,21 +394,21 @@ def claims(numbers: pd.DataFrame) -> list[Verdict]:
         ),
     ]
     for method in (LSB, SECOND):
-        printed, found = ranks.loc[method, ["trials, printed", "trials"]]
+        printed, found = (_cell(ranks, method, column) for column in ("trials, printed", "trials"))
         verdicts.append(_verdict(f"Average rank of five trials of {method}", printed, [found], tolerance=0.005))
     verdicts += [
         _verdict(
             f"LSB's average rank over trials differs significantly from that of {SECOND}; exact p",
             0.05,
-            [p_value],
+            p_values,
             below=True,
         ),
         _verdict("LSB's average is best, with none beside it; number of metrics", len(METRICS), alone),
         _verdict("LSB's average is best, alone or in a tie; number of metrics", len(METRICS), first),
     ]
     for method in (LSB, SECOND):
-        printed, *found = ranks.loc[method, ["averages, printed", "averages, rounded", "averages, unrounded"]]
-        verdicts.append(_verdict(f"Average rank of the averages of {method}", printed, found, tolerance=0.005))
+        printed, *both = (_cell(ranks, method, f"averages, {rule}") for rule in ("printed", "rounded", "unrounded"))
+        verdicts.append(_verdict(f"Average rank of the averages of {method}", printed, both, tolerance=0.005))
     difference = compare.critical_difference(len(means), len(METRICS))
     text = f"Average ranks {apart:g} apart differ significantly: Nemenyi's critical difference"
     return [*verdicts, _verdict(text, apart, [difference], below=True)]
@@ -428,9 +425,9 @@ def _verdict(
 
 def _firsts(means: pd.DataFrame) -> tuple[int, int]:
     """Number of metrics on which LSB is first alone, and on which it is first alone or in a tie."""
-    rank = _ranks(means).loc[LSB]
-    least = compare.ranks(means.round(9), METRICS, "min").loc[LSB]
-    return int((rank == 1).sum()), int((least == 1).sum())
+    tied = _ranks(means).loc[LSB].to_numpy()
+    least = compare.ranks(means.round(9), METRICS, "min").loc[LSB].to_numpy()
+    return int((tied == 1).sum()), int((least == 1).sum())
 
 
 # --- figure -------------------------------------------------------------------------------------------
