@@ -1,6 +1,7 @@
 """Numbers quoted from papers stand in data files that say where they were printed.
 
-Where a table holds numbers that follow from others, they are computed again; what does not follow is listed here.
+Where a table holds numbers that follow from others, they are computed again; what does not follow is listed here,
+for Table S-3 of LSB in ``test_study_lsb_audit.py``.
 """
 
 import re
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mtlrepro.compare import delta_m, ranks
+from mtlrepro.compare import delta_m
 from mtlrepro.published import FOLDER, HIGHER_IS_BETTER, TASKS, pivot, read
 
 BOOK = Path(__file__).parents[1] / "book"
@@ -168,74 +169,6 @@ def test_mclgs_averages_over_tasks(place, tasks, methods):
     table = pivot(read("mclgs").query(f"place.str.endswith('{place}')"))
     assert table.shape == (methods, tasks + 1)
     np.testing.assert_allclose(table.iloc[:, :-1].mean(axis=1), table["Delta_m"], atol=0.005 + 1e-9)
-
-
-# --- Table S-3 of LSB ---------------------------------------------------------------------------------
-
-DIRECTIONS = {"delta_1": True, "RMSE": False, "delta_30": True, "mean angle": False, "mIoU": True, "Acc.": True}
-ALGORITHMS = ["Equal weighting", "Uncert", "DWA", "GLS", "Proposed"]
-
-
-def s3(kind):
-    """Values, printed ranks (both [rows, 6 metrics]) and printed summaries of the rows of one kind."""
-    table = pivot(read("lsb_s3"))
-    table = table[table.index.str.contains(f", {kind}")]
-    printed = table[[f"rank of {metric}" for metric in DIRECTIONS]].set_axis(list(DIRECTIONS), axis=1)
-    return table[list(DIRECTIONS)], printed, table[["rank Min", "rank Max", "rank Avg."]]
-
-
-def odd_ranks(values, printed):
-    """Cells whose printed rank is not the one that their column gives: printed, recomputed."""
-    found = ranks(values, DIRECTIONS)
-    return {
-        (row, metric): (printed.loc[row, metric], found.loc[row, metric])
-        for metric in DIRECTIONS
-        for row in values.index
-        if printed.loc[row, metric] != found.loc[row, metric]
-    }
-
-
-def test_ranks_of_25_trials_recompute_but_for_one():
-    values, printed, summary = s3("trial")
-    assert values.shape == (25, 6)
-    assert odd_ranks(values, printed) == {("Equal weighting, trial 2", "delta_1"): (18.5, 18.0)}
-    assert len(odd_ranks(values, ranks(values, DIRECTIONS, "min"))) > 50  # ties are averaged, not shared
-    found = ranks(values, DIRECTIONS)
-    np.testing.assert_array_equal(found.agg(["min", "max"], axis=1), summary[["rank Min", "rank Max"]])
-    np.testing.assert_allclose(found.mean(axis=1), summary["rank Avg."], atol=0.005)  # so the 18.5 is a slip of print
-
-
-def test_average_ranks_of_five_trials_recompute():
-    values, _, _ = s3("trial")
-    trials = ranks(values, DIRECTIONS).mean(axis=1).to_numpy().reshape(5, 5)
-    table = pivot(read("lsb_s3"))
-    printed = [table.loc[f"{algorithm}, five trials", "rank Avg."] for algorithm in ALGORITHMS]
-    assert printed == [16.88, 11.62, 16.12, 13.57, 6.82]
-    np.testing.assert_allclose(trials.mean(axis=1), printed, atol=0.005)
-
-
-def test_averages_of_five_trials_recompute_but_for_one():
-    """44.56 % of Uncert is printed 43.6 %; its rank, 3, is that of 44.6 %. Angles 39.86 and 39.94 rank unrounded."""
-    values, _, _ = s3("trial")
-    printed, printed_ranks, summary = s3("average")
-    means = pd.DataFrame(values.to_numpy().reshape(5, 5, 6).mean(axis=1), printed.index, printed.columns)
-    half = pd.Series({metric: 0.0005 if metric == "RMSE" else 0.05 for metric in DIRECTIONS})
-    odd = ((means - printed).abs() > half + 1e-9).stack()
-    assert odd[odd].index.tolist() == [("Uncert, average", "delta_30")]
-    assert (printed.loc["Uncert, average", "delta_30"], means.loc["Uncert, average", "delta_30"]) == (43.6, 44.56)
-    assert odd_ranks(printed, printed_ranks) == {
-        ("Equal weighting, average", "delta_30"): (4, 3),
-        ("Uncert, average", "delta_30"): (3, 5),
-        ("DWA, average", "delta_30"): (5, 4),
-        ("Equal weighting, average", "mean angle"): (3, 3.5),
-        ("GLS, average", "mean angle"): (4, 3.5),
-    }
-    assert set(odd_ranks(means, printed_ranks)) == {
-        ("Uncert, average", "mean angle"),
-        ("Proposed, average", "mean angle"),
-    }
-    np.testing.assert_array_equal(printed_ranks.agg(["min", "max"], axis=1), summary[["rank Min", "rank Max"]])
-    np.testing.assert_allclose(printed_ranks.mean(axis=1), summary["rank Avg."], atol=0.005)
 
 
 # --- MTSGD --------------------------------------------------------------------------------------------

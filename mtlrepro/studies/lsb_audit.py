@@ -1,0 +1,454 @@
+r"""Table S-3 of loss scale balancing (LSB) audited: 25 trials, five for each of five methods, six metrics (Lee et al.).
+
+The supplement prints the trials, their ranks, averages and average ranks. What follows from the trials is recomputed
+here, and LSB ("Proposed") is tested against each other method. The supplement does not say that trials of different
+methods share seeds or data order, so samples are independent: five numbers against five.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+from scipy import special, stats
+
+from mtlrepro import compare, published
+from mtlrepro.plots import COLOURS, MARKERS
+from mtlrepro.significance import cliffs_delta, hedges_g, holm, permutation_test
+from mtlrepro.verdicts import Interval, Verdict
+
+METRICS = {"delta_1": True, "RMSE": False, "delta_30": True, "mean angle": False, "mIoU": True, "Acc.": True}
+"""Metrics of the table, and whether higher is better."""
+
+TITLES = {
+    "delta_1": "depth ratio below 1.25, %",
+    "RMSE": "RMSE of depth, m",
+    "delta_30": "normals within 30°, %",
+    "mean angle": "angle of normals, degrees",
+    "mIoU": "mIoU, %",
+    "Acc.": "pixel accuracy, %",
+}
+DECIMALS = dict.fromkeys(METRICS, 1) | {"RMSE": 3}
+"""Decimals printed."""
+
+LSB, SECOND = "Proposed", "Uncert"
+"""LSB as the table calls it, and the method that the supplement calls second best."""
+
+AVERAGE_RANK = "average rank"
+TOP = 5
+"""Number of trials in the "top 20 %" of 25."""
+
+FIGURE_ALT = (
+    "The trials of Table S-3: six panels, one a metric, with a line of five dots for each of five methods and a bar at "
+    "their mean. LSB's bar is the best in every panel, barely so for the mean angle. In every panel some dots of other "
+    "methods are better than LSB's worst."
+)
+
+
+# --- the table ----------------------------------------------------------------------------------------
+
+
+def trials(numbers: pd.DataFrame) -> pd.DataFrame:
+    """Trials as printed.
+
+    Args:
+        numbers: printed numbers, ``published.read("lsb_s3")``.
+
+    Returns:
+        25 rows: ``row`` as in ``numbers``, ``method``, ``trial`` (1 to 5), a column for each of ``METRICS``, its
+        printed rank in ``rank of ...``, and the printed ``rank Min``, ``rank Max`` and ``rank Avg.``.
+    """
+    table = _rows(numbers, r"(?P<method>.+), trial (?P<trial>\d)")
+    return table.astype({"trial": int})
+
+
+def averages(numbers: pd.DataFrame) -> pd.DataFrame:
+    """Averages over five trials as printed: five rows, with the columns of :func:`trials` but for ``trial``."""
+    return _rows(numbers, r"(?P<method>.+), average")
+
+
+def _rows(numbers: pd.DataFrame, pattern: str) -> pd.DataFrame:
+    """Rows of the printed table whose label has that form, and the parts of the label."""
+    table = published.pivot(numbers)
+    labels = table.index.str.extract(f"^{pattern}$").set_index(table.index).dropna()
+    return labels.join(table).rename_axis(index="row", columns=None).reset_index()
+
+
+def _ranks(table: pd.DataFrame) -> pd.DataFrame:
+    """Ranks by the metrics of a table, ties averaged, after removal of rounding errors of sums."""
+    return compare.ranks(table[list(METRICS)].round(9), METRICS)
+
+
+def _printed_ranks(table: pd.DataFrame) -> pd.DataFrame:
+    return table[[f"rank of {metric}" for metric in METRICS]].set_axis(list(METRICS), axis=1)
+
+
+def _means(table: pd.DataFrame) -> pd.DataFrame:
+    """Average of each metric over the trials of a method, with ``method`` as a column."""
+    return table.groupby("method", sort=False)[list(METRICS)].mean().reset_index()
+
+
+def average_ranks(numbers: pd.DataFrame) -> pd.DataFrame:
+    """Average rank of each method over six metrics, printed and recomputed.
+
+    Returns:
+        One row a method: ``method``; ``trials`` and ``trials, printed``, the mean of its trials' average ranks among
+        25; ``averages, rounded``, ``averages, unrounded`` and ``averages, printed``, the average rank of its averages
+        among five, which are compared as the table rounds them, or as the trials give them.
+    """
+    table, printed = trials(numbers), averages(numbers)
+    means = _means(table)
+    five = _rows(numbers, "(?P<method>.+), five trials")
+    return pd.DataFrame(
+        {
+            "method": means["method"],
+            "trials": _ranks(table).mean(axis=1).groupby(table["method"], sort=False).mean().to_numpy(),
+            "trials, printed": five.set_index("method")["rank Avg."].loc[means["method"]].to_numpy(),
+            "averages, rounded": _ranks(means.round(DECIMALS)).mean(axis=1),
+            "averages, unrounded": _ranks(means).mean(axis=1),
+            "averages, printed": printed["rank Avg."],
+        }
+    )
+
+
+# --- what does not follow -----------------------------------------------------------------------------
+
+
+def audit(numbers: pd.DataFrame) -> pd.DataFrame:
+    """Find every printed cell that does not follow from the others.
+
+    Ranks are recomputed from the trials, the average for ties; averages from the trials, rounded as printed; Min, Max
+    and Avg. from the ranks, printed or recomputed; the average ranks over five trials from the recomputed ranks. Ranks
+    of averages may be those of the rounded or of the unrounded averages, by one rule for a column; where neither gives
+    the whole column, the cells that contradict each rule are listed.
+
+    Returns:
+        One row a finding: ``row`` and ``column`` as in ``numbers``, ``printed``, ``recomputed`` and ``reason``.
+    """
+    found = [*_trial_ranks(numbers), *_averages(numbers), *_average_ranks(numbers), *_summaries(numbers)]
+    return pd.DataFrame(found, columns=["row", "column", "printed", "recomputed", "reason"])
+
+
+Finding = tuple[str, str, float, float, str]
+
+
+def _unequal(a: pd.Series, b: pd.Series) -> list[int]:
+    """Row numbers at which two columns differ."""
+    return [int(i) for i in np.flatnonzero(a != b)]
+
+
+def _cell(table: pd.DataFrame, row: str | int, column: str) -> float:
+    return float(table[column].to_dict()[row])
+
+
+def _trial_ranks(numbers: pd.DataFrame) -> Iterator[Finding]:
+    table = trials(numbers)
+    printed, found = _printed_ranks(table), _ranks(table)
+    for metric in METRICS:
+        for i in _unequal(printed[metric], found[metric]):
+            value, rank = _cell(table, i, metric), _cell(found, i, metric)
+            ties = int((table[metric] == value).sum())
+            places = f"{rank - (ties - 1) / 2:g} to {rank + (ties - 1) / 2:g}"
+            total = len(table) * (len(table) + 1) / 2
+            reason = (
+                f"trials with {value:g}: {ties}, which share places {places}; "
+                f"the column's printed ranks add up to {printed[metric].sum():g}, places 1 to {len(table)} to {total:g}"
+            )
+            yield table["row"].tolist()[i], f"rank of {metric}", _cell(printed, i, metric), rank, reason
+
+
+def _averages(numbers: pd.DataFrame) -> Iterator[Finding]:
+    printed, means = averages(numbers), _means(trials(numbers))
+    rounded = means.round(DECIMALS)
+    as_printed, of_means, stated = _ranks(printed), _ranks(rounded), _printed_ranks(printed)
+    for metric in METRICS:
+        for i in _unequal(printed[metric], rounded[metric]):
+            reason = (
+                f"its trials average {_cell(means, i, metric):.{DECIMALS[metric] + 1}f}; its printed rank is "
+                f"{_cell(stated, i, metric):g}, with the recomputed average {_cell(of_means, i, metric):g}, "
+                f"with the printed one {_cell(as_printed, i, metric):g}"
+            )
+            yield printed["row"].tolist()[i], metric, _cell(printed, i, metric), _cell(rounded, i, metric), reason
+
+
+def _average_ranks(numbers: pd.DataFrame) -> Iterator[Finding]:
+    labels = averages(numbers)["row"].tolist()
+    printed, means = _printed_ranks(averages(numbers)), _means(trials(numbers))
+    rules = {"rounded": means.round(DECIMALS), "unrounded": means}
+    for metric in METRICS:
+        found = {rule: _ranks(table) for rule, table in rules.items()}
+        if any(not _unequal(ranks[metric], printed[metric]) for ranks in found.values()):
+            continue
+        for rule, ranks in found.items():
+            for i in _unequal(ranks[metric], printed[metric]):
+                reason = (
+                    f"contradicts ranks of {rule} averages, here {_cell(rules[rule], i, metric):.5g}; "
+                    "neither rounded nor unrounded averages give the whole column"
+                )
+                yield labels[i], f"rank of {metric}", _cell(printed, i, metric), _cell(ranks, i, metric), reason
+
+
+def _summaries(numbers: pd.DataFrame) -> Iterator[Finding]:
+    table, printed = trials(numbers), averages(numbers)
+    for rows, found in ((table, _ranks(table)), (printed, _ranks(_means(table).round(DECIMALS)))):
+        stated = _printed_ranks(rows)
+        for name, how in (("Min", "min"), ("Max", "max"), ("Avg.", "mean")):
+            column = f"rank {name}"
+            given, recomputed = (ranks.agg(how, axis=1).round(2) for ranks in (stated, found))
+            for i in sorted({*_unequal(rows[column], given)} & {*_unequal(rows[column], recomputed)}):
+                reason = f"{how} of the printed ranks {', '.join(f'{rank:g}' for rank in stated.loc[i])}"
+                yield rows["row"].tolist()[i], column, _cell(rows, i, column), float(given.to_numpy()[i]), reason
+    five = average_ranks(numbers).round(2)
+    for i in _unequal(five["trials"], five["trials, printed"]):
+        label = f"{five['method'].tolist()[i]}, five trials"
+        reason = "mean of the average ranks of its five trials"
+        yield label, "rank Avg.", _cell(five, i, "trials, printed"), _cell(five, i, "trials"), reason
+
+
+# --- what five trials show ----------------------------------------------------------------------------
+
+
+def _samples(table: pd.DataFrame) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
+    """Measure, other method, LSB's and the other's numbers, with signs such that larger is better."""
+    measures = table[list(METRICS)].assign(**{AVERAGE_RANK: _ranks(table).mean(axis=1)})
+    for measure in measures:
+        signed = measures[measure] * (1 if METRICS.get(str(measure), False) else -1)
+        groups = {name: group.to_numpy() for name, group in signed.groupby(table["method"], sort=False)}
+        lsb = groups.pop(LSB)
+        for method, other in groups.items():
+            yield str(measure), str(method), lsb, other
+
+
+def significance(table: pd.DataFrame) -> pd.DataFrame:
+    """Test LSB against each other method, on each metric and on the average rank of a trial among all 25.
+
+    The permutation test is exact for independent trials, also for ranks, which do not change when two methods exchange
+    trials; with five against five it counts 252 splits, so no p-value is below 2/252 = 0.008. The interval is Welch's,
+    as bootstrap intervals of five numbers are too short. Holm's correction is over one of two families: the four
+    tests of one measure, or all 28, where even the smallest p-value becomes 28 * 2/252 = 0.22: five trials cannot
+    support a claim over all metrics and methods at once.
+
+    Args:
+        table: as :func:`trials` gives it.
+
+    Returns:
+        28 rows: ``measure``, ``against``; ``difference`` of means, with ``low`` and ``high`` of the 95 % interval;
+        ``hedges_g``, ``cliffs_delta``; two-sided ``p``, the smallest ``p_reachable``, ``p_holm_measure`` and
+        ``p_holm_all``. Differences and effects are positive where LSB is better.
+    """
+    rows = []
+    for measure, method, lsb, other in _samples(table):
+        test = permutation_test(lsb, other)
+        low, high = stats.ttest_ind(lsb, other, equal_var=False).confidence_interval()
+        effects = hedges_g(lsb, other), cliffs_delta(lsb, other)
+        rows.append((measure, method, test.difference, low, high, *effects, test.p_value, test.smallest_p_value))
+    names = ["measure", "against", "difference", "low", "high", "hedges_g", "cliffs_delta", "p", "p_reachable"]
+    found = pd.DataFrame(rows, columns=names)
+    found["p_holm_measure"] = found.groupby("measure", sort=False)["p"].transform(holm)
+    found["p_holm_all"] = holm(found["p"])
+    return found
+
+
+def trials_needed(effect: float, power: float = 0.8, alpha: float = 0.05) -> float:
+    r"""Trials per method with which a two-sided t-test finds an effect (Cohen 1988).
+
+    The smallest :math:`n \ge 2` with :math:`P(T > t_{1-\alpha/2,\,2n-2}) \ge` ``power``, where :math:`T` has the
+    noncentral t distribution with :math:`2n - 2` degrees of freedom and noncentrality :math:`|\delta| \sqrt{n/2}`.
+    Significance in the wrong direction does not count; at a power of 80 % it has no weight.
+
+    Args:
+        effect: true difference of means in standard deviations, delta.
+        power: probability of finding it, in (``alpha``, 1).
+        alpha: level of the test, in (0, 1).
+
+    Returns:
+        A whole number; infinite for ``effect`` 0.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    if not (np.isfinite(effect) and 0 < alpha < power < 1):
+        raise ValueError(
+            f"effect is {effect}, power is {power}, alpha is {alpha}; accepted: finite, and 0 < alpha < power < 1"
+        )
+    if effect == 0:
+        return np.inf
+
+    def enough(n: int) -> bool:
+        limit = stats.t.ppf(1 - alpha / 2, 2 * n - 2)
+        return bool(stats.nct.sf(limit, 2 * n - 2, abs(effect) * np.sqrt(n / 2)) >= power)
+
+    high = 2
+    while not enough(high):
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return float(high)
+
+
+def effect_interval(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Interval:
+    r"""Hedges' g with the exact interval of the true effect, for normal samples of equal variance (Hedges 1981).
+
+    The bounds are the :math:`\delta` for which the observed :math:`t` is the upper or lower quantile of the noncentral
+    t distribution with noncentrality :math:`\delta \sqrt{n_a n_b / (n_a + n_b)}`.
+
+    Raises:
+        ValueError: as :func:`mtlrepro.significance.hedges_g`.
+    """
+    g = hedges_g(a, b)
+    x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    t, freedom = float(stats.ttest_ind(x, y).statistic), len(x) + len(y) - 2
+    scale = np.sqrt(len(x) * len(y) / (len(x) + len(y)))
+
+    tail = (1 - confidence) / 2
+    low, high = (float(special.nctdtrinc(freedom, share, t) / scale) for share in (1 - tail, tail))
+    return Interval(g, low, high)
+
+
+def power(table: pd.DataFrame) -> pd.DataFrame:
+    """Trials per method that it would take to find the observed effects at 5 %, two-sided, with a power of 80 %.
+
+    Observed effects are uncertain, and of several the largest are overestimates: the number for the end of the
+    interval next to 0 says how many trials are enough if the effect is that small. One test alone, so without any
+    correction.
+
+    Args:
+        table: as :func:`trials` gives it.
+
+    Returns:
+        28 rows: ``measure``, ``against``; ``effect`` (Hedges' g, positive where LSB is better) with ``low`` and
+        ``high`` of its 95 % interval; ``trials`` for the effect, and ``trials_at_low`` for the end next to 0, NaN
+        where the interval holds 0.
+    """
+    rows = []
+    for measure, method, lsb, other in _samples(table):
+        effect = effect_interval(lsb, other)
+        near = min(effect.low, effect.high, key=abs)
+        at_low = trials_needed(near) if effect.low * effect.high > 0 else np.nan
+        rows.append((measure, method, effect.value, effect.low, effect.high, trials_needed(effect.value), at_low))
+    return pd.DataFrame(rows, columns=["measure", "against", "effect", "low", "high", "trials", "trials_at_low"])
+
+
+# --- what the supplement says -------------------------------------------------------------------------
+
+
+def top_places(table: pd.DataFrame) -> pd.DataFrame:
+    """Count who holds the first five places, "top 20 %", of each metric; the red marks of the print are not kept.
+
+    Where a tie reaches beyond the fifth place, its methods share the places left.
+
+    Args:
+        table: as :func:`trials` gives it.
+
+    Returns:
+        One row a metric and method: ``metric``, ``method``; ``places``, the mean over all orders of tied trials, and
+        ``fewest`` and ``most`` over these orders. ``places`` add up to five on each metric.
+    """
+    first = compare.ranks(table[list(METRICS)], METRICS, "min")
+    last = 2 * _ranks(table) - first
+    rows = []
+    for metric in METRICS:
+        inside = last[metric] <= TOP
+        tied = (first[metric] <= TOP) & ~inside
+        left = TOP - int(inside.sum())
+        for method in table["method"].unique():
+            own = table["method"] == method
+            sure, shared, others = (int(part.sum()) for part in (inside & own, tied & own, tied & ~own))
+            places = sure + (left * shared / (shared + others) if shared else 0)
+            rows.append((metric, method, places, sure + max(0, left - others), sure + min(left, shared)))
+    return pd.DataFrame(rows, columns=["metric", "method", "places", "fewest", "most"])
+
+
+def claims(numbers: pd.DataFrame) -> list[Verdict]:
+    """Judge the supplement's statements about Table S-3 by the printed trials.
+
+    Intervals span what the print leaves open: the order of tied trials, and whether averages are compared as rounded
+    or as the trials give them. Average ranks have half a unit of their last decimal as tolerance. The last row takes
+    metrics as blocks (Nemenyi's test); they share runs, so the true critical difference is, if anything, larger.
+
+    Args:
+        numbers: printed numbers, ``published.read("lsb_s3")``.
+    """
+    table = trials(numbers)
+    ranks = average_ranks(numbers).set_index("method")
+    top = top_places(table).query("method == @LSB")[["places", "fewest", "most"]]
+    others = 100 * (1 - top.sum() / (TOP * len(METRICS)))
+    majorities = (top > TOP / 2).sum()
+    means = _means(table).set_index("method")
+    alone, first = zip(*(_firsts(rule) for rule in (means.round(DECIMALS), means)), strict=True)
+    p_values = significance(table).query("measure == @AVERAGE_RANK and against == @SECOND")["p"]
+    apart = round(_cell(ranks, SECOND, "averages, printed") - _cell(ranks, LSB, "averages, printed"), 2)
+
+    verdicts = [
+        _verdict(
+            "Other methods hold less than half of the top 20 % of trials over all metrics, in %",
+            50,
+            (others["places"], others["fewest"], others["most"]),
+            below=True,
+        ),
+        _verdict(
+            "On each metric, LSB holds most of the top 20 % of trials; number of metrics", len(METRICS), majorities
+        ),
+    ]
+    for method in (LSB, SECOND):
+        printed, found = (_cell(ranks, method, column) for column in ("trials, printed", "trials"))
+        verdicts.append(_verdict(f"Average rank of five trials of {method}", printed, [found], tolerance=0.005))
+    verdicts += [
+        _verdict(
+            f"LSB's average rank over trials differs significantly from that of {SECOND}; exact p",
+            0.05,
+            p_values,
+            below=True,
+        ),
+        _verdict("LSB's average is best, with none beside it; number of metrics", len(METRICS), alone),
+        _verdict("LSB's average is best, alone or in a tie; number of metrics", len(METRICS), first),
+    ]
+    for method in (LSB, SECOND):
+        printed, *both = (_cell(ranks, method, f"averages, {rule}") for rule in ("printed", "rounded", "unrounded"))
+        verdicts.append(_verdict(f"Average rank of the averages of {method}", printed, both, tolerance=0.005))
+    difference = compare.critical_difference(len(means), len(METRICS))
+    text = f"Average ranks {apart:g} apart differ significantly: Nemenyi's critical difference"
+    return [*verdicts, _verdict(text, apart, [difference], below=True)]
+
+
+def _verdict(
+    claim: str, claimed: float, found: Iterable[float], *, tolerance: float = 0.0, below: bool = False
+) -> Verdict:
+    """Verdict on a statement of the supplement; the first number found is the value, all of them the interval."""
+    values = [float(value) for value in found]
+    measured = Interval(values[0], min(values), max(values))
+    return Verdict(claim, "Section 4, Table S-3", float(claimed), tolerance, measured, below)
+
+
+def _firsts(means: pd.DataFrame) -> tuple[int, int]:
+    """Number of metrics on which LSB is first alone, and on which it is first alone or in a tie."""
+    tied = _ranks(means).loc[LSB].to_numpy()
+    least = compare.ranks(means.round(9), METRICS, "min").loc[LSB].to_numpy()
+    return int((tied == 1).sum()), int((least == 1).sum())
+
+
+# --- figure -------------------------------------------------------------------------------------------
+
+
+def figure(table: pd.DataFrame) -> Figure:
+    """Draw the trials, a panel for each metric, a line of dots for each method and a bar at its mean.
+
+    Args:
+        table: as :func:`trials` gives it. Trials 1 to 5 of a method stand below each other, so that ties are seen.
+    """
+    drawing = Figure(figsize=(7.2, 5.4), layout="constrained")
+    methods = list(table["method"].unique())
+    panels = drawing.subplots(2, 3, sharey=True).T.flat
+    for axes, (metric, higher) in zip(panels, METRICS.items(), strict=True):
+        for height, method in enumerate(methods):
+            own = table[table["method"] == method]
+            places = height + 0.12 * (own["trial"] - own["trial"].mean())
+            axes.plot(own[metric], places, MARKERS[height], color=COLOURS[height], markersize=4)
+            axes.plot([own[metric].mean()] * 2, [height - 0.4, height + 0.4], color=COLOURS[height])
+        axes.set_xlabel(f"{TITLES[metric]}\n{'higher' if higher else 'lower'} is better", fontsize=9)
+        axes.set_yticks(range(len(methods)), methods)
+        axes.set_ylim(len(methods) - 0.5, -0.5)
+    return drawing
