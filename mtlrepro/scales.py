@@ -8,8 +8,6 @@ its text gives it. What a paper leaves open is named as a choice.
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-import pandas as pd
-
 from mtlrepro.config import RunConfig
 
 Scale = Literal["smoke", "cpu", "gpu", "paper"]
@@ -237,27 +235,3 @@ def config(
     fields = {key: value for part in parts for key, value in part.items()}
     fields["model_options"] = {key: value for part in parts for key, value in part.get("model_options", {}).items()}
     return RunConfig(**{"dataset": dataset, "model": network, **fields, **changes})
-
-
-def table() -> pd.DataFrame:
-    """List every entry: ``scale``, ``data set``, ``network``, its sizes and the reasons for them."""
-    rows = []
-    for network, sets in PAIRS.items():
-        for dataset in sets:
-            for scale in DATA[dataset]:
-                run = config(scale, dataset=dataset, network=network)
-                rows.append(
-                    {
-                        "scale": scale,
-                        "data set": dataset,
-                        "network": network,
-                        "image": "as prepared" if run.size is None else f"{run.size[0]} x {run.size[1]}",
-                        "scenes": run.n_train or "all",
-                        "epochs": run.epochs,
-                        "batch": run.batch_size,
-                        "options": ", ".join(f"{k} {v}" for k, v in run.model_options.items()) or "the defaults",
-                        "data because": DATA[dataset][scale].reason,
-                        "network because": NETWORKS[network][scale].reason,
-                    }
-                )
-    return pd.DataFrame(rows)

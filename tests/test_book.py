@@ -26,8 +26,9 @@ import pytest
 import yaml
 
 import mtlrepro
-from mtlrepro import toys
+from mtlrepro import scales, toys
 from mtlrepro.notebooks import assign, normalise_file, parameters, statistics
+from mtlrepro.studies import costs, first_grid
 
 BOOK = Path(os.environ.get("MTLREPRO_BOOK", Path(__file__).parents[1] / "book")).resolve()
 pytestmark = pytest.mark.timeout(900)  # the first test that needs the pages renders the whole book
@@ -234,6 +235,22 @@ def test_howto_page_shows_what_the_command_prints(rendered):
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     page = html.unescape(re.sub(r"<[^>]*>", "", (rendered / "howto.html").read_text()))
     assert printed.strip() in page
+
+
+def test_runs_page_shows_costs_sizes_and_the_first_grid(rendered):
+    page = Shown()
+    text = (rendered / "runs.html").read_text()
+    page.feed(text)
+    (figure,) = page.figures
+    assert figure.caption == first_grid.finding(first_grid.table())
+    assert figure.rerun == ".venv/bin/mtlrepro grid book/grids/first.json --jobs 2"
+    assert [len(alt.split()) >= 10 for alt in page.alts if alt and "panel" in alt] == [True]
+    assert text.count("<table") == 5
+    plain = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", text)))
+    for row in costs.cost_rows():
+        cells = [row["Network"].strip("`"), row["Data"], row["Images/s"], row["Core-minutes a run"]]
+        assert " ".join(cells) in plain
+    assert scales.DATA["rooms"]["gpu"].reason in plain
 
 
 def test_toy_page_shows_the_figure_its_finding_and_a_table(rendered, monkeypatch, tmp_path):

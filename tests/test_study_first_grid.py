@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -49,7 +50,7 @@ def test_spread_by_hand(runs):
 
 def test_finding_and_figure_say_what_the_runs_say(runs):
     text = first_grid.finding(runs)
-    assert "mIoU, %: 7.1 between methods, 1.0 between seeds (F = 1.5e+02, p < 0.001)" in text.replace("150", "1.5e+02")
+    assert "mIoU, %, 7.1 and 1.0 (F = 1.5e+02, p < 0.001)" in text
     assert "Methods differ by more than seeds in 1 of 3 metrics" in text
     drawing = first_grid.figure(runs)
     assert [axes.get_xlabel().split(",")[0] for axes in drawing.axes] == [
@@ -101,13 +102,25 @@ def test_the_benchmark_measured_every_network():
         assert set(speeds.loc[speeds["network"] == network, "arm"]) >= {"bare loop", "training", "steps alone"}
 
 
-def test_every_entry_has_a_row_and_measured_ones_a_cost():
-    rows = costs.rows()
-    table = scales.table()
-    assert sum(len(row["Networks"].split(", ")) for row in rows) == len(table)
+def test_costs_name_every_measured_network_and_where():
+    rows = costs.cost_rows()
+    assert [row["Network"] for row in rows] == [f"`{name}`" for name in NETWORKS]
     for row in rows:
-        assert (row["Core-minutes a run"] == "seconds") == (row["Scale"] == "smoke")
-        if row["Scale"] in ("gpu", "paper"):
-            assert row["Core-minutes a run"] == "not measured"
-    (cpu,) = (row for row in rows if row["Scale"] == "cpu" and "`multi_decoder`" in row["Networks"])
-    assert [float(cost) > 0 for cost in cpu["Core-minutes a run"].split(", ")] == [True] * 3
+        run = scales.config("cpu", dataset=row["Data"], network=row["Network"].strip("`"))
+        seconds = run.n_train * run.epochs / float(row["Images/s"])
+        assert float(row["Core-minutes a run"]) == pytest.approx(seconds / 60, rel=0.1)
+    assert re.search(r"torch \S+, commit `[0-9a-f]{12}`;", costs.origin())
+
+
+def test_every_size_and_every_setting_has_a_row_and_a_reason():
+    data, networks = costs.data_rows(), costs.network_rows()
+    assert [(row["Data"], row["Scale"]) for row in data] == [
+        (dataset, scale) for dataset, sizes in scales.DATA.items() for scale in sizes
+    ]
+    assert sorted(
+        name for row in networks if row["Scale"] == "cpu" for name in row["Networks"].split("<br>")
+    ) == sorted(scales.NETWORKS)
+    assert all(row["Why"] for row in [*data, *networks])
+    (lsb,) = (row for row in networks if row["Scale"] == "cpu" and "multi_decoder" in row["Networks"])
+    assert "weights imagenet" in lsb["Settings"]
+    assert "dilate False" in lsb["Settings"]

@@ -123,13 +123,21 @@ class ToyProblems(SphinxDirective):
 
 
 class ScalesTable(SphinxDirective):
-    """Sizes of runs, and at `cpu` scale their cost by the stored benchmark."""
+    """Sizes of runs by data set (`data`), by network (`network`), or their cost by the stored benchmark (`cost`)."""
+
+    required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """Show one row for each entry, networks of equal sizes together."""
+        """Show one of the three tables; below costs, where they were measured."""
         for path in (Path(scales.__file__), costs.BENCHMARK):
             self.env.note_dependency(str(path))
-        return markdown_table(self, costs.rows())
+        kind = self.arguments[0]
+        rows = {"data": costs.data_rows, "network": costs.network_rows, "cost": costs.cost_rows}[kind]()
+        below = nodes.Element()
+        if kind == "cost":
+            text = StringList([costs.origin()], self.get_source_info()[0])
+            self.state.nested_parse(text, self.content_offset, below)
+        return [*markdown_table(self, rows), *below.children]
 
 
 class FirstGrid(SphinxDirective):

@@ -8,6 +8,7 @@ import pandas as pd
 from mtlrepro import scales
 from mtlrepro.bench_train import NETWORKS
 from mtlrepro.config import RunConfig
+from mtlrepro.runs.tables import flat
 
 BENCHMARK = Path(__file__).parents[2] / "book" / "results" / "bench-train.json"
 """What ``mtlrepro bench train --json FILE`` measured, with where it was measured."""
@@ -26,30 +27,68 @@ def minutes(run: RunConfig, speeds: pd.DataFrame) -> float | None:
     return float(run.n_train * run.epochs / measured["images/s"].iloc[0] / 60)
 
 
-def rows() -> list[dict[str, str]]:
-    """Give Markdown cells for the entries of ``scales``; networks that differ in their cost alone share a row."""
-    table, measured = scales.table(), speeds()
-    places = zip(table["scale"], table["data set"], table["network"], strict=True)
-    table["cost"] = [_cost(scale, dataset, network, measured) for scale, dataset, network in places]
-    same = [column for column in table if column not in ("network", "cost")]
+def cost_rows() -> list[dict[str, str]]:
+    """Give Markdown cells for each network that was measured at ``cpu`` scale."""
+    measured, found = speeds(), []
+    for network, dataset in NETWORKS.items():
+        cost = minutes(scales.config("cpu", dataset=dataset, network=network), measured)
+        if cost is not None:
+            speed = measured.loc[(measured["network"] == network) & (measured["arm"] == "training"), "images/s"].iloc[0]
+            found.append(
+                {
+                    "Network": f"`{network}`",
+                    "Data": dataset,
+                    "Images/s": f"{speed:.0f}",
+                    "Core-minutes a run": f"{cost:.1f}",
+                }
+            )
+    return found
+
+
+def origin() -> str:
+    """Say where the benchmark was measured."""
+    source = json.loads(BENCHMARK.read_text(encoding="utf-8"))["provenance"]
+    return (
+        f"Measured by `mtlrepro bench train` on one core of {source['processor'] or source['device']}, "
+        f"torch {source['torch']}, commit `{source['commit']}`; training alone, without evaluation."
+    )
+
+
+def data_rows() -> list[dict[str, str]]:
+    """Give Markdown cells for the sizes of each data set."""
     return [
         {
-            "Scale": entry["scale"],
-            "Data": entry["data set"],
-            "Networks": ", ".join(f"`{name}`" for name in group["network"]),
-            "Images": entry["image"],
-            "Scenes, epochs, batch": f"{entry['scenes']}, {entry['epochs']}, {entry['batch']}",
-            "Options": entry["options"],
-            "Why": f"{entry['data because']}; {entry['network because']}",
-            "Core-minutes a run": ", ".join(dict.fromkeys(group["cost"])),
+            "Data": dataset,
+            "Scale": scale,
+            "Images": f"{size.fields['size'][0]} x {size.fields['size'][1]}"
+            if "size" in size.fields
+            else "as prepared",
+            "Scenes": str(size.fields.get("n_train", "all")),
+            "Epochs": str(size.fields["epochs"]),
+            "Batch": str(size.fields["batch_size"]),
+            "Why": size.reason,
         }
-        for values, group in table.groupby(same, sort=False)
-        for entry in [{column: str(value) for column, value in zip(same, values, strict=True)}]
+        for dataset, sizes in scales.DATA.items()
+        for scale, size in sizes.items()
     ]
 
 
-def _cost(scale: scales.Scale, dataset: str, network: str, measured: pd.DataFrame) -> str:
-    if scale == "smoke":
-        return "seconds"
-    cost = minutes(scales.config(scale, dataset=dataset, network=network), measured) if scale == "cpu" else None
-    return "not measured" if cost is None else f"{cost:.1f}"
+def network_rows() -> list[dict[str, str]]:
+    """Give Markdown cells for the settings of each network; networks with the same ones share a row."""
+    families: dict[int, list[str]] = {}
+    for network, sizes in scales.NETWORKS.items():
+        families.setdefault(id(sizes), []).append(network)
+    return [
+        {
+            "Networks": "<br>".join(names),
+            "Scale": scale,
+            "Settings": ", ".join(f"{key.removeprefix('model_options.')} {value}" for key, value in _flat(size)),
+            "Why": size.reason,
+        }
+        for names in families.values()
+        for scale, size in scales.NETWORKS[names[0]].items()
+    ]
+
+
+def _flat(size: scales.Size) -> list[tuple[str, object]]:
+    return list(flat(size.fields).items())

@@ -17,7 +17,7 @@ GRID = Path(__file__).parents[2] / "book" / "grids" / "first.json"
 METRICS = {
     "segmentation.miou": ("mIoU", "%", True),
     "depth.rmse": ("RMSE of depth", "m", False),
-    "normal.mean_angle": ("mean angle of normals", "degrees", False),
+    "normal.mean_angle": ("angle of normals", "degrees", False),
 }
 """Metric of each task: name, unit, and whether higher is better."""
 
@@ -78,14 +78,14 @@ def finding(runs: pd.DataFrame) -> str:
     """State the figure's finding in a sentence or two."""
     rows = spread(runs)
     parts = [
-        f"{row['metric']}: {number(row['between methods'], 2)} between methods, {number(row['between seeds'], 2)} "
-        f"between seeds (F = {number(row['F'], 2)}, p {_p(row['p'])})"
+        f"{row['metric']}, {number(row['between methods'], 2)} and {number(row['between seeds'], 2)} "
+        f"(F = {number(row['F'], 2)}, p {_p(row['p'])})"
         for _, row in rows.iterrows()
     ]
     wider = int((rows["ratio"] > 1).sum())
     return (
-        f"Standard deviations, {'; '.join(parts)}. Methods differ by more than seeds in {wider} of {len(rows)} "
-        f"metrics. Dots are runs, bars are means over {runs['seed'].nunique()} seeds."
+        f"Methods differ by more than seeds in {wider} of {len(rows)} metrics. Standard deviations between methods and "
+        f"between seeds: {'; '.join(parts)}. Dots are runs, bars are means over {runs['seed'].nunique()} seeds."
     )
 
 
