@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from mtlrepro import notebooks
+from mtlrepro.runs.store import RESULTS, read
+from mtlrepro.runs.summary import section, summary
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -22,6 +24,11 @@ def test_the_training_step_of_the_howto_runs():
     found: dict = {}
     exec(compile(step, "howto.md", "exec"), found)
     assert list(found["metric"].compute()) == list(found["metric"].higher_is_better)
+
+
+def test_the_results_of_the_howto_are_the_stored_ones():
+    printed = summary(read(RESULTS), section("first"))
+    assert f"```text\n{printed}\n```" in (ROOT / "book" / "howto.md").read_text()
 
 
 def test_make_targets_exist():
