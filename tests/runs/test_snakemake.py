@@ -64,12 +64,15 @@ def test_a_record_made_meanwhile_is_kept(store, stand_in, monkeypatch, tmp_path)
 def test_an_interrupt_ends_the_runs(store, stand_in, monkeypatch):
     stand_in(seconds=20)
 
+    interrupts = iter([KeyboardInterrupt])
+
     def wait_for_a_run(process, *timeout, wait=snakemake.subprocess.Popen.wait):
-        while not timeout and not log(store):
+        interrupt = None if timeout else next(interrupts, None)
+        if interrupt is None:
+            return wait(process, *timeout)
+        while not log(store):
             time.sleep(0.05)
-        if not timeout:
-            raise KeyboardInterrupt
-        return wait(process, *timeout)
+        raise interrupt
 
     monkeypatch.setattr(snakemake.subprocess.Popen, "wait", wait_for_a_run)
     with pytest.raises(KeyboardInterrupt):
