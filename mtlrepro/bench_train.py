@@ -35,7 +35,7 @@ def train(
     *,
     scale: str | None = None,
     networks: Sequence[str] = tuple(NETWORKS),
-    rounds: int = 3,
+    rounds: int = 7,
     at_once: Sequence[int] | None = None,
 ) -> pd.DataFrame:
     """Time epochs of four batches, data loading with mirror images included, one CPU thread each.
