@@ -202,7 +202,7 @@ def test_archives_are_unpacked_whole(tmp_path, kind):
     assert [p.name for p in folder.parent.iterdir()] == ["out"]
 
 
-BAD = ["../b", "sub/../../b", "/tmp/b", "C:/b", "..\\b"]
+BAD = ["../b", "sub/../../b", "/b", "C:/b", "..\\b"]
 
 
 @pytest.mark.parametrize("name", BAD)
