@@ -247,7 +247,7 @@ def _results(args: argparse.Namespace) -> int:
     from mtlrepro.runs.summary import section, summary
 
     wanted = None if args.section is None else section(args.section)
-    contents = read(args.store or RESULTS)
+    contents = read(_existing(args.store or RESULTS))
     print(summary(contents, wanted))
     for problem in contents.problems():
         print(problem, file=sys.stderr)
@@ -259,7 +259,7 @@ def _verify(args: argparse.Namespace) -> int:
     from mtlrepro.runs.verify import verify
 
     passed = True
-    for check in verify(args.store or RESULTS, sample=args.sample, seed=args.seed, data_root=args.data_root):
+    for check in verify(_existing(args.store or RESULTS), sample=args.sample, seed=args.seed, data_root=args.data_root):
         prefix = {True: "passed: ", False: "failed: ", None: ""}[check.passed]
         print(f"{prefix}{check.message}", flush=True)
         passed &= check.passed is not False
@@ -268,6 +268,12 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _with_notes(error: Exception) -> str:
     return "; ".join([str(error), *getattr(error, "__notes__", ())])
+
+
+def _existing(store: Path) -> Path:
+    if not store.is_dir():
+        raise ValueError(f"--store is {str(store)!r}; accepted: an existing folder of records")
+    return store
 
 
 def _count(text: str) -> int:

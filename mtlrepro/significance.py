@@ -1,4 +1,4 @@
-r"""Differences between two methods over seeds: intervals, exact tests, corrections and effect sizes.
+r"""Differences between two methods over seeds: intervals, exact tests, corrections, effect sizes, numbers of trials.
 
 A sample holds one number a seed. Samples are *paired* if number :math:`i` of both comes from one seed, so that both
 runs share their initialisation or data order. Few seeds bound what any test can show: see ``smallest_p_value``.
@@ -171,6 +171,64 @@ def hedges_g(a: ArrayLike, b: ArrayLike) -> float:
         raise ValueError("a and b do not vary; accepted: a sample with two different numbers")
     correction = np.exp(special.gammaln(freedom / 2) - special.gammaln((freedom - 1) / 2)) / np.sqrt(freedom / 2)
     return float(correction * (x.mean() - y.mean()) / pooled)
+
+
+def effect_interval(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Interval:
+    r"""Hedges' g with the exact interval of the true effect, for normal samples of equal variance (Hedges 1981).
+
+    The bounds are the :math:`\delta` for which the observed :math:`t` is the upper or lower quantile of the noncentral
+    t distribution with noncentrality :math:`\delta \sqrt{n_a n_b / (n_a + n_b)}`.
+
+    Raises:
+        ValueError: as :func:`hedges_g`.
+    """
+    g = hedges_g(a, b)
+    x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    t, freedom = float(stats.ttest_ind(x, y).statistic), len(x) + len(y) - 2
+    scale = np.sqrt(len(x) * len(y) / (len(x) + len(y)))
+
+    tail = (1 - confidence) / 2
+    low, high = (float(special.nctdtrinc(freedom, share, t) / scale) for share in (1 - tail, tail))
+    return Interval(g, low, high)
+
+
+def trials_needed(effect: float, power: float = 0.8, alpha: float = 0.05) -> float:
+    r"""Trials per method with which a two-sided t-test finds an effect (Cohen 1988).
+
+    The smallest :math:`n \ge 2` with :math:`P(T > t_{1-\alpha/2,\,2n-2}) \ge` ``power``, where :math:`T` has the
+    noncentral t distribution with :math:`2n - 2` degrees of freedom and noncentrality :math:`|\delta| \sqrt{n/2}`.
+    Significance in the wrong direction does not count; at a power of 80 % it has no weight.
+
+    Args:
+        effect: true difference of means in standard deviations, delta.
+        power: probability of finding it, in (``alpha``, 1).
+        alpha: level of the test, in (0, 1).
+
+    Returns:
+        A whole number; infinite for ``effect`` 0.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    if not (np.isfinite(effect) and 0 < alpha < power < 1):
+        raise ValueError(
+            f"effect is {effect}, power is {power}, alpha is {alpha}; accepted: finite, and 0 < alpha < power < 1"
+        )
+    if effect == 0:
+        return np.inf
+
+    def enough(n: int) -> bool:
+        limit = stats.t.ppf(1 - alpha / 2, 2 * n - 2)
+        return bool(stats.nct.sf(limit, 2 * n - 2, abs(effect) * np.sqrt(n / 2)) >= power)
+
+    high = 2
+    while not enough(high):
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return float(high)
 
 
 def cliffs_delta(a: ArrayLike, b: ArrayLike) -> float:

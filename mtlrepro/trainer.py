@@ -190,6 +190,9 @@ class Trainer:
 
     def _data(self, split: str, root: str | Path | None) -> datasets.Dataset:
         config = self.config
+        if config.dataset in datasets.REAL and root is None:
+            remedy = f"python data_scripts/{config.dataset}.py prepare SOURCE TARGET"
+            raise ValueError(f"data_root is None; accepted for {config.dataset}: the TARGET of `{remedy}`")
         keys = ["boxes" if name == "detection" else name for name in config.tasks]
         masked = set(tasks.MAPS) - {"edges2d", "keypoints2d"}
         keys += ["valid"] if masked & set(keys) else []

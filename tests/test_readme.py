@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mtlrepro import notebooks
+from mtlrepro.config import RunConfig
 from mtlrepro.runs.store import RESULTS, read
 from mtlrepro.runs.summary import section, summary
 
@@ -24,6 +25,13 @@ def test_the_training_step_of_the_howto_runs():
     found: dict = {}
     exec(compile(step, "howto.md", "exec"), found)
     assert list(found["metric"].compute()) == list(found["metric"].higher_is_better)
+
+
+def test_the_run_of_the_howto_has_the_name_that_is_shown():
+    text = (ROOT / "book" / "howto.md").read_text()
+    (config,) = re.findall(r"```json\n(\{\n  \"n_train\".*?)```", text, re.DOTALL)
+    (name,) = re.findall(r"```text\nruns/(\w+)\.json", text)
+    assert RunConfig.from_json(config).hash == name
 
 
 def test_the_results_of_the_howto_are_the_stored_ones():

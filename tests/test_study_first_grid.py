@@ -1,5 +1,6 @@
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -7,10 +8,12 @@ import pytest
 from scipy import stats
 
 from mtlrepro import scales
+from mtlrepro.balancers import create
 from mtlrepro.bench_train import NETWORKS
 from mtlrepro.runs.files import read_grid
 from mtlrepro.studies import costs, first_grid
 
+BOOK = Path(first_grid.__file__).parents[2] / "book"
 METHODS = ("equal", "uncertainty", "dwa", "gls", "lsb")
 
 
@@ -44,14 +47,15 @@ def test_spread_by_hand(runs):
     # by hand: 3 sum (mean - 35)^2 / 1 = 150 over the pooled variance 1
     assert first["F"] == pytest.approx(150)
     assert first["p"] == pytest.approx(stats.f.sf(150, 1, 4))
+    assert first["p, Holm"] == pytest.approx(3 * first["p"])
     assert spread.loc["RMSE of depth, m", "between methods"] == 0
     assert spread.loc["RMSE of depth, m", "between seeds"] == pytest.approx(0.1)
 
 
 def test_finding_and_figure_say_what_the_runs_say(runs):
     text = first_grid.finding(runs)
-    assert "mIoU, %, 7.1 and 1.0 (F = 1.5e+02, p < 0.001)" in text
-    assert "Methods differ by more than seeds in 1 of 3 metrics" in text
+    assert "mIoU, %, 7.1 and 1.0 (F = 1.5e+02, corrected p < 0.001)" in text
+    assert "3 seeds separate the methods on 1 of 3 metrics" in text
     drawing = first_grid.figure(runs)
     assert [axes.get_xlabel().split(",")[0] for axes in drawing.axes] == [
         name for name, _, _ in first_grid.METRICS.values()
@@ -86,6 +90,15 @@ def test_stored_runs_are_all_there_and_start_from_imagenet():
         assert "with changes" not in record["provenance"]["commit"]
 
 
+def test_the_page_says_where_beta_ends():
+    lsb = create("lsb", 3)
+    run = next(run for run in read_grid(first_grid.GRID) if run.method == "lsb")
+    assert run.method_options == {}
+    text = " ".join((BOOK / "runs.md").read_text().split())
+    assert f"rate of $\\beta$ per epoch, {lsb.rate:g}" in text
+    assert f"ends at {lsb.rate * (run.epochs - lsb.offset):g} after {run.epochs} epochs" in text
+
+
 # --- costs
 
 
@@ -100,6 +113,18 @@ def test_the_benchmark_measured_every_network():
     speeds = costs.speeds()
     for network in NETWORKS:
         assert set(speeds.loc[speeds["network"] == network, "arm"]) >= {"bare loop", "training", "steps alone"}
+
+
+def test_the_benchmark_of_the_howto_is_the_stored_one():
+    text = (BOOK / "howto.md").read_text()
+    shown = re.search(r"```text\n(network +arm +images/s.*?)\n```", text, re.DOTALL)[1].splitlines()[1:]
+    stored = {(row.network, row.arm): row for row in costs.speeds().rename(columns={"images/s": "rate"}).itertuples()}
+    assert len(shown) == 11
+    for line in shown:
+        network, arm, rate, speed, *waiting = re.split(r"\s{2,}", line.strip())
+        row = stored[network, arm]
+        assert (rate, speed) == (f"{row.rate:.1f}", f"{row.speed:.2f}")
+        assert waiting == ([] if np.isnan(row.waiting) else [f"{row.waiting:.3f}"])
 
 
 def test_costs_name_every_measured_network_and_where():

@@ -5,6 +5,7 @@ from scipy import stats
 
 from mtlrepro.compare import ranks
 from mtlrepro.published import read
+from mtlrepro.significance import trials_needed
 from mtlrepro.studies import lsb_audit
 from mtlrepro.studies.lsb_audit import METRICS
 
@@ -151,48 +152,6 @@ def test_no_claim_survives_correction_over_all_tests(table):
     ]
 
 
-@pytest.mark.parametrize(("effect", "trials"), [(0.2, 394), (0.5, 64), (0.8, 26), (-0.8, 26)])
-def test_trials_needed_are_those_of_cohens_tables(effect, trials):
-    """Cohen (1988), Table 2.4.1: 393, 64 and 26 for small, medium and large effects; the first exactly is 393.4."""
-    assert lsb_audit.trials_needed(effect) == trials
-
-
-def test_trials_needed_is_the_least_number_in_a_simulation():
-    def power(n, effect=1.3):
-        limit = stats.t.ppf(0.975, 2 * n - 2)
-        drawn = np.random.default_rng(n).normal(size=(200_000, 2, n)) + np.array([[effect], [0]])
-        return float(np.mean(np.abs(stats.ttest_ind(drawn[:, 0], drawn[:, 1], axis=1).statistic) > limit))
-
-    n = int(lsb_audit.trials_needed(1.3))
-    assert n == 11
-    assert power(n - 1) < 0.8 < power(n)
-    assert lsb_audit.trials_needed(0) == np.inf
-    assert lsb_audit.trials_needed(50) == 2
-    with pytest.raises(ValueError, match=r"effect is nan, power is 0.8, alpha is 0.05; accepted: finite"):
-        lsb_audit.trials_needed(np.nan)
-
-
-def test_effect_interval_excludes_zero_just_where_the_t_test_does():
-    """At a bound of 0 the noncentral distribution is Student's."""
-    a = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
-    pooled, limit = np.sqrt(2.5), stats.t.ppf(0.975, 8)
-    shift = limit * pooled * np.sqrt(2 / 5)
-    interval = lsb_audit.effect_interval(a + shift, a)
-    assert interval.low == pytest.approx(0, abs=1e-6)
-    assert interval.low < interval.value < interval.high
-    mirrored = lsb_audit.effect_interval(a, a + shift)
-    assert (mirrored.low, mirrored.high) == pytest.approx((-interval.high, 0), abs=1e-6)
-
-
-def test_effect_interval_covers_the_true_effect():
-    generator = np.random.default_rng(0)
-    covered = 0
-    for _ in range(300):
-        interval = lsb_audit.effect_interval(generator.normal(1.5, 1, 5), generator.normal(0, 1, 5))
-        covered += interval.low <= 1.5 <= interval.high
-    assert 0.95 * 300 - 3 * 3.8 < covered < 0.95 * 300 + 3 * 3.8
-
-
 def test_power_asks_for_the_uncertain_end(table):
     found = lsb_audit.power(table)
     tests = lsb_audit.significance(table)
@@ -202,7 +161,7 @@ def test_power_asks_for_the_uncertain_end(table):
     assert found.loc[~settled, "trials_at_low"].isna().all()
     assert 0 < settled.sum() < 28
     rank = found.set_index(["measure", "against"]).loc[("average rank", "Uncert")]
-    assert rank["trials"] == lsb_audit.trials_needed(rank["effect"]) == 12
+    assert rank["trials"] == trials_needed(rank["effect"]) == 12
 
 
 # --- claims and figure

@@ -10,12 +10,18 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
-from scipy import special, stats
+from scipy import stats
 
 from mtlrepro import compare, published
 from mtlrepro.plots import COLOURS, MARKERS
-from mtlrepro.significance import cliffs_delta, hedges_g, holm, permutation_test
+from mtlrepro.significance import (
+    cliffs_delta,
+    effect_interval,
+    hedges_g,
+    holm,
+    permutation_test,
+    trials_needed,
+)
 from mtlrepro.verdicts import Interval, Verdict
 
 METRICS = {"delta_1": True, "RMSE": False, "delta_30": True, "mean angle": False, "mIoU": True, "Acc.": True}
@@ -248,64 +254,6 @@ def significance(table: pd.DataFrame) -> pd.DataFrame:
     found["p_holm_measure"] = found.groupby("measure", sort=False)["p"].transform(holm)
     found["p_holm_all"] = holm(found["p"])
     return found
-
-
-def trials_needed(effect: float, power: float = 0.8, alpha: float = 0.05) -> float:
-    r"""Trials per method with which a two-sided t-test finds an effect (Cohen 1988).
-
-    The smallest :math:`n \ge 2` with :math:`P(T > t_{1-\alpha/2,\,2n-2}) \ge` ``power``, where :math:`T` has the
-    noncentral t distribution with :math:`2n - 2` degrees of freedom and noncentrality :math:`|\delta| \sqrt{n/2}`.
-    Significance in the wrong direction does not count; at a power of 80 % it has no weight.
-
-    Args:
-        effect: true difference of means in standard deviations, delta.
-        power: probability of finding it, in (``alpha``, 1).
-        alpha: level of the test, in (0, 1).
-
-    Returns:
-        A whole number; infinite for ``effect`` 0.
-
-    Raises:
-        ValueError: if an argument is out of range.
-    """
-    if not (np.isfinite(effect) and 0 < alpha < power < 1):
-        raise ValueError(
-            f"effect is {effect}, power is {power}, alpha is {alpha}; accepted: finite, and 0 < alpha < power < 1"
-        )
-    if effect == 0:
-        return np.inf
-
-    def enough(n: int) -> bool:
-        limit = stats.t.ppf(1 - alpha / 2, 2 * n - 2)
-        return bool(stats.nct.sf(limit, 2 * n - 2, abs(effect) * np.sqrt(n / 2)) >= power)
-
-    high = 2
-    while not enough(high):
-        high *= 2
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return float(high)
-
-
-def effect_interval(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Interval:
-    r"""Hedges' g with the exact interval of the true effect, for normal samples of equal variance (Hedges 1981).
-
-    The bounds are the :math:`\delta` for which the observed :math:`t` is the upper or lower quantile of the noncentral
-    t distribution with noncentrality :math:`\delta \sqrt{n_a n_b / (n_a + n_b)}`.
-
-    Raises:
-        ValueError: as :func:`mtlrepro.significance.hedges_g`.
-    """
-    g = hedges_g(a, b)
-    x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    t, freedom = float(stats.ttest_ind(x, y).statistic), len(x) + len(y) - 2
-    scale = np.sqrt(len(x) * len(y) / (len(x) + len(y)))
-
-    tail = (1 - confidence) / 2
-    low, high = (float(special.nctdtrinc(freedom, share, t) / scale) for share in (1 - tail, tail))
-    return Interval(g, low, high)
 
 
 def power(table: pd.DataFrame) -> pd.DataFrame:

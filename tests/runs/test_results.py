@@ -42,8 +42,15 @@ def test_results(store, capsys):
 
 
 def test_results_of_an_empty_store(store, capsys):
+    store.mkdir()
     assert main(["results", "--store", str(store)]) == 0
     assert capsys.readouterr() == ("no runs\n", "")
+
+
+@pytest.mark.parametrize("command", ["results", "verify-results"])
+def test_a_store_that_is_not_there_is_named(command, tmp_path, capsys):
+    assert main([command, "--store", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere'; accepted: an existing folder of records" in capsys.readouterr().err
 
 
 def test_results_of_a_section_show_what_is_missing(store, tmp_path, monkeypatch, capsys):

@@ -168,5 +168,6 @@ def test_the_command_names_what_does_not_pass(store, monkeypatch, capsys):
 
 
 def test_an_empty_store_does_not_pass(store, capsys):
+    store.mkdir()
     assert main(["verify-results", "--store", str(store), "--seed", "0"]) == 1
     assert capsys.readouterr().out == "failed: 0 of 0 complete runs, drawn with seed 0\n"

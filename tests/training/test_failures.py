@@ -83,9 +83,9 @@ def test_out_of_memory(tmp_path, monkeypatch, error):
 
 def test_absent_data(tmp_path):
     run = RunConfig(dataset="nyuv2")
-    with pytest.raises(ValueError, match=r"root is None; nyuv2 is not generated: make it with `python data_scripts/"):
+    with pytest.raises(ValueError, match=r"data_root is None; accepted for nyuv2: the TARGET of `python data_scripts/nyuv2.py"):
         train(run, store=tmp_path)
-    assert "ValueError: root is None; nyuv2 is not generated" in failure(tmp_path, run)["error"]
+    assert "ValueError: data_root is None; accepted for nyuv2" in failure(tmp_path, run)["error"]
     with pytest.raises(ValueError, match="holds no prepared split; make it with"):
         train(run, store=tmp_path, data_root=tmp_path)
     assert "holds no prepared split" in failure(tmp_path, run)["error"]
