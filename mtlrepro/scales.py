@@ -175,7 +175,7 @@ NETWORKS: dict[str, dict[Scale, Size]] = {
 }
 """Network, losses and optimizer; these fields take the place of the data set's."""
 
-_BENCHMARKS: dict[str, dict[str, Any]] = {
+_SEGNET_PAIRS: dict[str, dict[str, Any]] = {
     "rooms": {"tasks": _DENSE},
     "nyuv2": {"tasks": _DENSE},
     "streets": {"tasks": _STEREO, "classes": 7},
@@ -189,8 +189,8 @@ PAIRS: dict[str, dict[str, dict[str, Any]]] = {
         "nyuv2": {"tasks": _DENSE},
         "taskonomy": {"tasks": _EIGHT, "model_options": {"stitch": "uniform"}},
     },
-    "segnet": _BENCHMARKS,
-    "segnet_mtan": _BENCHMARKS,
+    "segnet": _SEGNET_PAIRS,
+    "segnet_mtan": _SEGNET_PAIRS,
     "mtsgd": {"streets": {"tasks": _STEREO}, "cityscapes": {"tasks": _STEREO}},
     "detection": {"streets": {"tasks": _BOXES}, "bdd100k": {"tasks": _BOXES}},
 }

@@ -83,7 +83,9 @@ def test_out_of_memory(tmp_path, monkeypatch, error):
 
 def test_absent_data(tmp_path):
     run = RunConfig(dataset="nyuv2")
-    with pytest.raises(ValueError, match=r"data_root is None; accepted for nyuv2: the TARGET of `python data_scripts/nyuv2.py"):
+    with pytest.raises(
+        ValueError, match=r"data_root is None; accepted for nyuv2: the TARGET of `python data_scripts/nyuv2.py"
+    ):
         train(run, store=tmp_path)
     assert "ValueError: data_root is None; accepted for nyuv2" in failure(tmp_path, run)["error"]
     with pytest.raises(ValueError, match="holds no prepared split; make it with"):
