@@ -86,7 +86,10 @@ DATA: dict[str, dict[Scale, Size]] = {
     "cityscapes": {"paper": _size("MTSGD's batch size and epochs", epochs=200, batch_size=16, **_GPU)},
     "bdd100k": {"paper": _size("MCLGS names neither: our choices", epochs=12, batch_size=16, **_GPU)},
 }
-"""Images, epochs and batch by data set. Prepared real data have their own size of image."""
+"""Images, epochs and batch by data set. Prepared real data have their own size of image.
+
+:meta hide-value:
+"""
 
 _LSB: dict[Scale, Size] = {
     "smoke": _size(
@@ -173,7 +176,10 @@ NETWORKS: dict[str, dict[Scale, Size]] = {
     "mtsgd": _MTSGD,
     "detection": _DETECTION,
 }
-"""Network, losses and optimizer; these fields take the place of the data set's."""
+"""Network, losses and optimizer; these fields take the place of the data set's.
+
+:meta hide-value:
+"""
 
 _SEGNET_PAIRS: dict[str, dict[str, Any]] = {
     "rooms": {"tasks": _DENSE},
@@ -194,7 +200,10 @@ PAIRS: dict[str, dict[str, dict[str, Any]]] = {
     "mtsgd": {"streets": {"tasks": _STEREO}, "cityscapes": {"tasks": _STEREO}},
     "detection": {"streets": {"tasks": _BOXES}, "bdd100k": {"tasks": _BOXES}},
 }
-"""Which networks go with which data sets, and what belongs to the pair alone: the tasks above all."""
+"""Which networks go with which data sets, and what belongs to the pair alone: the tasks above all.
+
+:meta hide-value:
+"""
 
 
 def config(

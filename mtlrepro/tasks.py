@@ -12,12 +12,12 @@ depth         1         abs. log ratio, Eqs. 2-4  abs. error     delta1..3+, rms
 normal        3         1 - n . n^, Eqs. 5-6      1 - cosine     mean_angle, median_angle, within_11.25+,
                                                                  within_22.5+, within_30+, lsb_loss
 disparity     1         abs. error                abs. error     aepe, rel_err
-curvature     2         abs. error, Eqs. 9-10     -              lsb_loss
-reshading     1         abs. error, Eqs. 9-10     -              lsb_loss
-edges2d       1         abs. error, Eqs. 9-10     -              lsb_loss x 10
-edges3d       1         abs. error, Eqs. 9-10     -              lsb_loss x 100
-keypoints2d   1         abs. error, Eqs. 9-10     -              lsb_loss x 100
-keypoints3d   1         abs. error, Eqs. 9-10     -              lsb_loss
+curvature     2         abs. error, Eqs. 9-10     none           lsb_loss
+reshading     1         abs. error, Eqs. 9-10     none           lsb_loss
+edges2d       1         abs. error, Eqs. 9-10     none           lsb_loss x 10
+edges3d       1         abs. error, Eqs. 9-10     none           lsb_loss x 100
+keypoints2d   1         abs. error, Eqs. 9-10     none           lsb_loss x 100
+keypoints3d   1         abs. error, Eqs. 9-10     none           lsb_loss
 detection     10        FCOS                      FCOS           map+, map50+, map75+
 ============  ========  ========================  =============  ==================================================
 """
@@ -222,4 +222,7 @@ TWO_DIGITS = (
     Task("right", 10, partial(_digit_loss, "right", cross_entropy)),
     Task("sum", 1, partial(_digit_loss, "sum", squared_error)),
 )
-"""The tasks on images of two digits; targets are ``[B]``."""
+"""The tasks on images of two digits; targets are ``[B]``.
+
+:meta hide-value:
+"""

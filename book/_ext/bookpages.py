@@ -158,7 +158,7 @@ class FirstGrid(SphinxDirective):
         html = figure_html(image_html(first_grid.figure(runs), self.alt), first_grid.finding(runs), self.rerun)
         spread = first_grid.spread(runs)
         numbers = [
-            {name.capitalize(): value if name == "metric" else number(value) for name, value in row.items()}
+            {name[0].upper() + name[1:]: value if name == "metric" else number(value) for name, value in row.items()}
             for row in spread.to_dict("records")
         ]
         means = first_grid.means(runs).to_dict("records")

@@ -45,7 +45,10 @@ SHOWN: dict[str, Display] = {
     **{key: DISPLAYS[key] for key in MAPS},
     "valid": Display("geometry known", "", "gray", high=1.0),
 }
-"""Maps of the gallery in their order, and how each is drawn."""
+"""Maps of the gallery in their order, and how each is drawn.
+
+:meta hide-value:
+"""
 
 _EVERYWHERE = ("image", "right", "valid", "occlusion")
 
