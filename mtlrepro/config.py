@@ -24,6 +24,10 @@ OptimizerName = Literal["adamw", "adam", "sgd"]
 Schedule = Literal["constant", "steps"]
 Device = Literal["cpu", "cuda"]
 Precision = Literal["float32", "bf16"]
+EvaluateOn = Literal["test", "val"]
+
+LATER = {"evaluate_on": "test", "pictures": {}}
+"""Fields that records without them can do without: at these defaults the canonical JSON leaves them out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +58,13 @@ class RunConfig:
         scales: zoom factors of the training images.
         crop: (height, width) of training images; default: not cropped.
         evaluate_every: epochs between two evaluations; the last ``average_last`` epochs are always evaluated.
+        evaluate_on: ``test``, which is the validation split where test labels are not public; or ``val``, to choose
+            settings by it, for data sets that have both.
         average_last: final metrics are the mean over the evaluations after the last so many epochs (the public
             benchmark: 10); with 1 they are those of the last epoch.
         probe_every: epochs between two looks at the task gradients on a fixed batch; 0 for none.
+        pictures: ``{"epochs": [...], "images": [...]}``: after which epochs, and for which images of the evaluated
+            split, predictions are kept beside the record; not for detection.
         seed: of initialisation, order, transforms and the method's own draws, where it has such.
         device: kind of device.
         threads: CPU threads.
@@ -92,8 +100,10 @@ class RunConfig:
     scales: tuple[float, ...] = (1.0,)
     crop: tuple[int, int] | None = None
     evaluate_every: int = 1
+    evaluate_on: EvaluateOn = "test"
     average_last: int = 1
     probe_every: int = 0
+    pictures: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     device: Device = "cpu"
     threads: int = 1
@@ -144,13 +154,14 @@ class RunConfig:
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON values."""
+        """Fields as JSON values, as in ``to_json``."""
         values: dict[str, Any] = json.loads(self.to_json())
         return values
 
     def to_json(self) -> str:
-        """Canonical JSON: every field, sorted keys, no spaces."""
-        return _canonical({entry.name: getattr(self, entry.name) for entry in fields(self)})
+        """Canonical JSON: every field but those of ``LATER`` at their defaults, sorted keys, no spaces."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return _canonical({name: value for name, value in values.items() if LATER.get(name, ...) != value})
 
     @property
     def hash(self) -> str:
@@ -166,6 +177,8 @@ class RunConfig:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; accepted with dataset {self.dataset!r}: None")
         if self.classes is not None and self.dataset not in ("streets", "cityscapes"):
             raise ValueError(f"classes is {self.classes}; accepted with dataset {self.dataset!r}: None")
+        if self.evaluate_on == "val" and self.dataset not in (*scenes.NAMES, "taskonomy"):
+            raise ValueError(f"evaluate_on is 'val'; accepted with dataset {self.dataset!r}: 'test'")
         Augmentation(self.flip, self.scales, self.crop)
         n_train = scenes.COUNTS["train"] if self.n_train is None else self.n_train
         if self.dataset in scenes.NAMES and n_train < self.batch_size:
@@ -187,8 +200,12 @@ class RunConfig:
             raise ValueError(f"factor is {self.factor}; accepted with schedule 'steps': a number in (0, 1)")
         if self.average_last > self.epochs:
             raise ValueError(f"average_last is {self.average_last}; accepted: 1 to {self.epochs}, the epochs")
+        if self.pictures and self.pictures["epochs"][-1] > self.epochs:
+            raise ValueError(f"pictures is {self.pictures}; accepted: epochs up to {self.epochs}")
 
     def _check_parts(self) -> None:
+        if self.pictures and "detection" in self.tasks:
+            raise ValueError(f"pictures is {self.pictures}; accepted with detection: {{}}")
         if self.cuda_graph and (self.device != "cuda" or "detection" in self.tasks):
             raise ValueError("cuda_graph is True; accepted with device 'cuda' and without detection")
         try:
@@ -289,6 +306,17 @@ def _options(value: Any) -> dict[str, Any]:  # noqa: ANN401
     return options
 
 
+def _pictures(value: Any) -> dict[str, list[int]]:  # noqa: ANN401
+    if value == {}:
+        return {}
+    if not isinstance(value, Mapping) or set(value) != {"epochs", "images"}:
+        raise ValueError
+    found = {name: [_whole(number, least) for number in value[name]] for name, least in (("epochs", 1), ("images", 0))}
+    if not all(found.values()) or any(numbers != sorted(set(numbers)) for numbers in found.values()):
+        raise ValueError
+    return found
+
+
 def _optional(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None else convert(value)
 
@@ -328,8 +356,10 @@ _FIELDS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "scales": (lambda value: tuple(map(_positive, value)), "a list of numbers of at least 1"),
     "crop": (_size, _SIZE),
     "evaluate_every": (_whole, _COUNT),
+    "evaluate_on": _one_of(*get_args(EvaluateOn)),
     "average_last": (_whole, _COUNT),
     "probe_every": (lambda value: _whole(value, 0), "a whole number of at least 0"),
+    "pictures": (_pictures, '{}, or {"epochs": [...], "images": [...]}, increasing whole numbers, epochs from 1'),
     "seed": (lambda value: _whole(value, 0), "a whole number of at least 0"),
     "device": _one_of(*get_args(Device)),
     "threads": (_whole, _COUNT),

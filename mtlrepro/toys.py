@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from mtlrepro.balancers import METHODS, LossWeighting, create
+from mtlrepro.balancers import CONTROLS, METHODS, LossWeighting, create
 from mtlrepro.balancers.solvers import min_norm_point
 from mtlrepro.plots import COLOURS
 
@@ -183,13 +183,13 @@ def runs(
 
     Args:
         toys: Both problems if not given.
-        names: All methods if not given, those that weight losses first.
+        names: All methods but ``CONTROLS`` if not given, those that weight losses first.
         recipe: How; the default recipe if not given.
 
     Returns:
         One run per problem, method and start, in this order.
     """
-    everyone = sorted(METHODS, key=lambda name: (not issubclass(METHODS[name], LossWeighting), name))
+    everyone = sorted(METHODS.keys() - CONTROLS, key=lambda name: (not issubclass(METHODS[name], LossWeighting), name))
     return [
         trajectory(toy, name, start, recipe)
         for toy in (toys if toys is not None else [CLASSIC, quadratic()])

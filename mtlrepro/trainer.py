@@ -23,7 +23,7 @@ from mtlrepro.evaluation import per_task, predict
 from mtlrepro.losses import Terms
 
 TEST_SPLITS = {"cityscapes": "val", "bdd100k": "val"}
-"""Splits that stand for the test set where its labels are not public; ``test`` for all other data sets."""
+"""Splits that stand for the test set where its labels are not public; other data sets have the configuration's."""
 NO_LIMITS = (0.1, 1000.0)
 """Depths in metres outside which LSB's regularisers act, for data sets without a range of their own."""
 HELD = 2 * 2**30
@@ -58,7 +58,9 @@ class Trainer:
         self.config = config
         self.device = device
         torch.manual_seed(config.seed)
-        train, test = (self._data(split, data_root) for split in ("train", TEST_SPLITS.get(config.dataset, "test")))
+        train, test = (
+            self._data(split, data_root) for split in ("train", TEST_SPLITS.get(config.dataset, config.evaluate_on))
+        )
         self.tasks = tasks.create(
             config.tasks,
             protocol=config.protocol,
@@ -137,8 +139,13 @@ class Trainer:
 
     def probe_batch(self) -> Batch:
         """First training images, as they are stored."""
-        dataset = self.train_loader.dataset
-        batch = dataset.batch(range(self.config.batch_size))
+        return self._sent(self.train_loader.dataset.batch(range(self.config.batch_size)))
+
+    def pictured_batch(self) -> Batch:
+        """Images of the evaluated split whose predictions are kept."""
+        return self._sent(self.test_loader.dataset.batch(self.config.pictures["images"]))
+
+    def _sent(self, batch: Batch) -> Batch:
         return {
             key: [part.to(self.device) for part in value] if isinstance(value, list) else value.to(self.device)
             for key, value in batch.items()

@@ -13,7 +13,7 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
-from mtlrepro import checkpoints
+from mtlrepro import checkpoints, pictures
 from mtlrepro.balancers.gradients import processes
 from mtlrepro.config import ALGORITHM, RunConfig
 from mtlrepro.distributed import from_first, join, local_rank, rank
@@ -23,6 +23,7 @@ from mtlrepro.provenance import processor, provenance
 from mtlrepro.trainer import Trainer
 
 Record = dict[str, Any]
+Taken = dict[int, dict[str, torch.Tensor]]
 
 
 def train(
@@ -55,7 +56,8 @@ def train(
     - ``weights_source``: what the network started from;
     - ``provenance``: commit, versions, device, processor, threads, processes, date, seconds, images per second.
 
-    No epoch is chosen by its metrics. Numbers that are not finite are None.
+    Predictions that ``config.pictures`` asks for stand beside it, see ``pictures``. No epoch is chosen by its metrics.
+    Numbers that are not finite are None.
 
     Args:
         config: what to train.
@@ -86,11 +88,14 @@ def train(
         if (record := from_first(_stored(store, config) if rank() == 0 else None)) is not None:
             return record
         history: list[dict[str, Any]] = []
+        taken: Taken = {}
         try:
             trainer = Trainer(config, place, data_root)
-            _run(trainer, history, folder, progress, config.epochs)
+            _run(trainer, history, taken, folder, progress, config.epochs)
             record = from_first(_complete(trainer, history) if rank() == 0 else {})
             if rank() == 0:
+                if taken:
+                    pictures.write(store / f"{config.hash}.npz", taken)
                 _write(store / f"{config.hash}.json", record)
                 (store / f"{config.hash}.failed.json").unlink(missing_ok=True)
                 checkpoints.remove(folder, config.hash)
@@ -120,7 +125,7 @@ def first_epochs(
     place = _device(config, None)
     history: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder, settings(config, place):
-        _run(Trainer(config, place, data_root), history, Path(folder), progress, epochs)
+        _run(Trainer(config, place, data_root), history, {}, Path(folder), progress, epochs)
     return history
 
 
@@ -139,12 +144,15 @@ def numbers(record: Record) -> Record:
     return {key: value for key, value in record.items() if key != "provenance"} | {"history": history}
 
 
-def _run(trainer: Trainer, history: list[dict[str, Any]], folder: Path, progress: bool, epochs: int) -> None:
-    """Train the epochs that are left, and append them to the history."""
+def _run(
+    trainer: Trainer, history: list[dict[str, Any]], taken: Taken, folder: Path, progress: bool, epochs: int
+) -> None:
+    """Train the epochs that are left, append them to the history, and take the pictures that are asked for."""
     config = trainer.config
     if (state := checkpoints.load(folder, config.hash)) is not None:
         trainer.load_state_dict(state["trainer"])
         history += state["history"]
+        taken |= state["pictures"]
     steps = len(trainer.train_loader)
     with tqdm(
         desc=config.hash,
@@ -158,10 +166,13 @@ def _run(trainer: Trainer, history: list[dict[str, Any]], folder: Path, progress
             entry = {"epoch": epoch, **trainer.epoch(bar.update)}
             trained = time.perf_counter()
             entry |= _look(trainer, epoch)
+            if rank() == 0 and epoch in config.pictures.get("epochs", ()):
+                taken[epoch] = pictures.take(trainer.model, trainer.tasks, trainer.pictured_batch(), config.precision)
             seconds = {"seconds": trained - started, "evaluation_seconds": time.perf_counter() - trained}
             history.append(_finite(entry) | seconds)
             if rank() == 0:
-                checkpoints.save(folder, config.hash, epoch, {"trainer": trainer.state_dict(), "history": history})
+                state = {"trainer": trainer.state_dict(), "history": history, "pictures": taken}
+                checkpoints.save(folder, config.hash, epoch, state)
             bar.set_postfix_str(f"epoch {epoch}, " + ", ".join(f"{k} {v:.4g}" for k, v in entry["losses"].items()))
 
 

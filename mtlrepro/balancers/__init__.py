@@ -4,7 +4,7 @@
 families: loss weighting (one backward pass), Gramian weighting and slice rules (T passes).
 """
 
-from mtlrepro.balancers.base import METHODS, Balancer, register
+from mtlrepro.balancers.base import CONTROLS, METHODS, Balancer, register
 from mtlrepro.balancers.cagrad import CAGrad
 from mtlrepro.balancers.capture import CapturedStep
 from mtlrepro.balancers.diagnostics import Diagnostics, diagnostics
@@ -13,7 +13,16 @@ from mtlrepro.balancers.graddrop import GradDrop
 from mtlrepro.balancers.gradient_balancing import GramianWeighting, SliceRule
 from mtlrepro.balancers.gradients import gramian, task_gradients
 from mtlrepro.balancers.gradnorm import GradNorm
-from mtlrepro.balancers.loss_weighting import DWA, GLS, LSB, Equal, LossWeighting, Uncertainty
+from mtlrepro.balancers.loss_weighting import (
+    DWA,
+    GLS,
+    LSB,
+    Equal,
+    Fixed,
+    LaggedGLS,
+    LossWeighting,
+    Uncertainty,
+)
 from mtlrepro.balancers.maxgnr import MaxGNR
 from mtlrepro.balancers.mclgs import MCLGS, CAGradMCLGS
 from mtlrepro.balancers.mgda import MGDA
@@ -22,6 +31,7 @@ from mtlrepro.balancers.pcgrad import PCGrad
 from mtlrepro.balancers.torchjd import TorchJD
 
 __all__ = [
+    "CONTROLS",
     "DWA",
     "GLS",
     "LSB",
@@ -35,9 +45,11 @@ __all__ = [
     "CapturedStep",
     "Diagnostics",
     "Equal",
+    "Fixed",
     "GradDrop",
     "GradNorm",
     "GramianWeighting",
+    "LaggedGLS",
     "LossWeighting",
     "MaxGNR",
     "PCGrad",

@@ -349,6 +349,8 @@ class Balancer(nn.Module, ABC):
 _B = TypeVar("_B", bound=type[Balancer])
 
 METHODS: dict[str, type[Balancer]] = {}
+CONTROLS = {"fixed", "lagged_gls"}
+"""Methods that are no proposals of a paper; what others are compared with."""
 
 
 def register(name: str) -> Callable[[_B], _B]:

@@ -47,6 +47,47 @@ class Equal(LossWeighting):
         return self.weights
 
 
+@register("fixed")
+class Fixed(LossWeighting):
+    """Fixed weights, the comparison of LSB's Figure S-6: sum_k w_k L_k with w given.
+
+    Scale: the mean, weights are scaled to sum 1; equal ones give ``equal``.
+
+    Args:
+        n_tasks: Number of tasks T.
+        weights: T positive numbers; equal if not given.
+
+    Raises:
+        ValueError: ``weights`` is out of range.
+    """
+
+    def __init__(self, n_tasks: int, weights: list[float] | None = None) -> None:
+        super().__init__(n_tasks)
+        self._weights: Tensor
+        self.register_buffer("_weights", shares("weights", weights, n_tasks))
+
+    @property
+    def weights(self) -> Tensor:
+        """[T] float64, sum 1."""
+        return self._weights.clone()
+
+    def task_weights(self, losses: Tensor) -> Tensor:
+        """Return the weights."""
+        return self._weights
+
+
+def shares(name: str, values: list[float] | None, n_tasks: int) -> Tensor:
+    """Scale T positive numbers to sum 1; None stands for equal ones.
+
+    Raises:
+        ValueError: they are not T positive numbers; names the argument.
+    """
+    numbers = torch.tensor([1.0] * n_tasks if values is None else list(values), dtype=torch.float64)
+    if numbers.shape != (n_tasks,) or not bool((numbers.isfinite() & (numbers > 0)).all()):
+        raise ValueError(f"{name} is {values!r}; accepted: {n_tasks} positive numbers")
+    return numbers / numbers.sum()
+
+
 @register("uncertainty")
 class Uncertainty(LossWeighting):
     """Uncertainty weighting (Kendall, Gal, Cipolla, CVPR 2018, arXiv 1705.07115, Eq. 7).
@@ -161,6 +202,31 @@ class DWA(EpochWeighting):
         return (losses / self._previous.clamp_min(1e-30) / self.temperature).softmax(0)
 
 
+def _log(losses: Tensor, method: str) -> Tensor:
+    """Logarithm of an epoch's mean losses, clamped at 1e-30."""
+    if bool((losses < 0).any()):
+        raise ValueError(f"mean_losses is {losses.tolist()}; accepted: numbers of at least 0 for {method}")
+    return losses.clamp_min(1e-30).log()
+
+
+@register("lagged_gls")
+class LaggedGLS(EpochWeighting):
+    """GLS with the mean losses of the epoch before: w_k(t) = (prod_j l_j(t-1))^(1/T) / (T l_k(t-1)).
+
+    Ours, to tell what loss scale balancing owes to the epoch as period: at beta = 0 and equal priorities LSB gives the
+    same direction of the gradient.
+    Scale: equal losses give 1/T each, the mean; 1/T each in the first epoch.
+
+    Raises:
+        ValueError: An epoch's mean loss is negative.
+    """
+
+    def next_weights(self, losses: Tensor) -> Tensor:
+        """Return weights that give equal loss scales to the losses of this epoch."""
+        log = _log(losses, "lagged_gls")
+        return (log.mean() - log).exp() / self.n_tasks
+
+
 @register("lsb")
 class LSB(EpochWeighting):
     """Loss scale balancing (Lee, Lee, Kim, ICCV 2021): equal loss scales w_k l_k, tilted towards slow tasks.
@@ -177,7 +243,8 @@ class LSB(EpochWeighting):
     and the rates of beta; the formulas for t >= 2 are a reconstruction (the main paper's text was not
     available), and so is the offset. Scale: pinned at the first period, where equal priorities give the mean;
     afterwards sum_k w_k(t) l_k(t-1) = L(t-1). Factor to the paper: 1.
-    Departures: beta is never negative (offset > 3), and losses are clamped at 1e-30 in the logarithm.
+    Departures: beta is never negative (offset > 3), and losses are clamped at 1e-30 in the logarithm. Two options serve
+    ablations and leave the paper's method: ``period`` above 1 and ``conserve=False``.
 
     Args:
         n_tasks: Number of tasks T.
@@ -185,35 +252,60 @@ class LSB(EpochWeighting):
         rate: Growth of beta per epoch, at least 0: 0.02 (NYUv2, MobileNetV2, 1000 epochs), 0.05 (NYUv2,
             PNASNet, 50 epochs), 0.5 (Taskonomy, 200 epochs).
         offset: Period at which beta is zero.
+        period: Epochs in a period, at least 1; beta(t) = rate period (t - offset) still grows by ``rate`` per epoch.
+        conserve: Whether alpha keeps sum_k w_k(t) l_k(t-1) = L(t-1); otherwise alpha = 1.
 
     Raises:
         ValueError: An option is out of range, or an epoch's mean loss is negative.
     """
 
     def __init__(
-        self, n_tasks: int, priority: list[float] | None = None, rate: float = 0.02, offset: float = 2.0
+        self,
+        n_tasks: int,
+        priority: list[float] | None = None,
+        rate: float = 0.02,
+        offset: float = 2.0,
+        period: int = 1,
+        conserve: bool = True,
     ) -> None:
         super().__init__(n_tasks)
-        pi = torch.tensor([1.0] * n_tasks if priority is None else list(priority), dtype=torch.float64)
-        if pi.shape != (n_tasks,) or not bool((pi.isfinite() & (pi > 0)).all()):
-            raise ValueError(f"priority is {priority!r}; accepted: {n_tasks} positive numbers")
+        pi = shares("priority", priority, n_tasks)
         if not rate >= 0:
             raise ValueError(f"rate is {rate!r}; accepted: a number of at least 0")
+        if not isinstance(period, int) or isinstance(period, bool) or period < 1:
+            raise ValueError(f"period is {period!r}; accepted: a whole number of at least 1")
+        if not isinstance(conserve, bool):
+            raise ValueError(f"conserve is {conserve!r}; accepted: True, False")
         self.rate = rate
         self.offset = offset
+        self.period = period
+        self.conserve = conserve
         self._priority: Tensor
-        self.register_buffer("_priority", pi / pi.sum())
-        self._weights.copy_(self._priority)
+        self._sums: Tensor
+        self._total: Tensor
+        self.register_buffer("_priority", pi)
+        self.register_buffer("_sums", torch.zeros(n_tasks, dtype=torch.float64))
+        self.register_buffer("_total", torch.ones((), dtype=torch.float64))
+        self._weights.copy_(pi)
+
+    def _end_epoch(self, losses: Tensor) -> None:
+        self._sums += losses
+        if (self.epochs + 1) % self.period == 0:
+            super()._end_epoch(self._sums / self.period)
+            self._sums.zero_()
 
     def next_weights(self, losses: Tensor) -> Tensor:
-        """Return w_k(t + 1) at the end of period t = epochs + 1."""
-        if bool((losses < 0).any()):
-            raise ValueError(f"mean_losses is {losses.tolist()}; accepted: numbers of at least 0 for lsb")
-        log_l = losses.clamp_min(1e-30).log()
-        total = (self._weights * losses).sum().clamp_min(1e-30)
-        t = self.epochs + 2
+        """Return w_k(t) from the mean losses l(t-1), where t - 1 is the period that ends."""
+        log_l = _log(losses, "lsb")
+        total = (self._weights * losses).sum().clamp_min(1e-30).log()
+        t = (self.epochs + 1) // self.period + 1
         log_share = self._priority.log()
         if t >= 3:
-            log_d = log_l - self._previous.clamp_min(1e-30).log()
-            log_share = log_share + max(self.rate * (t - self.offset), 0.0) * log_d
-        return (log_share.log_softmax(0) + total.log() - log_l).exp()
+            fall = log_l - self._previous.clamp_min(1e-30).log()
+            if not self.conserve:
+                fall = fall - (total - self._total)
+            log_share = log_share + max(self.rate * self.period * (t - self.offset), 0.0) * fall
+        self._total.copy_(total)
+        if self.conserve:
+            log_share = log_share.log_softmax(0)
+        return (log_share + total - log_l).exp()

@@ -21,8 +21,10 @@ ALL = [
     "cagrad+mclgs",
     "maxgnr",
     "mtsgd",
+    "fixed",
+    "lagged_gls",
 ]
-LOSS_WEIGHTING = ["equal", "uncertainty", "dwa", "gls", "lsb"]
+LOSS_WEIGHTING = ["equal", "uncertainty", "dwa", "gls", "lsb", "fixed", "lagged_gls"]
 GRAMIAN = ["mgda", "pcgrad", "cagrad", "mclgs", "cagrad+mclgs"]
 
 

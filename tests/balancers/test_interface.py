@@ -42,6 +42,11 @@ def test_n_tasks_is_checked(name, n_tasks):
     [
         ("lsb", {"priority": [1.0, 0.0]}),
         ("lsb", {"priority": [1.0]}),
+        ("lsb", {"period": 0}),
+        ("lsb", {"period": 1.5}),
+        ("lsb", {"conserve": 1}),
+        ("fixed", {"weights": [1.0, -1.0]}),
+        ("fixed", {"weights": [1.0, 1.0, 1.0]}),
         ("lsb", {"rate": -1}),
         ("dwa", {"temperature": 0}),
         ("gradnorm", {"alpha": -1}),
@@ -479,6 +484,8 @@ RESUMED = [(name, {}) for name in ALL] + [
     ("maxgnr", {"refresh": 2, "gamma": 0.5}),
     ("mclgs", {"a0": 1.0, "delta_a": 0.2, "step": "iteration"}),
     ("lsb", {"rate": 0.5, "priority": [1.0, 2.0, 3.0]}),
+    ("lsb", {"rate": 0.5, "period": 2, "conserve": False}),
+    ("fixed", {"weights": [1.0, 2.0, 3.0]}),
 ]
 
 

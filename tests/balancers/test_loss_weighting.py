@@ -180,6 +180,50 @@ def test_lsb_is_finite_for_vanishing_losses_and_huge_beta():
     assert weights.isfinite().all()
 
 
+def test_lsb_without_alpha_by_hand():
+    """As in ``test_lsb_by_hand``; totals 5/2 and 15/8. d = sqrt(1/2 / 3/4), sqrt(1 / 3/4) at beta = 1/2."""
+    weights = epochs(create("lsb", 2, rate=0.5, conserve=False), f64([4, 1], [2, 1]))
+    expected = f64([1 / 2, 1 / 2], [5 / 16, 5 / 4], [(2 / 3) ** 0.5 * 15 / 32, (4 / 3) ** 0.5 * 15 / 16])
+    torch.testing.assert_close(weights, expected)
+
+
+def test_lsb_without_alpha_differs_by_a_factor_that_all_tasks_share():
+    """At t = 3 both have the same history of weights, so their quotient is alpha."""
+    history = random_history()[:2]
+    kept, free = (epochs(create("lsb", 3, rate=2.0, conserve=choice), history)[2] for choice in (True, False))
+    totals = (epochs(create("lsb", 3, rate=2.0), history)[:2] * history).sum(1)
+    d = ((history[1] / history[0]) / (totals[1] / totals[0])) ** 2
+    torch.testing.assert_close(kept / free, (3 / d.sum()).expand(3))
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_lsb_with_a_longer_period_is_lsb_of_the_periods_means(rate):
+    """Weights stand still within a period; over periods, beta grows by the period times the rate."""
+    history = random_history()[:6]
+    weights = epochs(create("lsb", 3, rate=rate, period=2), history)
+    torch.testing.assert_close(weights[:-1:2], weights[1::2])
+    means = history.unflatten(0, (3, 2)).mean(1)
+    torch.testing.assert_close(weights[::2], epochs(create("lsb", 3, rate=2 * rate), means))
+
+
+def test_lagged_gls_is_gls_of_the_epoch_before():
+    history = random_history()
+    weights = epochs(create("lagged_gls", 3), history)
+    torch.testing.assert_close(weights[0], f64(1, 1, 1) / 3)
+    for t, losses in enumerate(history, 1):
+        _, _, gls = linear_step(create("gls", 3), torch.ones(3, 1).double(), losses)
+        torch.testing.assert_close(weights[t], gls)
+
+
+def test_fixed_weights_by_hand():
+    gradients = f64([3, 0], [0, 5])
+    gradient, heads, weights = linear_step(create("fixed", 2, weights=[1, 4]), gradients)
+    torch.testing.assert_close(gradient, f64(0.6, 4))
+    torch.testing.assert_close(heads, f64(0.2, 0.8))
+    torch.testing.assert_close(weights, f64(0.2, 0.8))
+    torch.testing.assert_close(create("fixed", 2).weights, create("equal", 2).weights)
+
+
 def test_epoch_losses_are_checked():
     balancer = create("lsb", 2)
     with pytest.raises(ValueError, match=r"mean_losses has shape \(3,\); accepted: \(2,\)"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mtlrepro.balancers import METHODS
-from mtlrepro.config import ALGORITHM, RunConfig
+from mtlrepro.config import ALGORITHM, LATER, RunConfig
 from mtlrepro.models import MODELS
 
 
@@ -26,7 +26,7 @@ def test_json_is_canonical_and_reads_back():
     text = config.to_json()
     values = json.loads(text)
     assert text == json.dumps(values, sort_keys=True, separators=(",", ":"))
-    assert set(values) == {f.name for f in dataclasses.fields(RunConfig)}
+    assert set(values) == {f.name for f in dataclasses.fields(RunConfig)} - set(LATER)
     assert values["lr"] == 1.0 and '"lr":1.0,' in text and '"factor":0.1,' in text
     assert config.tasks == ("depth", "normal") and config.size == (48, 64) and config.milestones == (2, 4)
     assert RunConfig.from_json(text) == config == RunConfig.from_dict(config.to_dict())
@@ -39,6 +39,15 @@ def test_hash_is_that_of_the_version_and_the_json():
     expected = hashlib.sha256(f"{ALGORITHM}:{config.to_json()}".encode()).hexdigest()[:12]
     assert config.hash == expected
     assert dataclasses.replace(config, seed=1).hash != expected
+
+
+def test_later_fields_change_the_hash_only_off_their_defaults():
+    plain = RunConfig()
+    assert plain.hash == RunConfig(**LATER).hash and not set(LATER) & set(plain.to_dict())
+    for changes in ({"evaluate_on": "val"}, {"pictures": {"epochs": [2, 20], "images": [0, 3]}}):
+        changed = RunConfig(**changes)
+        assert changed.hash != plain.hash and changed == RunConfig.from_json(changed.to_json())
+        assert changed.to_dict().items() >= changes.items()
 
 
 def test_order_of_options_and_kind_of_number_do_not_matter():
@@ -128,6 +137,14 @@ def test_every_method_is_accepted(name):
         ({"schedule": "steps", "factor": 0.5, "milestones": [20]}, "increasing numbers below 20"),
         ({"schedule": "steps", "milestones": [2]}, "factor is 1.0; accepted with schedule 'steps'"),
         ({"average_last": 21}, "average_last is 21; accepted: 1 to 20"),
+        ({"evaluate_on": "train"}, "evaluate_on is 'train'; accepted: 'test', 'val'"),
+        ({"evaluate_on": "val", "dataset": "nyuv2"}, "evaluate_on is 'val'; accepted with dataset 'nyuv2': 'test'"),
+        ({"pictures": {"epochs": [1]}}, r"pictures is {'epochs': \[1\]}; accepted: {}, or"),
+        ({"pictures": {"epochs": [1], "images": []}}, "pictures is"),
+        ({"pictures": {"epochs": [2, 1], "images": [0]}}, "increasing whole numbers, epochs from 1"),
+        ({"pictures": {"epochs": [0], "images": [0]}}, "increasing whole numbers, epochs from 1"),
+        ({"pictures": {"epochs": [21], "images": [0]}}, "accepted: epochs up to 20"),
+        ({"pictures": {"epochs": [1], "images": [0]}, "tasks": ["detection"]}, "accepted with detection: {}"),
         ({"cuda_graph": True}, "cuda_graph is True; accepted with device 'cuda'"),
         ({"learning_rate": 1}, "field 'learning_rate' is unknown; accepted: dataset, n_train"),
     ],
