@@ -275,9 +275,8 @@ def _device(config: RunConfig, device: str | torch.device | None) -> torch.devic
 @contextmanager
 def settings(config: RunConfig, device: torch.device) -> Iterator[None]:
     """Set threads, device and random streams for a run, and put all of them back."""
-    threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    threads = torch.get_num_threads()
     torch.set_num_threads(config.threads)
-    torch.backends.cudnn.benchmark = True  # all steps have one shape
     devices = [device] if device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices), ExitStack() as stack:
@@ -286,4 +285,3 @@ def settings(config: RunConfig, device: torch.device) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
-        torch.backends.cudnn.benchmark = benchmark

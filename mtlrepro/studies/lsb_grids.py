@@ -1,0 +1,191 @@
+"""The experiments on loss scale balancing as grids of runs: which configurations each of them is made of."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from mtlrepro import scales
+from mtlrepro.config import RunConfig
+from mtlrepro.scales import Scale
+from mtlrepro.tasks import MAPS
+
+METHODS = ("equal", "uncertainty", "dwa", "gls", "gradnorm", "lsb")
+NETWORKS = ("full_sharing", "multi_decoder", "multi_column")
+TASKS = ("segmentation", "depth", "normal")
+EIGHT = ("depth", "normal", *MAPS)
+"""The supplement's eight tasks, in its order."""
+FOUR = EIGHT[:4]
+"""Its four tasks are not named; these are our choice, the first four."""
+RATES = (3e-4, 1e-3, 3e-3)
+"""Learning rates that are tried for every method."""
+PRIORITIES = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Priority or fixed weight of the first of two tasks."""
+END_BETA = 20.0
+"""Largest beta of the paper's main schedule: 0.02 per epoch for 1,000 epochs (NYUv2, MobileNetV2)."""
+MEANT = {"nyuv2": TASKS, "rooms": TASKS, "taskonomy": EIGHT}
+"""Tasks of the comparison by data set."""
+PICTURED = {"cpu": 6, "gpu": 2}
+"""Images whose predictions are kept; they take up to 300 kB a run."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all experiments share.
+
+    Attributes:
+        scale: Of ``scales``.
+        dataset: ``rooms``, ``nyuv2`` or ``taskonomy``.
+        seeds: Seeds of every experiment but the comparison.
+        comparison_seeds: Seeds of the comparison of methods.
+    """
+
+    scale: Scale = "cpu"
+    dataset: str = "rooms"
+    seeds: int = 3
+    comparison_seeds: int = 5
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of a run."""
+        return self.run().epochs
+
+    def run(self, network: str = "multi_decoder", **changes: Any) -> RunConfig:  # noqa: ANN401
+        """Configure one run; it is evaluated and its gradients are compared four times."""
+        epochs = scales.config(self.scale, dataset=self.dataset, network=network).epochs
+        every = max(epochs // 4, 1)
+        shared = {"evaluate_every": every, "probe_every": every, **changes}
+        return scales.config(self.scale, dataset=self.dataset, network=network, **shared)
+
+    def pictures(self, epochs: Sequence[int], images: int) -> dict[str, Any]:
+        """Ask for the predictions for the first images after some epochs."""
+        return {"epochs": sorted(set(epochs)), "images": list(range(images))}
+
+
+def comparison(
+    setting: Setting,
+    methods: Sequence[str] = METHODS,
+    networks: Sequence[str] = NETWORKS,
+    rates: Mapping[str, float] | None = None,
+) -> list[RunConfig]:
+    """Table S-3: every method in every network; the first seed keeps its predictions.
+
+    Args:
+        setting: What all experiments share.
+        methods: Methods by name.
+        networks: Networks by name.
+        rates: Learning rate of each method; default: that of the scale.
+    """
+    images = PICTURED.get(setting.scale, 1)
+    kept = setting.pictures([setting.epochs], images) if setting.dataset == "rooms" else {}
+    return [
+        setting.run(
+            network,
+            method=method,
+            seed=seed,
+            **({"lr": rates[method]} if rates else {}),
+            **({"pictures": kept} if seed == 0 else {}),
+        )
+        for network in networks
+        for method in methods
+        for seed in range(setting.comparison_seeds)
+    ]
+
+
+def single(setting: Setting) -> list[RunConfig]:
+    """Each task by itself: one encoder, one decoder, what all architectures come to with one task."""
+    return [
+        setting.run(tasks=(task,), seed=seed)
+        for task in MEANT[setting.dataset]
+        for seed in range(setting.comparison_seeds)
+    ]
+
+
+def tuning(setting: Setting, methods: Sequence[str] = METHODS, seeds: int = 2) -> list[RunConfig]:
+    """Every method at each of ``RATES``, in the multi-decoder network, scored on the validation split."""
+    return [
+        setting.run(method=method, lr=rate, seed=seed, evaluate_on="val", probe_every=0)
+        for method in methods
+        for rate in RATES
+        for seed in range(seeds)
+    ]
+
+
+def trends(setting: Setting, tasks: Sequence[str], methods: Sequence[str] = METHODS) -> list[RunConfig]:
+    """Figures S-2 to S-5: weights and loss scales over the epochs, in the full-sharing network.
+
+    The eight tasks keep the predictions of the first seed after three epochs, for the error maps.
+
+    Args:
+        setting: What all experiments share.
+        tasks: ``TASKS``, ``FOUR`` or ``EIGHT``; the first are those of the comparison.
+        methods: Methods by name.
+    """
+    if tuple(tasks) == TASKS:
+        return [run for run in comparison(setting, methods, ["full_sharing"]) if run.seed < setting.seeds]
+    pictured = setting.pictures(map_epochs(setting.epochs), 1)
+    return [
+        setting.run(
+            "full_sharing",
+            method=method,
+            tasks=tuple(tasks),
+            seed=seed,
+            **({"pictures": pictured} if seed == 0 and tuple(tasks) == EIGHT else {}),
+        )
+        for method in methods
+        for seed in range(setting.seeds)
+    ]
+
+
+def map_epochs(epochs: int) -> tuple[int, int, int]:
+    """Epochs of the error maps: the paper's 2, 10 and 200 of 200, else the first, a quarter and the last."""
+    return (2, 10, 200) if epochs == 200 else (1, max(epochs // 4, 2), epochs)
+
+
+def priorities(setting: Setting) -> list[RunConfig]:
+    """Figure S-6: two tasks at a time, priorities of LSB against fixed weights, in the full-sharing network."""
+    return [
+        setting.run(
+            "full_sharing", tasks=pair, method=method, method_options={option: [first, round(1 - first, 6)]}, seed=seed
+        )
+        for pair in combinations(MEANT[setting.dataset][:3], 2)
+        for method, option in (("lsb", "priority"), ("fixed", "weights"))
+        for first in PRIORITIES
+        for seed in range(setting.seeds)
+    ]
+
+
+def variants(epochs: int) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Methods of the ablation by name: balancer and options.
+
+    Args:
+        epochs: Of a run; the rate at which beta ends where the paper's does depends on it.
+    """
+    steep = round(END_BETA / (epochs - 2), 4) if epochs > 2 else END_BETA
+    return {
+        "LSB": ("lsb", {}),
+        "no alpha": ("lsb", {"conserve": False}),
+        "no difficulty": ("lsb", {"rate": 0.0}),
+        "rate 0.2": ("lsb", {"rate": 0.2}),
+        "paper's end value": ("lsb", {"rate": steep}),
+        "end value, no alpha": ("lsb", {"rate": steep, "conserve": False}),
+        "period 2": ("lsb", {"period": 2}),
+        "period 5": ("lsb", {"period": 5}),
+        "lagged GLS": ("lagged_gls", {}),
+        "GLS": ("gls", {}),
+        "equal": ("equal", {}),
+    }
+
+
+def ablation(setting: Setting) -> dict[str, list[RunConfig]]:
+    """What matters: every variant in the multi-decoder network, by name; plain methods are those of the comparison."""
+    found = {}
+    for name, (method, options) in variants(setting.epochs).items():
+        if options or method == "lagged_gls":
+            found[name] = [
+                setting.run(method=method, method_options=options, seed=seed) for seed in range(setting.seeds)
+            ]
+        else:
+            runs = comparison(setting, [method], ["multi_decoder"])
+            found[name] = [run for run in runs if run.seed < setting.seeds]
+    return found
