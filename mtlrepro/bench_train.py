@@ -76,7 +76,7 @@ def train(
     if counts:
         tables.append(together(_config("multi_decoder", scale, device), device, counts))
     columns = ["network", "arm", "seconds", "lower", "upper", "images/s", "speed", "waiting"]
-    return pd.concat(tables, ignore_index=True)[columns]
+    return pd.concat(tables, ignore_index=True).reindex(columns=columns)
 
 
 def _config(network: str, scale: Any, device: str, **changes: Any) -> RunConfig:  # noqa: ANN401

@@ -1,6 +1,5 @@
 """Where numbers come from: commit, versions, device and threads of this process."""
 
-import os
 import platform
 import subprocess
 from importlib.metadata import version
@@ -13,10 +12,7 @@ PACKAGES = ("mtlrepro", "torch", "numpy", "scipy", "scikit-learn", "pandas", "ma
 
 
 def provenance(device: str) -> dict[str, Any]:
-    """Commit, versions, device and threads that numbers of this process come from.
-
-    Outside a git checkout, as in a container image, the commit is what the variable ``MTLREPRO_COMMIT`` says.
-    """
+    """Commit, versions, device and threads that numbers of this process come from."""
     return {
         "commit": _commit(),
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else f"CPU, {platform.machine()}",
@@ -42,5 +38,5 @@ def _commit() -> str:
         commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
         changed = subprocess.run([*git, "status", "--porcelain", "--", "."], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("MTLREPRO_COMMIT", "unknown: not a git checkout")
+        return "unknown: not a git checkout"
     return commit.stdout.strip() + (" with changes" if changed.stdout.strip() else "")

@@ -97,6 +97,7 @@ class Trainer:
         losses = self._means(terms)
         weights = self.balancer.backward(losses, self._shared, features=self.model.features)
         self.optimizer.step()
+        self.model.features = None  # they hold the step's graph
         self._add(terms, weights)
 
     def epoch(self, after_step: Callable[[], object] = lambda: None) -> dict[str, Any]:

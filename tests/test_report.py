@@ -573,8 +573,6 @@ def test_provenance_outside_a_checkout(monkeypatch, error):
 
     monkeypatch.setattr(subprocess, "run", fail)
     assert provenance("cpu")["commit"] == "unknown: not a git checkout"
-    monkeypatch.setenv("MTLREPRO_COMMIT", "abc")
-    assert provenance("cpu")["commit"] == "abc"
 
 
 @pytest.mark.parametrize(("status", "commit"), [("", "abc"), (" M plots.py\n", "abc with changes")])

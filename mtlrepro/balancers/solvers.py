@@ -85,7 +85,7 @@ def min_norm_point(gramian: Tensor) -> Tensor:
     system[:, :n, :n] = p.cosines * p.faces[:, :, None] * p.faces[:, None, :] + torch.diag_embed(1 - p.faces)
     system[:, n, :n] = system[:, :n, n] = u
     right = torch.zeros(len(u), n + 1, dtype=torch.float64, device=u.device)
-    right[:, n] = 1.0
+    right[:, n].fill_(1.0)
     beta = torch.linalg.solve_ex(system, right)[0][:, :n] * p.faces
     alpha = _feasible(beta / p.norms, p.faces)
     return _best(alpha, _length2(p, alpha))

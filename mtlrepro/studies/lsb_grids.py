@@ -25,7 +25,7 @@ END_BETA = 20.0
 """Largest beta of the paper's main schedule: 0.02 per epoch for 1,000 epochs (NYUv2, MobileNetV2)."""
 MEANT = {"nyuv2": TASKS, "rooms": TASKS, "taskonomy": EIGHT}
 """Tasks of the comparison by data set."""
-PICTURED = {"cpu": 6, "gpu": 2}
+PICTURED = 6
 """Images whose predictions are kept; they take up to 300 kB a run."""
 
 
@@ -76,8 +76,7 @@ def comparison(
         networks: Networks by name.
         rates: Learning rate of each method; default: that of the scale.
     """
-    images = PICTURED.get(setting.scale, 1)
-    kept = setting.pictures([setting.epochs], images) if setting.dataset == "rooms" else {}
+    kept = setting.pictures([setting.epochs], PICTURED)
     return [
         setting.run(
             network,
