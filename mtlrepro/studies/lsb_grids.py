@@ -137,8 +137,8 @@ def trends(setting: Setting, tasks: Sequence[str], methods: Sequence[str] = METH
 
 
 def map_epochs(epochs: int) -> tuple[int, int, int]:
-    """Epochs of the error maps: the paper's 2, 10 and 200 of 200, else the first, a quarter and the last."""
-    return (2, 10, 200) if epochs == 200 else (1, max(epochs // 4, 2), epochs)
+    """Epochs of the error maps: the paper's 2, 10 and 200 of 200, else the second, a quarter and the last."""
+    return (2, 10, 200) if epochs == 200 else (2, min(max(epochs // 4, 3), epochs), epochs)
 
 
 def priorities(setting: Setting) -> list[RunConfig]:
