@@ -41,9 +41,10 @@ def train(
     """Time epochs of four batches, data loading with mirror images included, one CPU thread each.
 
     The arms of a network: ``bare loop``, written out by hand with the mean of the losses in the place of a balancer;
-    ``training``, what ``mtlrepro train`` does, with loss scale balancing; on CUDA also ``training, CUDA graph``, for
-    dense tasks; ``steps alone``, training steps on a batch that is there already. Last, several runs of the
-    multi-decoder network at once, each in its own process. Encoders start at random, which costs the same.
+    ``training``, what ``mtlrepro train`` does, with loss scale balancing and without a CUDA graph; on CUDA also
+    ``training, CUDA graph``, for dense tasks; ``steps alone``, training steps on a batch that is there already. Last,
+    several runs of the multi-decoder network at once, each in its own process, with a graph where the scale has one.
+    Encoders start at random, which costs the same.
 
     Args:
         device: a torch device.
@@ -89,7 +90,7 @@ def _config(network: str, scale: Any, device: str, **changes: Any) -> RunConfig:
 
 def _network(name: str, scale: str, device: str, rounds: int) -> pd.DataFrame:
     place = torch.device(device)
-    run = _config(name, scale, device)
+    run = _config(name, scale, device, cuda_graph=False)
     trainer = Trainer(run, place)
     batch = next(iter(trainer.train_loader))
     trainer.train_loader.position = 0

@@ -28,6 +28,7 @@ import yaml
 import mtlrepro
 from mtlrepro import scales, toys
 from mtlrepro.notebooks import assign, normalise_file, parameters, statistics
+from mtlrepro.runs.store import RESULTS, read
 from mtlrepro.studies import costs, first_grid
 
 BOOK = Path(os.environ.get("MTLREPRO_BOOK", Path(__file__).parents[1] / "book")).resolve()
@@ -246,11 +247,11 @@ def test_runs_page_shows_costs_sizes_and_the_first_grid(rendered):
     assert figure.caption == first_grid.finding(first_grid.table())
     assert figure.rerun == ".venv/bin/mtlrepro grid book/grids/first.json --jobs 2"
     assert [len(alt.split()) >= 10 for alt in page.alts if alt and "panel" in alt] == [True]
-    assert text.count("<table") == 5
+    assert text.count("<table") == 6
     plain = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", text)))
-    for row in costs.cost_rows():
-        cells = [row["Network"].strip("`"), row["Data"], row["Images/s"], row["Core-minutes a run"]]
-        assert " ".join(cells) in plain
+    for row in [*costs.cost_rows("cpu"), *costs.cost_rows("gpu")]:
+        assert " ".join(row.values()).replace("`", "") in plain
+    assert costs.grid_time(read(RESULTS)) in plain
     assert scales.DATA["rooms"]["gpu"].reason in plain
 
 
@@ -439,7 +440,7 @@ def test_pages_ask_no_other_host_and_raise_no_error(visits):
 
 def test_formulas_are_rendered(visits):
     assert findings(visits, "wide", "unrendered") == {}
-    for name in ["index.html", "glossary.html", "api_balancers.html", "api_analysis.html"]:
+    for name in ["index.html", "glossary.html", "sgd_noise.html", "api_analysis.html"]:
         assert visits[name]["wide"]["formulas"] > 0
 
 

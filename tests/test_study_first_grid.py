@@ -11,6 +11,7 @@ from mtlrepro import scales
 from mtlrepro.balancers import create
 from mtlrepro.bench_train import NETWORKS
 from mtlrepro.runs.files import read_grid
+from mtlrepro.runs.store import Contents
 from mtlrepro.studies import costs, first_grid
 
 BOOK = Path(first_grid.__file__).parents[2] / "book"
@@ -135,6 +136,32 @@ def test_costs_name_every_measured_network_and_where():
         seconds = run.n_train * run.epochs / float(row["Images/s"])
         assert float(row["Core-minutes a run"]) == pytest.approx(seconds / 60, rel=0.1)
     assert re.search(r"torch \S+, commit `[0-9a-f]{12}`;", costs.origin())
+
+
+def test_costs_on_a_gpu_are_those_of_captured_steps():
+    stored = costs.speeds("gpu").set_index(["network", "arm"])["images/s"]
+    for row in costs.cost_rows("gpu"):
+        network = row["Network"].strip("`")
+        run = scales.config("gpu", dataset=row["Data"], network=network)
+        assert run.cuda_graph
+        rate = stored[network, "training, CUDA graph"]
+        assert row["Images/s"] == f"{rate:,.0f}"
+        assert float(row["Seconds a run"]) == pytest.approx(run.n_train * run.epochs / rate, abs=0.05)
+        assert row["Against a bare loop"] == f"{rate / stored[network, 'bare loop']:.1f} times as fast"
+    assert re.search(r"NVIDIA \S+, torch \S+, commit `[0-9a-f]{12}`;.* at once: [\d,]+ images/s", costs.origin("gpu"))
+
+
+def test_the_time_of_a_grid_leaves_pauses_out():
+    runs = [("2026-01-01T00:01:00Z", 60), ("2026-01-01T00:01:30Z", 60), ("2026-01-01T02:00:00Z", 60)]
+    stored = {
+        str(i): {"config": {"device": "cuda"}, "provenance": {"date": date, "seconds": seconds}}
+        for i, (date, seconds) in enumerate([*runs, ("2026-01-01T00:00:50Z", 5)])
+    }
+    stored["cpu"] = {"config": {"device": "cpu"}, "provenance": {"date": runs[0][0], "seconds": 999}}
+    # Three runs of a minute and one of 5 s inside the first; the second begins 30 s before the first ends.
+    found = costs.grid_time(Contents(records=stored))
+    assert found.startswith("The 4 stored runs at this scale took 60 s each (median)")
+    assert found.endswith(f"beside {185 / 150 - 1:.1f} others on average, 2.5 minutes in all.")
 
 
 def test_every_size_and_every_setting_has_a_row_and_a_reason():

@@ -1,8 +1,8 @@
 """Directives for pages that are computed while the book is rendered.
 
 `notebook-statistics` counts the stored notebooks, `params-output` shows what `mtlrepro params` prints for one of
-them, `toy-problems` follows every balancer on two small problems, `scales-table` and `first-grid` show sizes of
-training runs and the first of them, and `module-api` documents modules by name.
+them, `toy-problems` follows every balancer on two small problems, `scales-table` and `first-grid` show sizes and
+costs of training runs and the first of them, and `module-api` documents modules by name.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from mtlrepro import cli, scales, toys
 from mtlrepro.notebooks import statistics
 from mtlrepro.plots import use_style
 from mtlrepro.report import badge, figure_html, image_html
+from mtlrepro.runs.store import RESULTS, read
 from mtlrepro.studies import costs, first_grid
 from mtlrepro.verdicts import Status, number
 
@@ -123,19 +124,21 @@ class ToyProblems(SphinxDirective):
 
 
 class ScalesTable(SphinxDirective):
-    """Sizes of runs by data set (`data`), by network (`network`), or their cost by the stored benchmark (`cost`)."""
+    """Sizes of runs by data set (`data`) or network (`network`), or their `cost` on a `cpu` or `gpu` by benchmark."""
 
     required_arguments = 1
+    optional_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """Show one of the three tables; below costs, where they were measured."""
-        for path in (Path(scales.__file__), costs.BENCHMARK):
+        """Show one of the tables; below costs, where they were measured, and on a GPU what the stored runs took."""
+        for path in (Path(scales.__file__), *costs.BENCHMARKS.values()):
             self.env.note_dependency(str(path))
-        kind = self.arguments[0]
-        rows = {"data": costs.data_rows, "network": costs.network_rows, "cost": costs.cost_rows}[kind]()
+        kind, *scale = self.arguments
+        rows = {"data": costs.data_rows, "network": costs.network_rows, "cost": costs.cost_rows}[kind](*scale)
         below = nodes.Element()
         if kind == "cost":
-            text = StringList([costs.origin()], self.get_source_info()[0])
+            lines = [costs.origin(*scale), *([costs.grid_time(read(RESULTS))] if scale == ["gpu"] else [])]
+            text = StringList([" ".join(lines)], self.get_source_info()[0])
             self.state.nested_parse(text, self.content_offset, below)
         return [*markdown_table(self, rows), *below.children]
 
