@@ -158,6 +158,7 @@ def strips(
             axes.plot(own[column], line + shifts, MARKERS[line], color=COLOURS[line], markersize=4)
             axes.plot([own[column].mean()] * 2, [line - 0.4, line + 0.4], color=COLOURS[line])
         axes.set_xlabel(label, fontsize=9)
+        axes.tick_params(left=False, bottom=False)
         axes.set_yticks(range(len(groups)), [str(name) for name, _ in groups])
         axes.set_ylim(len(groups) - 0.5, -0.5)
     return drawing

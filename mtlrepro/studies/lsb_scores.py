@@ -18,6 +18,15 @@ METRICS = {
 """Metrics of Table S-3, in its order: name, unit, whether higher is better."""
 HIGHER = {name: higher for name, (_, _, higher) in METRICS.items()}
 TASK = {name: name.split(".")[0] for name in METRICS}
+NAMES = {
+    "equal": "equal",
+    "uncertainty": "uncertainty",
+    "dwa": "DWA",
+    "gls": "GLS",
+    "gradnorm": "GradNorm",
+    "lsb": "LSB",
+}
+"""Methods as tables and figures call them."""
 AVERAGE_RANK = "average rank"
 
 

@@ -1,0 +1,361 @@
+"""Table S-3 of loss scale balancing (LSB) rerun: six methods, three networks, single-task learning as reference.
+
+Runs of one seed share initial weights and the order of images, so a test could pair them. Five pairs have 32 patterns
+of signs, of which none is significant at 5 %; tests here take samples as independent, as the audit of the printed
+trials does. Intervals are Student's or Welch's, 95 %, over seeds.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from mtlrepro import plots
+from mtlrepro.runs.grids import grid
+from mtlrepro.scales import Scale
+from mtlrepro.significance import one_against_others
+from mtlrepro.studies import lsb_grids
+from mtlrepro.studies.lsb_scores import (
+    AVERAGE_RANK,
+    HIGHER,
+    METRICS,
+    NAMES,
+    improvements,
+    measures,
+    ranks,
+    top_places,
+)
+from mtlrepro.verdicts import Interval, Verdict, mean_interval
+
+LSB = "LSB"
+DELTA = "Δm"
+SHARE = 5
+"""One run in five belongs to the "top 20 %"."""
+COLUMNS = {metric: f"{title}, {unit}" for metric, (title, unit, _) in METRICS.items()}
+DECIMALS = {metric: 3 if unit == "m" else 1 for metric, (_, unit, _) in METRICS.items()}
+"""As Table S-3 prints them."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The methods in one network.
+
+    Attributes:
+        network: Its name.
+        scale: Of the runs.
+        runs: One row a run: ``method`` as in ``NAMES``, ``seed`` and the columns of ``METRICS``.
+        single: Single-task learning, one row a seed with the columns of ``METRICS``; None where it is not stored.
+        tuned: Whether each method has a learning rate of its own.
+    """
+
+    network: str
+    scale: Scale
+    runs: pd.DataFrame
+    single: pd.DataFrame | None = None
+    tuned: bool = False
+
+    @property
+    def title(self) -> str:
+        """Name of the network in words."""
+        return self.network.replace("_", " ")
+
+    @property
+    def baseline(self) -> pd.Series:
+        """Means that Delta_m compares with."""
+        alone = self.single if self.single is not None else self.runs[self.runs["method"] == NAMES["equal"]]
+        return alone[[*METRICS]].mean()
+
+    @property
+    def against(self) -> str:
+        """What ``baseline`` is."""
+        return "equal weighting" if self.single is None else "single-task learning"
+
+
+def load(setting: lsb_grids.Setting, network: str, rates: Mapping[str, float] | None = None) -> Comparison:
+    """Read or train the comparison in one network; single-task runs are read where all of them are stored.
+
+    Args:
+        setting: What all runs share.
+        network: Name of the network.
+        rates: Learning rate of each method; default: that of the scale.
+    """
+    runs = grid(lsb_grids.comparison(setting, networks=[network], rates=rates))
+    alone = lsb_grids.single(setting)
+    return Comparison(
+        network,
+        setting.scale,
+        runs.assign(method=runs["method"].map(NAMES)),
+        single_task(grid(alone)) if lsb_grids.stored(alone) else None,
+        tuned=rates is not None,
+    )
+
+
+def single_task(runs: pd.DataFrame) -> pd.DataFrame:
+    """Put together the runs of one seed that each train one task, ``[seeds, metrics]``."""
+    return runs.groupby("seed")[[*METRICS]].first()
+
+
+# --- table and tests ----------------------------------------------------------------------------------
+
+
+def scored(comparison: Comparison) -> pd.DataFrame:
+    """Score each run.
+
+    Returns:
+        One row a run: ``method``, ``seed``, the columns of ``METRICS``, ``average rank`` of a run among all, over six
+        metrics, and ``Δm`` against the baseline in per cent, where higher is better.
+    """
+    scores = {
+        AVERAGE_RANK: ranks(comparison.runs, HIGHER).mean(axis=1),
+        DELTA: improvements(comparison.runs, comparison.baseline),
+    }
+    return comparison.runs[["method", "seed", *METRICS]].assign(**scores)
+
+
+def table(comparison: Comparison) -> pd.DataFrame:
+    """Table S-3, averages: mean and half the 95 % interval over seeds of each metric, ranks and Delta_m.
+
+    The baseline of Delta_m counts as exact: its own spread over seeds is not in the interval.
+
+    Returns:
+        One row a method, and one for single-task learning where stored, as text: ``method``; a column for each metric;
+        ``rank of runs``, the mean of the runs' average ranks; ``rank of means``, the average rank of a method's means
+        among those of all methods; and ``Δm, %``.
+    """
+    scores = scored(comparison)
+    order = scores["method"].unique()
+    means = scores.groupby("method", sort=False)[[*METRICS]].mean()
+    of_means = ranks(means, HIGHER).mean(axis=1)
+    own = dict(list(scores.groupby("method", sort=False)))
+    rows = [
+        {
+            "method": name,
+            **_cells(own[name]),
+            "rank of runs": _cell(own[name][AVERAGE_RANK], 1),
+            "rank of means": f"{of_means[name]:.2f}",
+            f"{DELTA}, %": _cell(own[name][DELTA], 1),
+        }
+        for name in order
+    ]
+    if comparison.single is not None:
+        rows.append({"method": "single task", **_cells(comparison.single)})
+    return pd.DataFrame(rows).fillna("")
+
+
+def _cells(runs: pd.DataFrame) -> dict[str, str]:
+    return {COLUMNS[metric]: _cell(runs[metric], DECIMALS[metric]) for metric in METRICS}
+
+
+def _cell(values: pd.Series, decimals: int) -> str:
+    interval = mean_interval(values)
+    mean = round(interval.value, decimals) + 0.0
+    return f"{mean:.{decimals}f} ± {interval.high - interval.value:.{decimals}f}"
+
+
+def average_ranks(comparison: Comparison) -> dict[str, Interval]:
+    """Mean over its runs of each method's average rank, with its interval over seeds, best method first."""
+    groups = scored(comparison).groupby("method", sort=False)[AVERAGE_RANK]
+    found = {str(name): mean_interval(values) for name, values in groups}
+    return dict(sorted(found.items(), key=lambda entry: entry[1].value))
+
+
+def significance(comparison: Comparison) -> pd.DataFrame:
+    """Test LSB against each other method, on each metric, on the average rank and on Delta_m.
+
+    Returns:
+        ``network``, and the columns of :func:`mtlrepro.significance.one_against_others`; positive where LSB is better.
+    """
+    values = measures(comparison.runs, HIGHER).assign(**{DELTA: scored(comparison)[DELTA]})
+    found = one_against_others(values, comparison.runs["method"], LSB)
+    return found.assign(network=comparison.title)[["network", *found.columns]]
+
+
+def summary(tests: pd.DataFrame) -> pd.DataFrame:
+    """Condense tests to one row a network and other method.
+
+    Args:
+        tests: As :func:`significance` gives them, of any number of networks.
+
+    Returns:
+        ``network``, ``against``; the difference of average ranks with ``low`` and ``high``, ``hedges_g``, exact ``p``
+        and ``p_holm`` over the other methods; ``better`` and ``worse``, the number of the six metrics on which LSB is
+        so with a corrected p-value below 5 %.
+    """
+    keys = ["network", "against"]
+    names = {"p_holm_measure": "p_holm"}
+    columns = [*keys, "difference", "low", "high", "hedges_g", "p", "p_holm"]
+    found = tests[tests["measure"] == AVERAGE_RANK].rename(columns=names)[columns]
+    counted = tests[tests["measure"].isin(METRICS)]
+    clear = counted["p_holm_measure"] < 0.05
+    for name, sign in (("better", 1), ("worse", -1)):
+        count = (clear & (sign * counted["difference"] > 0)).groupby([counted[key] for key in keys]).sum()
+        found[name] = count.loc[pd.MultiIndex.from_frame(found[keys])].to_numpy()
+    return found.reset_index(drop=True)
+
+
+# --- what the supplement says -------------------------------------------------------------------------
+
+
+def top_shares(comparison: Comparison) -> dict[str, float]:
+    """Share of each method in the top 20 % of runs over all metrics, in %, in the order of the runs."""
+    places = top_places(comparison.runs, HIGHER, _top(comparison))
+    sums = places.groupby("method", sort=False)["places"].sum()
+    return {str(name): float(share) for name, share in (100 * sums / sums.sum()).items()}
+
+
+def _top(comparison: Comparison) -> int:
+    return len(comparison.runs) // SHARE
+
+
+def claims(comparison: Comparison) -> list[Verdict]:
+    """Judge the statements of Section 4 about Table S-3 by the rerun.
+
+    Share of top places: each run of LSB holds so many, the interval is Student's over these runs. Significance: the
+    largest p-value of all other methods, and 1 where LSB is not better. Best averages: the interval begins with the
+    metrics on which LSB is clearly better than every other method (every Welch interval above 0) and ends with those on
+    which it is clearly worse than none. Section 4 is about the multi-column network; other networks extend it.
+    """
+    source = "Section 4, Table S-3" if comparison.network == "multi_column" else "Section 4, extended"
+    where = f"{comparison.title}, {comparison.scale} scale{', tuned rates' if comparison.tuned else ''}"
+    tests = significance(comparison)
+    by_rank = tests[tests["measure"] == AVERAGE_RANK]
+    rival = by_rank.sort_values("difference").iloc[0]
+    p_value = float(by_rank["p"].where(by_rank["difference"] > 0, 1.0).max())
+    by_metric = tests[tests["measure"].isin(METRICS)].groupby("measure")[["difference", "low", "high"]].min()
+    best, least, most = (int((by_metric[name] > 0).sum()) for name in ("difference", "low", "high"))
+
+    own = comparison.runs["method"] == LSB
+    places = (ranks(comparison.runs, HIGHER) <= _top(comparison))[own].sum(axis=1)
+    others = 100 - 100 * places * own.sum() / (_top(comparison) * len(METRICS))
+    return [
+        Verdict(
+            f"Other methods hold less than half of the top 20 % of runs over all metrics, in % ({where})",
+            source,
+            50.0,
+            0.0,
+            mean_interval(others),
+            below=True,
+        ),
+        Verdict(
+            f"LSB's average rank is below every other method's: distance from the best, {rival['against']} ({where})",
+            source,
+            0.0,
+            0.0,
+            Interval(-rival["difference"], -rival["high"], -rival["low"]),
+            below=True,
+        ),
+        Verdict(
+            f"LSB's average rank is significantly better than every other method's: largest exact p ({where})",
+            source,
+            0.05,
+            0.0,
+            Interval(p_value, p_value, p_value),
+            below=True,
+        ),
+        Verdict(
+            f"LSB's average is best; number of metrics ({where})",
+            source,
+            float(len(METRICS)),
+            0.0,
+            Interval(best, least, most),
+        ),
+    ]
+
+
+# --- learning rates -----------------------------------------------------------------------------------
+
+
+def rate_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Mean Delta_m on the validation split by method and learning rate.
+
+    Args:
+        scores: As :func:`mtlrepro.studies.lsb_scores.rate_scores` gives it.
+
+    Returns:
+        One row a method: ``method``, a column for each rate in per cent, ``best``, and ``at the edge``, whether the
+        best rate is the smallest or the largest tried, so that a still better one may lie outside.
+    """
+    means = scores.pivot_table(index="method", columns="lr", values="score", sort=False).sort_index(axis=1)
+    best = means.idxmax(axis=1)
+    found = means.rename(columns=lambda rate: f"{rate:g}").rename_axis(columns=None)
+    found["best"] = best
+    found["at the edge"] = best.isin([means.columns[0], means.columns[-1]]).map({True: "yes", False: "no"})
+    return found.rename(index=NAMES).reset_index()
+
+
+def rate_figure(scores: pd.DataFrame) -> Figure:
+    """Draw Delta_m on the validation split against the learning rate: a dot for each run, a line through the means."""
+    figure, axes = plots.canvas()
+    named = scores.assign(method=scores["method"].map(NAMES))
+    means = named.groupby(["method", "lr"], sort=False)["score"].mean().rename("mean").reset_index()
+    plots.curves(axes, means.sort_values("lr", kind="stable"), "lr", by="method")
+    for line in list(axes.lines):
+        line.set_markersize(0)
+    for index, (_, own) in enumerate(named.groupby("method", sort=False)):
+        axes.plot(own["lr"], own["score"], plots.MARKERS[index], color=plots.COLOURS[index])
+    plots.log_x(axes, sorted(scores["lr"].unique()))
+    axes.set(xlabel="learning rate", ylabel="Δm on the validation split, %")
+    plots.legend(figure, axes, 3)
+    return figure
+
+
+def beside(untuned: Comparison, tuned: Comparison) -> pd.DataFrame:
+    """Compare both choices of the learning rate in one network by Delta_m against the untuned baseline.
+
+    Returns:
+        One row a method and choice: ``network``, ``method``, ``rates`` (``untuned`` or ``tuned``), ``mean``, ``low``
+        and ``high`` of Delta_m in per cent over seeds, and ``place`` of the method by ``mean``.
+    """
+    rows = []
+    for choice, runs in (("untuned", untuned.runs), ("tuned", tuned.runs)):
+        scores = improvements(runs, untuned.baseline).groupby(runs["method"], sort=False)
+        for method, values in scores:
+            interval = mean_interval(values)
+            rows.append((untuned.title, str(method), choice, interval.value, interval.low, interval.high))
+    found = pd.DataFrame(rows, columns=["network", "method", "rates", "mean", "low", "high"])
+    found["place"] = found.groupby("rates")["mean"].rank(ascending=False)
+    return found
+
+
+def beside_figure(pairs: pd.DataFrame) -> Figure:
+    """Draw Delta_m untuned and tuned, a panel for each network.
+
+    Args:
+        pairs: As :func:`beside` gives it, of any number of networks.
+    """
+    networks = list(pairs.groupby("network", sort=False))
+    figure, frames = plots.panels(len(networks))
+    for axes, (network, own) in zip(frames, networks, strict=True):
+        plots.dots(axes, own, "method", by="rates", reference=0.0)
+        axes.set_xlabel(f"{network}\nΔm, %", fontsize=9)
+    plots.legend(figure, frames[0], 2)
+    return figure
+
+
+# --- figures ------------------------------------------------------------------------------------------
+
+
+def figure(comparison: Comparison) -> Figure:
+    """Draw the runs, a panel for each metric; dashed: single-task learning, where stored."""
+    labels = {
+        metric: f"{COLUMNS[metric]}\n{'higher' if higher else 'lower'} is better" for metric, higher in HIGHER.items()
+    }
+    references = {} if comparison.single is None else {name: float(comparison.baseline[name]) for name in METRICS}
+    return plots.strips(comparison.runs, labels, by="method", references=references)
+
+
+def rank_figure(comparisons: Sequence[Comparison]) -> Figure:
+    """Draw the average rank of each run among all of its network, a panel for each network."""
+    labels = {one.title: f"average rank of {len(one.runs)}\n{one.title}, {one.scale} scale" for one in comparisons}
+    wide = pd.concat([scored(one).assign(network=one.title) for one in comparisons]).pivot_table(
+        index=["method", "seed"], columns="network", values=AVERAGE_RANK, sort=False
+    )
+    return plots.strips(wide.reset_index(), labels, by="method")
+
+
+def scored_all(comparisons: Sequence[Comparison]) -> pd.DataFrame:
+    """Scores of all networks: ``network``, ``scale`` and the columns of :func:`scored`."""
+    parts = [scored(one).assign(network=one.title, scale=one.scale) for one in comparisons]
+    found = pd.concat(parts, ignore_index=True)
+    return found[["network", "scale", *found.columns[:-2]]]
