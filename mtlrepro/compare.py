@@ -1,4 +1,4 @@
-r"""Comparisons of methods over tables of methods x metrics: relative improvement, ranks, Friedman, Nemenyi.
+r"""Comparisons of methods over tables of methods x metrics: improvement, ranks, Friedman, Nemenyi, hypervolume.
 
 Symbols: method :math:`m` scores :math:`M_{m,i}` on metric :math:`i = 1, \dots, K`; the baseline :math:`b` is
 single-task learning; :math:`l_i = 1` where higher is better, otherwise 0. In Demšar's symbols, :math:`k` methods are

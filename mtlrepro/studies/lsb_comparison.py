@@ -5,7 +5,7 @@ of signs, of which none is significant at 5 %; tests here take samples as indepe
 trials does. Intervals are Student's or Welch's, 95 %, over seeds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -21,6 +21,7 @@ from mtlrepro.studies.lsb_scores import (
     HIGHER,
     METRICS,
     NAMES,
+    best_rates,
     improvements,
     measures,
     ranks,
@@ -149,8 +150,12 @@ def _cells(runs: pd.DataFrame) -> dict[str, str]:
 
 def _cell(values: pd.Series, decimals: int) -> str:
     interval = mean_interval(values)
-    mean = round(interval.value, decimals) + 0.0
-    return f"{mean:.{decimals}f} ± {interval.high - interval.value:.{decimals}f}"
+    return f"{_fixed(interval.value, decimals)} ± {_fixed(interval.high - interval.value, decimals)}"
+
+
+def _fixed(value: float, decimals: int = 1) -> str:
+    """Text with a number of decimals, without the sign of a zero."""
+    return f"{round(value, decimals) + 0.0:.{decimals}f}"
 
 
 def average_ranks(comparison: Comparison) -> dict[str, Interval]:
@@ -192,6 +197,18 @@ def summary(tests: pd.DataFrame) -> pd.DataFrame:
         count = (clear & (sign * counted["difference"] > 0)).groupby([counted[key] for key in keys]).sum()
         found[name] = count.loc[pd.MultiIndex.from_frame(found[keys])].to_numpy()
     return found.reset_index(drop=True)
+
+
+# --- figure ------------------------------------------------------------------------------------------
+
+
+def figure(comparison: Comparison) -> Figure:
+    """Draw the runs, a panel for each metric; dashed: single-task learning, where stored."""
+    labels = {
+        metric: f"{COLUMNS[metric]}\n{'higher' if higher else 'lower'} is better" for metric, higher in HIGHER.items()
+    }
+    references = {} if comparison.single is None else {name: float(comparison.baseline[name]) for name in METRICS}
+    return plots.strips(comparison.runs, labels, by="method", references=references)
 
 
 # --- what the supplement says -------------------------------------------------------------------------
@@ -267,37 +284,29 @@ def claims(comparison: Comparison) -> list[Verdict]:
 
 
 def rate_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Mean Delta_m on the validation split by method and learning rate.
+    """Delta_m on the validation split by method and learning rate.
 
     Args:
         scores: As :func:`mtlrepro.studies.lsb_scores.rate_scores` gives it.
 
     Returns:
-        One row a method: ``method``, a column for each rate in per cent, ``best``, and ``at the edge``, whether the
-        best rate is the smallest or the largest tried, so that a still better one may lie outside.
+        One row a method: ``method``; a column for each rate with the mean and the range over seeds in per cent, as
+        text; ``best``; and ``at the edge``, whether the best rate is the smallest or the largest tried, so that a still
+        better one may lie outside.
     """
-    means = scores.pivot_table(index="method", columns="lr", values="score", sort=False).sort_index(axis=1)
-    best = means.idxmax(axis=1)
-    found = means.rename(columns=lambda rate: f"{rate:g}").rename_axis(columns=None)
-    found["best"] = best
-    found["at the edge"] = best.isin([means.columns[0], means.columns[-1]]).map({True: "yes", False: "no"})
-    return found.rename(index=NAMES).reset_index()
-
-
-def rate_figure(scores: pd.DataFrame) -> Figure:
-    """Draw Delta_m on the validation split against the learning rate: a dot for each run, a line through the means."""
-    figure, axes = plots.canvas()
-    named = scores.assign(method=scores["method"].map(NAMES))
-    means = named.groupby(["method", "lr"], sort=False)["score"].mean().rename("mean").reset_index()
-    plots.curves(axes, means.sort_values("lr", kind="stable"), "lr", by="method")
-    for line in list(axes.lines):
-        line.set_markersize(0)
-    for index, (_, own) in enumerate(named.groupby("method", sort=False)):
-        axes.plot(own["lr"], own["score"], plots.MARKERS[index], color=plots.COLOURS[index])
-    plots.log_x(axes, sorted(scores["lr"].unique()))
-    axes.set(xlabel="learning rate", ylabel="Δm on the validation split, %")
-    plots.legend(figure, axes, 3)
-    return figure
+    best = best_rates(scores)
+    edges = scores["lr"].min(), scores["lr"].max()
+    rows = []
+    for method, own in scores.groupby("method", sort=False):
+        cells = {
+            f"{rate:g}": f"{_fixed(seeds.mean())} ({_fixed(seeds.min())} to {_fixed(seeds.max())})"
+            for rate, seeds in own.groupby("lr")["score"]
+        }
+        rate = best[str(method)]
+        rows.append(
+            {"method": NAMES[str(method)], **cells, "best": rate, "at the edge": "yes" if rate in edges else "no"}
+        )
+    return pd.DataFrame(rows)
 
 
 def beside(untuned: Comparison, tuned: Comparison) -> pd.DataFrame:
@@ -329,33 +338,6 @@ def beside_figure(pairs: pd.DataFrame) -> Figure:
     for axes, (network, own) in zip(frames, networks, strict=True):
         plots.dots(axes, own, "method", by="rates", reference=0.0)
         axes.set_xlabel(f"{network}\nΔm, %", fontsize=9)
+        axes.tick_params(left=False, bottom=False)
     plots.legend(figure, frames[0], 2)
     return figure
-
-
-# --- figures ------------------------------------------------------------------------------------------
-
-
-def figure(comparison: Comparison) -> Figure:
-    """Draw the runs, a panel for each metric; dashed: single-task learning, where stored."""
-    labels = {
-        metric: f"{COLUMNS[metric]}\n{'higher' if higher else 'lower'} is better" for metric, higher in HIGHER.items()
-    }
-    references = {} if comparison.single is None else {name: float(comparison.baseline[name]) for name in METRICS}
-    return plots.strips(comparison.runs, labels, by="method", references=references)
-
-
-def rank_figure(comparisons: Sequence[Comparison]) -> Figure:
-    """Draw the average rank of each run among all of its network, a panel for each network."""
-    labels = {one.title: f"average rank of {len(one.runs)}\n{one.title}, {one.scale} scale" for one in comparisons}
-    wide = pd.concat([scored(one).assign(network=one.title) for one in comparisons]).pivot_table(
-        index=["method", "seed"], columns="network", values=AVERAGE_RANK, sort=False
-    )
-    return plots.strips(wide.reset_index(), labels, by="method")
-
-
-def scored_all(comparisons: Sequence[Comparison]) -> pd.DataFrame:
-    """Scores of all networks: ``network``, ``scale`` and the columns of :func:`scored`."""
-    parts = [scored(one).assign(network=one.title, scale=one.scale) for one in comparisons]
-    found = pd.concat(parts, ignore_index=True)
-    return found[["network", "scale", *found.columns[:-2]]]

@@ -191,9 +191,9 @@ def figure(operating: pd.DataFrame) -> Figure:
                 axes.annotate(
                     f"{share:g} : {1 - share:g}",
                     tuple(means.loc[share]),
-                    xytext=(0, 6 - 18 * index),
+                    xytext=(-5, -11) if index else (5, 5),
                     textcoords="offset points",
-                    ha="center",
+                    ha="right" if index else "left",
                     color=COLOURS[index],
                     fontsize=8,
                 )
@@ -201,6 +201,7 @@ def figure(operating: pd.DataFrame) -> Figure:
             task = own[f"{axis}_task"].iloc[0]
             name, unit, _ = METRICS[AXES[task]]
             text(f"{task}: {name}, {unit}", fontsize=9)
-        axes.margins(0.15)
+        axes.margins(0.25, 0.15)
+        axes.tick_params(left=False, bottom=False)
     legend(drawing, frames[0], 2)
     return drawing
