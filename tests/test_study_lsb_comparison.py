@@ -170,7 +170,7 @@ def test_claims_hold_where_lsb_leads_everywhere(ladder):
 
 
 def test_claims_fail_where_lsb_is_last():
-    last = comparison(LADDER | {"LSB": -5.0}, network="full_sharing", tuned=True)
+    last = comparison(LADDER | {"LSB": -5.0}, network="full_sharing", rates=RATES)
     verdicts = lsb_comparison.claims(last)
     assert [verdict.status for verdict in verdicts] == ["does not hold"] * 4
     assert verdicts[2].measured.value == 1  # significantly worse is no significance in favour
@@ -230,19 +230,42 @@ def test_a_tuning_without_its_baseline_is_refused(tuning):
         rate_scores(tuning, 0.002)
 
 
+RATES = dict.fromkeys(lsb_grids.METHODS, 0.001) | {"equal": 0.003}
+
+
 def test_tuned_beside_untuned_has_one_baseline(ladder):
     """Tuning lifts equal weighting alone, by 10 per metric: it comes first, and the others stay as they are."""
-    tuned = comparison(LADDER | {"equal": 10.0}, tuned=True)
-    pairs = lsb_comparison.beside(ladder, tuned).set_index(["rates", "method"])
-    assert pairs.loc[("untuned", "equal"), "mean"] == pytest.approx(0, abs=1e-12)
+    pairs = lsb_comparison.beside(ladder, comparison(LADDER | {"equal": 10.0}, rates=RATES)).set_index("method")
     both, one = (10 / 50.2 + 10 / 49.8) / 2, 10 / 50.2
-    assert pairs.loc[("tuned", "equal"), "mean"] == pytest.approx(100 * (both + both + one) / 3)
-    same = [method for method in METHODS if method != "equal"]
-    np.testing.assert_allclose(pairs.loc["untuned"].loc[same, "mean"], pairs.loc["tuned"].loc[same, "mean"])
-    assert pairs["place"].loc["untuned"].to_dict() == {method: 6 - place for method, place in LADDER.items()}
-    assert pairs.loc[("tuned", "equal"), "place"] == 1
-    drawing = lsb_comparison.beside_figure(pairs.reset_index())
-    assert [axes.get_xlabel() for axes in drawing.axes] == ["multi column\nΔm, %"]
+    lift = 100 * (both + both + one) / 3
+    assert pairs.loc["equal", ["change", "low", "high"]].tolist() == pytest.approx([lift] * 3)
+    assert pairs.loc["equal", "untuned, %"].startswith("0.0 ± ")
+    assert pairs.loc["equal", "tuned, %"].startswith(f"{lift:.1f} ± ")
+    others = pairs.drop("equal")
+    assert (others[["change", "low", "high"]] == 0).all(axis=None)
+    assert (others["untuned, %"] == others["tuned, %"]).all()
+    assert pairs["untuned place"].tolist() == [6, 5, 4, 3, 2, 1]
+    assert pairs["tuned place"].tolist() == [1, 6, 5, 4, 3, 2]
+    assert pairs["tuned rate"].tolist() == [0.003] + [0.001] * 5
+    assert lsb_comparison.beside_finding(pairs.reset_index()) == (
+        "Tuning raises Δm beyond the spread of seeds in 1 and lowers it in 0 of 6 cases. "
+        "LSB's place of 6, untuned and tuned: multi column 1 and 2."
+    )
+
+
+def test_change_is_paired_by_seed(ladder):
+    """Seeds that trade places change nothing on average; their differences spread from -0.4 to 0.4 per metric."""
+    runs = ladder.runs.assign(seed=SEEDS - 1 - ladder.runs["seed"])
+    pairs = lsb_comparison.beside(ladder, replace(ladder, runs=runs, rates=RATES)).set_index("method")
+    np.testing.assert_allclose(pairs["change"], 0, atol=1e-12)
+    per_metric = 100 * (2 * (1 / 50.2 + 1 / 49.8) / 2 + 1 / 50.2) / 3
+    half = stats.t.ppf(0.975, 4) * np.std([-0.4, -0.2, 0, 0.2, 0.4], ddof=1) / 5**0.5 * per_metric
+    assert pairs.loc["LSB", "high"] == pytest.approx(half)
+
+
+def test_a_comparison_without_rates_is_not_tuned(ladder):
+    with pytest.raises(ValueError, match="tuned has no rates"):
+        lsb_comparison.beside(ladder, ladder)
 
 
 # --- what is loaded and drawn
@@ -280,8 +303,8 @@ def test_load_reads_single_tasks_only_where_stored(monkeypatch, alone):
     assert len(asked) == 1 + alone
     assert {config.lr for config in asked[0]} == {0.003}
     assert loaded.runs["method"].unique().tolist() == METHODS
-    assert loaded.tuned
-    assert not lsb_comparison.load(setting, "multi_decoder").tuned
+    assert loaded.rates == rates
+    assert lsb_comparison.load(setting, "multi_decoder").rates is None
     assert (loaded.single is not None) == alone
     if alone:
         assert len(loaded.single) == 2
@@ -299,3 +322,23 @@ def test_figure_shows_every_run_and_the_single_tasks(noisy):
     single = pd.DataFrame(np.full((2, 6), 50.0), columns=list(METRICS))
     dashed = lsb_comparison.figure(replace(noisy, single=single))
     assert all(axes.lines[0].get_xdata() == [50, 50] for axes in dashed.axes)
+
+
+def test_findings_follow_the_runs(ladder, tuning):
+    assert lsb_comparison.finding(ladder).startswith(
+        "Multi column, cpu scale, 5 seeds: LSB takes place 1 of 6 by the average rank of 30 runs, 3.00 ["
+    )
+    assert "the best other method is GradNorm, 8.00 [" in lsb_comparison.finding(ladder)
+    last = comparison(LADDER | {"LSB": -5.0})
+    assert "LSB takes place 6 of 6" in lsb_comparison.finding(last)
+    better, worse = (
+        lsb_comparison.summary_finding(lsb_comparison.summary(lsb_comparison.significance(one)))
+        for one in (ladder, last)
+    )
+    assert "better in 5 and worse in 0 of 5 comparisons; on single metrics LSB is better in 30 and worse in 0" in better
+    assert "better in 0 and worse in 5 of 5 comparisons; on single metrics LSB is better in 0 and worse in 30" in worse
+    assert "LSB holds 83 %; of the other methods GradNorm holds most, 17 %" in lsb_comparison.top_finding(ladder)
+    assert "LSB holds 0 %" in lsb_comparison.top_finding(last)
+    table = lsb_comparison.rate_table(rate_scores(tuning, 0.001))
+    assert "for LSB: a still better one" in lsb_comparison.rate_finding(table)
+    assert "No best" in lsb_comparison.rate_finding(table[table["method"] == "equal"])

@@ -123,3 +123,12 @@ def test_figure_shows_every_run_and_labels_the_ends(operating):
     assert len(axes.lines[0].get_xdata()) == 6
     np.testing.assert_allclose(axes.lines[1].get_xdata(), [4.95, 6.95, 8.95])
     assert [text.get_text() for text in axes.texts] == ["0.1 : 0.9", "0.9 : 0.1"] * 2
+
+
+def test_findings_are_computed(operating):
+    compared = lsb_priorities.differences(lsb_priorities.hypervolumes(operating))
+    text = lsb_priorities.finding(compared)
+    assert f"segmentation and depth {compared['difference'][0]:.1f} [" in text
+    assert "every pair" in text
+    control = lsb_priorities.control_finding(lsb_priorities.inversions(operating))
+    assert "0 [0, 0] % with LSB with priorities and 0 [0, 0] % with fixed weights" in control

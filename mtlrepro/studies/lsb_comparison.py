@@ -31,6 +31,7 @@ from mtlrepro.verdicts import Interval, Verdict, mean_interval
 
 LSB = "LSB"
 DELTA = "Δm"
+DIRECTIONS = {"better": 1, "worse": -1}
 SHARE = 5
 """One run in five belongs to the "top 20 %"."""
 COLUMNS = {metric: f"{title}, {unit}" for metric, (title, unit, _) in METRICS.items()}
@@ -47,14 +48,14 @@ class Comparison:
         scale: Of the runs.
         runs: One row a run: ``method`` as in ``NAMES``, ``seed`` and the columns of ``METRICS``.
         single: Single-task learning, one row a seed with the columns of ``METRICS``; None where it is not stored.
-        tuned: Whether each method has a learning rate of its own.
+        rates: Learning rate of each method as ``lsb_grids.METHODS`` names it; None: that of the scale.
     """
 
     network: str
     scale: Scale
     runs: pd.DataFrame
     single: pd.DataFrame | None = None
-    tuned: bool = False
+    rates: Mapping[str, float] | None = None
 
     @property
     def title(self) -> str:
@@ -88,7 +89,7 @@ def load(setting: lsb_grids.Setting, network: str, rates: Mapping[str, float] | 
         setting.scale,
         runs.assign(method=runs["method"].map(NAMES)),
         single_task(grid(alone)) if lsb_grids.stored(alone) else None,
-        tuned=rates is not None,
+        rates,
     )
 
 
@@ -165,6 +166,19 @@ def average_ranks(comparison: Comparison) -> dict[str, Interval]:
     return dict(sorted(found.items(), key=lambda entry: entry[1].value))
 
 
+def finding(comparison: Comparison) -> str:
+    """LSB's place by the average rank of runs, beside the best other method, in a sentence."""
+    order = average_ranks(comparison)
+    place = list(order).index(LSB) + 1
+    rival = next(method for method in order if method != LSB)
+    seeds = comparison.runs["seed"].nunique()
+    return (
+        f"{comparison.title.capitalize()}, {comparison.scale} scale, {seeds} seeds: LSB takes place {place} of "
+        f"{len(order)} by the average rank of {len(comparison.runs)} runs, {order[LSB]}; the best other method is "
+        f"{rival}, {order[rival]}. Δm is against {comparison.against}; ± and brackets: 95 % over seeds."
+    )
+
+
 def significance(comparison: Comparison) -> pd.DataFrame:
     """Test LSB against each other method, on each metric, on the average rank and on Delta_m.
 
@@ -193,10 +207,26 @@ def summary(tests: pd.DataFrame) -> pd.DataFrame:
     found = tests[tests["measure"] == AVERAGE_RANK].rename(columns=names)[columns]
     counted = tests[tests["measure"].isin(METRICS)]
     clear = counted["p_holm_measure"] < 0.05
-    for name, sign in (("better", 1), ("worse", -1)):
+    for name, sign in DIRECTIONS.items():
         count = (clear & (sign * counted["difference"] > 0)).groupby([counted[key] for key in keys]).sum()
         found[name] = count.loc[pd.MultiIndex.from_frame(found[keys])].to_numpy()
     return found.reset_index(drop=True)
+
+
+def summary_finding(summary: pd.DataFrame) -> str:
+    """How often LSB is significantly better or worse, in a sentence.
+
+    Args:
+        summary: As :func:`summary` gives it.
+    """
+    clear = summary["p_holm"] < 0.05
+    ranked = {name: int((clear & (sign * summary["difference"] > 0)).sum()) for name, sign in DIRECTIONS.items()}
+    single = {name: int(summary[name].sum()) for name in DIRECTIONS}
+    return (
+        f"With Holm's correction over the other methods, at 5 %, LSB's average rank is better in {ranked['better']} "
+        f"and worse in {ranked['worse']} of {len(summary)} comparisons; on single metrics LSB is better in "
+        f"{single['better']} and worse in {single['worse']} of {len(summary) * len(METRICS)}."
+    )
 
 
 # --- figure ------------------------------------------------------------------------------------------
@@ -221,6 +251,16 @@ def top_shares(comparison: Comparison) -> dict[str, float]:
     return {str(name): float(share) for name, share in (100 * sums / sums.sum()).items()}
 
 
+def top_finding(comparison: Comparison) -> str:
+    """Who holds the top 20 % of runs, in a sentence."""
+    shares = top_shares(comparison)
+    rival = max((method for method in shares if method != LSB), key=lambda method: shares[method])
+    return (
+        f"{comparison.title.capitalize()}, {comparison.scale} scale: of the top 20 % of runs over all metrics LSB "
+        f"holds {shares[LSB]:.0f} %; of the other methods {rival} holds most, {shares[rival]:.0f} %."
+    )
+
+
 def _top(comparison: Comparison) -> int:
     return len(comparison.runs) // SHARE
 
@@ -234,7 +274,7 @@ def claims(comparison: Comparison) -> list[Verdict]:
     which it is clearly worse than none. Section 4 is about the multi-column network; other networks extend it.
     """
     source = "Section 4, Table S-3" if comparison.network == "multi_column" else "Section 4, extended"
-    where = f"{comparison.title}, {comparison.scale} scale{', tuned rates' if comparison.tuned else ''}"
+    where = f"{comparison.title}, {comparison.scale} scale{', tuned rates' if comparison.rates else ''}"
     tests = significance(comparison)
     by_rank = tests[tests["measure"] == AVERAGE_RANK]
     rival = by_rank.sort_values("difference").iloc[0]
@@ -309,35 +349,63 @@ def rate_table(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def rate_finding(table: pd.DataFrame) -> str:
+    """For which methods the best rate lies at the edge of those tried, in a sentence.
+
+    Args:
+        table: As :func:`rate_table` gives it.
+    """
+    edge = table[table["at the edge"] == "yes"]["method"].tolist()
+    if not edge:
+        return "No best learning rate lies at the edge of those tried."
+    return (
+        f"The best learning rate lies at the edge of those tried for {', '.join(edge)}: "
+        "a still better one may lie outside."
+    )
+
+
 def beside(untuned: Comparison, tuned: Comparison) -> pd.DataFrame:
     """Compare both choices of the learning rate in one network by Delta_m against the untuned baseline.
 
     Returns:
-        One row a method and choice: ``network``, ``method``, ``rates`` (``untuned`` or ``tuned``), ``mean``, ``low``
-        and ``high`` of Delta_m in per cent over seeds, and ``place`` of the method by ``mean``.
+        One row a method: ``network``, ``method``, its ``tuned rate``; ``untuned, %`` and ``tuned, %``, the mean of
+        Delta_m and half its 95 % interval over seeds, as text; ``change``, the mean difference of runs of one seed,
+        with ``low`` and ``high`` of its interval, 0 where the rate is that of the scale; and ``untuned place`` and
+        ``tuned place`` of the method by mean.
+
+    Raises:
+        ValueError: the second comparison has no rates.
     """
+    if tuned.rates is None:
+        raise ValueError("tuned has no rates; accepted: a comparison with a learning rate for each method")
+    before, after = (
+        runs.assign(score=improvements(runs, untuned.baseline)).pivot(index="seed", columns="method", values="score")
+        for runs in (untuned.runs, tuned.runs)
+    )
+    places = [scores.mean().rank(ascending=False).astype(int) for scores in (before, after)]
     rows = []
-    for choice, runs in (("untuned", untuned.runs), ("tuned", tuned.runs)):
-        scores = improvements(runs, untuned.baseline).groupby(runs["method"], sort=False)
-        for method, values in scores:
-            interval = mean_interval(values)
-            rows.append((untuned.title, str(method), choice, interval.value, interval.low, interval.high))
-    found = pd.DataFrame(rows, columns=["network", "method", "rates", "mean", "low", "high"])
-    found["place"] = found.groupby("rates")["mean"].rank(ascending=False)
-    return found
+    for key, rate in tuned.rates.items():
+        name = NAMES[key]
+        change = mean_interval(after[name] - before[name])
+        texts = (_cell(scores[name], 1) for scores in (before, after))
+        bounds = (change.value, change.low, change.high)
+        rows.append((untuned.title, name, rate, *texts, *bounds, *(int(place[name]) for place in places)))
+    names = ["tuned rate", "untuned, %", "tuned, %", "change", "low", "high", "untuned place", "tuned place"]
+    return pd.DataFrame(rows, columns=["network", "method", *names])
 
 
-def beside_figure(pairs: pd.DataFrame) -> Figure:
-    """Draw Delta_m untuned and tuned, a panel for each network.
+def beside_finding(pairs: pd.DataFrame) -> str:
+    """What tuning changes, and LSB's place by Delta_m without and with it, in two sentences.
 
     Args:
         pairs: As :func:`beside` gives it, of any number of networks.
     """
-    networks = list(pairs.groupby("network", sort=False))
-    figure, frames = plots.panels(len(networks))
-    for axes, (network, own) in zip(frames, networks, strict=True):
-        plots.dots(axes, own, "method", by="rates", reference=0.0)
-        axes.set_xlabel(f"{network}\nΔm, %", fontsize=9)
-        axes.tick_params(left=False, bottom=False)
-    plots.legend(figure, frames[0], 2)
-    return figure
+    better, worse = int((pairs["low"] > 0).sum()), int((pairs["high"] < 0).sum())
+    places = [
+        f"{row['network']} {row['untuned place']} and {row['tuned place']}"
+        for _, row in pairs[pairs["method"] == LSB].iterrows()
+    ]
+    return (
+        f"Tuning raises Δm beyond the spread of seeds in {better} and lowers it in {worse} of {len(pairs)} cases. "
+        f"LSB's place of {pairs['method'].nunique()}, untuned and tuned: {', '.join(places)}."
+    )

@@ -102,6 +102,16 @@ def differences(volumes: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["pair", FIXED, LSB, "difference", "low", "high", "p", "p_reachable"])
 
 
+def finding(compared: pd.DataFrame) -> str:
+    """Differences of hypervolume in a sentence.
+
+    Args:
+        compared: As :func:`differences` gives it.
+    """
+    texts = [f"{row['pair']} {Interval(row['difference'], row['low'], row['high'])}" for _, row in compared.iterrows()]
+    return f"Hypervolume of LSB less that of fixed weights, in % of the box, 95 % over seeds: {'; '.join(texts)}."
+
+
 def inversions(operating: pd.DataFrame) -> pd.DataFrame:
     """How often a task is worse where its priority or weight is larger: 0 % obeys, 50 % is chance, 100 % is reversed.
 
@@ -145,6 +155,16 @@ def obedience(inverted: pd.DataFrame) -> dict[str, Interval]:
     return {str(name): mean_interval(values) for name, values in means.groupby("method", sort=False)}
 
 
+def control_finding(inverted: pd.DataFrame) -> str:
+    """How often priorities and fixed weights are not obeyed, in a sentence.
+
+    Args:
+        inverted: As :func:`inversions` gives it.
+    """
+    texts = [f"{interval} % with {method}" for method, interval in obedience(inverted).items()]
+    return f"Of two shares, the larger gives its task the worse metric in {' and '.join(texts)}; chance is 50 %."
+
+
 def claims(operating: pd.DataFrame) -> list[Verdict]:
     """Judge Section 7: LSB's fronts against those of fixed weights, and whether priorities control the tasks.
 
@@ -185,7 +205,7 @@ def figure(operating: pd.DataFrame) -> Figure:
         for index, (method, runs) in enumerate(own.groupby("method", sort=False)):
             look = {"marker": MARKERS[index], "color": COLOURS[index]}
             means = runs.groupby("share")[["x", "y"]].mean()
-            axes.plot(runs["x"], runs["y"], linestyle="none", alpha=0.3, **look)
+            axes.plot(runs["x"], runs["y"], linestyle="none", alpha=0.3, markeredgewidth=0, **look)
             axes.plot(means["x"], means["y"], label=str(method), **look)
             for share in (means.index.min(), means.index.max()):
                 axes.annotate(
