@@ -155,7 +155,7 @@ def strips(
             axes.axvline(references[column], color="0.4", linestyle="--", linewidth=1)
         for line, (_, own) in enumerate(groups):
             shifts = 0.12 * (np.arange(len(own)) - (len(own) - 1) / 2)
-            look = {"color": COLOURS[line], "markersize": 5, "markeredgewidth": 0}
+            look = {"color": COLOURS[line], "markersize": 6, "markeredgewidth": 0}
             axes.plot(own[column], line + shifts, MARKERS[line], **look)
             axes.plot([own[column].mean()] * 2, [line - 0.4, line + 0.4], color=COLOURS[line])
         axes.set_xlabel(label, fontsize=9)

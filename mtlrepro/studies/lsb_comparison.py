@@ -268,8 +268,9 @@ def _top(comparison: Comparison) -> int:
 def claims(comparison: Comparison) -> list[Verdict]:
     """Judge the statements of Section 4 about Table S-3 by the rerun.
 
-    Share of top places: each run of LSB holds so many, the interval is Student's over these runs. Significance: the
-    largest p-value of all other methods, and 1 where LSB is not better. Best averages: the interval begins with the
+    Share of top places: each run of LSB holds so many, the interval is Student's over these runs. Distance: Welch's
+    interval; the best other method is picked after the fact, which counts against LSB. Significance: the largest
+    p-value of all other methods, and 1 where LSB is not better. Best averages: the interval begins with the
     metrics on which LSB is clearly better than every other method (every Welch interval above 0) and ends with those on
     which it is clearly worse than none. Section 4 is about the multi-column network; other networks extend it.
     """
