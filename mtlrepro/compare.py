@@ -1,4 +1,4 @@
-r"""Comparisons of methods over tables of methods x metrics: relative improvement, ranks, Friedman, Nemenyi.
+r"""Comparisons of methods over tables of methods x metrics: improvement, ranks, Friedman, Nemenyi, hypervolume.
 
 Symbols: method :math:`m` scores :math:`M_{m,i}` on metric :math:`i = 1, \dots, K`; the baseline :math:`b` is
 single-task learning; :math:`l_i = 1` where higher is better, otherwise 0. In Demšar's symbols, :math:`k` methods are
@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import stats
 
 Convention = Literal["per metric, lower is better", "per task, higher is better"]
@@ -181,6 +182,32 @@ def critical_difference(n_methods: int, n_blocks: int, alpha: float = 0.05) -> f
         raise ValueError(f"alpha is {alpha}; accepted: 0 < alpha < 1")
     q = float(stats.studentized_range.ppf(1 - alpha, n_methods, np.inf)) / np.sqrt(2)
     return float(q * np.sqrt(n_methods * (n_methods + 1) / (6 * n_blocks)))
+
+
+def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
+    """Area that points dominate, larger is better on both axes, above a reference point (Zitzler and Thiele 1998).
+
+    Points that are not above the reference on both axes dominate nothing.
+
+    Args:
+        points: ``[n, 2]``.
+        reference: ``[2]``.
+
+    Returns:
+        The area, in the product of both units.
+
+    Raises:
+        ValueError: if points are not pairs, or a number is not finite.
+    """
+    values, corner = np.asarray(points, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    if values.ndim != 2 or values.shape[1:] != (2,) or corner.shape != (2,):
+        raise ValueError(f"points is {values.shape}, reference is {corner.shape}; accepted: (n, 2) and (2,)")
+    if not (np.isfinite(values).all() and np.isfinite(corner).all()):
+        raise ValueError("points or reference is not finite; accepted: finite numbers")
+    sizes = np.maximum(values - corner, 0)
+    widths, heights = sizes[np.argsort(-sizes[:, 0])].T
+    reached = np.maximum.accumulate(heights)
+    return float((reached * -np.diff(widths, append=0)).sum())
 
 
 def _require_keys(table: pd.DataFrame, mapping: Mapping[str, object] | pd.Series, name: str) -> None:

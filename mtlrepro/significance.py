@@ -4,11 +4,13 @@ A sample holds one number a seed. Samples are *paired* if number :math:`i` of bo
 runs share their initialisation or data order. Few seeds bound what any test can show: see ``smallest_p_value``.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import comb
 from typing import Literal, get_args
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
@@ -241,6 +243,60 @@ def cliffs_delta(a: ArrayLike, b: ArrayLike) -> float:
     """
     x, y = _samples(a, b, paired=False)
     return float(np.sign(x[:, None] - y).mean())
+
+
+def samples_against(
+    measures: pd.DataFrame, groups: pd.Series, one: str
+) -> Iterator[tuple[str, str, NDArray[np.float64], NDArray[np.float64]]]:
+    """Pairs of samples to compare: each measure, each other group, the numbers of group ``one`` and of the other.
+
+    Args:
+        measures: ``[runs, measures]``.
+        groups: ``[runs]``, the group of each run, on the same index.
+        one: the group that is compared with all others.
+
+    Raises:
+        ValueError: if there is no such group.
+    """
+    if one not in set(groups):
+        raise ValueError(f"one is {one!r}; accepted: {', '.join(map(repr, groups.unique()))}")
+    for measure, numbers in measures.items():
+        samples = {str(name): sample.to_numpy(np.float64) for name, sample in numbers.groupby(groups, sort=False)}
+        own = samples.pop(one)
+        for name, other in samples.items():
+            yield str(measure), name, own, other
+
+
+def one_against_others(measures: pd.DataFrame, groups: pd.Series, one: str) -> pd.DataFrame:
+    """Test one group against each other group on each measure, all samples independent.
+
+    The interval is Welch's, as bootstrap intervals of few numbers are too short. Holm's correction is over one of two
+    families: the tests of one measure, or all of them.
+
+    Args:
+        measures: ``[runs, measures]``, with signs such that larger is better.
+        groups: ``[runs]``, the group of each run, on the same index.
+        one: the group that is compared with all others.
+
+    Returns:
+        One row a measure and other group: ``measure``, ``against``; ``difference`` of means, with ``low`` and ``high``
+        of the 95 % interval; ``hedges_g``, ``cliffs_delta``; two-sided exact ``p``, the smallest ``p_reachable``,
+        ``p_holm_measure`` and ``p_holm_all``. Differences and effects are positive where ``one`` is better.
+
+    Raises:
+        ValueError: if there is no such group, or as :func:`permutation_test` and :func:`hedges_g`.
+    """
+    rows = []
+    for measure, name, own, other in samples_against(measures, groups, one):
+        test = permutation_test(own, other)
+        low, high = stats.ttest_ind(own, other, equal_var=False).confidence_interval()
+        effects = hedges_g(own, other), cliffs_delta(own, other)
+        rows.append((measure, name, test.difference, low, high, *effects, test.p_value, test.smallest_p_value))
+    names = ["measure", "against", "difference", "low", "high", "hedges_g", "cliffs_delta", "p", "p_reachable"]
+    found = pd.DataFrame(rows, columns=names)
+    found["p_holm_measure"] = found.groupby("measure", sort=False)["p"].transform(holm)
+    found["p_holm_all"] = holm(found["p"])
+    return found
 
 
 def _difference(*samples: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Relative improvement, ranks, Friedman and Nemenyi: by hand, by invariance, and Demšar's published example."""
+"""Improvement, ranks, Friedman, Nemenyi, hypervolume: by hand, by invariance, and Demšar's published example."""
 
 import math
 
@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from mtlrepro.compare import critical_difference, delta_m, friedman, improvement, ranks
+from mtlrepro.compare import critical_difference, delta_m, friedman, hypervolume, improvement, ranks
 
 PER_METRIC, PER_TASK = "per metric, lower is better", "per task, higher is better"
 HIGHER = {"mIoU": True, "Pix Acc": True, "Abs Err": False}
@@ -217,3 +217,42 @@ def test_critical_difference_of_demsar_and_of_two_methods():
 def test_critical_difference_refuses(arguments):
     with pytest.raises(ValueError, match="accepted"):
         critical_difference(*arguments)
+
+
+# --- hypervolume ---
+
+
+@pytest.mark.parametrize(
+    ("points", "area"),
+    [
+        ([(2, 3)], 6),
+        ([(1, 3), (2, 2), (4, 1)], 1 * 3 + 1 * 2 + 2 * 1),
+        ([(4, 1), (1, 3), (2, 2), (1, 1), (2, 2)], 7),  # in any order; what is dominated or doubled adds nothing
+        ([(2, 3), (5, -1), (-1, 5), (0, 9)], 6),  # not above the reference on both axes
+        ([(-1, -1)], 0),
+    ],
+)
+def test_hypervolume_by_hand(points, area):
+    assert hypervolume(points, (0, 0)) == pytest.approx(area)
+    assert hypervolume(np.add(points, (10, -5)), (10, -5)) == pytest.approx(area)
+    assert hypervolume(np.array(points)[:, ::-1], (0, 0)) == pytest.approx(area)
+
+
+def test_hypervolume_is_the_share_of_dominated_cells():
+    points = np.random.default_rng(0).integers(1, 20, (8, 2))
+    corners = np.argwhere(np.ones((20, 20)))
+    dominated = (corners[:, None] < points).all(-1).any(-1)
+    assert hypervolume(points, (0, 0)) == dominated.sum()
+
+
+@pytest.mark.parametrize(
+    ("points", "reference", "message"),
+    [
+        ([(1, 2, 3)], (0, 0), r"points is \(1, 3\), reference is \(2,\); accepted: \(n, 2\) and \(2,\)"),
+        ([(1, 2)], (0, 0, 0), r"reference is \(3,\)"),
+        ([(1, np.nan)], (0, 0), "points or reference is not finite"),
+    ],
+)
+def test_hypervolume_refuses(points, reference, message):
+    with pytest.raises(ValueError, match=message):
+        hypervolume(points, reference)

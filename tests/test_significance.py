@@ -5,6 +5,7 @@ from fractions import Fraction
 from itertools import combinations, product
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,9 @@ from mtlrepro.significance import (
     effect_interval,
     hedges_g,
     holm,
+    one_against_others,
     permutation_test,
+    samples_against,
     trials_needed,
 )
 from mtlrepro.verdicts import Interval
@@ -308,3 +311,51 @@ def test_effect_interval_covers_the_true_effect():
         interval = effect_interval(generator.normal(1.5, 1, 5), generator.normal(0, 1, 5))
         covered += interval.low <= 1.5 <= interval.high
     assert 0.95 * 300 - 3 * 3.8 < covered < 0.95 * 300 + 3 * 3.8
+
+
+# --- one group against each other ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def groups():
+    return pd.Series(["b"] * 3 + ["one"] * 3 + ["a"] * 3)
+
+
+@pytest.fixture
+def two_measures():
+    return pd.DataFrame({"x": [0, 1, 2, 10, 11, 12, 10, 11, 13], "y": [5, 6, 7, 1, 2, 3, 2, 4, 6]}, dtype=float)
+
+
+def test_one_against_others_by_hand(two_measures, groups):
+    """Three against three have 20 splits; x of b lies below all of one's, y above."""
+    found = one_against_others(two_measures, groups, "one").set_index(["measure", "against"])
+    assert found.index.tolist() == [("x", "b"), ("x", "a"), ("y", "b"), ("y", "a")]
+    row = found.loc[("x", "b")]
+    half = stats.t.ppf(0.975, 4) * (2 / 3) ** 0.5  # Welch: both variances 1, so 4 degrees of freedom
+    assert row[["difference", "low", "high"]].tolist() == pytest.approx([10, 10 - half, 10 + half])
+    assert row["cliffs_delta"] == 1
+    assert row["p"] == row["p_reachable"] == pytest.approx(2 / 20)
+    assert found.loc[("y", "b"), "difference"] == -4
+    assert found.loc[("y", "b"), "cliffs_delta"] == -1
+    for measure in ("x", "y"):
+        assert found.loc[measure, "p_holm_measure"].tolist() == pytest.approx(holm(found.loc[measure, "p"]))
+    assert found["p_holm_all"].tolist() == pytest.approx(holm(found["p"]))
+    for (measure, against), row in found.iterrows():
+        own, other = (two_measures.loc[groups == name, measure] for name in ("one", against))
+        assert row["hedges_g"] == pytest.approx(hedges_g(own, other))
+        assert row["p"] == permutation_test(own, other).p_value
+
+
+def test_order_of_runs_does_not_matter(two_measures, groups):
+    order = [4, 0, 8, 3, 1, 7, 5, 2, 6]
+    keys = ["measure", "against"]
+    first, second = (
+        one_against_others(*both, "one").set_index(keys).sort_index()
+        for both in ((two_measures, groups), (two_measures.loc[order], groups.loc[order]))
+    )
+    pd.testing.assert_frame_equal(first, second)
+
+
+def test_an_unknown_group_is_refused(two_measures, groups):
+    with pytest.raises(ValueError, match="one is 'c'; accepted: 'b', 'one', 'a'"):
+        list(samples_against(two_measures, groups, "c"))

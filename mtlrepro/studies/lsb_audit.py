@@ -10,18 +10,12 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy import stats
 
 from mtlrepro import compare, published
-from mtlrepro.plots import COLOURS, MARKERS
-from mtlrepro.significance import (
-    cliffs_delta,
-    effect_interval,
-    hedges_g,
-    holm,
-    permutation_test,
-    trials_needed,
-)
+from mtlrepro.plots import strips
+from mtlrepro.significance import effect_interval, one_against_others, samples_against, trials_needed
+from mtlrepro.studies import lsb_scores
+from mtlrepro.studies.lsb_scores import measures
 from mtlrepro.verdicts import Interval, Verdict
 
 METRICS = {"delta_1": True, "RMSE": False, "delta_30": True, "mean angle": False, "mIoU": True, "Acc.": True}
@@ -41,7 +35,6 @@ DECIMALS = dict.fromkeys(METRICS, 1) | {"RMSE": 3}
 LSB, SECOND = "Proposed", "Uncert"
 """LSB as the table calls it, and the method that the supplement calls second best."""
 
-AVERAGE_RANK = "average rank"
 TOP = 5
 """Number of trials in the "top 20 %" of 25."""
 
@@ -82,8 +75,7 @@ def _rows(numbers: pd.DataFrame, pattern: str) -> pd.DataFrame:
 
 
 def _ranks(table: pd.DataFrame) -> pd.DataFrame:
-    """Ranks by the metrics of a table, ties averaged, after removal of rounding errors of sums."""
-    return compare.ranks(table[list(METRICS)].round(9), METRICS)
+    return lsb_scores.ranks(table, METRICS)
 
 
 def _printed_ranks(table: pd.DataFrame) -> pd.DataFrame:
@@ -215,45 +207,21 @@ def _summaries(numbers: pd.DataFrame) -> Iterator[Finding]:
 # --- what five trials show ----------------------------------------------------------------------------
 
 
-def _samples(table: pd.DataFrame) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
-    """Measure, other method, LSB's and the other's numbers, with signs such that larger is better."""
-    measures = table[list(METRICS)].assign(**{AVERAGE_RANK: _ranks(table).mean(axis=1)})
-    for measure in measures:
-        signed = measures[measure] * (1 if METRICS.get(str(measure), False) else -1)
-        groups = {name: group.to_numpy() for name, group in signed.groupby(table["method"], sort=False)}
-        lsb = groups.pop(LSB)
-        for method, other in groups.items():
-            yield str(measure), str(method), lsb, other
-
-
 def significance(table: pd.DataFrame) -> pd.DataFrame:
     """Test LSB against each other method, on each metric and on the average rank of a trial among all 25.
 
     The permutation test is exact for independent trials, also for ranks, which do not change when two methods exchange
-    trials; with five against five it counts 252 splits, so no p-value is below 2/252 = 0.008. The interval is Welch's,
-    as bootstrap intervals of five numbers are too short. Holm's correction is over one of two families: the four
-    tests of one measure, or all 28, where even the smallest p-value becomes 28 * 2/252 = 0.22: five trials cannot
-    support a claim over all metrics and methods at once.
+    trials; with five against five it counts 252 splits, so no p-value is below 2/252 = 0.008. Holm's correction over
+    all 28 tests makes even the smallest p-value 28 * 2/252 = 0.22: five trials cannot support a claim over all metrics
+    and methods at once.
 
     Args:
         table: as :func:`trials` gives it.
 
     Returns:
-        28 rows: ``measure``, ``against``; ``difference`` of means, with ``low`` and ``high`` of the 95 % interval;
-        ``hedges_g``, ``cliffs_delta``; two-sided ``p``, the smallest ``p_reachable``, ``p_holm_measure`` and
-        ``p_holm_all``. Differences and effects are positive where LSB is better.
+        28 rows as :func:`mtlrepro.significance.one_against_others` gives them, positive where LSB is better.
     """
-    rows = []
-    for measure, method, lsb, other in _samples(table):
-        test = permutation_test(lsb, other)
-        low, high = stats.ttest_ind(lsb, other, equal_var=False).confidence_interval()
-        effects = hedges_g(lsb, other), cliffs_delta(lsb, other)
-        rows.append((measure, method, test.difference, low, high, *effects, test.p_value, test.smallest_p_value))
-    names = ["measure", "against", "difference", "low", "high", "hedges_g", "cliffs_delta", "p", "p_reachable"]
-    found = pd.DataFrame(rows, columns=names)
-    found["p_holm_measure"] = found.groupby("measure", sort=False)["p"].transform(holm)
-    found["p_holm_all"] = holm(found["p"])
-    return found
+    return one_against_others(measures(table, METRICS), table["method"], LSB)
 
 
 def power(table: pd.DataFrame) -> pd.DataFrame:
@@ -272,8 +240,8 @@ def power(table: pd.DataFrame) -> pd.DataFrame:
         where the interval holds 0.
     """
     rows = []
-    for measure, method, lsb, other in _samples(table):
-        effect = effect_interval(lsb, other)
+    for measure, method, own, other in samples_against(measures(table, METRICS), table["method"], LSB):
+        effect = effect_interval(own, other)
         near = min(effect.low, effect.high, key=abs)
         at_low = trials_needed(near) if effect.low * effect.high > 0 else np.nan
         rows.append((measure, method, effect.value, effect.low, effect.high, trials_needed(effect.value), at_low))
@@ -286,28 +254,13 @@ def power(table: pd.DataFrame) -> pd.DataFrame:
 def top_places(table: pd.DataFrame) -> pd.DataFrame:
     """Count who holds the first five places, "top 20 %", of each metric; the red marks of the print are not kept.
 
-    Where a tie reaches beyond the fifth place, its methods share the places left.
-
     Args:
         table: as :func:`trials` gives it.
 
     Returns:
-        One row a metric and method: ``metric``, ``method``; ``places``, the mean over all orders of tied trials, and
-        ``fewest`` and ``most`` over these orders. ``places`` add up to five on each metric.
+        One row a metric and method, as :func:`mtlrepro.studies.lsb_scores.top_places` gives it.
     """
-    first = compare.ranks(table[list(METRICS)], METRICS, "min")
-    last = 2 * _ranks(table) - first
-    rows = []
-    for metric in METRICS:
-        inside = last[metric] <= TOP
-        tied = (first[metric] <= TOP) & ~inside
-        left = TOP - int(inside.sum())
-        for method in table["method"].unique():
-            own = table["method"] == method
-            sure, shared, others = (int(part.sum()) for part in (inside & own, tied & own, tied & ~own))
-            places = sure + (left * shared / (shared + others) if shared else 0)
-            rows.append((metric, method, places, sure + max(0, left - others), sure + min(left, shared)))
-    return pd.DataFrame(rows, columns=["metric", "method", "places", "fewest", "most"])
+    return lsb_scores.top_places(table, METRICS, TOP)
 
 
 def claims(numbers: pd.DataFrame) -> list[Verdict]:
@@ -327,7 +280,7 @@ def claims(numbers: pd.DataFrame) -> list[Verdict]:
     majorities = (top > TOP / 2).sum()
     means = _means(table).set_index("method")
     alone, first = zip(*(_firsts(rule) for rule in (means.round(DECIMALS), means)), strict=True)
-    p_values = significance(table).query("measure == @AVERAGE_RANK and against == @SECOND")["p"]
+    p_values = significance(table).query("measure == @lsb_scores.AVERAGE_RANK and against == @SECOND")["p"]
     apart = round(_cell(ranks, SECOND, "averages, printed") - _cell(ranks, LSB, "averages, printed"), 2)
 
     verdicts = [
@@ -387,16 +340,7 @@ def figure(table: pd.DataFrame) -> Figure:
     Args:
         table: as :func:`trials` gives it. Trials 1 to 5 of a method stand below each other, so that ties are seen.
     """
-    drawing = Figure(figsize=(7.2, 5.4), layout="constrained")
-    methods = list(table["method"].unique())
-    panels = drawing.subplots(2, 3, sharey=True).T.flat
-    for axes, (metric, higher) in zip(panels, METRICS.items(), strict=True):
-        for height, method in enumerate(methods):
-            own = table[table["method"] == method]
-            places = height + 0.12 * (own["trial"] - own["trial"].mean())
-            axes.plot(own[metric], places, MARKERS[height], color=COLOURS[height], markersize=4)
-            axes.plot([own[metric].mean()] * 2, [height - 0.4, height + 0.4], color=COLOURS[height])
-        axes.set_xlabel(f"{TITLES[metric]}\n{'higher' if higher else 'lower'} is better", fontsize=9)
-        axes.set_yticks(range(len(methods)), methods)
-        axes.set_ylim(len(methods) - 0.5, -0.5)
-    return drawing
+    labels = {
+        metric: f"{TITLES[metric]}\n{'higher' if higher else 'lower'} is better" for metric, higher in METRICS.items()
+    }
+    return strips(table, labels, by="method")

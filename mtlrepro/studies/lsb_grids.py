@@ -1,12 +1,14 @@
 """The experiments on loss scale balancing as grids of runs: which configurations each of them is made of."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 from mtlrepro import scales
 from mtlrepro.config import RunConfig
+from mtlrepro.runs.store import RESULTS, is_stored
 from mtlrepro.scales import Scale
 from mtlrepro.tasks import MAPS
 
@@ -89,6 +91,27 @@ def comparison(
         for method in methods
         for seed in range(setting.comparison_seeds)
     ]
+
+
+def largest_stored(setting: Setting, network: str, store: Path = RESULTS) -> Setting:
+    """Setting of the largest scale at which the comparison in one network is stored completely, or that asked for.
+
+    Args:
+        setting: The scale asked for; smaller ones are not looked at.
+        network: Name of the network.
+        store: Folder of records.
+    """
+    order: tuple[Scale, ...] = get_args(Scale)
+    for scale in reversed(order[order.index(setting.scale) + 1 :]):
+        larger = replace(setting, scale=scale)
+        if scale in scales.DATA[setting.dataset] and stored(comparison(larger, networks=[network]), store):
+            return larger
+    return setting
+
+
+def stored(configs: Iterable[RunConfig], store: Path = RESULTS) -> bool:
+    """Whether all of some runs are stored."""
+    return all(is_stored(store, config.hash) for config in configs)
 
 
 def single(setting: Setting) -> list[RunConfig]:

@@ -1,0 +1,344 @@
+"""The rerun of Table S-3, on tables made by hand: scores, ranks, tests, claims, learning rates."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from mtlrepro.studies import lsb_comparison, lsb_grids
+from mtlrepro.studies.lsb_comparison import COLUMNS, Comparison
+from mtlrepro.studies.lsb_scores import (
+    AVERAGE_RANK,
+    HIGHER,
+    METRICS,
+    NAMES,
+    best_rates,
+    measures,
+    rate_scores,
+    top_places,
+)
+
+METHODS = list(NAMES.values())
+SEEDS = 5
+
+
+def runs_of(advantage, seeds=SEEDS):
+    """Runs in which method m is better than 50 by ``advantage[m]`` on each metric, seed s by a tenth of s more."""
+    rows = []
+    for method in METHODS:
+        for seed in range(seeds):
+            gain = advantage.get(method, 0.0) + 0.1 * seed
+            values = {metric: 50 + gain if higher else 50 - gain for metric, higher in HIGHER.items()}
+            rows.append({"method": method, "seed": seed, **values})
+    return pd.DataFrame(rows)
+
+
+def comparison(advantage, **changes):
+    return replace(Comparison("multi_column", "cpu", runs_of(advantage)), **changes)
+
+
+LADDER = {method: float(place) for place, method in enumerate(METHODS)}
+"""LSB, the last, is best on every metric, and every run of a method is behind every run of the next."""
+
+
+@pytest.fixture
+def ladder():
+    return comparison(LADDER)
+
+
+@pytest.fixture
+def noisy():
+    values = np.random.default_rng(0).normal(50, 2, (len(METHODS) * SEEDS, len(METRICS)))
+    runs = runs_of({})
+    return Comparison("multi_decoder", "gpu", runs.assign(**dict(zip(METRICS, values.T, strict=True))))
+
+
+# --- scores
+
+
+def test_ranks_and_delta_by_hand(ladder):
+    """LSB's seeds 4, 3, ... are places 1, 2, ...; equal's mean is 50.2 or 49.8, LSB's 5 better."""
+    scores = lsb_comparison.scored(ladder)
+    lsb = scores[scores["method"] == "LSB"].set_index("seed")
+    assert lsb[AVERAGE_RANK].to_dict() == {0: 5, 1: 4, 2: 3, 3: 2, 4: 1}
+    both, one = (5 / 50.2 + 5 / 49.8) / 2, 5 / 50.2  # depth and normals have a metric of each direction
+    assert lsb.loc[2, "Δm"] == pytest.approx(100 * (both + both + one) / 3)
+    assert scores.groupby("method")["Δm"].mean()["equal"] == pytest.approx(0, abs=1e-12)
+    order = lsb_comparison.average_ranks(ladder)
+    assert list(order) == METHODS[::-1]
+    half = stats.t.ppf(0.975, 4) * np.std([1, 2, 3, 4, 5], ddof=1) / 5**0.5
+    first = order["LSB"]
+    assert (first.value, first.low, first.high) == pytest.approx((3, 3 - half, 3 + half))
+
+
+def test_baseline_is_single_task_learning_where_there_is_any(ladder):
+    assert ladder.against == "equal weighting"
+    assert ladder.baseline["depth.delta1"] == pytest.approx(50.2)
+    frame = pd.DataFrame(
+        [
+            {"seed": seed, **{metric: 40.0 + seed if metric.startswith(task) else np.nan for metric in METRICS}}
+            for task in ("segmentation", "depth", "normal")
+            for seed in range(2)
+        ]
+    )
+    single = lsb_comparison.single_task(frame)
+    assert single.to_numpy().tolist() == [[40.0] * 6, [41.0] * 6]
+    other = replace(ladder, single=single)
+    assert other.against == "single-task learning"
+    assert other.baseline.to_dict() == dict.fromkeys(METRICS, 40.5)
+    table = lsb_comparison.table(other)
+    assert table["method"].tolist() == [*METHODS, "single task"]
+    assert table.iloc[-1]["rank of runs"] == table.iloc[-1]["Δm, %"] == ""
+    assert table.iloc[-1][COLUMNS["depth.delta1"]].startswith("40.5 ± ")
+
+
+def test_table_by_hand(ladder):
+    table = lsb_comparison.table(ladder).set_index("method")
+    half = stats.t.ppf(0.975, 4) * np.std([0, 0.1, 0.2, 0.3, 0.4], ddof=1) / 5**0.5
+    assert table.loc["LSB", COLUMNS["segmentation.miou"]] == f"55.2 ± {half:.1f}"
+    assert table.loc["LSB", COLUMNS["depth.rmse"]] == f"44.800 ± {half:.3f}"
+    assert table["rank of means"].tolist() == ["6.00", "5.00", "4.00", "3.00", "2.00", "1.00"]
+    assert table.loc["equal", "Δm, %"].startswith("0.0 ± ")
+    assert not table.isin(["nan"]).any(axis=None)
+
+
+def test_a_failed_run_is_named(ladder):
+    broken = replace(ladder, runs=ladder.runs.assign(**{"depth.rmse": np.nan}))
+    with pytest.raises(ValueError, match=r"'depth\.rmse' of .* is nan"):
+        lsb_comparison.table(broken)
+
+
+def test_top_places_count_runs(ladder, noisy):
+    """Six of 30 runs: all five of LSB and the best of the next method, GradNorm."""
+    assert lsb_comparison.top_shares(ladder) == pytest.approx(
+        dict.fromkeys(METHODS, 0.0) | {"GradNorm": 100 / 6, "LSB": 500 / 6}
+    )
+    places = top_places(noisy.runs, HIGHER, 6)
+    np.testing.assert_allclose(places.groupby("metric")["places"].sum(), 6)
+    assert sum(lsb_comparison.top_shares(noisy).values()) == pytest.approx(100)
+
+
+# --- tests
+
+
+def test_significance_is_positive_where_lsb_is_better(ladder):
+    tests = lsb_comparison.significance(ladder)
+    assert len(tests) == 5 * (len(METRICS) + 2)
+    assert (tests["difference"] > 0).all()
+    np.testing.assert_allclose(tests["p"], 2 / 252)
+    np.testing.assert_allclose(tests["p_holm_measure"], 5 * 2 / 252)
+    summary = lsb_comparison.summary(tests).set_index("against")
+    assert summary.loc["equal", "difference"] == pytest.approx(25)
+    assert summary["better"].tolist() == [6] * 5
+    assert summary["worse"].tolist() == [0] * 5
+
+
+def test_summary_counts_metrics_and_keeps_networks_apart(ladder):
+    """Normals are turned round for LSB, so two of six metrics are worse than every other method's."""
+    worse = ladder.runs.copy()
+    for metric in ("normal.within_30", "normal.mean_angle"):
+        worse.loc[worse["method"] == "LSB", metric] = 50 + (-10 if HIGHER[metric] else 10) + 0.1 * np.arange(SEEDS)
+    mixed = replace(ladder, network="full_sharing", runs=worse)
+    tests = pd.concat([lsb_comparison.significance(one) for one in (ladder, mixed)], ignore_index=True)
+    summary = lsb_comparison.summary(tests).set_index(["network", "against"])
+    assert summary.loc[("multi column", "DWA"), ["better", "worse"]].tolist() == [6, 0]
+    assert summary.loc[("full sharing", "DWA"), ["better", "worse"]].tolist() == [4, 2]
+
+
+def test_measures_have_one_direction(noisy):
+    values = measures(noisy.runs, HIGHER)
+    np.testing.assert_allclose(values["depth.rmse"], -noisy.runs["depth.rmse"])
+    np.testing.assert_allclose(values["segmentation.miou"], noisy.runs["segmentation.miou"])
+    assert values[AVERAGE_RANK].mean() == pytest.approx(-(30 + 1) / 2)
+
+
+# --- claims
+
+
+def test_claims_hold_where_lsb_leads_everywhere(ladder):
+    verdicts = lsb_comparison.claims(ladder)
+    assert [verdict.status for verdict in verdicts] == ["holds"] * 4
+    share, rank, p_value, best = (verdict.measured for verdict in verdicts)
+    assert (share.value, share.low, share.high) == pytest.approx([100 / 6] * 3)
+    assert rank.value == pytest.approx(-5)
+    assert p_value.value == pytest.approx(2 / 252)
+    assert (best.value, best.low, best.high) == (6, 6, 6)
+    assert {verdict.source for verdict in verdicts} == {"Section 4, Table S-3"}
+    assert all("multi column, cpu scale" in verdict.claim for verdict in verdicts)
+
+
+def test_claims_fail_where_lsb_is_last():
+    last = comparison(LADDER | {"LSB": -5.0}, network="full_sharing", rates=RATES)
+    verdicts = lsb_comparison.claims(last)
+    assert [verdict.status for verdict in verdicts] == ["does not hold"] * 4
+    assert verdicts[2].measured.value == 1  # significantly worse is no significance in favour
+    assert verdicts[3].measured.high == 0
+    assert {verdict.source for verdict in verdicts} == {"Section 4, extended"}
+    assert all("tuned rates" in verdict.claim for verdict in verdicts)
+
+
+def test_one_equal_rival_leaves_the_claims_open():
+    """GradNorm's runs differ from LSB's by less than their spread."""
+    verdicts = lsb_comparison.claims(comparison(LADDER | {"GradNorm": 4.99}))
+    assert [verdict.status for verdict in verdicts[1:]] == ["inconclusive", "does not hold", "inconclusive"]
+    assert "GradNorm" in verdicts[1].claim
+    best = verdicts[3].measured
+    assert (best.value, best.low, best.high) == (6, 0, 6)
+
+
+def test_share_of_others_agrees_with_top_places(noisy):
+    shares = lsb_comparison.top_shares(noisy)
+    assert lsb_comparison.claims(noisy)[0].measured.value == pytest.approx(100 - shares["LSB"])
+
+
+# --- learning rates
+
+
+@pytest.fixture
+def tuning():
+    """Two seeds around a gain in per cent of the mean of equal weighting at rate 0.001, the same on each metric."""
+    gains = {"equal": {0.0003: -1, 0.001: 0, 0.003: -2}, "lsb": {0.0003: 1, 0.001: 2, 0.003: 3}}
+    rows = []
+    for method, rates in gains.items():
+        for rate, gain in rates.items():
+            for seed, noise in enumerate((-0.5, 0.5)):
+                change = (gain + noise) / 100
+                values = {metric: 2 * (1 + change if higher else 1 - change) for metric, higher in HIGHER.items()}
+                rows.append({"method": method, "lr": rate, "seed": seed, **values})
+    return pd.DataFrame(rows)
+
+
+def test_rates_are_chosen_by_delta_and_edges_are_named(tuning):
+    scores = rate_scores(tuning, 0.001)
+    assert scores.loc[scores["method"] == "lsb", "score"].tolist() == pytest.approx([0.5, 1.5, 1.5, 2.5, 2.5, 3.5])
+    assert best_rates(scores) == {"equal": 0.001, "lsb": 0.003}
+    table = lsb_comparison.rate_table(scores).set_index("method")
+    assert table.loc["equal"].to_dict() == {
+        "0.0003": "-1.0 (-1.5 to -0.5)",
+        "0.001": "0.0 (-0.5 to 0.5)",
+        "0.003": "-2.0 (-2.5 to -1.5)",
+        "best": 0.001,
+        "at the edge": "no",
+    }
+    assert table.loc["LSB", ["best", "at the edge"]].tolist() == [0.003, "yes"]
+
+
+def test_a_tuning_without_its_baseline_is_refused(tuning):
+    with pytest.raises(ValueError, match=r"baseline of depth\.delta1 is nan"):
+        rate_scores(tuning, 0.002)
+
+
+RATES = dict.fromkeys(lsb_grids.METHODS, 0.001) | {"equal": 0.003}
+
+
+def test_tuned_beside_untuned_has_one_baseline(ladder):
+    """Tuning lifts equal weighting alone, by 10 per metric: it comes first, and the others stay as they are."""
+    pairs = lsb_comparison.beside(ladder, comparison(LADDER | {"equal": 10.0}, rates=RATES)).set_index("method")
+    both, one = (10 / 50.2 + 10 / 49.8) / 2, 10 / 50.2
+    lift = 100 * (both + both + one) / 3
+    assert pairs.loc["equal", ["change", "low", "high"]].tolist() == pytest.approx([lift] * 3)
+    assert pairs.loc["equal", "untuned, %"].startswith("0.0 ± ")
+    assert pairs.loc["equal", "tuned, %"].startswith(f"{lift:.1f} ± ")
+    others = pairs.drop("equal")
+    assert (others[["change", "low", "high"]] == 0).all(axis=None)
+    assert (others["untuned, %"] == others["tuned, %"]).all()
+    assert pairs["untuned place"].tolist() == [6, 5, 4, 3, 2, 1]
+    assert pairs["tuned place"].tolist() == [1, 6, 5, 4, 3, 2]
+    assert pairs["tuned rate"].tolist() == [0.003] + [0.001] * 5
+    assert lsb_comparison.beside_finding(pairs.reset_index()) == (
+        "Tuning raises Δm beyond the spread of seeds in 1 and lowers it in 0 of 6 cases. "
+        "LSB's place of 6, untuned and tuned: multi column 1 and 2."
+    )
+
+
+def test_change_is_paired_by_seed(ladder):
+    """Seeds that trade places change nothing on average; their differences spread from -0.4 to 0.4 per metric."""
+    runs = ladder.runs.assign(seed=SEEDS - 1 - ladder.runs["seed"])
+    pairs = lsb_comparison.beside(ladder, replace(ladder, runs=runs, rates=RATES)).set_index("method")
+    np.testing.assert_allclose(pairs["change"], 0, atol=1e-12)
+    per_metric = 100 * (2 * (1 / 50.2 + 1 / 49.8) / 2 + 1 / 50.2) / 3
+    half = stats.t.ppf(0.975, 4) * np.std([-0.4, -0.2, 0, 0.2, 0.4], ddof=1) / 5**0.5 * per_metric
+    assert pairs.loc["LSB", "high"] == pytest.approx(half)
+
+
+def test_a_comparison_without_rates_is_not_tuned(ladder):
+    with pytest.raises(ValueError, match="tuned has no rates"):
+        lsb_comparison.beside(ladder, ladder)
+
+
+# --- what is loaded and drawn
+
+
+def test_largest_stored_scale_is_shown(monkeypatch):
+    """Complete at gpu scale is one network; of the other a run is missing, and no scale below that asked for counts."""
+    setting = lsb_grids.Setting("cpu")
+    larger = replace(setting, scale="gpu")
+    column, decoder = (lsb_grids.comparison(larger, networks=[name]) for name in ("multi_column", "multi_decoder"))
+    have = {config.hash for config in column + decoder[1:]}
+    monkeypatch.setattr(lsb_grids, "is_stored", lambda store, hash_: hash_ in have)
+    assert lsb_grids.largest_stored(setting, "multi_column") == larger
+    assert lsb_grids.largest_stored(setting, "multi_decoder") == setting
+    assert lsb_grids.largest_stored(replace(setting, scale="smoke"), "multi_column").scale == "gpu"
+    assert lsb_grids.largest_stored(larger, "multi_column") == larger
+    assert lsb_grids.largest_stored(replace(setting, comparison_seeds=6), "multi_column").scale == "cpu"
+    assert lsb_grids.largest_stored(lsb_grids.Setting("paper", "nyuv2"), "multi_column").scale == "paper"
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_load_reads_single_tasks_only_where_stored(monkeypatch, alone):
+    asked = []
+
+    def grid(configs):
+        asked.append(configs)
+        rows = [{"method": config.method, "seed": config.seed, **dict.fromkeys(METRICS, 1.0)} for config in configs]
+        return pd.DataFrame(rows)
+
+    monkeypatch.setattr(lsb_comparison, "grid", grid)
+    monkeypatch.setattr(lsb_grids, "stored", lambda configs: alone)
+    setting = lsb_grids.Setting("cpu", comparison_seeds=2)
+    rates = dict.fromkeys(lsb_grids.METHODS, 0.003)
+    loaded = lsb_comparison.load(setting, "multi_decoder", rates)
+    assert len(asked) == 1 + alone
+    assert {config.lr for config in asked[0]} == {0.003}
+    assert loaded.runs["method"].unique().tolist() == METHODS
+    assert loaded.rates == rates
+    assert lsb_comparison.load(setting, "multi_decoder").rates is None
+    assert (loaded.single is not None) == alone
+    if alone:
+        assert len(loaded.single) == 2
+
+
+def test_figure_shows_every_run_and_the_single_tasks(noisy):
+    drawing = lsb_comparison.figure(noisy)
+    assert len(drawing.axes) == len(METRICS)
+    for metric in METRICS:
+        axes = next(axes for axes in drawing.axes if axes.get_xlabel().startswith(COLUMNS[metric] + "\n"))
+        shown = [value for line in axes.lines[::2] for value in line.get_xdata()]
+        assert shown == noisy.runs[metric].tolist()
+        means = [line.get_xdata()[0] for line in axes.lines[1::2]]
+        np.testing.assert_allclose(means, noisy.runs.groupby("method", sort=False)[metric].mean())
+    single = pd.DataFrame(np.full((2, 6), 50.0), columns=list(METRICS))
+    dashed = lsb_comparison.figure(replace(noisy, single=single))
+    assert all(axes.lines[0].get_xdata() == [50, 50] for axes in dashed.axes)
+
+
+def test_findings_follow_the_runs(ladder, tuning):
+    assert lsb_comparison.finding(ladder).startswith(
+        "Multi column, cpu scale, 5 seeds: LSB takes place 1 of 6 by the average rank of 30 runs, 3.00 ["
+    )
+    assert "the best other method is GradNorm, 8.00 [" in lsb_comparison.finding(ladder)
+    last = comparison(LADDER | {"LSB": -5.0})
+    assert "LSB takes place 6 of 6" in lsb_comparison.finding(last)
+    better, worse = (
+        lsb_comparison.summary_finding(lsb_comparison.summary(lsb_comparison.significance(one)))
+        for one in (ladder, last)
+    )
+    assert "better in 5 and worse in 0 of 5 comparisons; on single metrics LSB is better in 30 and worse in 0" in better
+    assert "better in 0 and worse in 5 of 5 comparisons; on single metrics LSB is better in 0 and worse in 30" in worse
+    assert "LSB holds 83 %; of the other methods GradNorm holds most, 17 %" in lsb_comparison.top_finding(ladder)
+    assert "LSB holds 0 %" in lsb_comparison.top_finding(last)
+    table = lsb_comparison.rate_table(rate_scores(tuning, 0.001))
+    assert "for LSB: a still better one" in lsb_comparison.rate_finding(table)
+    assert "No best" in lsb_comparison.rate_finding(table[table["method"] == "equal"])
