@@ -283,19 +283,23 @@ def test_largest_stored_scale_is_shown(monkeypatch):
     assert lsb_grids.largest_stored(replace(setting, scale="smoke"), "multi_column").scale == "gpu"
     assert lsb_grids.largest_stored(larger, "multi_column") == larger
     assert lsb_grids.largest_stored(replace(setting, comparison_seeds=6), "multi_column").scale == "cpu"
-    assert lsb_grids.largest_stored(lsb_grids.Setting("paper", "nyuv2"), "multi_column").scale == "paper"
+    assert (
+        lsb_grids.largest_stored(lsb_grids.Setting("paper", "nyuv2", data_root="TARGET"), "multi_column").scale
+        == "paper"
+    )
 
 
 @pytest.mark.parametrize("alone", [True, False])
 def test_load_reads_single_tasks_only_where_stored(monkeypatch, alone):
     asked = []
 
-    def grid(configs):
+    def grid(configs, jobs, data_root):
+        assert (jobs, data_root) == (1, None)
         asked.append(configs)
         rows = [{"method": config.method, "seed": config.seed, **dict.fromkeys(METRICS, 1.0)} for config in configs]
         return pd.DataFrame(rows)
 
-    monkeypatch.setattr(lsb_comparison, "grid", grid)
+    monkeypatch.setattr(lsb_grids, "grid", grid)
     monkeypatch.setattr(lsb_grids, "stored", lambda configs: alone)
     setting = lsb_grids.Setting("cpu", comparison_seeds=2)
     rates = dict.fromkeys(lsb_grids.METHODS, 0.003)

@@ -53,20 +53,28 @@ SHOWN: dict[str, Display] = {
 _EVERYWHERE = ("image", "right", "valid", "occlusion")
 
 
+def check_root(name: str, data_root: str) -> None:
+    """Refuse a real data set without a folder, or scenes with one.
+
+    Raises:
+        ValueError: so it is; the message names the command that makes the folder.
+    """
+    if name in scenes.NAMES and data_root:
+        raise ValueError(f"data_root is {data_root!r}; accepted: none for {name}, which are generated")
+    if name not in scenes.NAMES and not data_root:
+        remedy = f"the folder TARGET that `python data_scripts/{name}.py prepare SOURCE TARGET` makes"
+        raise ValueError(f"data_root is empty; accepted for {name}: {remedy}")
+
+
 def open_dataset(name: str, data_root: str, split: str, *, n: int, size: tuple[int, int]) -> Dataset:
     """Open what the gallery shows: ``n`` scenes of a size, or a split of a prepared real data set.
 
     Raises:
-        ValueError: a real data set without ``data_root``, scenes with one, or a folder that holds no prepared split;
-            the message names the command that makes one.
+        ValueError: as ``check_root``, or a folder that holds no prepared split.
     """
+    check_root(name, data_root)
     if name in scenes.NAMES:
-        if data_root:
-            raise ValueError(f"data_root is {data_root!r}; accepted: none for {name}, which are generated")
         return datasets.load(name, split, n=n, size=size)
-    if not data_root:
-        remedy = f"the folder TARGET that `python data_scripts/{name}.py prepare SOURCE TARGET` makes"
-        raise ValueError(f"data_root is empty; accepted for {name}: {remedy}")
     return datasets.load(name, split, root=data_root)
 
 

@@ -12,7 +12,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mtlrepro import plots
-from mtlrepro.runs.grids import grid
 from mtlrepro.scales import Scale
 from mtlrepro.significance import one_against_others
 from mtlrepro.studies import lsb_grids
@@ -82,13 +81,13 @@ def load(setting: lsb_grids.Setting, network: str, rates: Mapping[str, float] | 
         network: Name of the network.
         rates: Learning rate of each method; default: that of the scale.
     """
-    runs = grid(lsb_grids.comparison(setting, networks=[network], rates=rates))
+    runs = setting.trained(lsb_grids.comparison(setting, networks=[network], rates=rates))
     alone = lsb_grids.single(setting)
     return Comparison(
         network,
         setting.scale,
         runs.assign(method=runs["method"].map(NAMES)),
-        single_task(grid(alone)) if lsb_grids.stored(alone) else None,
+        single_task(setting.trained(alone)) if lsb_grids.stored(alone) else None,
         rates,
     )
 

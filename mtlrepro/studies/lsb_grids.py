@@ -6,10 +6,14 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, get_args
 
+import pandas as pd
+
 from mtlrepro import scales
 from mtlrepro.config import RunConfig
+from mtlrepro.runs.grids import grid
 from mtlrepro.runs.store import RESULTS, is_stored
 from mtlrepro.scales import Scale
+from mtlrepro.studies import datasets
 from mtlrepro.tasks import MAPS
 
 METHODS = ("equal", "uncertainty", "dwa", "gls", "gradnorm", "lsb")
@@ -25,8 +29,8 @@ PRIORITIES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Priority or fixed weight of the first of two tasks."""
 END_BETA = 20.0
 """Largest beta of the paper's main schedule: 0.02 per epoch for 1,000 epochs (NYUv2, MobileNetV2)."""
-MEANT = {"nyuv2": TASKS, "rooms": TASKS, "taskonomy": EIGHT}
-"""Tasks of the comparison by data set."""
+TASK_SETS = {"rooms": (TASKS, FOUR, EIGHT), "nyuv2": (TASKS,), "taskonomy": (FOUR, EIGHT)}
+"""Tasks that are learned together by data set: the supplement uses NYUv2 for three, Taskonomy for four and eight."""
 PICTURED = 6
 """Images whose predictions are kept; they take up to 300 kB a run."""
 
@@ -40,12 +44,31 @@ class Setting:
         dataset: ``rooms``, ``nyuv2`` or ``taskonomy``.
         seeds: Seeds of every experiment but the comparison.
         comparison_seeds: Seeds of the comparison of methods.
+        data_root: Folder of a prepared real data set.
+        jobs: Number of runs trained at a time.
+
+    Raises:
+        ValueError: The data set does not come at this scale, a real one has no ``data_root``, or scenes have one.
     """
 
     scale: Scale = "cpu"
     dataset: str = "rooms"
     seeds: int = 3
     comparison_seeds: int = 5
+    data_root: str = ""
+    jobs: int = 1
+
+    def __post_init__(self) -> None:
+        self.run()
+        datasets.check_root(self.dataset, self.data_root)
+
+    def trained(self, runs: Iterable[RunConfig]) -> pd.DataFrame:
+        """Read the stored runs and train the missing ones, see ``runs.grid``."""
+        return grid(runs, jobs=self.jobs, data_root=self.data_root or None)
+
+    def offers(self, tasks: Sequence[str]) -> bool:
+        """Whether the data set is used for ``TASKS``, ``FOUR`` or ``EIGHT``."""
+        return tuple(tasks) in TASK_SETS[self.dataset]
 
     @property
     def epochs(self) -> int:
@@ -103,9 +126,10 @@ def largest_stored(setting: Setting, network: str, store: Path = RESULTS) -> Set
     """
     order: tuple[Scale, ...] = get_args(Scale)
     for scale in reversed(order[order.index(setting.scale) + 1 :]):
-        larger = replace(setting, scale=scale)
-        if scale in scales.DATA[setting.dataset] and stored(comparison(larger, networks=[network]), store):
-            return larger
+        if scale in scales.DATA[setting.dataset]:
+            larger = replace(setting, scale=scale)
+            if stored(comparison(larger, networks=[network]), store):
+                return larger
     return setting
 
 
@@ -116,11 +140,7 @@ def stored(configs: Iterable[RunConfig], store: Path = RESULTS) -> bool:
 
 def single(setting: Setting) -> list[RunConfig]:
     """Each task by itself: one encoder, one decoder, what all architectures come to with one task."""
-    return [
-        setting.run(tasks=(task,), seed=seed)
-        for task in MEANT[setting.dataset]
-        for seed in range(setting.comparison_seeds)
-    ]
+    return [setting.run(tasks=(task,), seed=seed) for task in TASKS for seed in range(setting.comparison_seeds)]
 
 
 def tuning(setting: Setting, methods: Sequence[str] = METHODS, seeds: int = 2) -> list[RunConfig]:
@@ -170,7 +190,7 @@ def priorities(setting: Setting) -> list[RunConfig]:
         setting.run(
             "full_sharing", tasks=pair, method=method, method_options={option: [first, round(1 - first, 6)]}, seed=seed
         )
-        for pair in combinations(MEANT[setting.dataset][:3], 2)
+        for pair in combinations(TASKS, 2)
         for method, option in (("lsb", "priority"), ("fixed", "weights"))
         for first in PRIORITIES
         for seed in range(setting.seeds)

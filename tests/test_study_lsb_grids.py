@@ -1,0 +1,72 @@
+import pandas as pd
+import pytest
+
+from mtlrepro.studies import lsb_grids
+from mtlrepro.studies.lsb_grids import EIGHT, FOUR, TASKS, Setting
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"dataset": "nyuv2"}, "scale is 'cpu'; accepted with dataset 'nyuv2': paper"),
+        ({"dataset": "nyuv2", "scale": "paper"}, "data_root is empty; accepted for nyuv2: .*nyuv2.py prepare"),
+        ({"data_root": "somewhere"}, "data_root is 'somewhere'; accepted: none for rooms"),
+        ({"dataset": "digits"}, "dataset is 'digits'; accepted with network 'multi_decoder': rooms, nyuv2, taskonomy"),
+    ],
+)
+def test_what_does_not_fit_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Setting(**arguments)
+
+
+def test_a_real_data_set_and_jobs_reach_the_grid(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(lsb_grids, "grid", lambda runs, **options: seen.update(options) or pd.DataFrame())
+    setting = Setting("paper", "taskonomy", data_root="TARGET", jobs=4)
+    setting.trained([])
+    assert seen == {"jobs": 4, "data_root": "TARGET"}
+
+
+def test_tasks_go_with_the_data_sets_of_the_supplement():
+    offered = {
+        name: [len(tasks) for tasks in (TASKS, FOUR, EIGHT) if setting.offers(tasks)]
+        for name, setting in {
+            "rooms": Setting(),
+            "nyuv2": Setting("paper", "nyuv2", data_root="TARGET"),
+            "taskonomy": Setting("paper", "taskonomy", data_root="TARGET"),
+        }.items()
+    }
+    assert offered == {"rooms": [3, 4, 8], "nyuv2": [3], "taskonomy": [4, 8]}
+    assert len(EIGHT) == len(set(EIGHT)) == 8
+
+
+def test_pictures_are_kept_by_the_first_seed_alone():
+    setting = Setting(comparison_seeds=2)
+    runs = [*lsb_grids.comparison(setting), *lsb_grids.trends(setting, EIGHT), *lsb_grids.trends(setting, FOUR)]
+    for run in runs:
+        assert bool(run.pictures) == (run.seed == 0 and run.tasks != FOUR)
+    assert {tuple(run.pictures["epochs"]) for run in runs if run.pictures} == {(20,), (2, 5, 20)}
+
+
+@pytest.mark.parametrize(("epochs", "drawn"), [(200, (2, 10, 200)), (20, (2, 5, 20)), (30, (2, 7, 30)), (2, (2, 2, 2))])
+def test_epochs_of_the_error_maps(epochs, drawn):
+    assert lsb_grids.map_epochs(epochs) == drawn
+
+
+def test_priorities_are_shares_of_two_tasks():
+    runs = lsb_grids.priorities(Setting(seeds=2))
+    assert len(runs) == len({run.hash for run in runs}) == 3 * 2 * 5 * 2
+    for run in runs:
+        ((_, shares),) = run.method_options.items()
+        assert sum(shares) == pytest.approx(1)
+        assert len(run.tasks) == 2
+
+
+def test_the_ablation_shares_its_plain_methods_with_the_comparison():
+    setting = Setting()
+    compared = {run.hash for run in lsb_grids.comparison(setting)}
+    grids = lsb_grids.ablation(setting)
+    assert {name for name, runs in grids.items() if {run.hash for run in runs} <= compared} == {"LSB", "GLS", "equal"}
+    (end,) = {run.method_options["rate"] for run in grids["paper's end value"]}
+    # beta(t) = rate * (t - 2), so in the last of 20 epochs it is 18 times the rate.
+    assert 18 * end == pytest.approx(20, rel=1e-4)
