@@ -1,0 +1,279 @@
+"""Figures S-2 to S-4 of loss scale balancing (LSB): weights and loss scales over the epochs, and how level they are.
+
+The loss scale of a task is its mean raw training loss of an epoch times its weight. For GLS, which multiplies losses,
+the weight is the factor that its gradient gives to that of the task, the mean over the steps of an epoch.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+from mtlrepro.config import RunConfig
+from mtlrepro.plots import COLOURS, MARKERS, legend
+from mtlrepro.runs.store import RESULTS, read
+from mtlrepro.studies.lsb_scores import NAMES
+from mtlrepro.tasks import DISPLAYS
+from mtlrepro.verdicts import Verdict, geometric_interval, mean_interval, number, range_interval
+
+LEVEL = float(np.log(1.25))
+"""Spread below which loss scales count as balanced: they are typically within 25 % of their geometric mean."""
+SOURCE = "Section 5"
+SMALL = "keypoints2d"
+"""Task whose loss is small in the supplement."""
+COUNTS = {3: "three", 4: "four", 8: "eight"}
+
+
+def history(configs: Sequence[RunConfig], store: str | Path = RESULTS) -> pd.DataFrame:
+    """Read the weights and loss scales of stored runs.
+
+    Returns:
+        One row a run, epoch and task: ``method`` as in ``NAMES``, ``seed``, ``epoch`` from 1, ``task``, ``weight`` and
+        ``scale``.
+
+    Raises:
+        KeyError: A run is not stored.
+    """
+    records = read(store).records
+    rows = [
+        (NAMES[config.method], config.seed, entry["epoch"], task, entry["weights"][task], entry["loss_scales"][task])
+        for config in configs
+        for entry in records[config.hash]["history"]
+        for task in config.tasks
+    ]
+    return pd.DataFrame(rows, columns=["method", "seed", "epoch", "task", "weight", "scale"])
+
+
+def spread(table: pd.DataFrame) -> pd.DataFrame:
+    """Standard deviation over tasks of the log loss scales; 0 where all are equal, unchanged if all grow alike.
+
+    It is that of the population, the mean over tasks. Two tasks that are a factor r apart give ln(r) / 2.
+
+    Args:
+        table: As :func:`history` gives it.
+
+    Returns:
+        One row a run and epoch: ``method``, ``seed``, ``epoch``, ``spread``.
+    """
+    logs = table.assign(spread=np.log(table["scale"]))
+    return logs.groupby(["method", "seed", "epoch"], sort=False)["spread"].std(ddof=0).reset_index()
+
+
+def balanced_from(spreads: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
+    """First epoch from which the spread stays below a level to the end of the run.
+
+    Returns:
+        One row a run: ``method``, ``seed``, ``epoch``; NaN where the last epoch is not below it.
+    """
+    rows = []
+    for (method, seed), run in spreads.groupby(["method", "seed"], sort=False):
+        above = run["epoch"][run["spread"] >= level]
+        first = run["epoch"].min() if above.empty else above.max() + 1
+        rows.append((method, seed, first if first <= run["epoch"].max() else np.nan))
+    return pd.DataFrame(rows, columns=["method", "seed", "epoch"]).astype({"epoch": float})
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """How level the loss scales are.
+
+    Returns:
+        One row a method, as text: ``method``; ``mean spread`` over all epochs and ``last spread``, each with half its
+        95 % interval over seeds; ``balanced from`` epoch, the range over seeds; ``largest share`` of a task in the sum
+        of loss scales of the last epoch, in %.
+    """
+    spreads = spread(table)
+    first = balanced_from(spreads)
+    shares = largest_shares(table)
+    rows = []
+    for method, runs in spreads.groupby("method", sort=False):
+        last = runs[runs["epoch"] == runs["epoch"].max()]
+        rows.append(
+            {
+                "method": method,
+                "mean spread": _cell(runs.groupby("seed")["spread"].mean()),
+                "last spread": _cell(last["spread"]),
+                "balanced from": _range(first.loc[first["method"] == method, "epoch"]),
+                "largest share, %": _cell(shares.loc[shares["method"] == method, "share"]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def largest_shares(table: pd.DataFrame) -> pd.DataFrame:
+    """Largest loss scale of the last epoch in % of their sum: 100 / T if balanced, near 100 if the winner takes all.
+
+    Returns:
+        One row a run: ``method``, ``seed``, ``share``.
+    """
+    last = table[table["epoch"] == table["epoch"].max()]
+    scales = last.groupby(["method", "seed"], sort=False)["scale"]
+    shares: pd.DataFrame = (100 * scales.max() / scales.sum()).rename("share").reset_index()
+    return shares
+
+
+def _cell(values: pd.Series) -> str:
+    interval = mean_interval(values)
+    return f"{number(interval.value, 2)} ± {number(interval.high - interval.value, 2)}"
+
+
+def _range(epochs: pd.Series) -> str:
+    found = epochs.dropna()
+    if found.empty:
+        return "never"
+    text = f"{found.min():.0f}" if found.nunique() == 1 else f"{found.min():.0f} to {found.max():.0f}"
+    return text if len(found) == len(epochs) else f"{text}, {len(epochs) - len(found)} of {len(epochs)} never"
+
+
+def finding(table: pd.DataFrame) -> str:
+    """State which method balances first, and which never."""
+    first = balanced_from(spread(table)).groupby("method", sort=False)["epoch"]
+    reached = first.median()[first.count() == first.size()].sort_values()
+    never = [str(method) for method, count in first.count().items() if count == 0]
+    ordered = ", ".join(f"{method} {epoch:g}" for method, epoch in reached.items())
+    return (
+        f"{COUNTS[table['task'].nunique()].capitalize()} tasks, epoch from which loss scales stay balanced (spread "
+        f"below {LEVEL:.2f}), median over seeds: {ordered or 'no method in every run'}; "
+        f"never: {', '.join(never) or 'none'}."
+    )
+
+
+# --- what the supplement says -------------------------------------------------------------------------
+
+
+def claims(table: pd.DataFrame) -> list[Verdict]:
+    """Judge Section 5 on the runs of one set of tasks, as far as their tasks are named there.
+
+    "Throughout the training" must hold in every run, but for one epoch. Quotients are of runs of the same seed; their
+    intervals are those of the logarithms.
+    """
+    count = f"{COUNTS[table['task'].nunique()]} tasks"
+    epochs = table["epoch"].max()
+    found = []
+    if "segmentation" in set(table["task"]):
+        for method in (NAMES["equal"], NAMES["dwa"]):
+            claim = f"{method}: segmentation has the largest loss scale throughout the training; % of epochs"
+            share = range_interval(_dominated(table, method, "segmentation"))
+            found.append(Verdict(f"{claim}, {count}", SOURCE, 100, 100 / epochs, share))
+    means = spread(table).groupby(["method", "seed"], sort=False)["spread"].mean().unstack(0)
+    ends = spread(table).query("epoch == 2 or epoch == @epochs").pivot_table("spread", ["method", "seed"], "epoch")
+    level = (ends[epochs] / ends[2]).loc[NAMES["uncertainty"]]
+    claim = f"uncertainty: loss scales converge; spread of the last epoch over that of the second, {count}"
+    found.append(Verdict(claim, SOURCE, 1, 0, geometric_interval(level), below=True))
+    for method in [name for name in NAMES.values() if name in means and name != NAMES["lsb"]]:
+        quotient = geometric_interval(means[NAMES["lsb"]] / means[method])
+        claim = f"LSB levels loss scales faster than {method}; quotient of mean spreads, {count}"
+        found.append(Verdict(claim, SOURCE, 1, 0, quotient, below=True))
+    return found + (_small_claims(table, epochs) if SMALL in set(table["task"]) else [])
+
+
+def _dominated(table: pd.DataFrame, method: str, task: str) -> pd.Series:
+    """Per cent of the epochs in which a task has the largest loss scale, by seed."""
+    scales = table[table["method"] == method].pivot_table("scale", ["seed", "epoch"], "task")
+    return 100 * (scales.idxmax(axis=1) == task).groupby("seed").mean()
+
+
+def _small_claims(table: pd.DataFrame, epochs: int) -> list[Verdict]:
+    """The share of a small loss at the end: kept small by other methods, balanced by LSB within a quarter."""
+    last = table[table["epoch"] == epochs].pivot_table("scale", ["method", "seed"], "task", sort=False)
+    shares = 100 * last[SMALL] / last.sum(axis=1)
+    fair = 100 / last.shape[1]
+    found = []
+    for method in shares.index.unique("method"):
+        own = mean_interval(shares[method])
+        title = DISPLAYS[SMALL].title
+        if method == NAMES["lsb"]:
+            claim = f"LSB: {title} end with their share of the loss scales, in %"
+            found.append(Verdict(claim, SOURCE, fair, fair / 4, own))
+        else:
+            claim = f"{method}: {title} end with less than half their share, in %"
+            found.append(Verdict(claim, SOURCE, fair / 2, 0, own, below=True))
+    return found
+
+
+# --- figures ------------------------------------------------------------------------------------------
+
+
+def figure(table: pd.DataFrame, methods: Sequence[str]) -> Figure:
+    """Draw weights above loss scales, a column a method and a line a task: the geometric mean over seeds.
+
+    Args:
+        table: As :func:`history` gives it.
+        methods: Columns, as in ``NAMES``.
+    """
+    drawing = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes = drawing.subplots(2, len(methods), sharex=True, sharey="row", squeeze=False)
+    means = drawn(table, methods)
+    for column, method in enumerate(methods):
+        for index, task in enumerate(dict.fromkeys(table["task"])):
+            run = means[(means["method"] == method) & (means["task"] == task)]
+            style = {
+                "color": COLOURS[index % len(COLOURS)],
+                "marker": MARKERS[index % len(MARKERS)],
+                "markevery": max(len(run) // 5, 1),
+                "linestyle": "-" if index < len(COLOURS) else "--",
+                "linewidth": 1,
+                "markersize": 3.5,
+                "label": DISPLAYS[task].title,
+            }
+            for row, name in enumerate(("weight", "scale")):
+                axes[row, column].plot(run["epoch"], run[name], **style)
+                axes[row, column].set_yscale("log")
+        axes[0, column].set_title(method, fontsize=10)
+        axes[1, column].set_xlabel("epoch")
+    for name, (first, *_) in zip(("weight", "loss scale"), axes, strict=True):
+        first.set_ylabel(name)
+        first.yaxis.set(major_locator=LogLocator(subs=(1, 3)), major_formatter="{x:g}", minor_locator=NullLocator())
+    axes[0, 0].xaxis.set_major_locator(MaxNLocator(3, integer=True))
+    legend(drawing, axes[0, 0], 4)
+    return drawing
+
+
+def drawn(table: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
+    """The numbers of :func:`figure`: one row a method, task and epoch, ``weight`` and ``scale``."""
+    own = table[table["method"].isin(methods)]
+    logs = own.assign(weight=np.log(own["weight"]), scale=np.log(own["scale"]))
+    means = logs.groupby(["method", "task", "epoch"], sort=False)[["weight", "scale"]].mean()
+    return means.apply(np.exp).reset_index()
+
+
+def spreads(tables: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
+    """Spread over the epochs for several sets of tasks.
+
+    Args:
+        tables: Number of tasks to what :func:`history` gives.
+
+    Returns:
+        One row a set, method and epoch: ``tasks``, ``method``, ``epoch``; ``mean``, ``low`` and ``high`` over seeds.
+    """
+    parts = []
+    for count, table in tables.items():
+        seeds = spread(table).groupby(["method", "epoch"], sort=False)["spread"]
+        own = seeds.agg(["mean", "min", "max"]).reset_index().rename(columns={"min": "low", "max": "high"})
+        parts.append(own.assign(tasks=count))
+    return pd.concat(parts, ignore_index=True)
+
+
+def spread_figure(rows: pd.DataFrame) -> Figure:
+    """Draw the spread of log loss scales, a panel a set of tasks and a line a method; bands reach over all seeds.
+
+    Args:
+        rows: As :func:`spreads` gives it.
+    """
+    sets = list(dict.fromkeys(rows["tasks"]))
+    drawing = Figure(figsize=(7.2, 3.4), layout="constrained")
+    panels = drawing.subplots(1, len(sets), sharey=True, squeeze=False)[0]
+    for axes, count in zip(panels, sets, strict=True):
+        for index, (method, own) in enumerate(rows[rows["tasks"] == count].groupby("method", sort=False)):
+            colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+            every = max(len(own) // 5, 1)
+            axes.plot(own["epoch"], own["mean"], color=colour, marker=marker, markevery=every, label=str(method))
+            axes.fill_between(own["epoch"], own["low"], own["high"], color=colour, alpha=0.2, linewidth=0)
+        axes.axhline(LEVEL, color="0.4", linestyle="--", linewidth=1)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.set(xlabel="epoch", title=f"{COUNTS[count]} tasks")
+    panels[0].set_ylabel("spread of log loss scales")
+    legend(drawing, panels[0], 6)
+    return drawing
