@@ -1,0 +1,155 @@
+from dataclasses import replace
+from math import log
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mtlrepro import pictures, plots
+from mtlrepro.studies import lsb_pictures
+from mtlrepro.studies.lsb_grids import EIGHT, TASKS, Setting, comparison, trends
+from mtlrepro.studies.lsb_pictures import GAP, Shown
+
+
+def batch():
+    """One image of 1 x 4 pixels, the last one unknown."""
+    return {
+        "image": torch.full((1, 3, 1, 4), 0.5),
+        "segmentation": torch.tensor([[[0, 1, 2, -1]]]),
+        "depth": torch.tensor([[[[1.0, 2.0, 4.0, 0.0]]]]),
+        "normal": torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [0.0, 0.0, 0.0]]).T[None, :, None],
+        "curvature": torch.tensor([[[[0.0, 1.0, 2.0, 0.0]], [[0.0, 0.0, 1.0, 0.0]]]]),
+        "valid": torch.tensor([[[[True, True, True, False]]]]),
+        "edges2d": torch.tensor([[[[0.0, 0.5, 0.0, 0.5]]]]),
+    }
+
+
+# --- errors
+
+
+@pytest.mark.parametrize(
+    ("task", "prediction", "expected"),
+    [
+        ("segmentation", [[[0, 0, 2, 5]]], [0, 1, 0, np.nan]),
+        ("depth", [[[[2.0, 2.0, 2.0, 9.0]]]], [log(2), 0, log(2), np.nan]),
+        ("normal", [[[[1, 0, 0, 0]], [[0, 0, 0, 0]], [[0, 2, 1, 1]]]], [0, 1, 2, np.nan]),
+        ("curvature", [[[[1.0, 1.0, 0.0, 9.0]], [[0.0, 2.0, 1.0, 9.0]]]], [1, 2, 2, np.nan]),
+        ("edges2d", [[[[0.25, 0.5, 0.0, 0.0]]]], [0.25, 0, 0, 0.5]),
+    ],
+)
+def test_errors_by_hand(task, prediction, expected):
+    kind = np.int8 if task == "segmentation" else np.float32
+    error = lsb_pictures.error_map(task, np.array(prediction, dtype=kind), batch())
+    assert error.shape == (1, 1, 4)
+    assert error[0, 0].tolist() == pytest.approx(expected, nan_ok=True)
+
+
+def test_a_depth_of_zero_has_a_finite_error():
+    error = lsb_pictures.error_map("depth", np.zeros((1, 1, 1, 4), dtype=np.float32), batch())
+    assert np.isfinite(error[0, 0, :3]).all()
+
+
+def test_the_sum_of_maps_leaves_out_what_is_unknown():
+    total = lsb_pictures.overall({"a": np.array([[1.0, np.nan]]), "b": np.array([[2.0, 3.0]])})
+    assert total.tolist() == [[3.0, 3.0]]
+
+
+def shown():
+    right = {
+        "segmentation": np.array([[[0, 1, 2, 0]]], dtype=np.int8),
+        "depth": np.array([[[[1.0, 2.0, 4.0, 1.0]]]], dtype=np.float32),
+    }
+    wrong = {"segmentation": np.array([[[1, 1, 2, 0]]], dtype=np.int8), "depth": 2 * right["depth"]}
+    return Shown(("segmentation", "depth"), batch(), {"equal": {1: wrong, 3: wrong}, "LSB": {1: wrong, 3: right}}, 3)
+
+
+def test_mean_errors_are_over_known_pixels():
+    errors = lsb_pictures.mean_errors(shown())
+    assert errors["task"].tolist() == ["segmentation", "depth"] * 4
+    assert errors["error"].tolist() == pytest.approx([1 / 3, log(2)] * 3 + [0, 0])
+    text = lsb_pictures.best(lsb_pictures.mean_errors(shown()))
+    assert text == "Least mean error over the shown images: classes LSB (0), depth LSB (0)."
+
+
+# --- what the supplement says
+
+
+def finals(quotients, noise=(1.0, 1.1, 1.2)):
+    """Runs of equal weighting and LSB whose losses have these quotients in every seed."""
+    rows = []
+    for seed, factor in enumerate(noise):
+        for method in ("equal", "lsb"):
+            losses = {f"{t}.lsb_loss": factor * (q if method == "lsb" else 1.0) for t, q in quotients.items()}
+            rows.append({"method": method, "seed": seed, **losses})
+    return pd.DataFrame(rows)
+
+
+def test_quotients_of_the_same_seed_cancel_what_the_seed_does():
+    table = lsb_pictures.final_losses(finals({"depth": 1.5, "edges2d": 0.5}), ["depth", "edges2d"])
+    assert table["quotient"].tolist() == pytest.approx([1.5, 0.5])
+    assert table["low"].tolist() == pytest.approx([1.5, 0.5])
+    assert table["equal"][0] == "1.10 ± 0.25"  # t(0.975, 2) * 0.1 / sqrt(3)
+
+
+def test_claims_about_small_losses_and_all_tasks():
+    quotients = {"depth": 4.0, "normal": 1.0, "edges2d": 0.5, "edges3d": 0.5, "keypoints2d": 2.0, "keypoints3d": 0.25}
+    claims = lsb_pictures.claims(finals(quotients), [*quotients])
+    assert [claim.status for claim in claims] == ["holds", "holds", "does not hold", "holds", "holds"]
+    assert claims[-1].measured.value == pytest.approx(2 ** ((2 - 1 - 1 + 1 - 2) / 6))
+    assert claims[-1].claim.startswith("All 6 tasks")
+
+
+# --- drawings
+
+
+def test_a_mosaic_keeps_pixels_and_titles():
+    red, blue = (np.full((2, 3, 3), colour, dtype=np.uint8) for colour in ([255, 0, 0], [0, 0, 255]))
+    (axes,) = lsb_pictures.mosaic([[red, blue], [blue, blue]], ["one", "two"], ["a", "b"]).axes
+    (image,) = axes.get_images()
+    pixels = np.asarray(image.get_array())
+    assert pixels.shape == (2 * 2 + GAP, 2 * 3 + GAP, 3)
+    assert pixels[0, 0].tolist() == [255, 0, 0] and pixels[-1, 0].tolist() == pixels[0, -1].tolist() == [0, 0, 255]
+    assert (pixels[2 : 2 + GAP] == 255).all()
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["one", "two"]
+
+
+def test_heat_is_dark_at_zero_and_pink_where_unknown():
+    colours = lsb_pictures.heat(np.array([[0.0, 1.0, 5.0, np.nan]]), 1.0)
+    assert colours.dtype == np.uint8
+    assert colours[0, 0].max() < 10
+    assert colours[0, 1].tolist() == colours[0, 2].tolist()
+    assert colours[0, 3].tolist() == [0xE3, 0x77, 0xC2]
+
+
+def test_panel_and_maps_have_a_row_for_everything():
+    (panel,) = lsb_pictures.panel(shown(), 0).axes
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["target", "equal", "LSB"]
+    assert len(panel.get_yticks()) == 2 * 2
+    (maps,) = lsb_pictures.loss_maps(shown()).axes
+    assert len(maps.get_xticks()) == 2 + 1
+    assert [label.get_text() for label in maps.get_yticklabels()] == [
+        f"{method}\nepoch {epoch}" for method in ("equal", "LSB") for epoch in (1, 3)
+    ]
+    assert len(plots.photograph(lsb_pictures.loss_maps(shown()))) > 500
+    assert plots.photograph(lsb_pictures.panel(shown(), 0)) == plots.photograph(lsb_pictures.panel(shown(), 0))
+
+
+@pytest.mark.parametrize("eight", [False, True])
+def test_what_runs_kept_meets_its_targets(tmp_path, eight):
+    """Targets that stand in for stored predictions have no error."""
+    setting = Setting("smoke", seeds=2, comparison_seeds=2)
+    configs = trends(setting, EIGHT, ["equal"]) if eight else comparison(setting, ["equal"], ["full_sharing"])
+    configs = [
+        replace(config, pictures={"epochs": [2], "images": [0, 2]}) if config.pictures else config for config in configs
+    ]
+    kept = configs[0]
+    data = lsb_pictures.datasets.load("rooms", "test", n=3, size=kept.size).batch([0, 2])
+    taken = {name: data[name].to(torch.int8 if name == "segmentation" else torch.float16) for name in kept.tasks}
+    taken["normal"] = (127 * data["normal"]).round().to(torch.int8)
+    pictures.write(tmp_path / f"{kept.hash}.npz", {2: taken})
+    found = lsb_pictures.load(configs, setting, tmp_path)
+    assert tuple(found.tasks) == (EIGHT if eight else TASKS)
+    errors = lsb_pictures.mean_errors(found)
+    assert errors["error"].tolist() == pytest.approx([0] * len(found.tasks), abs=2e-3)
+    assert found.predictions.keys() == {"equal"}
