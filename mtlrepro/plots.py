@@ -1,4 +1,4 @@
-"""Figures drawn from data tables, as SVG whose bytes depend on the data alone."""
+"""Figures drawn from data tables, as SVG or WebP whose bytes depend on the data alone."""
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO, StringIO
@@ -60,12 +60,21 @@ def svg(figure: Figure) -> str:
     return buffer.getvalue()
 
 
-def photograph(figure: Figure) -> bytes:
-    """Render a figure as WebP with some loss, for pictures of many colours: a tenth of their SVG."""
+def webp(figure: Figure, *, photograph: bool = False) -> bytes:
+    """Render a figure as WebP: smaller than SVG where there are many small drawings, or many pixels.
+
+    Args:
+        figure: The drawing.
+        photograph: Whether it has many colours, and is kept with some loss; else it is kept without, in 32 colours.
+    """
     drawn, packed = BytesIO(), BytesIO()
-    figure.savefig(drawn, format="png", dpi=100)
+    figure.savefig(drawn, format="png")
     with Image.open(drawn) as image:
-        image.convert("RGB").save(packed, format="WEBP", quality=50, method=6)
+        pixels = image.convert("RGB")
+    if photograph:
+        pixels.save(packed, format="WEBP", quality=50, method=6)
+    else:
+        pixels.quantize(32).convert("RGB").save(packed, format="WEBP", lossless=True, quality=100, method=6)
     return packed.getvalue()
 
 

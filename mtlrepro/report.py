@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 
 from mtlrepro.notebooks import PROVENANCE, TABLE, VERDICTS
 from mtlrepro.notebooks import parameters as declared
-from mtlrepro.plots import svg, use_style
+from mtlrepro.plots import svg, use_style, webp
 from mtlrepro.provenance import provenance
 from mtlrepro.verdicts import Interval, Verdict, number, rows
-from mtlrepro.widgets import figure_slider
+from mtlrepro.widgets import figure_slider, figure_sliders
 
 
 class Chapter:
@@ -62,6 +62,7 @@ class Chapter:
         caption: str,
         alt: str,
         uses: Sequence[str],
+        photograph: bool = False,
         rtol: float = 1e-6,
         atol: float = 1e-9,
     ) -> None:
@@ -74,10 +75,11 @@ class Chapter:
             caption: the finding, as plain text.
             alt: what the figure looks like, for readers who cannot see it.
             uses: the parameters that the figure depends on most, for the line below it.
+            photograph: whether it has many colours, and is kept as pixels.
             rtol: relative tolerance within which a rerun must agree.
             atol: absolute tolerance.
         """
-        html = figure_html(image_html(figure, alt), caption, self.rerun(*uses))
+        html = figure_html(image_html(figure, alt, photograph=photograph), caption, self.rerun(*uses))
         _show(html, caption, {TABLE: table_payload(table, name, rtol, atol)})
 
     def slider(
@@ -89,6 +91,7 @@ class Chapter:
         description: str,
         caption: str,
         uses: Sequence[str],
+        photograph: bool = False,
         rtol: float = 1e-6,
         atol: float = 1e-9,
     ) -> None:
@@ -101,11 +104,41 @@ class Chapter:
             description: what the slider varies.
             caption: the finding, as plain text.
             uses: the parameters that the figures depend on most, for the line below them.
+            photograph: whether they have many colours, and are kept as pixels.
             rtol: relative tolerance within which a rerun must agree.
             atol: absolute tolerance.
         """
-        images = {label: image_html(figure, alt) for label, (figure, alt) in figures.items()}
+        images = {label: image_html(figure, alt, photograph=photograph) for label, (figure, alt) in figures.items()}
         display(figure_slider(images, description))
+        html = figure_html("", caption, self.rerun(*uses))
+        _show(html, caption, {TABLE: table_payload(table, name, rtol, atol)})
+
+    def sliders(
+        self,
+        figures: Mapping[tuple[str, str], tuple[Figure, str]],
+        table: pd.DataFrame,
+        name: str,
+        *,
+        descriptions: tuple[str, str],
+        caption: str,
+        uses: Sequence[str],
+        rtol: float = 1e-6,
+        atol: float = 1e-9,
+    ) -> None:
+        """Show many figures, one at a time, under two sliders that need no kernel, as compact pictures.
+
+        Args:
+            figures: labels of both sliders to drawing and its alternative text, for each pair of labels.
+            table: every number that was drawn in any of them.
+            name: name of the table, unique in the chapter.
+            descriptions: what each slider varies.
+            caption: the finding, as plain text.
+            uses: the parameters that the figures depend on most, for the line below them.
+            rtol: relative tolerance within which a rerun must agree.
+            atol: absolute tolerance.
+        """
+        images = {labels: picture_html("webp", webp(figure), alt) for labels, (figure, alt) in figures.items()}
+        display(figure_sliders(images, descriptions))
         html = figure_html("", caption, self.rerun(*uses))
         _show(html, caption, {TABLE: table_payload(table, name, rtol, atol)})
 
@@ -153,10 +186,16 @@ def rerun_line(notebook: str, parameters: Mapping[str, Any]) -> str:
     return shlex.join(words)
 
 
-def image_html(figure: Figure, alt: str) -> str:
-    """Figure as an ``<img>`` with its picture inside and its alternative text."""
-    data = b64encode(svg(figure).encode()).decode()
-    return f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(alt)}">'
+def image_html(figure: Figure, alt: str, *, photograph: bool = False) -> str:
+    """Figure as an ``<img>`` with its picture inside, SVG or a ``photograph``, and its alternative text."""
+    if photograph:
+        return picture_html("webp", webp(figure, photograph=True), alt)
+    return picture_html("svg+xml", svg(figure).encode(), alt)
+
+
+def picture_html(kind: str, content: bytes, alt: str) -> str:
+    """Picture as an ``<img>`` that holds it; ``kind`` is the second part of its MIME type."""
+    return f'<img src="data:image/{kind};base64,{b64encode(content).decode()}" alt="{escape(alt)}">'
 
 
 def figure_html(image: str, caption: str, rerun: str) -> str:

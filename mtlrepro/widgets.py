@@ -1,6 +1,6 @@
-"""Interaction that works without a kernel: a slider over figures prepared beforehand."""
+"""Interaction that works without a kernel: sliders over figures prepared beforehand."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import ipywidgets
 
@@ -20,12 +20,45 @@ def figure_slider(figures: Mapping[str, str], description: str) -> ipywidgets.VB
     """
     if len(figures) < 2:
         raise ValueError(f"figures holds {len(figures)} entries; accepted: 2 or more")
-    slider = ipywidgets.SelectionSlider(
-        options=list(figures),
+    slider = _slider(list(figures), description)
+    return ipywidgets.VBox([slider, _stack(slider, [ipywidgets.HTML(html) for html in figures.values()])])
+
+
+def figure_sliders(figures: Mapping[tuple[str, str], str], descriptions: tuple[str, str]) -> ipywidgets.VBox:
+    """Make two sliders, one for each part of the labels, that together show one of many prepared figures.
+
+    The rest as for :func:`figure_slider`.
+
+    Args:
+        figures: labels of both sliders to HTML, one for each pair of labels; each slider's labels are in the order of
+            their first appearance.
+        descriptions: what each slider varies, shown to its left.
+
+    Raises:
+        ValueError: if a pair of labels has no figure, or a slider has fewer than two labels.
+    """
+    outer, inner = (list(dict.fromkeys(pair[place] for pair in figures)) for place in (0, 1))
+    if min(len(outer), len(inner)) < 2 or len(figures) < len(outer) * len(inner):
+        counts = f"{len(figures)} entries for {len(outer)} x {len(inner)} labels"
+        raise ValueError(f"figures holds {counts}; accepted: one for each pair, 2 or more labels a slider")
+    sliders = [_slider(labels, description) for labels, description in zip((outer, inner), descriptions, strict=True)]
+    # One look for all of them: a page stores every layout and style.
+    look = {"layout": ipywidgets.Layout(), "style": ipywidgets.HTML().style}
+    rows = [_stack(sliders[1], [ipywidgets.HTML(figures[one, two], **look) for two in inner]) for one in outer]
+    return ipywidgets.VBox([*sliders, _stack(sliders[0], rows)])
+
+
+def _slider(labels: Sequence[str], description: str) -> ipywidgets.SelectionSlider:
+    return ipywidgets.SelectionSlider(
+        options=labels,
         description=description,
         style={"description_width": "initial"},
         layout={"width": "min(100%, 28em)"},
     )
-    stack = ipywidgets.Stack([ipywidgets.HTML(html) for html in figures.values()], selected_index=0)
+
+
+def _stack(slider: ipywidgets.SelectionSlider, children: Sequence[ipywidgets.Widget]) -> ipywidgets.Stack:
+    """Stack of which ``slider`` chooses the child that is shown."""
+    stack = ipywidgets.Stack(children, selected_index=0)
     ipywidgets.jslink((slider, "index"), (stack, "selected_index"))
-    return ipywidgets.VBox([slider, stack])
+    return stack

@@ -100,6 +100,15 @@ def test_claims_about_small_losses_and_all_tasks():
     assert claims[-1].claim.startswith("All 6 tasks")
 
 
+def test_findings_count_what_is_smaller():
+    errors = lsb_pictures.mean_errors(shown())
+    assert lsb_pictures.maps_finding(errors).endswith(
+        "After epoch 3 its mean error is smaller under LSB than under equal weighting on 2 of 2 tasks."
+    )
+    table = lsb_pictures.final_losses(finals({"depth": 1.5, "edges2d": 0.5}), ["depth", "edges2d"])
+    assert lsb_pictures.losses_finding(table).endswith("smaller under LSB: edges, 2-D; larger: depth.")
+
+
 # --- drawings
 
 
@@ -131,8 +140,9 @@ def test_panel_and_maps_have_a_row_for_everything():
     assert [label.get_text() for label in maps.get_yticklabels()] == [
         f"{method}\nepoch {epoch}" for method in ("equal", "LSB") for epoch in (1, 3)
     ]
-    assert len(plots.photograph(lsb_pictures.loss_maps(shown()))) > 500
-    assert plots.photograph(lsb_pictures.panel(shown(), 0)) == plots.photograph(lsb_pictures.panel(shown(), 0))
+    assert len(plots.webp(lsb_pictures.loss_maps(shown()), photograph=True)) > 500
+    one, two = (plots.webp(lsb_pictures.panel(shown(), 0), photograph=True) for _ in range(2))
+    assert one == two
 
 
 @pytest.mark.parametrize("eight", [False, True])

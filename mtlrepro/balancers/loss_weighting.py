@@ -294,6 +294,10 @@ class LSB(EpochWeighting):
             super()._end_epoch(self._sums / self.period)
             self._sums.zero_()
 
+    def beta(self, t: int) -> float:
+        """Exponent of the difficulty in period t >= 3."""
+        return max(self.rate * self.period * (t - self.offset), 0.0)
+
     def next_weights(self, losses: Tensor) -> Tensor:
         """Return w_k(t) from the mean losses l(t-1), where t - 1 is the period that ends."""
         log_l = _log(losses, "lsb")
@@ -304,7 +308,7 @@ class LSB(EpochWeighting):
             fall = log_l - self._previous.clamp_min(1e-30).log()
             if not self.conserve:
                 fall = fall - (total - self._total)
-            log_share = log_share + max(self.rate * self.period * (t - self.offset), 0.0) * fall
+            log_share = log_share + self.beta(t) * fall
         self._total.copy_(total)
         if self.conserve:
             log_share = log_share.log_softmax(0)

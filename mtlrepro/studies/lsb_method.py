@@ -1,0 +1,346 @@
+r"""Loss scale balancing (LSB) on the losses of stored runs: its identities, replays, and the noise in its difficulty.
+
+Nothing here computes LSB's weights: losses go epoch by epoch to the balancer that also trains,
+:class:`mtlrepro.balancers.LSB`. In a replay the losses are given, so they do not respond to the weights.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from mtlrepro import balancers
+from mtlrepro.plots import COLOURS, MARKERS, legend
+from mtlrepro.runs.store import RESULTS, read_record
+from mtlrepro.verdicts import Verdict, mean_interval, number, range_interval
+
+RATES = (0.0, 0.02, 0.05, 0.2, 0.5, 1.0)
+"""Growth of beta per epoch: 0.02, 0.05 and 0.5 are the supplement's, 0 leaves the difficulty out."""
+
+Identity = Callable[["Recorded"], float]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a stored run says of its loss weighting.
+
+    Attributes:
+        method: Name of the balancer.
+        options: Its options.
+        seed: Of the run.
+        losses: Raw mean training losses, ``[epochs, tasks]``; the index counts epochs from 1.
+        weights: In force in each epoch, ``[epochs, tasks]``.
+    """
+
+    method: str
+    options: dict[str, Any]
+    seed: int
+    losses: pd.DataFrame
+    weights: pd.DataFrame
+
+
+def recorded(runs: Iterable[str], store: Path = RESULTS) -> list[Recorded]:
+    """Read stored runs by hash.
+
+    Raises:
+        OSError: a run is not stored.
+        ValueError: a file is no record.
+    """
+    found = []
+    for hash_ in runs:
+        record = read_record(Path(store) / f"{hash_}.json")
+        config = record["config"]
+        epochs = pd.Index([entry["epoch"] for entry in record["history"]], name="epoch")
+        losses, weights = (
+            pd.DataFrame([entry[name] for entry in record["history"]], epochs, config["tasks"])
+            for name in ("losses", "weights")
+        )
+        found.append(Recorded(config["method"], config["method_options"], config["seed"], losses, weights))
+    return found
+
+
+# --- replays ------------------------------------------------------------------------------------------
+
+
+def weights(losses: pd.DataFrame, method: str = "lsb", **options: Any) -> pd.DataFrame:  # noqa: ANN401
+    """Weights that a balancer has in force in each epoch when it is told these losses.
+
+    Args:
+        losses: ``[epochs, tasks]``.
+        method: Balancer whose weights change once per epoch.
+        options: Its options.
+    """
+    balancer = balancers.create(method, losses.shape[1], **options)
+    found = []
+    for values in losses.to_numpy():
+        found.append(balancer.weights.numpy())
+        balancer.end_epoch(torch.tensor(values))
+    return pd.DataFrame(found, losses.index, losses.columns)
+
+
+def replay(losses: pd.DataFrame, rate: float = 0.02, priority: Sequence[float] | None = None) -> pd.DataFrame:
+    """Feed losses to LSB.
+
+    The balancer keeps no difficulty. It is read off a copy that takes the same step with ``conserve=False``, where
+    alpha is 1: ``d_k = w_k(t) l_k(t-1) / (pi_k L(t-1))``; alpha is the ratio of both weights.
+
+    Args:
+        losses: ``[epochs, tasks]``.
+        rate: Growth of beta per epoch.
+        priority: Of each task; equal if not given.
+
+    Returns:
+        One row an epoch and task: ``epoch``, ``task``, ``loss``, ``weight``, ``scale`` (weight times loss), ``share``
+        (of the sum of loss scales) and what made the weight: ``beta``, ``difficulty`` and ``alpha``, in the first two
+        epochs 0, 1 and 1.
+    """
+    balancer = balancers.LSB(losses.shape[1], priority=None if priority is None else list(priority), rate=rate)
+    pi = balancer.weights
+    difficulty, alpha = torch.ones_like(pi), torch.ones_like(pi)
+    parts = []
+    for epoch, values in zip(losses.index, torch.tensor(losses.to_numpy()), strict=True):
+        scale = balancer.weights * values
+        columns = {"loss": values, "weight": balancer.weights, "scale": scale, "share": scale / scale.sum()}
+        columns |= {"difficulty": difficulty, "alpha": alpha}
+        beta = balancer.beta(epoch) if epoch >= 3 else 0.0
+        parts.append(pd.DataFrame({"epoch": epoch, "task": losses.columns, "beta": beta, **columns}))
+        free = deepcopy(balancer)
+        free.conserve = False
+        for one in (balancer, free):
+            one.end_epoch(values)
+        difficulty = free.weights * values / (pi * scale.sum())
+        alpha = balancer.weights / free.weights
+    return pd.concat(parts, ignore_index=True)
+
+
+def first_priorities(tasks: int) -> dict[str, float]:
+    """Priorities of the first task by label, from equal ones upward; the other tasks share the rest equally."""
+    return {f"1/{tasks}": 1 / tasks, **{f"{value:g}": value for value in (0.5, 0.7, 0.9) if value > 1 / tasks}}
+
+
+def replays(losses: pd.DataFrame, rates: Sequence[float] = RATES) -> pd.DataFrame:
+    """Replay at several rates of beta and priorities of the first task.
+
+    Returns:
+        The rows of :func:`replay` with ``rate``, ``priority`` and ``label`` of the priority.
+    """
+    others = losses.shape[1] - 1
+    parts = []
+    for label, first in first_priorities(losses.shape[1]).items():
+        for rate in rates:
+            found = replay(losses, rate, [first] + [(1 - first) / others] * others)
+            parts.append(found.assign(rate=rate, priority=first, label=label))
+    return pd.concat(parts, ignore_index=True)
+
+
+def drawn(replayed: pd.DataFrame) -> pd.DataFrame:
+    """Weights of :func:`replays` as pictures show them, to four digits; shares follow from them and the losses.
+
+    Returns:
+        One row an epoch, rate and priority: ``rate``, ``priority``, ``epoch`` and a column for each task.
+    """
+    rows = replayed.assign(weight=[float(f"{value:.4g}") for value in replayed["weight"]])
+    keys = ["rate", "label", "epoch"]
+    wide = rows.pivot(index=keys, columns="task", values="weight")[list(replayed["task"].unique())]
+    return wide.rename_axis(columns=None).reset_index().rename(columns={"label": "priority"})
+
+
+def pictures(replayed: pd.DataFrame) -> dict[tuple[str, str], tuple[Figure, str]]:
+    """Draw each replay: rate of beta and priority as texts, to drawing and its alternative text.
+
+    Args:
+        replayed: As :func:`replays` gives it.
+    """
+    limits = (replayed["weight"].min() / 2, replayed["weight"].max() * 2)
+    found = {}
+    for (rate, label), own in replayed.groupby(["rate", "label"], sort=False):
+        last = own[own["epoch"] == own["epoch"].max()]
+        ends = ", ".join(f"{row['task']} {number(row['weight'])}" for _, row in last.iterrows())
+        alt = f"Weights and shares of loss scales, beta rate {rate:g}, first priority {label}; last weights: {ends}."
+        found[f"{rate:g}", str(label)] = _picture(own, limits), alt
+    return dict(sorted(found.items(), key=lambda entry: float(entry[0][0])))
+
+
+def _picture(own: pd.DataFrame, limits: tuple[float, float]) -> Figure:
+    figure = Figure(figsize=(7.2, 2.9), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for place, (task, rows) in enumerate(own.groupby("task", sort=False)):
+        look = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+        left.plot(rows["epoch"], rows["weight"], label=str(task), **look)
+        right.plot(rows["epoch"], rows["share"], **look)
+    for target in own[own["epoch"] == own["epoch"].min()]["weight"].unique():  # w(1) = pi
+        right.axhline(target, color="0.4", linestyle="--", linewidth=1)
+    left.set(yscale="log", ylim=limits, xlabel="epoch", ylabel="weight")
+    right.set(ylim=(0, 1), xlabel="epoch", ylabel="share of the total loss")
+    for axes in (left, right):
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    legend(figure, left, 4)
+    return figure
+
+
+def steps(replayed: pd.DataFrame) -> pd.DataFrame:
+    """Largest factor by which a weight changes from one epoch to the next, from the third epoch on, up or down.
+
+    Returns:
+        One row a rate and priority: ``rate``, ``label``, ``factor``.
+    """
+    rows = replayed[replayed["epoch"] >= 3].sort_values("epoch", kind="stable")
+    jumps = np.exp(np.log(rows["weight"]).groupby([rows["rate"], rows["label"], rows["task"]]).diff().abs())
+    factors = jumps.groupby([rows["rate"], rows["label"]], sort=False).max()
+    return factors.rename("factor").reset_index()
+
+
+def replay_finding(replayed: pd.DataFrame) -> str:
+    """What beta does to the weights, in a sentence on equal priorities."""
+    label = replayed["label"].iloc[0]
+    found = steps(replayed)
+    factors = found[found["label"] == label].set_index("rate")["factor"]
+    texts = [f"{number(factor, 2)} at rate {rate:g}" for rate, factor in factors.items()]
+    return (
+        "Replay of recorded losses, which do not respond to the weights. With equal priorities, the largest change of a"
+        f" weight between two epochs from the third on is by a factor of {', '.join(texts)}. Dashed: the priorities."
+    )
+
+
+# --- identities ---------------------------------------------------------------------------------------
+
+
+def _largest(errors: Any) -> float:  # noqa: ANN401
+    return float(np.abs(np.asarray(errors)).max())
+
+
+def _spread(table: pd.DataFrame) -> float:
+    """Largest ratio of two numbers of a row, less one."""
+    return _largest(table.max(axis=1) / table.min(axis=1) - 1)
+
+
+def _shares(scales: pd.DataFrame) -> pd.DataFrame:
+    return scales.div(scales.sum(axis=1), axis=0)
+
+
+def start(run: Recorded) -> float:
+    """Weights of the first epoch against equal ones: largest relative error; for runs with equal priorities."""
+    return _largest(run.weights.iloc[0] * run.weights.shape[1] - 1)
+
+
+def same_weights(run: Recorded) -> float:
+    """Recorded weights against the replay of the recorded losses: largest relative error."""
+    return _largest(weights(run.losses, run.method, **run.options) / run.weights - 1)
+
+
+def conservation(run: Recorded) -> float:
+    """Recorded sum of w_k(t) l_k(t-1) against L(t-1), t >= 2: largest relative error."""
+    kept = (run.weights.iloc[1:].to_numpy() * run.losses.iloc[:-1].to_numpy()).sum(axis=1)
+    totals = (run.weights * run.losses).sum(axis=1)
+    return _largest(kept / totals.iloc[:-1] - 1)
+
+
+def scale_invariance(run: Recorded, factor: float = 1000.0) -> float:
+    """Shares of loss scales from t = 2 on, if one task's loss is multiplied: largest difference over all tasks."""
+    found = []
+    for task in run.losses:
+        scaled = run.losses.assign(**{task: factor * run.losses[task]})
+        change = _shares(scaled * weights(scaled)) - _shares(run.losses * weights(run.losses))
+        found.append(_largest(change.iloc[1:]))
+    return max(found)
+
+
+def balance(run: Recorded) -> float:
+    """At beta = 0, w_k(t) l_k(t-1) / pi_k is the same for all tasks, t >= 2: largest spread; with unequal priorities."""
+    priority = np.arange(1, run.losses.shape[1] + 1)
+    scales = weights(run.losses, rate=0.0, priority=priority.tolist()) * run.losses.shift() / priority
+    return _spread(scales.iloc[1:])
+
+
+def lagged_gls(run: Recorded) -> float:
+    """At beta = 0 and equal priorities, weights of LSB over those of GLS with last epoch's losses: largest spread."""
+    return _spread(weights(run.losses, rate=0.0) / weights(run.losses, "lagged_gls"))
+
+
+def lag(run: Recorded) -> float:
+    """At beta(t) = 1, w_k(t) l_k(t-2) is the same for all tasks, in each t >= 3 by itself: largest spread."""
+    found = []
+    for t in range(3, len(run.losses) + 1):
+        values = weights(run.losses, rate=1 / (t - 2)).iloc[[t - 1]] * run.losses.iloc[t - 3]
+        found.append(_spread(values))
+    return max(found)
+
+
+def equal_difficulty(run: Recorded, rate: float = 1.0) -> float:
+    """If all losses fall alike, shares are the priorities from t = 2 on at any rate: largest difference.
+
+    All tasks get the first one's recorded losses, times 1, 10, 100, ...
+    """
+    tasks = run.losses.shape[1]
+    priority = np.arange(1, tasks + 1) / (tasks * (tasks + 1) / 2)
+    alike = pd.DataFrame(
+        np.outer(run.losses.iloc[:, 0], 10.0 ** np.arange(tasks)), run.losses.index, run.losses.columns
+    )
+    scales = alike * weights(alike, rate=rate, priority=priority.tolist())
+    return _largest(_shares(scales).iloc[1:] - priority)
+
+
+IDENTITIES: dict[str, tuple[str, Identity]] = {
+    "Training starts from equal weights": ("Section 3", start),
+    "Recorded weights are those that a replay of the recorded losses gives": ("our records", same_weights),
+    "The next weights keep the total: Σ w(t) l(t−1) = L(t−1)": ("reconstruction", conservation),
+    "A loss in units a thousand times smaller leaves all shares as they are": ("reconstruction", scale_invariance),
+    "Without difficulty, loss scales on last epoch's losses are as the priorities": ("reconstruction", balance),
+    "Without difficulty, the direction is that of GLS with last epoch's losses": ("reconstruction", lagged_gls),
+    "At β = 1 the weights balance the losses of the epoch before last": ("reconstruction", lag),
+    "Where all losses fall alike, shares are the priorities at any β": ("reconstruction", equal_difficulty),
+}
+"""Claim to its source and to the function that measures by how much a run misses it."""
+
+
+def claims(runs: Sequence[Recorded]) -> list[Verdict]:
+    """Judge each of ``IDENTITIES`` on stored runs of LSB with equal priorities: exact up to rounding in every run."""
+    return [
+        Verdict(f"{claim} (largest error)", source, 0, 1e-9, range_interval([error(run) for run in runs]))
+        for claim, (source, error) in IDENTITIES.items()
+    ]
+
+
+# --- how much of the difficulty is noise --------------------------------------------------------------
+
+
+def difficulties(losses: pd.DataFrame) -> pd.DataFrame:
+    """Log difficulty per unit of beta, less its mean over tasks, which alpha takes out, ``[epochs - 2, tasks]``."""
+    found = replay(losses, rate=1.0)
+    found = found[found["epoch"] >= 3].assign(log=lambda rows: np.log(rows["difficulty"]) / rows["beta"])
+    wide = found.pivot(index="epoch", columns="task", values="log")[list(losses.columns)]
+    return wide.sub(wide.mean(axis=1), axis=0)
+
+
+def noise(runs: Sequence[Recorded]) -> pd.DataFrame:
+    """Tell what is steady in the difficulty from what changes between epochs.
+
+    If the noise of each epoch's log loss is independent of the next one's, that of their difference is not: its
+    correlation between neighbouring epochs is -1/2.
+
+    Returns:
+        One row a method and task: ``method``, ``task``, ``mean`` of the log difficulty per unit of beta over epochs and
+        its ``deviation``, both averaged over seeds; ``ratio``, the size of the mean over the deviation, with ``low``
+        and ``high`` of its interval over seeds; ``correlation`` of neighbouring epochs; ``beta_2``, the beta at which
+        one deviation changes a weight by a factor of 2.
+    """
+    rows = []
+    for method in dict.fromkeys(run.method for run in runs):
+        tables = [difficulties(run.losses) for run in runs if run.method == method]
+        for task in tables[0]:
+            own = [table[task] for table in tables]
+            means, deviations = np.array([[one.mean(), one.std()] for one in own]).T
+            ratio = mean_interval(np.abs(means) / deviations)
+            correlation = np.mean([one.autocorr() for one in own])
+            doubling = np.log(2) / deviations.mean()
+            bounds = (ratio.value, ratio.low, ratio.high, correlation, doubling)
+            rows.append((method, task, means.mean(), deviations.mean(), *bounds))
+    columns = ["method", "task", "mean", "deviation", "ratio", "low", "high", "correlation", "beta_2"]
+    return pd.DataFrame(rows, columns=columns)
