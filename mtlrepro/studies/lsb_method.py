@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mtlrepro import balancers
-from mtlrepro.plots import COLOURS, MARKERS, legend, level
+from mtlrepro.plots import COLOURS, MARKERS, legend
 from mtlrepro.runs.store import RESULTS, read_record
 from mtlrepro.studies.lsb_grids import END_BETA
-from mtlrepro.verdicts import Verdict, geometric_interval, mean_interval, number, range_interval
+from mtlrepro.verdicts import Verdict, mean_interval, number, range_interval
 
 RATES = (0.0, 0.02, 0.05, 0.2, 0.5, 1.0)
 """Growth of beta per epoch: 0.02, 0.05 and 0.5 are the supplement's, 0 leaves the difficulty out."""
@@ -77,11 +78,16 @@ def weights(losses: pd.DataFrame, method: str = "lsb", **options: Any) -> pd.Dat
         losses: ``[epochs, tasks]``.
         method: Balancer whose weights change once per epoch.
         options: Its options.
+
+    Raises:
+        ValueError: the method has no such weights.
     """
     balancer = balancers.create(method, losses.shape[1], **options)
+    if balancer.weights is None:
+        raise ValueError(f"method is {method!r}; accepted: one with weights that change once per epoch")
     found = []
     for values in losses.to_numpy():
-        found.append(balancer.weights.numpy())
+        found.append(balancer.weights.tolist())
         balancer.end_epoch(torch.tensor(values))
     return pd.DataFrame(found, losses.index, losses.columns)
 
@@ -147,10 +153,9 @@ def drawn(replayed: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row an epoch, rate and priority: ``rate``, ``priority``, ``epoch`` and a column for each task.
     """
-    rows = replayed.assign(weight=[float(f"{value:.4g}") for value in replayed["weight"]])
-    keys = ["rate", "label", "epoch"]
-    wide = rows.pivot(index=keys, columns="task", values="weight")[list(replayed["task"].unique())]
-    return wide.rename_axis(columns=None).reset_index().rename(columns={"label": "priority"})
+    rows = replayed.assign(weight=[float(f"{value:.4g}") for value in replayed["weight"]], priority=replayed["label"])
+    wide = rows.pivot(index=["rate", "priority", "epoch"], columns="task", values="weight")
+    return wide[list(replayed["task"].unique())].rename_axis(columns=None).reset_index()
 
 
 def pictures(replayed: pd.DataFrame) -> dict[tuple[str, str], tuple[Figure, str]]:
@@ -172,16 +177,12 @@ def pictures(replayed: pd.DataFrame) -> dict[tuple[str, str], tuple[Figure, str]
 def _picture(own: pd.DataFrame, limits: tuple[float, float]) -> Figure:
     figure = Figure(figsize=(7.2, 2.9), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for place, (task, rows) in enumerate(own.groupby("task", sort=False)):
-        look = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
-        left.plot(rows["epoch"], rows["weight"], label=str(task), **look)
-        right.plot(rows["epoch"], rows["share"], **look)
+    _lines(left, own, "weight")
+    _lines(right, own, "share")
     for target in own[own["epoch"] == own["epoch"].min()]["weight"].unique():  # w(1) = pi
         right.axhline(target, color="0.4", linestyle="--", linewidth=1)
     left.set(yscale="log", ylim=limits, xlabel="epoch", ylabel="weight")
     right.set(ylim=(0, 1), xlabel="epoch", ylabel="share of the total loss")
-    for axes in (left, right):
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     legend(figure, left, 4)
     return figure
 
@@ -193,20 +194,24 @@ def steps(replayed: pd.DataFrame) -> pd.DataFrame:
         One row a rate and priority: ``rate``, ``label``, ``factor``.
     """
     rows = replayed[replayed["epoch"] >= 3].sort_values("epoch", kind="stable")
-    jumps = np.exp(np.log(rows["weight"]).groupby([rows["rate"], rows["label"], rows["task"]]).diff().abs())
-    factors = jumps.groupby([rows["rate"], rows["label"]], sort=False).max()
-    return factors.rename("factor").reset_index()
+    changes = np.log(rows["weight"]).groupby([rows["rate"], rows["label"], rows["task"]]).diff().abs()
+    rows = rows.assign(factor=np.exp(changes))
+    return rows.groupby(["rate", "label"], sort=False)["factor"].max().reset_index()
 
 
 def replay_finding(replayed: pd.DataFrame) -> str:
-    """What beta does to the weights, in a sentence on equal priorities."""
-    label = replayed["label"].iloc[0]
+    """What priorities do without beta, and beta with equal priorities, in sentences."""
+    label, task, still = replayed["label"].iloc[0], replayed["task"].iloc[0], replayed["rate"].min()
+    first = replayed[(replayed["task"] == task) & (replayed["rate"] == still) & (replayed["epoch"] >= 2)]
+    shares = first.groupby("label", sort=False)["share"].mean()
     found = steps(replayed)
     factors = found[found["label"] == label].set_index("rate")["factor"]
-    texts = [f"{number(factor, 2)} at rate {rate:g}" for rate, factor in factors.items()]
     return (
-        "Replay of recorded losses, which do not respond to the weights. With equal priorities, the largest change of a"
-        f" weight between two epochs from the third on is by a factor of {', '.join(texts)}. Dashed: the priorities."
+        f"A replay: the losses do not respond to the weights. At rate {still:g}, the mean share of {task} is "
+        + ", ".join(f"{share:.2f} at priority {name}" for name, share in shares.items())
+        + ". With equal priorities, a weight changes between two epochs, from the third on, by a factor of up to "
+        + ", ".join(f"{factor:.3g} at rate {rate:g}" for rate, factor in factors.items())
+        + ". Dashed: the priorities."
     )
 
 
@@ -247,17 +252,17 @@ def scale_invariance(run: Recorded, factor: float = 1000.0) -> float:
     """Shares of loss scales from t = 2 on, if one task's loss is multiplied: largest difference over all tasks."""
     found = []
     for task in run.losses:
-        scaled = run.losses.assign(**{task: factor * run.losses[task]})
+        scaled = run.losses.assign(**{str(task): factor * run.losses[task]})
         change = _shares(scaled * weights(scaled)) - _shares(run.losses * weights(run.losses))
         found.append(_largest(change.iloc[1:]))
     return max(found)
 
 
 def balance(run: Recorded) -> float:
-    """At beta = 0, w_k(t) l_k(t-1) / pi_k is the same for all tasks, t >= 2: largest spread; with unequal priorities."""
+    """At beta = 0, w_k(t) l_k(t-1) / pi_k is the same for all tasks, t >= 2: largest spread; pi is unequal."""
     priority = np.arange(1, run.losses.shape[1] + 1)
-    scales = weights(run.losses, rate=0.0, priority=priority.tolist()) * run.losses.shift() / priority
-    return _spread(scales.iloc[1:])
+    scales = weights(run.losses, rate=0.0, priority=priority.tolist()) * run.losses.shift()
+    return _spread(scales.iloc[1:].div(priority))
 
 
 def lagged_gls(run: Recorded) -> float:
@@ -281,7 +286,7 @@ def equal_difficulty(run: Recorded, rate: float = 1.0) -> float:
     """
     tasks = run.losses.shape[1]
     priority = np.arange(1, tasks + 1) / (tasks * (tasks + 1) / 2)
-    alike = pd.DataFrame(np.outer(run.losses.iloc[:, 0], 10.0 ** np.arange(tasks)), run.losses.index, run.losses.columns)
+    alike = run.losses.assign(**{str(task): 10.0**k * run.losses.iloc[:, 0] for k, task in enumerate(run.losses)})
     scales = alike * weights(alike, rate=rate, priority=priority.tolist())
     return _largest(_shares(scales).iloc[1:] - priority)
 
@@ -319,27 +324,108 @@ def difficulties(losses: pd.DataFrame) -> pd.DataFrame:
 
 
 def noise(runs: Sequence[Recorded]) -> pd.DataFrame:
-    """Tell what is steady in the difficulty from what changes between epochs.
+    """Tell what is steady in the difficulty of a task from what changes between epochs, in each half of a training.
 
-    If the noise of each epoch's log loss is independent of the next one's, that of their difference is not: its
-    correlation between neighbouring epochs is -1/2.
+    If the noise of a log loss is independent between epochs, that of its change is not: changes of neighbouring epochs
+    correlate by -1/2.
 
     Returns:
-        One row a method and task: ``method``, ``task``, ``mean`` of the log difficulty per unit of beta over epochs and
-        its ``deviation``, both averaged over seeds; ``ratio``, the size of the mean over the deviation, with ``low``
-        and ``high`` of its interval over seeds; ``correlation`` of neighbouring epochs; ``beta_2``, the beta at which
-        one deviation changes a weight by a factor of 2.
+        One row a run, half and task: ``seed``, ``epochs`` as text, ``task``; ``mean`` over epochs and ``deviation`` of
+        the log difficulty per unit of beta; ``ratio``, the size of the mean over the deviation; ``correlation`` of
+        neighbouring epochs.
     """
     rows = []
-    for method in dict.fromkeys(run.method for run in runs):
-        tables = [difficulties(run.losses) for run in runs if run.method == method]
-        for task in tables[0]:
-            own = [table[task] for table in tables]
-            means, deviations = np.array([[one.mean(), one.std()] for one in own]).T
-            ratio = mean_interval(np.abs(means) / deviations)
-            correlation = np.mean([one.autocorr() for one in own])
-            doubling = np.log(2) / deviations.mean()
-            bounds = (ratio.value, ratio.low, ratio.high, correlation, doubling)
-            rows.append((method, task, means.mean(), deviations.mean(), *bounds))
-    columns = ["method", "task", "mean", "deviation", "ratio", "low", "high", "correlation", "beta_2"]
-    return pd.DataFrame(rows, columns=columns)
+    for run in runs:
+        table = difficulties(run.losses)
+        for half in (table.iloc[: len(table) // 2], table.iloc[len(table) // 2 :]):
+            epochs = f"{half.index[0]} to {half.index[-1]}"
+            for task, own in half.items():
+                ratio = abs(own.mean()) / own.std()
+                rows.append((run.seed, epochs, task, own.mean(), own.std(), ratio, own.autocorr()))
+    return pd.DataFrame(rows, columns=["seed", "epochs", "task", "mean", "deviation", "ratio", "correlation"])
+
+
+def noise_table(measured: pd.DataFrame) -> pd.DataFrame:
+    """Average over seeds what :func:`noise` gives.
+
+    Returns:
+        One row a half and task: ``epochs``, ``task``, ``mean``, ``deviation``, ``ratio``, ``correlation``, the last two
+        with bounds of Student's interval over seeds, ``... low`` and ``... high``; ``beta``, at which one deviation
+        changes a weight by a factor of 2; and ``factor`` by which it does at the largest beta of the paper's main
+        schedule.
+    """
+    rows = []
+    for (epochs, task), own in measured.groupby(["epochs", "task"], sort=False):
+        deviation = float(own["deviation"].mean())
+        row = {"epochs": epochs, "task": task, "mean": own["mean"].mean(), "deviation": deviation}
+        for column in ("ratio", "correlation"):
+            interval = mean_interval(own[column])
+            row |= {column: interval.value, f"{column} low": interval.low, f"{column} high": interval.high}
+        rows.append({**row, "beta": np.log(2) / deviation, "factor": np.exp(END_BETA * deviation)})
+    return pd.DataFrame(rows)
+
+
+def noise_finding(table: pd.DataFrame) -> str:
+    """How large the noise is, in sentences.
+
+    Args:
+        table: As :func:`noise_table` gives it.
+    """
+    late = table[table["epochs"] == table["epochs"].iloc[-1]]
+    ends = {name: [f"{value:.2g}" for value in (late[name].min(), late[name].max())] for name in late.columns[2:]}
+    return (
+        f"Log difficulty per unit of beta. In epochs {late['epochs'].iloc[0]} its mean is {' to '.join(ends['ratio'])}"
+        f" deviations, and neighbouring epochs correlate by {' to '.join(ends['correlation'])}, where noise that is new"
+        f" in every epoch gives -0.5. One deviation doubles a weight at β = {' to '.join(ends['beta'])},"
+        f" and makes it {' to '.join(ends['factor'])} times as large at β = {END_BETA:g}."
+    )
+
+
+def noise_claim(measured: pd.DataFrame) -> Verdict:
+    """Judge whether the mean difficulty stands out from its noise, by the task where it does so most.
+
+    Args:
+        measured: As :func:`noise` gives it.
+    """
+    late = measured[measured["epochs"] == measured["epochs"].iloc[-1]]
+    claim = (
+        f"Noise prevails in the difficulty, epochs {late['epochs'].iloc[0]} (mean over deviation, largest of all tasks)"
+    )
+    return Verdict(claim, "our measure", 1, 0, mean_interval(late.groupby("seed")["ratio"].max()), below=True)
+
+
+def noise_curves(run: Recorded) -> pd.DataFrame:
+    """Losses and log difficulties of a run.
+
+    Returns:
+        One row a quantity, epoch and task: ``quantity`` (``loss`` or ``log difficulty``), ``epoch``, ``task``,
+        ``value``.
+    """
+    parts = {"loss": run.losses, "log difficulty": difficulties(run.losses)}
+    found = [table.reset_index().melt("epoch", var_name="task").assign(quantity=name) for name, table in parts.items()]
+    return pd.concat(found, ignore_index=True)[["quantity", "epoch", "task", "value"]]
+
+
+def noise_figure(curves: pd.DataFrame) -> Figure:
+    """Draw losses and log difficulties beside each other.
+
+    Args:
+        curves: As :func:`noise_curves` gives it.
+    """
+    figure = Figure(figsize=(7.2, 2.9), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, (_, rows) in zip((left, right), curves.groupby("quantity", sort=False), strict=True):
+        _lines(axes, rows, "value")
+    left.set(yscale="log", xlabel="epoch", ylabel="mean training loss")
+    right.set(xlabel="epoch", ylabel="log difficulty / β")
+    right.axhline(0, color="0.4", linestyle="--", linewidth=1)
+    legend(figure, left, 4)
+    return figure
+
+
+def _lines(axes: Axes, rows: pd.DataFrame, column: str) -> None:
+    """Draw a column against ``epoch``, one line a task."""
+    for place, (task, own) in enumerate(rows.groupby("task", sort=False)):
+        colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+        axes.plot(own["epoch"], own[column], color=colour, marker=marker, markevery=(place, 3), label=str(task))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
