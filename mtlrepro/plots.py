@@ -66,6 +66,7 @@ def webp(figure: Figure) -> bytes:
     figure.savefig(drawn, format="png")
     with Image.open(drawn) as image:
         few = image.convert("RGB").quantize(24, Image.Quantize.FASTOCTREE).convert("RGB")
+    few = few.point(lambda level: 255 if level > 250 else level)  # paper stays white
     few.save(packed, format="WEBP", lossless=True)
     return packed.getvalue()
 

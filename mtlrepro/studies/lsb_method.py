@@ -317,7 +317,7 @@ def claims(runs: Sequence[Recorded]) -> list[Verdict]:
 
 def difficulties(losses: pd.DataFrame) -> pd.DataFrame:
     """Log difficulty per unit of beta, less its mean over tasks, which alpha takes out, ``[epochs - 2, tasks]``."""
-    found = replay(losses, rate=1.0)
+    found = replay(losses, rate=1 / len(losses))  # so that no power is too large
     found = found[found["epoch"] >= 3].assign(log=lambda rows: np.log(rows["difficulty"]) / rows["beta"])
     wide = found.pivot(index="epoch", columns="task", values="log")[list(losses.columns)]
     return wide.sub(wide.mean(axis=1), axis=0)
