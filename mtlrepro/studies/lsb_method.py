@@ -60,11 +60,11 @@ def recorded(runs: Iterable[str], store: Path = RESULTS) -> list[Recorded]:
         record = read_record(Path(store) / f"{hash_}.json")
         config = record["config"]
         epochs = pd.Index([entry["epoch"] for entry in record["history"]], name="epoch")
-        losses, weights = (
+        tables = (
             pd.DataFrame([entry[name] for entry in record["history"]], epochs, config["tasks"])
             for name in ("losses", "weights")
         )
-        found.append(Recorded(config["method"], config["method_options"], config["seed"], losses, weights))
+        found.append(Recorded(config["method"], config["method_options"], config["seed"], *tables))
     return found
 
 
@@ -136,14 +136,14 @@ def replays(losses: pd.DataFrame, rates: Sequence[float] = RATES) -> pd.DataFram
     """Replay at several rates of beta and priorities of the first task.
 
     Returns:
-        The rows of :func:`replay` with ``rate``, ``priority`` and ``label`` of the priority.
+        The rows of :func:`replay` with ``rate`` and ``priority``, the latter as text.
     """
     others = losses.shape[1] - 1
     parts = []
-    for label, first in first_priorities(losses.shape[1]).items():
-        for rate in rates:
+    for rate in rates:
+        for label, first in first_priorities(losses.shape[1]).items():
             found = replay(losses, rate, [first] + [(1 - first) / others] * others)
-            parts.append(found.assign(rate=rate, priority=first, label=label))
+            parts.append(found.assign(rate=rate, priority=label))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -153,7 +153,7 @@ def drawn(replayed: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row an epoch, rate and priority: ``rate``, ``priority``, ``epoch`` and a column for each task.
     """
-    rows = replayed.assign(weight=[float(f"{value:.4g}") for value in replayed["weight"]], priority=replayed["label"])
+    rows = replayed.assign(weight=[float(f"{value:.4g}") for value in replayed["weight"]])
     wide = rows.pivot(index=["rate", "priority", "epoch"], columns="task", values="weight")
     return wide[list(replayed["task"].unique())].rename_axis(columns=None).reset_index()
 
@@ -166,12 +166,12 @@ def pictures(replayed: pd.DataFrame) -> dict[tuple[str, str], tuple[Figure, str]
     """
     limits = (replayed["weight"].min() / 2, replayed["weight"].max() * 2)
     found = {}
-    for (rate, label), own in replayed.groupby(["rate", "label"], sort=False):
+    for (rate, label), own in replayed.groupby(["rate", "priority"], sort=False):
         last = own[own["epoch"] == own["epoch"].max()]
         ends = ", ".join(f"{row['task']} {number(row['weight'])}" for _, row in last.iterrows())
         alt = f"Weights and shares of loss scales, beta rate {rate:g}, first priority {label}; last weights: {ends}."
         found[f"{rate:g}", str(label)] = _picture(own, limits), alt
-    return dict(sorted(found.items(), key=lambda entry: float(entry[0][0])))
+    return found
 
 
 def _picture(own: pd.DataFrame, limits: tuple[float, float]) -> Figure:
@@ -191,21 +191,21 @@ def steps(replayed: pd.DataFrame) -> pd.DataFrame:
     """Largest factor by which a weight changes from one epoch to the next, from the third epoch on, up or down.
 
     Returns:
-        One row a rate and priority: ``rate``, ``label``, ``factor``.
+        One row a rate and priority: ``rate``, ``priority``, ``factor``.
     """
-    rows = replayed[replayed["epoch"] >= 3].sort_values("epoch", kind="stable")
-    changes = np.log(rows["weight"]).groupby([rows["rate"], rows["label"], rows["task"]]).diff().abs()
+    rows = replayed[replayed["epoch"] >= 3]
+    changes = np.log(rows["weight"]).groupby([rows["rate"], rows["priority"], rows["task"]]).diff().abs()
     rows = rows.assign(factor=np.exp(changes))
-    return rows.groupby(["rate", "label"], sort=False)["factor"].max().reset_index()
+    return rows.groupby(["rate", "priority"], sort=False)["factor"].max().reset_index()
 
 
 def replay_finding(replayed: pd.DataFrame) -> str:
     """What priorities do without beta, and beta with equal priorities, in sentences."""
-    label, task, still = replayed["label"].iloc[0], replayed["task"].iloc[0], replayed["rate"].min()
+    equal, task, still = (replayed[column].iloc[0] for column in ("priority", "task", "rate"))
     first = replayed[(replayed["task"] == task) & (replayed["rate"] == still) & (replayed["epoch"] >= 2)]
-    shares = first.groupby("label", sort=False)["share"].mean()
+    shares = first.groupby("priority", sort=False)["share"].mean()
     found = steps(replayed)
-    factors = found[found["label"] == label].set_index("rate")["factor"]
+    factors = found[found["priority"] == equal].set_index("rate")["factor"]
     return (
         f"A replay: the losses do not respond to the weights. At rate {still:g}, the mean share of {task} is "
         + ", ".join(f"{share:.2f} at priority {name}" for name, share in shares.items())
@@ -248,12 +248,13 @@ def conservation(run: Recorded) -> float:
     return _largest(kept / totals.iloc[:-1] - 1)
 
 
-def scale_invariance(run: Recorded, factor: float = 1000.0) -> float:
-    """Shares of loss scales from t = 2 on, if one task's loss is multiplied: largest difference over all tasks."""
+def scale_invariance(run: Recorded) -> float:
+    """Shares from t = 2 on, if one task's loss is multiplied by 1000: largest difference over all tasks, at rate 1."""
+    plain = _shares(run.losses * weights(run.losses, rate=1.0))
     found = []
     for task in run.losses:
-        scaled = run.losses.assign(**{str(task): factor * run.losses[task]})
-        change = _shares(scaled * weights(scaled)) - _shares(run.losses * weights(run.losses))
+        scaled = run.losses.assign(**{str(task): 1000 * run.losses[task]})
+        change = _shares(scaled * weights(scaled, rate=1.0)) - plain
         found.append(_largest(change.iloc[1:]))
     return max(found)
 
@@ -271,23 +272,23 @@ def lagged_gls(run: Recorded) -> float:
 
 
 def lag(run: Recorded) -> float:
-    """At beta(t) = 1, w_k(t) l_k(t-2) is the same for all tasks, in each t >= 3 by itself: largest spread."""
+    """At beta(t) = 1, w_k(t) l_k(t-2) is the same for all tasks, t >= 3: largest spread, in up to 20 epochs."""
     found = []
-    for t in range(3, len(run.losses) + 1):
-        values = weights(run.losses, rate=1 / (t - 2)).iloc[[t - 1]] * run.losses.iloc[t - 3]
+    for t in np.unique(np.geomspace(3, len(run.losses), 20).astype(int)):
+        values = weights(run.losses.iloc[:t], rate=1 / (t - 2)).iloc[[-1]] * run.losses.iloc[t - 3]
         found.append(_spread(values))
     return max(found)
 
 
-def equal_difficulty(run: Recorded, rate: float = 1.0) -> float:
-    """If all losses fall alike, shares are the priorities from t = 2 on at any rate: largest difference.
+def equal_difficulty(run: Recorded) -> float:
+    """If all losses fall alike, shares are the priorities from t = 2 on: largest difference, at rate 1.
 
     All tasks get the first one's recorded losses, times 1, 10, 100, ...
     """
     tasks = run.losses.shape[1]
     priority = np.arange(1, tasks + 1) / (tasks * (tasks + 1) / 2)
     alike = run.losses.assign(**{str(task): 10.0**k * run.losses.iloc[:, 0] for k, task in enumerate(run.losses)})
-    scales = alike * weights(alike, rate=rate, priority=priority.tolist())
+    scales = alike * weights(alike, rate=1.0, priority=priority.tolist())
     return _largest(_shares(scales).iloc[1:] - priority)
 
 
