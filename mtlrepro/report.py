@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,10 @@ from mtlrepro.plots import svg, use_style, webp
 from mtlrepro.provenance import provenance
 from mtlrepro.verdicts import Interval, Verdict, number, rows
 from mtlrepro.widgets import figure_slider, figure_sliders
+
+Form = Literal["svg", "drawing", "photograph"]
+"""How a picture is kept: as SVG, whose text can be selected; as the pixels of a drawing of many lines; or, with some
+loss, as those of a picture of many colours."""
 
 
 class Chapter:
@@ -62,7 +66,7 @@ class Chapter:
         caption: str,
         alt: str,
         uses: Sequence[str],
-        photograph: bool = False,
+        form: Form = "svg",
         rtol: float = 1e-6,
         atol: float = 1e-9,
     ) -> None:
@@ -75,11 +79,11 @@ class Chapter:
             caption: the finding, as plain text.
             alt: what the figure looks like, for readers who cannot see it.
             uses: the parameters that the figure depends on most, for the line below it.
-            photograph: whether it has many colours, and is kept as pixels.
+            form: how the picture is kept, see :data:`Form`.
             rtol: relative tolerance within which a rerun must agree.
             atol: absolute tolerance.
         """
-        html = figure_html(image_html(figure, alt, photograph=photograph), caption, self.rerun(*uses))
+        html = figure_html(image_html(figure, alt, form), caption, self.rerun(*uses))
         _show(html, caption, {TABLE: table_payload(table, name, rtol, atol)})
 
     def slider(
@@ -91,7 +95,7 @@ class Chapter:
         description: str,
         caption: str,
         uses: Sequence[str],
-        photograph: bool = False,
+        form: Form = "svg",
         rtol: float = 1e-6,
         atol: float = 1e-9,
     ) -> None:
@@ -104,11 +108,11 @@ class Chapter:
             description: what the slider varies.
             caption: the finding, as plain text.
             uses: the parameters that the figures depend on most, for the line below them.
-            photograph: whether they have many colours, and are kept as pixels.
+            form: how the pictures are kept, see :data:`Form`.
             rtol: relative tolerance within which a rerun must agree.
             atol: absolute tolerance.
         """
-        images = {label: image_html(figure, alt, photograph=photograph) for label, (figure, alt) in figures.items()}
+        images = {label: image_html(figure, alt, form) for label, (figure, alt) in figures.items()}
         display(figure_slider(images, description))
         html = figure_html("", caption, self.rerun(*uses))
         _show(html, caption, {TABLE: table_payload(table, name, rtol, atol)})
@@ -137,7 +141,7 @@ class Chapter:
             rtol: relative tolerance within which a rerun must agree.
             atol: absolute tolerance.
         """
-        images = {labels: picture_html("webp", webp(figure), alt) for labels, (figure, alt) in figures.items()}
+        images = {labels: image_html(figure, alt, "drawing") for labels, (figure, alt) in figures.items()}
         display(figure_sliders(images, descriptions))
         html = figure_html("", caption, self.rerun(*uses))
         _show(html, caption, {TABLE: table_payload(table, name, rtol, atol)})
@@ -186,11 +190,11 @@ def rerun_line(notebook: str, parameters: Mapping[str, Any]) -> str:
     return shlex.join(words)
 
 
-def image_html(figure: Figure, alt: str, *, photograph: bool = False) -> str:
-    """Figure as an ``<img>`` with its picture inside, SVG or a ``photograph``, and its alternative text."""
-    if photograph:
-        return picture_html("webp", webp(figure, photograph=True), alt)
-    return picture_html("svg+xml", svg(figure).encode(), alt)
+def image_html(figure: Figure, alt: str, form: Form = "svg") -> str:
+    """Figure as an ``<img>`` with its picture inside, in one of its forms, and its alternative text."""
+    if form == "svg":
+        return picture_html("svg+xml", svg(figure).encode(), alt)
+    return picture_html("webp", webp(figure, photograph=form == "photograph"), alt)
 
 
 def picture_html(kind: str, content: bytes, alt: str) -> str:

@@ -1,6 +1,7 @@
 """Drawings hold the table's numbers, HTML is escaped, commands can be run again, tables can be compared."""
 
 import base64
+import io
 import json
 import math
 import os
@@ -18,15 +19,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from ipywidgets.embed import embed_data
+from ipywidgets.embed import dependency_state, embed_data
 from matplotlib.figure import Figure
 from nbformat import v4
+from PIL import Image
 
 from mtlrepro import cli, plots, report
 from mtlrepro.notebooks import PROVENANCE, TABLE, VERDICTS, NotebookError, assign, compare_tables, statistics, tables
 from mtlrepro.provenance import PACKAGES, processor, provenance
 from mtlrepro.verdicts import Interval
-from mtlrepro.widgets import figure_slider
+from mtlrepro.widgets import figure_slider, figure_sliders
 
 NASTY = "5 < 6 & \"six\" > 'five' <b>bold</b>"
 
@@ -123,6 +125,22 @@ def test_figures_hold_no_date_no_version_and_text_as_text():
     assert "dc:date" not in text
     assert mpl.__version__ not in text
     assert ">a line</text>" in text
+
+
+def test_compact_pictures_keep_size_paper_and_inks_and_are_smaller():
+    figure, axes = plots.canvas()
+    for height, colour in enumerate(plots.COLOURS):
+        axes.plot([0, 1], [height, height + 1], color=colour)
+    content = plots.webp(figure)
+    assert content == plots.webp(figure)
+    assert len(content) < len(plots.svg(figure)) / 2
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.size == (720, 320)
+        assert image.getpixel((0, 0)) == (255, 255, 255)
+        pixels = np.asarray(image, dtype=int).reshape(-1, 3)
+    for colour in plots.COLOURS:
+        ink = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
+        assert np.abs(pixels - ink).max(axis=1).min() <= 24
 
 
 def test_figures_are_not_registered_with_pyplot():
@@ -431,6 +449,39 @@ def test_a_slider_needs_two_figures(figures):
         figure_slider(figures, "nothing")
 
 
+def test_two_sliders_choose_a_row_and_a_figure_in_it():
+    figures = {(beta, pi): f"<p>{beta}, {pi}</p>" for pi in ("1/3", "0.9") for beta in ("0", "0.5", "1")}
+    box = figure_sliders(figures, ("rate of beta", "priority"))
+    betas, priorities, rows = box.children
+    assert (betas.options, priorities.options) == (("0", "0.5", "1"), ("1/3", "0.9"))
+    assert (betas.description, priorities.description) == ("rate of beta", "priority")
+    assert betas.index == priorities.index == rows.selected_index == 0
+    shown = [[child.value for child in row.children] for row in rows.children]
+    assert shown == [[figures[beta, pi] for pi in priorities.options] for beta in betas.options]
+    models = dependency_state([box]).values()
+    links = [model["state"] for model in models if model["model_name"] == "LinkModel"]
+    expected = [(betas, rows), *((priorities, row) for row in rows.children)]
+    assert sorted((link["source"], link["target"]) for link in links) == sorted(
+        ([f"IPY_MODEL_{slider.model_id}", "index"], [f"IPY_MODEL_{stack.model_id}", "selected_index"])
+        for slider, stack in expected
+    )
+    assert len({child.layout.model_id for row in rows.children for child in row.children}) == 1
+
+
+@pytest.mark.parametrize(
+    ("labels", "counts"),
+    [
+        ([], "0 entries for 0 x 0 labels"),
+        ([("0", "a"), ("1", "a")], "2 entries for 2 x 1 labels"),
+        ([("0", "a"), ("0", "b"), ("1", "a")], "3 entries for 2 x 2 labels"),
+    ],
+)
+def test_sliders_need_a_figure_for_each_pair(labels, counts):
+    message = f"^figures holds {counts}; accepted: one for each pair, 2 or more labels a slider$"
+    with pytest.raises(ValueError, match=message):
+        figure_sliders(dict.fromkeys(labels, "<p>"), ("one", "two"))
+
+
 # --- chapters
 
 
@@ -475,6 +526,25 @@ def test_a_slider_shows_every_figure_with_its_alt_and_one_table(chapter, shown):
     assert parsed.texts["figcaption"] == ["It falls."]
     assert parsed.texts["code"] == [chapter.rerun("sizes")]
     assert bundle[TABLE] == report.table_payload(measured(), "noise", 1e-6, 0.5)
+
+
+def test_sliders_show_compact_pictures_with_their_alts_and_one_table(chapter, shown):
+    figures = {(n, k): (drawing((0, int(n + k))), f"Sizes {n} and {k} & more.") for n in "12" for k in "34"}
+    chapter.sliders(
+        figures, measured(), "noise", descriptions=("n", "k"), caption="It falls.", uses=["sizes"], rtol=0.25
+    )
+    box, bundle = shown
+    *sliders, rows = box.children
+    assert [slider.description for slider in sliders] == ["n", "k"]
+    for row, n in zip(rows.children, "12", strict=True):
+        for child, k in zip(row.children, "34", strict=True):
+            (image,) = Parsed(child.value).tags["img"]
+            assert image["alt"] == f"Sizes {n} and {k} & more."
+            kind, data = image["src"].split(",")
+            assert kind == "data:image/webp;base64"
+            assert base64.b64decode(data) == plots.webp(drawing((0, int(n + k))))
+    assert Parsed(bundle["text/html"]).texts["figcaption"] == ["It falls."]
+    assert bundle[TABLE] == report.table_payload(measured(), "noise", 0.25, 1e-9)
 
 
 def test_a_table_shows_three_digits_and_stores_all(chapter, shown):

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mtlrepro import balancers
 from mtlrepro.plots import COLOURS, MARKERS, legend
 from mtlrepro.runs.store import RESULTS, read_record
+from mtlrepro.studies.lsb_grids import END_BETA
 from mtlrepro.verdicts import Verdict, mean_interval, number, range_interval
 
 RATES = (0.0, 0.02, 0.05, 0.2, 0.5, 1.0)
@@ -58,11 +60,11 @@ def recorded(runs: Iterable[str], store: Path = RESULTS) -> list[Recorded]:
         record = read_record(Path(store) / f"{hash_}.json")
         config = record["config"]
         epochs = pd.Index([entry["epoch"] for entry in record["history"]], name="epoch")
-        losses, weights = (
+        tables = (
             pd.DataFrame([entry[name] for entry in record["history"]], epochs, config["tasks"])
             for name in ("losses", "weights")
         )
-        found.append(Recorded(config["method"], config["method_options"], config["seed"], losses, weights))
+        found.append(Recorded(config["method"], config["method_options"], config["seed"], *tables))
     return found
 
 
@@ -76,11 +78,16 @@ def weights(losses: pd.DataFrame, method: str = "lsb", **options: Any) -> pd.Dat
         losses: ``[epochs, tasks]``.
         method: Balancer whose weights change once per epoch.
         options: Its options.
+
+    Raises:
+        ValueError: the method has no such weights.
     """
     balancer = balancers.create(method, losses.shape[1], **options)
+    if balancer.weights is None:
+        raise ValueError(f"method is {method!r}; accepted: one with weights that change once per epoch")
     found = []
     for values in losses.to_numpy():
-        found.append(balancer.weights.numpy())
+        found.append(balancer.weights.tolist())
         balancer.end_epoch(torch.tensor(values))
     return pd.DataFrame(found, losses.index, losses.columns)
 
@@ -129,14 +136,14 @@ def replays(losses: pd.DataFrame, rates: Sequence[float] = RATES) -> pd.DataFram
     """Replay at several rates of beta and priorities of the first task.
 
     Returns:
-        The rows of :func:`replay` with ``rate``, ``priority`` and ``label`` of the priority.
+        The rows of :func:`replay` with ``rate`` and ``priority``, the latter as text.
     """
     others = losses.shape[1] - 1
     parts = []
-    for label, first in first_priorities(losses.shape[1]).items():
-        for rate in rates:
+    for rate in rates:
+        for label, first in first_priorities(losses.shape[1]).items():
             found = replay(losses, rate, [first] + [(1 - first) / others] * others)
-            parts.append(found.assign(rate=rate, priority=first, label=label))
+            parts.append(found.assign(rate=rate, priority=label))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -147,9 +154,8 @@ def drawn(replayed: pd.DataFrame) -> pd.DataFrame:
         One row an epoch, rate and priority: ``rate``, ``priority``, ``epoch`` and a column for each task.
     """
     rows = replayed.assign(weight=[float(f"{value:.4g}") for value in replayed["weight"]])
-    keys = ["rate", "label", "epoch"]
-    wide = rows.pivot(index=keys, columns="task", values="weight")[list(replayed["task"].unique())]
-    return wide.rename_axis(columns=None).reset_index().rename(columns={"label": "priority"})
+    wide = rows.pivot(index=["rate", "priority", "epoch"], columns="task", values="weight")
+    return wide[list(replayed["task"].unique())].rename_axis(columns=None).reset_index()
 
 
 def pictures(replayed: pd.DataFrame) -> dict[tuple[str, str], tuple[Figure, str]]:
@@ -160,27 +166,23 @@ def pictures(replayed: pd.DataFrame) -> dict[tuple[str, str], tuple[Figure, str]
     """
     limits = (replayed["weight"].min() / 2, replayed["weight"].max() * 2)
     found = {}
-    for (rate, label), own in replayed.groupby(["rate", "label"], sort=False):
+    for (rate, label), own in replayed.groupby(["rate", "priority"], sort=False):
         last = own[own["epoch"] == own["epoch"].max()]
         ends = ", ".join(f"{row['task']} {number(row['weight'])}" for _, row in last.iterrows())
         alt = f"Weights and shares of loss scales, beta rate {rate:g}, first priority {label}; last weights: {ends}."
         found[f"{rate:g}", str(label)] = _picture(own, limits), alt
-    return dict(sorted(found.items(), key=lambda entry: float(entry[0][0])))
+    return found
 
 
 def _picture(own: pd.DataFrame, limits: tuple[float, float]) -> Figure:
     figure = Figure(figsize=(7.2, 2.9), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for place, (task, rows) in enumerate(own.groupby("task", sort=False)):
-        look = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
-        left.plot(rows["epoch"], rows["weight"], label=str(task), **look)
-        right.plot(rows["epoch"], rows["share"], **look)
+    _lines(left, own, "weight")
+    _lines(right, own, "share")
     for target in own[own["epoch"] == own["epoch"].min()]["weight"].unique():  # w(1) = pi
         right.axhline(target, color="0.4", linestyle="--", linewidth=1)
     left.set(yscale="log", ylim=limits, xlabel="epoch", ylabel="weight")
     right.set(ylim=(0, 1), xlabel="epoch", ylabel="share of the total loss")
-    for axes in (left, right):
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     legend(figure, left, 4)
     return figure
 
@@ -189,23 +191,27 @@ def steps(replayed: pd.DataFrame) -> pd.DataFrame:
     """Largest factor by which a weight changes from one epoch to the next, from the third epoch on, up or down.
 
     Returns:
-        One row a rate and priority: ``rate``, ``label``, ``factor``.
+        One row a rate and priority: ``rate``, ``priority``, ``factor``.
     """
-    rows = replayed[replayed["epoch"] >= 3].sort_values("epoch", kind="stable")
-    jumps = np.exp(np.log(rows["weight"]).groupby([rows["rate"], rows["label"], rows["task"]]).diff().abs())
-    factors = jumps.groupby([rows["rate"], rows["label"]], sort=False).max()
-    return factors.rename("factor").reset_index()
+    rows = replayed[replayed["epoch"] >= 3]
+    changes = np.log(rows["weight"]).groupby([rows["rate"], rows["priority"], rows["task"]]).diff().abs()
+    rows = rows.assign(factor=np.exp(changes))
+    return rows.groupby(["rate", "priority"], sort=False)["factor"].max().reset_index()
 
 
 def replay_finding(replayed: pd.DataFrame) -> str:
-    """What beta does to the weights, in a sentence on equal priorities."""
-    label = replayed["label"].iloc[0]
+    """What priorities do without beta, and beta with equal priorities, in sentences."""
+    equal, task, still = (replayed[column].iloc[0] for column in ("priority", "task", "rate"))
+    first = replayed[(replayed["task"] == task) & (replayed["rate"] == still) & (replayed["epoch"] >= 2)]
+    shares = first.groupby("priority", sort=False)["share"].mean()
     found = steps(replayed)
-    factors = found[found["label"] == label].set_index("rate")["factor"]
-    texts = [f"{number(factor, 2)} at rate {rate:g}" for rate, factor in factors.items()]
+    factors = found[found["priority"] == equal].set_index("rate")["factor"]
     return (
-        "Replay of recorded losses, which do not respond to the weights. With equal priorities, the largest change of a"
-        f" weight between two epochs from the third on is by a factor of {', '.join(texts)}. Dashed: the priorities."
+        f"A replay: the losses do not respond to the weights. At rate {still:g}, the mean share of {task} is "
+        + ", ".join(f"{share:.2f} at priority {name}" for name, share in shares.items())
+        + ". With equal priorities, a weight changes between two epochs, from the third on, by a factor of up to "
+        + ", ".join(f"{factor:.3g} at rate {rate:g}" for rate, factor in factors.items())
+        + ". Dashed: the priorities."
     )
 
 
@@ -242,21 +248,22 @@ def conservation(run: Recorded) -> float:
     return _largest(kept / totals.iloc[:-1] - 1)
 
 
-def scale_invariance(run: Recorded, factor: float = 1000.0) -> float:
-    """Shares of loss scales from t = 2 on, if one task's loss is multiplied: largest difference over all tasks."""
+def scale_invariance(run: Recorded) -> float:
+    """Shares from t = 2 on, if one task's loss is multiplied by 1000: largest difference over all tasks, at rate 1."""
+    plain = _shares(run.losses * weights(run.losses, rate=1.0))
     found = []
     for task in run.losses:
-        scaled = run.losses.assign(**{task: factor * run.losses[task]})
-        change = _shares(scaled * weights(scaled)) - _shares(run.losses * weights(run.losses))
+        scaled = run.losses.assign(**{str(task): 1000 * run.losses[task]})
+        change = _shares(scaled * weights(scaled, rate=1.0)) - plain
         found.append(_largest(change.iloc[1:]))
     return max(found)
 
 
 def balance(run: Recorded) -> float:
-    """At beta = 0, w_k(t) l_k(t-1) / pi_k is the same for all tasks, t >= 2: largest spread; with unequal priorities."""
+    """At beta = 0, w_k(t) l_k(t-1) / pi_k is the same for all tasks, t >= 2: largest spread; pi is unequal."""
     priority = np.arange(1, run.losses.shape[1] + 1)
-    scales = weights(run.losses, rate=0.0, priority=priority.tolist()) * run.losses.shift() / priority
-    return _spread(scales.iloc[1:])
+    scales = weights(run.losses, rate=0.0, priority=priority.tolist()) * run.losses.shift()
+    return _spread(scales.iloc[1:].div(priority))
 
 
 def lagged_gls(run: Recorded) -> float:
@@ -265,25 +272,23 @@ def lagged_gls(run: Recorded) -> float:
 
 
 def lag(run: Recorded) -> float:
-    """At beta(t) = 1, w_k(t) l_k(t-2) is the same for all tasks, in each t >= 3 by itself: largest spread."""
+    """At beta(t) = 1, w_k(t) l_k(t-2) is the same for all tasks, t >= 3: largest spread, in up to 20 epochs."""
     found = []
-    for t in range(3, len(run.losses) + 1):
-        values = weights(run.losses, rate=1 / (t - 2)).iloc[[t - 1]] * run.losses.iloc[t - 3]
+    for t in np.unique(np.geomspace(3, len(run.losses), 20).astype(int)):
+        values = weights(run.losses.iloc[:t], rate=1 / (t - 2)).iloc[[-1]] * run.losses.iloc[t - 3]
         found.append(_spread(values))
     return max(found)
 
 
-def equal_difficulty(run: Recorded, rate: float = 1.0) -> float:
-    """If all losses fall alike, shares are the priorities from t = 2 on at any rate: largest difference.
+def equal_difficulty(run: Recorded) -> float:
+    """If all losses fall alike, shares are the priorities from t = 2 on: largest difference, at rate 1.
 
     All tasks get the first one's recorded losses, times 1, 10, 100, ...
     """
     tasks = run.losses.shape[1]
     priority = np.arange(1, tasks + 1) / (tasks * (tasks + 1) / 2)
-    alike = pd.DataFrame(
-        np.outer(run.losses.iloc[:, 0], 10.0 ** np.arange(tasks)), run.losses.index, run.losses.columns
-    )
-    scales = alike * weights(alike, rate=rate, priority=priority.tolist())
+    alike = run.losses.assign(**{str(task): 10.0**k * run.losses.iloc[:, 0] for k, task in enumerate(run.losses)})
+    scales = alike * weights(alike, rate=1.0, priority=priority.tolist())
     return _largest(_shares(scales).iloc[1:] - priority)
 
 
@@ -313,34 +318,115 @@ def claims(runs: Sequence[Recorded]) -> list[Verdict]:
 
 def difficulties(losses: pd.DataFrame) -> pd.DataFrame:
     """Log difficulty per unit of beta, less its mean over tasks, which alpha takes out, ``[epochs - 2, tasks]``."""
-    found = replay(losses, rate=1.0)
+    found = replay(losses, rate=1 / len(losses))  # so that no power is too large
     found = found[found["epoch"] >= 3].assign(log=lambda rows: np.log(rows["difficulty"]) / rows["beta"])
     wide = found.pivot(index="epoch", columns="task", values="log")[list(losses.columns)]
     return wide.sub(wide.mean(axis=1), axis=0)
 
 
 def noise(runs: Sequence[Recorded]) -> pd.DataFrame:
-    """Tell what is steady in the difficulty from what changes between epochs.
+    """Tell what is steady in the difficulty of a task from what changes between epochs, in each half of a training.
 
-    If the noise of each epoch's log loss is independent of the next one's, that of their difference is not: its
-    correlation between neighbouring epochs is -1/2.
+    If the noise of a log loss is independent between epochs, that of its change is not: changes of neighbouring epochs
+    correlate by -1/2.
 
     Returns:
-        One row a method and task: ``method``, ``task``, ``mean`` of the log difficulty per unit of beta over epochs and
-        its ``deviation``, both averaged over seeds; ``ratio``, the size of the mean over the deviation, with ``low``
-        and ``high`` of its interval over seeds; ``correlation`` of neighbouring epochs; ``beta_2``, the beta at which
-        one deviation changes a weight by a factor of 2.
+        One row a run, half and task: ``seed``, ``epochs`` as text, ``task``; ``mean`` over epochs and ``deviation`` of
+        the log difficulty per unit of beta; ``ratio``, the size of the mean over the deviation; ``correlation`` of
+        neighbouring epochs.
     """
     rows = []
-    for method in dict.fromkeys(run.method for run in runs):
-        tables = [difficulties(run.losses) for run in runs if run.method == method]
-        for task in tables[0]:
-            own = [table[task] for table in tables]
-            means, deviations = np.array([[one.mean(), one.std()] for one in own]).T
-            ratio = mean_interval(np.abs(means) / deviations)
-            correlation = np.mean([one.autocorr() for one in own])
-            doubling = np.log(2) / deviations.mean()
-            bounds = (ratio.value, ratio.low, ratio.high, correlation, doubling)
-            rows.append((method, task, means.mean(), deviations.mean(), *bounds))
-    columns = ["method", "task", "mean", "deviation", "ratio", "low", "high", "correlation", "beta_2"]
-    return pd.DataFrame(rows, columns=columns)
+    for run in runs:
+        table = difficulties(run.losses)
+        for half in (table.iloc[: len(table) // 2], table.iloc[len(table) // 2 :]):
+            epochs = f"{half.index[0]} to {half.index[-1]}"
+            for task, own in half.items():
+                ratio = abs(own.mean()) / own.std()
+                rows.append((run.seed, epochs, task, own.mean(), own.std(), ratio, own.autocorr()))
+    return pd.DataFrame(rows, columns=["seed", "epochs", "task", "mean", "deviation", "ratio", "correlation"])
+
+
+def noise_table(measured: pd.DataFrame) -> pd.DataFrame:
+    """Average over seeds what :func:`noise` gives.
+
+    Returns:
+        One row a half and task: ``epochs``, ``task``, ``mean``, ``deviation``, ``ratio``, ``correlation``, the last two
+        with bounds of Student's interval over seeds, ``... low`` and ``... high``; ``beta``, at which one deviation
+        changes a weight by a factor of 2; and ``factor`` by which it does at the largest beta of the paper's main
+        schedule.
+    """
+    rows = []
+    for (epochs, task), own in measured.groupby(["epochs", "task"], sort=False):
+        deviation = float(own["deviation"].mean())
+        row = {"epochs": epochs, "task": task, "mean": own["mean"].mean(), "deviation": deviation}
+        for column in ("ratio", "correlation"):
+            interval = mean_interval(own[column])
+            row |= {column: interval.value, f"{column} low": interval.low, f"{column} high": interval.high}
+        rows.append({**row, "beta": np.log(2) / deviation, "factor": np.exp(END_BETA * deviation)})
+    return pd.DataFrame(rows)
+
+
+def noise_finding(table: pd.DataFrame) -> str:
+    """How large the noise is, in sentences.
+
+    Args:
+        table: As :func:`noise_table` gives it.
+    """
+    late = table[table["epochs"] == table["epochs"].iloc[-1]]
+    ends = {name: [f"{value:.2g}" for value in (late[name].min(), late[name].max())] for name in late.columns[2:]}
+    return (
+        f"Log difficulty per unit of beta. In epochs {late['epochs'].iloc[0]} its mean is {' to '.join(ends['ratio'])}"
+        f" deviations, and neighbouring epochs correlate by {' to '.join(ends['correlation'])}, where noise that is new"
+        f" in every epoch gives -0.5. One deviation doubles a weight at β = {' to '.join(ends['beta'])},"
+        f" and makes it {' to '.join(ends['factor'])} times as large at β = {END_BETA:g}."
+    )
+
+
+def noise_claim(measured: pd.DataFrame) -> Verdict:
+    """Judge whether the mean difficulty stands out from its noise, by the task where it does so most.
+
+    Args:
+        measured: As :func:`noise` gives it.
+    """
+    late = measured[measured["epochs"] == measured["epochs"].iloc[-1]]
+    claim = (
+        f"Noise prevails in the difficulty, epochs {late['epochs'].iloc[0]} (mean over deviation, largest of all tasks)"
+    )
+    return Verdict(claim, "our measure", 1, 0, mean_interval(late.groupby("seed")["ratio"].max()), below=True)
+
+
+def noise_curves(run: Recorded) -> pd.DataFrame:
+    """Losses and log difficulties of a run.
+
+    Returns:
+        One row a quantity, epoch and task: ``quantity`` (``loss`` or ``log difficulty``), ``epoch``, ``task``,
+        ``value``.
+    """
+    parts = {"loss": run.losses, "log difficulty": difficulties(run.losses)}
+    found = [table.reset_index().melt("epoch", var_name="task").assign(quantity=name) for name, table in parts.items()]
+    return pd.concat(found, ignore_index=True)[["quantity", "epoch", "task", "value"]]
+
+
+def noise_figure(curves: pd.DataFrame) -> Figure:
+    """Draw losses and log difficulties beside each other.
+
+    Args:
+        curves: As :func:`noise_curves` gives it.
+    """
+    figure = Figure(figsize=(7.2, 2.9), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, (_, rows) in zip((left, right), curves.groupby("quantity", sort=False), strict=True):
+        _lines(axes, rows, "value")
+    left.set(yscale="log", xlabel="epoch", ylabel="mean training loss")
+    right.set(xlabel="epoch", ylabel="log difficulty / β")
+    right.axhline(0, color="0.4", linestyle="--", linewidth=1)
+    legend(figure, left, 4)
+    return figure
+
+
+def _lines(axes: Axes, rows: pd.DataFrame, column: str) -> None:
+    """Draw a column against ``epoch``, one line a task."""
+    for place, (task, own) in enumerate(rows.groupby("task", sort=False)):
+        colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+        axes.plot(own["epoch"], own[column], color=colour, marker=marker, markevery=(place, 3), label=str(task))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))

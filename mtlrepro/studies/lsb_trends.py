@@ -203,7 +203,7 @@ def figure(table: pd.DataFrame, methods: Sequence[str]) -> Figure:
         table: As :func:`history` gives it.
         methods: Columns, as in ``NAMES``.
     """
-    drawing = Figure(figsize=(7.2, 4.2), layout="constrained")
+    drawing = Figure(figsize=(7.2, 4.2), dpi=200, layout="constrained")
     axes = drawing.subplots(2, len(methods), sharex=True, sharey="row", squeeze=False)
     means = drawn(table, methods)
     for column, method in enumerate(methods):
@@ -263,7 +263,7 @@ def spread_figure(rows: pd.DataFrame) -> Figure:
         rows: As :func:`spreads` gives it.
     """
     sets = list(dict.fromkeys(rows["tasks"]))
-    drawing = Figure(figsize=(7.2, 3.4), layout="constrained")
+    drawing = Figure(figsize=(7.2, 3.4), dpi=200, layout="constrained")
     panels = drawing.subplots(1, len(sets), sharey=True, squeeze=False)[0]
     for axes, count in zip(panels, sets, strict=True):
         for index, (method, own) in enumerate(rows[rows["tasks"] == count].groupby("method", sort=False)):

@@ -171,6 +171,12 @@ def test_lsb_favours_the_slower_task():
     assert (shares[:, 1] > shares[:, 0]).all()
 
 
+def test_beta_of_lsb_grows_by_its_rate_each_epoch():
+    assert [create("lsb", 2, rate=0.5).beta(t) for t in (3, 4, 10)] == [0.5, 1.0, 4.0]
+    assert [create("lsb", 2, rate=0.5, offset=4.0).beta(t) for t in (3, 4, 5)] == [0.0, 0.0, 0.5]
+    assert [create("lsb", 2, rate=0.5, period=2).beta(t) for t in (3, 4)] == [1.0, 2.0]
+
+
 def test_lsb_starts_at_its_priorities():
     torch.testing.assert_close(create("lsb", 2, priority=[1, 3]).weights, f64(0.25, 0.75))
 
