@@ -25,12 +25,17 @@ SMALL = {
         "gammas": [0.5, 0.9],
     },
     "datasets.ipynb": {"scenes": 8, "shown": 2, "seeds": 2, "images": 40, "steps": 10},
+    "loss_scale_balancing.ipynb": {"seeds": 2, "comparison_seeds": 3},  # fewer stored runs: nothing is trained
 }
 REFUSED = {
     # name: (values that are in range one by one, what the cell after the parameters says)
     "sgd_noise.ipynb": ({"batch_size": 48}, r"accepted: an even divisor of samples, which is 64"),
     "datasets.ipynb": (
         {"dataset": "nyuv2"},
+        r"data_root is empty; accepted for nyuv2: .* data_scripts/nyuv2.py prepare",
+    ),
+    "loss_scale_balancing.ipynb": (
+        {"dataset": "nyuv2", "scale": "paper"},
         r"data_root is empty; accepted for nyuv2: .* data_scripts/nyuv2.py prepare",
     ),
 }

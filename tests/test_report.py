@@ -282,6 +282,17 @@ def test_image_html_holds_the_figure():
     assert base64.b64decode(data).decode() == plots.svg(drawing())
 
 
+@pytest.mark.parametrize("form", ["drawing", "photograph"])
+def test_image_html_holds_pixels_of_a_size_that_the_figure_has(form):
+    source = Parsed(report.image_html(drawing(), "alt", form)).tags["img"][0]["src"]
+    kind, data = source.split(",")
+    assert kind == "data:image/webp;base64"
+    with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+        assert image.size == tuple((drawing().get_size_inches() * drawing().dpi).round().astype(int))
+        colours = image.convert("RGB").getcolors(1 << 20)
+    assert (len(colours) <= 24) == (form == "drawing")
+
+
 def test_table_html_is_escaped_in_cells_headings_and_caption():
     parsed = Parsed(report.table_html(pd.DataFrame({NASTY: [NASTY, "plain"], "n": [1, 2]}), NASTY))
     assert set(parsed.tags) == {"div", "table", "caption", "thead", "tbody", "tr", "th", "td"}

@@ -1,4 +1,4 @@
-r"""Loss scale balancing (LSB) on the losses of stored runs: its identities, replays, and the noise in its difficulty.
+"""Loss scale balancing (LSB) on the losses of stored runs: its identities, replays, and the noise in its difficulty.
 
 Nothing here computes LSB's weights: losses go epoch by epoch to the balancer that also trains,
 :class:`mtlrepro.balancers.LSB`. In a replay the losses are given, so they do not respond to the weights.
@@ -23,8 +23,8 @@ from mtlrepro.runs.store import RESULTS, read_record
 from mtlrepro.studies.lsb_grids import END_BETA
 from mtlrepro.verdicts import Verdict, mean_interval, number, range_interval
 
-RATES = (0.0, 0.02, 0.05, 0.2, 0.5, 1.0)
-"""Growth of beta per epoch: 0.02, 0.05 and 0.5 are the supplement's, 0 leaves the difficulty out."""
+RATES = (0.0, 0.02, 0.05, 0.5, 1.1)
+"""Growth of beta per epoch: none, the supplement's three, and one that takes 20 epochs to about its largest beta."""
 
 Identity = Callable[["Recorded"], float]
 
@@ -125,6 +125,12 @@ def replay(losses: pd.DataFrame, rate: float = 0.02, priority: Sequence[float] |
         difficulty = free.weights * values / (pi * scale.sum())
         alpha = balancer.weights / free.weights
     return pd.concat(parts, ignore_index=True)
+
+
+def largest_shares(replayed: pd.DataFrame) -> str:
+    """Name the task with the largest share of the total loss in each epoch of a replay, and that share."""
+    rows = replayed.loc[replayed.groupby("epoch")["share"].idxmax()]
+    return "; ".join(f"epoch {row['epoch']}: {row['task']}, {row['share']:.0%}" for _, row in rows.iterrows())
 
 
 def first_priorities(tasks: int) -> dict[str, float]:
@@ -292,6 +298,7 @@ def equal_difficulty(run: Recorded) -> float:
     return _largest(_shares(scales).iloc[1:] - priority)
 
 
+# Claim to its source and to the function that measures by how much a run misses it.
 IDENTITIES: dict[str, tuple[str, Identity]] = {
     "Training starts from equal weights": ("Section 3", start),
     "Recorded weights are those that a replay of the recorded losses gives": ("our records", same_weights),
@@ -302,11 +309,10 @@ IDENTITIES: dict[str, tuple[str, Identity]] = {
     "At β = 1 the weights balance the losses of the epoch before last": ("reconstruction", lag),
     "Where all losses fall alike, shares are the priorities at any β": ("reconstruction", equal_difficulty),
 }
-"""Claim to its source and to the function that measures by how much a run misses it."""
 
 
 def claims(runs: Sequence[Recorded]) -> list[Verdict]:
-    """Judge each of ``IDENTITIES`` on stored runs of LSB with equal priorities: exact up to rounding in every run."""
+    """Judge the identities of this module on stored runs of LSB with equal priorities: exact up to rounding in each."""
     return [
         Verdict(f"{claim} (largest error)", source, 0, 1e-9, range_interval([error(run) for run in runs]))
         for claim, (source, error) in IDENTITIES.items()
