@@ -87,6 +87,11 @@ def test_replay_by_hand():
         np.testing.assert_allclose(found[column], values, rtol=1e-12, err_msg=column)
 
 
+def test_largest_shares_are_named():
+    found = lsb_method.replay(table([[4, 1], [2, 1], [1, 1]]), rate=0.0)
+    assert lsb_method.largest_shares(found) == "epoch 1: a, 80%; epoch 2: b, 67%; epoch 3: b, 67%"
+
+
 @pytest.mark.parametrize("priority", [None, [0.6, 0.3, 0.1]])
 def test_replayed_weights_are_those_of_training_and_made_of_their_parts(priority):
     losses = falling()

@@ -1,4 +1,4 @@
-r"""Loss scale balancing (LSB) on the losses of stored runs: its identities, replays, and the noise in its difficulty.
+"""Loss scale balancing (LSB) on the losses of stored runs: its identities, replays, and the noise in its difficulty.
 
 Nothing here computes LSB's weights: losses go epoch by epoch to the balancer that also trains,
 :class:`mtlrepro.balancers.LSB`. In a replay the losses are given, so they do not respond to the weights.
@@ -125,6 +125,12 @@ def replay(losses: pd.DataFrame, rate: float = 0.02, priority: Sequence[float] |
         difficulty = free.weights * values / (pi * scale.sum())
         alpha = balancer.weights / free.weights
     return pd.concat(parts, ignore_index=True)
+
+
+def largest_shares(replayed: pd.DataFrame) -> str:
+    """Name the task with the largest share of the total loss in each epoch of a replay, and that share."""
+    rows = replayed.loc[replayed.groupby("epoch")["share"].idxmax()]
+    return "; ".join(f"epoch {row['epoch']}: {row['task']}, {row['share']:.0%}" for _, row in rows.iterrows())
 
 
 def first_priorities(tasks: int) -> dict[str, float]:
@@ -292,21 +298,21 @@ def equal_difficulty(run: Recorded) -> float:
     return _largest(_shares(scales).iloc[1:] - priority)
 
 
+# Claim to its source and to the function that measures by how much a run misses it.
 IDENTITIES: dict[str, tuple[str, Identity]] = {
     "Training starts from equal weights": ("Section 3", start),
     "Recorded weights are those that a replay of the recorded losses gives": ("our records", same_weights),
     "The next weights keep the total: Σ w(t) l(t−1) = L(t−1)": ("reconstruction", conservation),
-    "A loss in units a thousand times smaller leaves all shares as they are": ("reconstruction", scale_invariance),
+    "One loss in units a thousand times smaller changes no share from t = 2 on": ("reconstruction", scale_invariance),
     "Without difficulty, loss scales on last epoch's losses are as the priorities": ("reconstruction", balance),
     "Without difficulty, the direction is that of GLS with last epoch's losses": ("reconstruction", lagged_gls),
     "At β = 1 the weights balance the losses of the epoch before last": ("reconstruction", lag),
     "Where all losses fall alike, shares are the priorities at any β": ("reconstruction", equal_difficulty),
 }
-"""Claim to its source and to the function that measures by how much a run misses it."""
 
 
 def claims(runs: Sequence[Recorded]) -> list[Verdict]:
-    """Judge each of ``IDENTITIES`` on stored runs of LSB with equal priorities: exact up to rounding in every run."""
+    """Judge the identities of this module on stored runs of LSB with equal priorities: exact up to rounding in each."""
     return [
         Verdict(f"{claim} (largest error)", source, 0, 1e-9, range_interval([error(run) for run in runs]))
         for claim, (source, error) in IDENTITIES.items()
