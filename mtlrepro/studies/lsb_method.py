@@ -303,7 +303,7 @@ IDENTITIES: dict[str, tuple[str, Identity]] = {
     "Training starts from equal weights": ("Section 3", start),
     "Recorded weights are those that a replay of the recorded losses gives": ("our records", same_weights),
     "The next weights keep the total: Σ w(t) l(t−1) = L(t−1)": ("reconstruction", conservation),
-    "A loss in units a thousand times smaller leaves all shares as they are": ("reconstruction", scale_invariance),
+    "One loss in units a thousand times smaller changes no share from t = 2 on": ("reconstruction", scale_invariance),
     "Without difficulty, loss scales on last epoch's losses are as the priorities": ("reconstruction", balance),
     "Without difficulty, the direction is that of GLS with last epoch's losses": ("reconstruction", lagged_gls),
     "At β = 1 the weights balance the losses of the epoch before last": ("reconstruction", lag),
