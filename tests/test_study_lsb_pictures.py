@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mtlrepro import pictures, plots
+from mtlrepro.runs.store import Contents
 from mtlrepro.studies import lsb_pictures
 from mtlrepro.studies.lsb_grids import EIGHT, TASKS, Setting, comparison, trends
 from mtlrepro.studies.lsb_pictures import GAP, Shown
@@ -38,11 +39,19 @@ def batch():
         ("edges2d", [[[[0.25, 0.5, 0.0, 0.0]]]], [0.25, 0, 0, 0.5]),
     ],
 )
-def test_errors_by_hand(task, prediction, expected):
-    kind = np.int8 if task == "segmentation" else np.float32
-    error = lsb_pictures.error_map(task, np.array(prediction, dtype=kind), batch())
-    assert error.shape == (1, 1, 4)
-    assert error[0, 0].tolist() == pytest.approx(expected, nan_ok=True)
+def test_losses_by_hand(task, prediction, expected):
+    prediction = np.array(prediction, dtype=np.int8 if task == "segmentation" else np.float32)
+    loss = lsb_pictures.loss_map(task, prediction, batch())
+    assert loss.shape == (1, 1, 4)
+    assert loss[0, 0].tolist() == pytest.approx(expected, nan_ok=True)
+    if task != "normal":
+        np.testing.assert_array_equal(lsb_pictures.error_map(task, prediction, batch()), loss)
+
+
+def test_errors_of_normals_are_angles_in_degrees():
+    prediction = np.array([[[[1, 1, 0, 0]], [[0, 1, 0, 0]], [[0, 0, 1, 1]]]], dtype=np.float32)
+    error = lsb_pictures.error_map("normal", prediction, batch())
+    assert error[0, 0].tolist() == pytest.approx([0, 45, 180, np.nan], abs=0.05, nan_ok=True)
 
 
 def test_a_depth_of_zero_has_a_finite_error():
@@ -50,9 +59,9 @@ def test_a_depth_of_zero_has_a_finite_error():
     assert np.isfinite(error[0, 0, :3]).all()
 
 
-def test_the_sum_of_maps_leaves_out_what_is_unknown():
+def test_the_sum_of_maps_is_unknown_where_one_of_them_is():
     total = lsb_pictures.overall({"a": np.array([[1.0, np.nan]]), "b": np.array([[2.0, 3.0]])})
-    assert total.tolist() == [[3.0, 3.0]]
+    assert total[0].tolist() == pytest.approx([3, np.nan], nan_ok=True)
 
 
 def shown():
@@ -69,7 +78,14 @@ def test_mean_errors_are_over_known_pixels():
     assert errors["task"].tolist() == ["segmentation", "depth"] * 4
     assert errors["error"].tolist() == pytest.approx([1 / 3, log(2)] * 3 + [0, 0])
     text = lsb_pictures.best(lsb_pictures.mean_errors(shown()))
-    assert text == "Least mean error over the shown images: classes LSB (0), depth LSB (0)."
+    assert text == ("Least mean error over the kept images: classes LSB (wrong class: 0); depth LSB (|log ratio|: 0).")
+
+
+def test_mean_losses_have_their_sum():
+    losses = lsb_pictures.mean_losses(shown())
+    assert losses["task"].tolist() == ["segmentation", "depth", "sum"] * 4
+    assert losses["error"][2] == pytest.approx(losses["error"][:2].sum())
+    assert lsb_pictures.maps_finding(losses) == lsb_pictures.maps_finding(lsb_pictures.mean_errors(shown()))
 
 
 # --- what the supplement says
@@ -100,10 +116,43 @@ def test_claims_about_small_losses_and_all_tasks():
     assert claims[-1].claim.startswith("All 6 tasks")
 
 
+def evaluated():
+    """LSB halves the loss of edges at both evaluations, and doubles then halves that of depth; seeds differ."""
+    table = {("edges2d", 5): 0.5, ("edges2d", 10): 0.5, ("depth", 5): 2.0, ("depth", 10): 0.5}
+    rows = [
+        (method, seed, epoch, task, factor * (quotient if method == "lsb" else 1.0))
+        for seed, factor in enumerate((1.0, 1.5))
+        for (task, epoch), quotient in table.items()
+        for method in ("equal", "lsb")
+    ]
+    return pd.DataFrame(rows, columns=["method", "seed", "epoch", "task", "loss"])
+
+
+def test_quotients_by_epoch():
+    table = lsb_pictures.quotients(evaluated())
+    assert table["task"].tolist() == ["edges, 2-D", "depth"]
+    assert table["epoch 5"].tolist() == ["0.500 [0.500, 0.500]", "2.00 [2.00, 2.00]"]
+    assert table["epoch 10"].tolist() == ["0.500 [0.500, 0.500]"] * 2
+    assert lsb_pictures.quotients_finding(evaluated()).endswith(
+        "over 2 seeds. It is below 1 after epoch 5 on 1 and after epoch 10 on 2 of 2 tasks."
+    )
+
+
+def test_evaluations_are_those_of_the_epochs_that_have_one(tmp_path, monkeypatch):
+    (config, *_) = trends(Setting("smoke", seeds=1), EIGHT, ["lsb"])
+    scores = {task: {"lsb_loss": 0.5 + place} for place, task in enumerate(EIGHT)}
+    history = [{"epoch": 1, "metrics": None}, {"epoch": 2, "metrics": scores}]
+    stored = Contents({config.hash: {"history": history}})
+    monkeypatch.setattr(lsb_pictures, "read", lambda store: stored)
+    found = lsb_pictures.evaluations([config], tmp_path)
+    assert found["epoch"].tolist() == [2] * 8
+    assert found["loss"].tolist() == [0.5 + place for place in range(8)]
+
+
 def test_findings_count_what_is_smaller():
     errors = lsb_pictures.mean_errors(shown())
     assert lsb_pictures.maps_finding(errors).endswith(
-        "After epoch 3 its mean error is smaller under LSB than under equal weighting on 2 of 2 tasks."
+        "After epoch 3 its mean loss is smaller under LSB than under equal weighting on 2 of 2 tasks."
     )
     table = lsb_pictures.final_losses(finals({"depth": 1.5, "edges2d": 0.5}), ["depth", "edges2d"])
     assert lsb_pictures.losses_finding(table).endswith("smaller under LSB: edges, 2-D; larger: depth.")
@@ -135,6 +184,7 @@ def test_panel_and_maps_have_a_row_for_everything():
     (panel,) = lsb_pictures.panel(shown(), 0).axes
     assert [label.get_text() for label in panel.get_xticklabels()] == ["target", "equal", "LSB"]
     assert len(panel.get_yticks()) == 2 * 2
+    assert [*lsb_pictures.slides(shown(), "full sharing", 1)] == ["1"]
     (maps,) = lsb_pictures.loss_maps(shown()).axes
     assert len(maps.get_xticks()) == 2 + 1
     assert [label.get_text() for label in maps.get_yticklabels()] == [
@@ -160,6 +210,6 @@ def test_what_runs_kept_meets_its_targets(tmp_path, eight):
     pictures.write(tmp_path / f"{kept.hash}.npz", {2: taken})
     found = lsb_pictures.load(configs, setting, tmp_path)
     assert tuple(found.tasks) == (EIGHT if eight else TASKS)
-    errors = lsb_pictures.mean_errors(found)
-    assert errors["error"].tolist() == pytest.approx([0] * len(found.tasks), abs=2e-3)
+    losses = lsb_pictures.mean_losses(found)
+    assert losses["error"].tolist()[:-1] == pytest.approx([0] * len(found.tasks), abs=2e-3)
     assert found.predictions.keys() == {"equal"}

@@ -3,7 +3,7 @@
 Pictures show one seed and a few images: they illustrate. What is claimed rests on the metrics of all seeds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,18 +21,22 @@ from mtlrepro.data import datasets, scenes
 from mtlrepro.data.samples import Batch
 from mtlrepro.losses import known
 from mtlrepro.plots import UNKNOWN, paint
-from mtlrepro.runs.store import RESULTS
+from mtlrepro.runs.store import RESULTS, read
 from mtlrepro.studies.lsb_grids import Setting
 from mtlrepro.studies.lsb_scores import NAMES
 from mtlrepro.tasks import DISPLAYS
 from mtlrepro.verdicts import Verdict, geometric_interval, mean_interval, number
 
-ERRORS = {"segmentation": "wrong class", "depth": "|log ratio|", "normal": "1 - cosine"}
-"""Error of a pixel: the loss without regularisers, for classes 0 or 1; of the other maps, |difference|."""
-HIGH = {"segmentation": 1.0, "depth": 0.5, "normal": 0.5}
+ERRORS = {"segmentation": "wrong class", "depth": "|log ratio|", "normal": "angle, °"}
+"""Error of a pixel: for classes 0 or 1; of the other maps, |difference|."""
+HIGH = {"segmentation": 1.0, "depth": 0.5, "normal": 60.0}
 """Errors drawn in the brightest colour of the panels."""
 SMALL = ("edges2d", "edges3d", "keypoints2d", "keypoints3d")
 """Tasks whose losses are small, by the supplement."""
+FIGURE_METHODS = ("equal", "uncertainty", "dwa", "gls", "lsb")
+"""Methods of Figures S-7 to S-9."""
+SUM = "sum"
+"""Name of the overall error map."""
 SOURCE = "Section 6, Figure S-5"
 PANEL_ALT = (
     "{}: a grid of pictures, a column for the targets and one for each method; for classes, depth and normals a row of"
@@ -80,8 +84,10 @@ def load(configs: Sequence[RunConfig], setting: Setting, store: str | Path = RES
     return Shown(first.tasks, data.batch(chosen), found, data.n_classes)
 
 
-def error_map(task: str, prediction: np.ndarray, batch: Batch) -> np.ndarray:
-    """Error of each pixel, see ``ERRORS``.
+def loss_map(task: str, prediction: np.ndarray, batch: Batch) -> np.ndarray:
+    """Loss of each pixel, whose mean is the task's loss without regularisers; for classes 0 or 1, wrong or right.
+
+    Depth has |log ratio| (Eq. 2), normals 1 - cosine (Eq. 5), other maps |difference|, summed over channels (Eq. 9).
 
     Args:
         task: Name of a dense task.
@@ -103,17 +109,32 @@ def error_map(task: str, prediction: np.ndarray, batch: Batch) -> np.ndarray:
     return torch.where(known(batch, task)[:, 0], error, torch.nan).numpy()
 
 
+def error_map(task: str, prediction: np.ndarray, batch: Batch) -> np.ndarray:
+    """Error of each pixel in the units of ``ERRORS``: the loss, but for normals the angle in degrees; as above."""
+    loss = loss_map(task, prediction, batch)
+    return np.degrees(np.arccos(1 - loss)) if task == "normal" else loss
+
+
 def mean_errors(shown: Shown) -> pd.DataFrame:
     """Mean error over the known pixels of the shown images.
 
     Returns:
-        One row a method, epoch and task: ``method``, ``epoch``, ``task``, ``error``.
+        One row a method, epoch and task: ``method``, ``epoch``, ``task``, ``error`` in the units of ``ERRORS``.
     """
+    return _means(shown, lambda maps: {task: error_map(task, maps[task], shown.batch) for task in shown.tasks})
+
+
+def mean_losses(shown: Shown) -> pd.DataFrame:
+    """Mean of the loss maps and of their sum, ``SUM``; otherwise as :func:`mean_errors`."""
+    return _means(shown, lambda maps: _losses(shown, maps))
+
+
+def _means(shown: Shown, of: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]) -> pd.DataFrame:
     rows = [
-        (method, epoch, task, float(np.nanmean(error_map(task, maps[task], shown.batch))))
+        (method, epoch, task, float(np.nanmean(values)))
         for method, epochs in shown.predictions.items()
-        for epoch, maps in epochs.items()
-        for task in shown.tasks
+        for epoch, maps in sorted(epochs.items())
+        for task, values in of(maps).items()
     ]
     return pd.DataFrame(rows, columns=["method", "epoch", "task", "error"])
 
@@ -154,25 +175,39 @@ def _input(shown: Shown, image: int, *, first: bool) -> np.ndarray:
     return values if first else np.full_like(values, 255)
 
 
+def slides(shown: Shown, network: str, count: int) -> dict[str, tuple[Figure, str]]:
+    """Draw the first ``count`` images for a slider: label to drawing and its alternative text."""
+    return {f"{i + 1}": (panel(shown, i), PANEL_ALT.format(f"{network}, image {i + 1}")) for i in range(count)}
+
+
 def best(errors: pd.DataFrame) -> str:
     """Name the method with the least mean error over the shown images, task by task."""
     last = errors[errors["epoch"] == errors["epoch"].max()]
     least = last.loc[last.groupby("task", sort=False)["error"].idxmin()]
-    parts = [f"{DISPLAYS[row['task']].title} {row['method']} ({number(row['error'])})" for _, row in least.iterrows()]
-    return f"Least mean error over the shown images: {', '.join(parts)}."
+    parts = [
+        f"{DISPLAYS[row['task']].title} {row['method']} ({ERRORS[row['task']]}: {number(row['error'])})"
+        for _, row in least.iterrows()
+    ]
+    return f"Least mean error over the kept images: {'; '.join(parts)}."
 
 
 # --- maps of the loss during training: Figure S-5 ------------------------------------------------------
 
 
-def overall(errors: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Sum of the tasks' error maps, the "overall error map"; unknown pixels of a task add nothing."""
-    total: np.ndarray = np.sum([np.nan_to_num(error) for error in errors.values()], axis=0)
+def overall(losses: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Sum of the tasks' maps, the "overall error map"; NaN where one of them is unknown, as sums would not compare."""
+    total: np.ndarray = np.sum(list(losses.values()), axis=0)
     return total
 
 
+def _losses(shown: Shown, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Loss maps ``[B, H, W]`` by task, and their sum."""
+    losses = {task: loss_map(task, maps[task], shown.batch) for task in shown.tasks}
+    return {**losses, SUM: overall(losses)}
+
+
 def loss_maps(shown: Shown, image: int = 0) -> Figure:
-    """Draw the error maps of each task and their sum, a row for every method and epoch.
+    """Draw the loss maps of each task and their sum, a row for every method and epoch.
 
     Each column has one scale, up to the 98 % quantile of its first map.
 
@@ -183,14 +218,76 @@ def loss_maps(shown: Shown, image: int = 0) -> Figure:
     rows, labels, highs = [], [], dict[str, float]()
     for method, epochs in shown.predictions.items():
         for epoch, maps in sorted(epochs.items()):
-            errors = {task: error_map(task, maps[task], shown.batch)[image] for task in shown.tasks}
-            errors["sum"] = overall(errors)
-            for name, values in errors.items():
+            losses = {name: values[image] for name, values in _losses(shown, maps).items()}
+            for name, values in losses.items():
                 highs.setdefault(name, max(float(np.nanquantile(values, 0.98)), 1e-6))
-            rows.append([heat(values, highs[name]) for name, values in errors.items()])
+            rows.append([heat(values, highs[name]) for name, values in losses.items()])
             labels.append(f"{method}\nepoch {epoch}")
-    titles = [f"{DISPLAYS[task].title}\nto {highs[task]:.2g}" for task in shown.tasks]
-    return mosaic(rows, [*titles, f"sum\nto {highs['sum']:.2g}"], labels)
+    return mosaic(rows, [f"{_title(name)}\nto {high:.2g}" for name, high in highs.items()], labels)
+
+
+def _title(name: str) -> str:
+    """Title of a narrow column; the error of curvature is that of both its channels."""
+    if name == SUM:
+        return SUM
+    title = DISPLAYS[name].title.removesuffix(" k1")
+    return title.replace(", ", "\n") if ", " in title else title
+
+
+def evaluations(configs: Sequence[RunConfig], store: str | Path = RESULTS) -> pd.DataFrame:
+    """Read the test losses without regularisers, with the paper's display factors, of stored runs as they train.
+
+    Returns:
+        One row a run, evaluated epoch and task: ``method``, ``seed``, ``epoch``, ``task``, ``loss``.
+
+    Raises:
+        KeyError: A run is not stored.
+    """
+    records = read(store).records
+    rows = [
+        (config.method, config.seed, entry["epoch"], task, entry["metrics"][task]["lsb_loss"])
+        for config in configs
+        for entry in records[config.hash]["history"]
+        if entry["metrics"]
+        for task in config.tasks
+    ]
+    return pd.DataFrame(rows, columns=["method", "seed", "epoch", "task", "loss"])
+
+
+def _quotient(evaluated: pd.DataFrame) -> pd.Series:
+    """LSB over equal weighting, one number a task, epoch and seed."""
+    methods = evaluated.pivot_table("loss", ["task", "epoch", "seed"], "method", sort=False)
+    return methods["lsb"] / methods["equal"]
+
+
+def quotients(evaluated: pd.DataFrame) -> pd.DataFrame:
+    """Test loss under LSB over that under equal weighting in runs of the same seed, epoch by epoch.
+
+    Args:
+        evaluated: As :func:`evaluations` gives it.
+
+    Returns:
+        One row a task, in the order of the runs: ``task`` and a column an epoch, ``epoch N``, with the geometric mean
+        over seeds and its 95 % interval as text.
+    """
+    groups = _quotient(evaluated).groupby(["task", "epoch"], sort=False)
+    table = groups.agg(lambda values: str(geometric_interval(values))).unstack()
+    table = table.loc[evaluated["task"].unique()]
+    table.columns = [f"epoch {epoch}" for epoch in table.columns]
+    return table.rename(index=lambda task: DISPLAYS[task].title).reset_index()
+
+
+def quotients_finding(evaluated: pd.DataFrame) -> str:
+    """State for how many tasks the interval of the quotient lies below 1, at the first and the last evaluation."""
+    highs = _quotient(evaluated).groupby(["epoch", "task"]).agg(lambda values: geometric_interval(values).high)
+    below = (highs < 1).groupby("epoch").sum()
+    counts = {epoch: below[epoch] for epoch in (below.index.min(), below.index.max())}
+    parts = [f"after epoch {epoch} on {count}" for epoch, count in counts.items()]
+    total = evaluated["task"].nunique()
+    return (
+        f"Test loss under LSB over that under equal weighting, mean [95 % interval] over "
+        f"{evaluated['seed'].nunique()} seeds. It is below 1 {' and '.join(parts)} of {total} tasks."
+    )
 
 
 def final_losses(runs: pd.DataFrame, tasks: Sequence[str]) -> pd.DataFrame:
@@ -245,10 +342,11 @@ def claims(runs: pd.DataFrame, tasks: Sequence[str]) -> list[Verdict]:
 
 def maps_finding(errors: pd.DataFrame) -> str:
     """State how many tasks LSB has the smaller mean error on, on the shown image after the last epoch."""
-    last = errors[errors["epoch"] == errors["epoch"].max()].pivot_table("error", "task", "method", sort=False)
+    last = errors[(errors["epoch"] == errors["epoch"].max()) & (errors["task"] != SUM)]
+    last = last.pivot_table("error", "task", "method", sort=False)
     better = int((last["LSB"] < last["equal"]).sum())
     return (
-        f"Error maps of one test image, one seed. After epoch {errors['epoch'].max()} its mean error is smaller under "
+        f"Loss maps of one test image, one seed. After epoch {errors['epoch'].max()} its mean loss is smaller under "
         f"LSB than under equal weighting on {better} of {len(last)} tasks."
     )
 
