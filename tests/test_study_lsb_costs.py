@@ -51,3 +51,11 @@ def test_the_grids_are_those_of_the_chapter():
     names = set(lsb_costs.table(grids, Contents())["grid"])
     assert not [name for name in names if name.startswith("tuned")]  # Every method keeps its rate: nothing to train
     assert "tuned, multi_column" in set(lsb_costs.table(lsb_costs.grids(SETTING), Contents())["grid"])
+
+
+def test_a_data_set_has_the_grids_of_its_tasks():
+    parts = {
+        name: {grid for grid, _ in lsb_costs.grids(Setting("paper", name, data_root="TARGET"))}
+        for name in ("nyuv2", "taskonomy")
+    }
+    assert parts == {"nyuv2": {3, 6, 7}, "taskonomy": {4}}

@@ -14,27 +14,28 @@ NOT_KNOWN = "?"
 
 
 def grids(setting: Setting, rates: Mapping[str, float] | None = None) -> dict[tuple[int, str], list[RunConfig]]:
-    """All grids of the chapter: part and name to runs, in the order in which they are trained.
+    """All grids of the chapter for which the data set has tasks: part and name to runs.
 
     Args:
         setting: what all experiments share.
         rates: tuned learning rate of each method; if not given, tuned runs are counted as if no method kept its rate.
     """
     tuned = rates or dict.fromkeys(lsb_grids.METHODS, lsb_grids.RATES[0])
-    plain = {(3, f"comparison, {name}"): lsb_grids.comparison(setting, networks=[name]) for name in lsb_grids.NETWORKS}
-    return {
-        **plain,
-        (3, "one task at a time"): lsb_grids.single(setting),
-        (3, "learning rates, multi_decoder"): lsb_grids.tuning(setting),
-        **{
-            (3, f"tuned, {name}"): lsb_grids.comparison(setting, networks=[name], rates=tuned)
-            for name in lsb_grids.NETWORKS
-        },
-        (4, "four tasks"): lsb_grids.trends(setting, lsb_grids.FOUR),
-        (4, "eight tasks"): lsb_grids.trends(setting, lsb_grids.EIGHT),
-        (6, "priorities of two tasks"): lsb_grids.priorities(setting),
-        (7, "ablation"): [run for runs in lsb_grids.ablation(setting).values() for run in runs],
-    }
+    found: dict[tuple[int, str], list[RunConfig]] = {}
+    if setting.offers(lsb_grids.TASKS):
+        for name in lsb_grids.NETWORKS:
+            found[3, f"comparison, {name}"] = lsb_grids.comparison(setting, networks=[name])
+        found[3, "one task at a time"] = lsb_grids.single(setting)
+        found[3, "learning rates, multi_decoder"] = lsb_grids.tuning(setting)
+        for name in lsb_grids.NETWORKS:
+            found[3, f"tuned, {name}"] = lsb_grids.comparison(setting, networks=[name], rates=tuned)
+    for name, tasks in (("four tasks", lsb_grids.FOUR), ("eight tasks", lsb_grids.EIGHT)):
+        if setting.offers(tasks):
+            found[4, name] = lsb_grids.trends(setting, tasks)
+    if setting.offers(lsb_grids.TASKS):
+        found[6, "priorities of two tasks"] = lsb_grids.priorities(setting)
+        found[7, "ablation"] = [run for runs in lsb_grids.ablation(setting).values() for run in runs]
+    return found
 
 
 def table(grids: Mapping[tuple[int, str], list[RunConfig]], contents: Contents) -> pd.DataFrame:
