@@ -26,6 +26,7 @@ def grids(setting: Setting, rates: Mapping[str, float] | None = None) -> dict[tu
         for name in lsb_grids.NETWORKS:
             found[3, f"comparison, {name}"] = lsb_grids.comparison(setting, networks=[name])
         found[3, "one task at a time"] = lsb_grids.single(setting)
+    if setting.offers(lsb_grids.TASKS) and setting.validated:
         found[3, "learning rates, multi_decoder"] = lsb_grids.tuning(setting)
         for name in lsb_grids.NETWORKS:
             found[3, f"tuned, {name}"] = lsb_grids.comparison(setting, networks=[name], rates=tuned)

@@ -71,6 +71,11 @@ class Setting:
         return tuple(tasks) in TASK_SETS[self.dataset]
 
     @property
+    def validated(self) -> bool:
+        """Whether the data set has a validation split, by which learning rates can be chosen; NYUv2 has none."""
+        return self.dataset != "nyuv2"
+
+    @property
     def epochs(self) -> int:
         """Epochs of a run."""
         return self.run().epochs
