@@ -38,12 +38,13 @@ def history(configs: Sequence[RunConfig], store: str | Path = RESULTS) -> pd.Dat
         KeyError: A run is not stored.
     """
     records = read(store).records
-    rows = [
-        (NAMES[config.method], config.seed, entry["epoch"], task, entry["weights"][task], entry["loss_scales"][task])
-        for config in configs
-        for entry in records[config.hash]["history"]
-        for task in config.tasks
-    ]
+    rows = []
+    for config in configs:
+        name = NAMES.get(config.method, config.method)
+        for entry in records[config.hash]["history"]:
+            for task in config.tasks:
+                numbers = entry["weights"][task], entry["loss_scales"][task]
+                rows.append((name, config.seed, entry["epoch"], task, *numbers))
     return pd.DataFrame(rows, columns=["method", "seed", "epoch", "task", "weight", "scale"])
 
 
