@@ -165,7 +165,7 @@ def test_reach_of_uncertainty_weighting(monkeypatch):
     monkeypatch.setattr(lsb_trends, "read", lambda store: stored)
     text = lsb_trends.reach(table, config)
     assert "after 2,000 steps at a learning rate of 0.001" in text
-    assert "by about 7.4; the largest one is 2 times its start" in text
+    assert "or divided a weight by about 7.4; the largest one is 2 times its start" in text
     assert text.endswith("the loss scales end a factor 8 apart.")
 
 

@@ -128,7 +128,8 @@ def largest_shares(table: pd.DataFrame) -> pd.DataFrame:
         One row a run: ``method``, ``seed``, ``share``.
     """
     last = table[table["epoch"] == table["epoch"].max()]
-    return last.groupby(["method", "seed"], sort=False)["share"].max().reset_index()
+    shares: pd.DataFrame = last.groupby(["method", "seed"], sort=False)["share"].max().reset_index()
+    return shares
 
 
 def _cell(values: pd.Series) -> str:
@@ -178,15 +179,15 @@ def reach(table: pd.DataFrame, config: RunConfig, store: str | Path = RESULTS) -
     steps = _steps(read(store).records[config.hash])
     return (
         f"Uncertainty weighting: after {steps:,} steps at a learning rate of {config.lr:g}, AdamW can have multiplied "
-        f"a weight by about {np.exp(config.lr * steps):.2g}; the largest one is {moved:.2g} times its start. Under equal "
-        f"weights the loss scales end a factor {needed:.2g} apart."
+        f"or divided a weight by about {np.exp(config.lr * steps):.2g}; the largest one is {moved:.2g} times its "
+        f"start. Under equal weights the loss scales end a factor {needed:.2g} apart."
     )
 
 
 def _steps(record: Record) -> int:
     """Training steps of a stored run."""
-    seconds = sum(entry["seconds"] for entry in record["history"])
-    return round(record["provenance"]["images_per_second"] * seconds / record["config"]["batch_size"])
+    seconds: float = sum(entry["seconds"] for entry in record["history"])
+    return round(float(record["provenance"]["images_per_second"]) * seconds / int(record["config"]["batch_size"]))
 
 
 # --- what the supplement says -------------------------------------------------------------------------
