@@ -199,10 +199,19 @@ def test_claims_about_parts_the_end_value_and_noise():
     assert share.measured.value == pytest.approx(98)
 
 
-def test_histories_are_named_by_variant(monkeypatch):
-    configs = {name: runs for name, runs in ablation(Setting(seeds=1)).items() if name in (DEFAULT, END)}
-    monkeypatch.setattr(
-        lsb_ablation.lsb_trends, "history", lambda runs, store: history(np.ones((1, 3)), np.ones((1, 3)))
-    )
-    found = lsb_ablation.histories(configs)
-    assert {name: set(table["method"]) for name, table in found.items()} == {DEFAULT: {DEFAULT}, END: {END}}
+def test_load_tells_variants_apart(monkeypatch):
+    grids = ablation(Setting(seeds=2))
+
+    def history(runs, store):
+        return pd.DataFrame([{"run": run.hash, "method": "LSB", "seed": run.seed} for run in runs])
+
+    def trained(self, runs):
+        return pd.DataFrame([{"hash": run.hash, "seed": run.seed, "rate": run.lr} for run in runs]).set_index("hash")
+
+    monkeypatch.setattr(lsb_ablation.lsb_trends, "history", history)
+    monkeypatch.setattr(Setting, "trained", trained)
+    runs, histories = lsb_ablation.load(Setting(seeds=2))
+    for name, own in grids.items():
+        hashes = [run.hash for run in own]
+        assert runs[name].index.tolist() == histories[name]["run"].tolist() == hashes
+        assert set(histories[name]["method"]) == {name}

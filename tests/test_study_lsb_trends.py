@@ -225,4 +225,10 @@ def test_figures_draw_their_tables():
     partly = pd.concat([spreads, lsb_trends.spreads({8: table[table["method"] == "LSB"]})])
     three, eight = lsb_trends.spread_figure(partly).axes
     assert eight.get_lines()[0].get_color() == three.get_lines()[1].get_color()
-    json.dumps(spreads.to_dict("list"))
+    compact = lsb_trends.by_epoch(spreads, ["mean", "low", "high"])
+    assert compact.columns.tolist() == ["method", "tasks", "quantity", "1", "2"]
+    assert len(compact) == 2 * 3
+    (low,) = compact.query("method == 'LSB' and quantity == 'low'").to_dict("records")
+    expected = spreads.query("method == 'LSB'")["low"].tolist()
+    assert [low["1"], low["2"]] == pytest.approx(expected, rel=1e-4, abs=1e-12)
+    json.dumps(compact.to_dict("list"))

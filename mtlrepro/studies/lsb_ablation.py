@@ -20,7 +20,7 @@ from mtlrepro.plots import COLOURS, MARKERS, legend
 from mtlrepro.runs.store import RESULTS
 from mtlrepro.significance import one_against_others
 from mtlrepro.studies import lsb_trends
-from mtlrepro.studies.lsb_grids import variants
+from mtlrepro.studies.lsb_grids import Setting, ablation, variants
 from mtlrepro.studies.lsb_scores import METRICS, improvements
 from mtlrepro.verdicts import Interval, Verdict, geometric_interval, mean_interval, number, range_interval
 
@@ -36,9 +36,23 @@ FACTOR = 1.25
 """Measured and computed deviations that are within this factor of each other count as equal."""
 
 
+def load(setting: Setting) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
+    """Read the stored runs of every variant and train the missing ones.
+
+    Returns:
+        By variant, what ``grid`` gives, and what :func:`histories` gives.
+    """
+    grids = ablation(setting)
+    found = setting.trained(run for own in grids.values() for run in own)
+    return {name: found.loc[[run.hash for run in own]] for name, own in grids.items()}, histories(grids)
+
+
 def histories(grids: Mapping[str, Sequence[RunConfig]], store: str | Path = RESULTS) -> dict[str, pd.DataFrame]:
-    """Weights and loss scales of each variant's runs, as :func:`lsb_trends.history` gives them, by variant."""
-    return {name: lsb_trends.history(configs, store).assign(method=name) for name, configs in grids.items()}
+    """Losses, weights and loss scales of each variant, as :func:`lsb_trends.history` gives them, by variant."""
+    every = lsb_trends.history([run for own in grids.values() for run in own], store)
+    return {
+        name: every[every["run"].isin([run.hash for run in own])].assign(method=name) for name, own in grids.items()
+    }
 
 
 def rates(epochs: int) -> dict[str, float]:

@@ -34,9 +34,9 @@ def history(configs: Sequence[RunConfig], store: str | Path = RESULTS) -> pd.Dat
     """Read the losses, weights and loss scales of stored runs.
 
     Returns:
-        One row a run, epoch and task: ``method`` as in ``NAMES``, ``seed``, ``epoch`` from 1, ``task``; ``loss``, the
-        mean raw training loss; ``weight``, the mean over steps; ``scale``, their product, and ``share``, its part in
-        the sum over tasks in %.
+        One row a run, epoch and task: ``run``, its hash; ``method`` as in ``NAMES``, ``seed``, ``epoch`` from 1,
+        ``task``; ``loss``, the mean raw training loss; ``weight``, the mean over steps; ``scale``, their product, and
+        ``share``, its part in the sum over tasks in %.
 
     Raises:
         KeyError: A run is not stored.
@@ -50,8 +50,8 @@ def history(configs: Sequence[RunConfig], store: str | Path = RESULTS) -> pd.Dat
             total = sum(scales.values())
             for task in config.tasks:
                 numbers = losses[task], weights[task], scales[task], 100 * scales[task] / total
-                rows.append((name, config.seed, entry["epoch"], task, *numbers))
-    return pd.DataFrame(rows, columns=["method", "seed", "epoch", "task", "loss", "weight", "scale", "share"])
+                rows.append((config.hash, name, config.seed, entry["epoch"], task, *numbers))
+    return pd.DataFrame(rows, columns=["run", "method", "seed", "epoch", "task", "loss", "weight", "scale", "share"])
 
 
 def spread(table: pd.DataFrame) -> pd.DataFrame:
@@ -290,6 +290,20 @@ def drawn(table: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
     logs = own.assign(weight=np.log(own["weight"]), scale=np.log(own["scale"]))
     means = logs.groupby(["method", "task", "epoch"], sort=False)[["weight", "scale"]].mean()
     return means.apply(np.exp).reset_index()
+
+
+def by_epoch(table: pd.DataFrame, quantities: Sequence[str]) -> pd.DataFrame:
+    """Write the numbers of a figure in a compact form: a row a curve, a column an epoch, five significant digits.
+
+    Args:
+        table: Long table with ``epoch``, the columns ``quantities``, and others that tell curves apart.
+        quantities: Columns of numbers.
+    """
+    keys = [name for name in table if name not in ("epoch", *quantities)]
+    long = table.melt([*keys, "epoch"], quantities, var_name="quantity")
+    wide = long.pivot(index=[*keys, "quantity"], columns="epoch", values="value")
+    rounded = wide.map(lambda value: float(f"{value:.5g}"))
+    return rounded.rename(columns=str).rename_axis(columns=None).reset_index()
 
 
 def spreads(tables: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
