@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from mtlrepro.runs.store import Contents
 from mtlrepro.studies import lsb_ablation, lsb_method
-from mtlrepro.studies.lsb_ablation import DEFAULT, END, LAGGED, PLAIN, STILL
-from mtlrepro.studies.lsb_grids import TASKS, Setting, ablation
+from mtlrepro.studies.lsb_ablation import DEFAULT, END, LAGGED, LOOSE, PLAIN, STILL, Ablation
+from mtlrepro.studies.lsb_grids import TASKS, Setting, ablation, variants
 from mtlrepro.studies.lsb_scores import METRICS
 
 
@@ -85,13 +86,9 @@ def test_amplification_is_drawn_and_told():
 
 
 def test_rates_are_those_of_variants_with_difficulty_and_epochs_as_periods():
-    assert lsb_ablation.rates(22) == {
-        DEFAULT: 0.02,
-        "no alpha": 0.02,
-        "rate 0.2": 0.2,
-        END: 1.0,
-        "end value, no alpha": 1.0,
-    }
+    growth = {DEFAULT: 0.02, "no alpha": 0.02, "rate 0.2": 0.2, END: 1.0, LOOSE: 1.0}
+    assert lsb_ablation.rates(22, variants(22)) == growth
+    assert lsb_ablation.rates(22, [END, STILL, "period 2", PLAIN]) == {END: 1.0}
 
 
 def test_readings_by_hand():
@@ -183,7 +180,8 @@ def test_claims_about_parts_the_end_value_and_noise():
     still = pd.concat([replayed(seed, 0.0) for seed in range(3)])
     loud = pd.concat([replayed(seed, 0.05) for seed in range(3)])
     trends = dict.fromkeys([*runs], level()) | {STILL: still, DEFAULT: loud, "rate 0.2": still, END: level(0.98)}
-    claims = lsb_ablation.claims(lsb_ablation.scored(runs), trends, {DEFAULT: 0.05, "rate 0.2": 0.2})
+    broken = pd.DataFrame({"variant": [LOOSE] * 3, "seed": range(3), "epoch": 7, "lowest": 1e-16, "highest": 1e3})
+    claims = lsb_ablation.claims(Ablation(runs, trends, broken), {DEFAULT: 0.05, "rate 0.2": 0.2})
     statuses = {claim.claim.split(":")[0]: claim.status for claim in claims}
     assert statuses == {
         "no alpha": "holds",
@@ -192,6 +190,7 @@ def test_claims_about_parts_the_end_value_and_noise():
         PLAIN: "holds",
         "equal": "inconclusive",
         END: "holds",
+        LOOSE: "holds",
         DEFAULT: "holds",
         "rate 0.2": "does not hold",
     }
@@ -199,19 +198,52 @@ def test_claims_about_parts_the_end_value_and_noise():
     assert share.measured.value == pytest.approx(98)
 
 
-def test_load_tells_variants_apart(monkeypatch):
+# --- records
+
+
+def failed(losses, error):
+    entries = [{"loss_scales": dict(zip(TASKS, values, strict=True))} for values in losses]
+    return {"error": error, "history": entries}
+
+
+def test_load_tells_variants_apart_and_does_not_try_broken_runs_again(monkeypatch):
     grids = ablation(Setting(seeds=2))
+    loose = grids[LOOSE][1].hash
+    retried = grids["rate 0.2"][0].hash
+    records = {
+        loose: failed(
+            [[1.0, 1.0, 1.0], [2e5, 2e5, 1e5], [1e-9, 1e-9, 2e-9]], "FloatingPointError: epoch 4: not finite"
+        ),
+        retried: failed([], "OutOfMemoryError: epoch 1"),
+    }
+    asked = []
 
     def history(runs, store):
         return pd.DataFrame([{"run": run.hash, "method": "LSB", "seed": run.seed} for run in runs])
 
     def trained(self, runs):
-        return pd.DataFrame([{"hash": run.hash, "seed": run.seed, "rate": run.lr} for run in runs]).set_index("hash")
+        asked.extend(run.hash for run in runs)
+        return pd.DataFrame({"hash": asked, "metric": 1.0}).set_index("hash")
 
     monkeypatch.setattr(lsb_ablation.lsb_trends, "history", history)
+    monkeypatch.setattr(lsb_ablation, "read", lambda store: Contents(failed=records))
     monkeypatch.setattr(Setting, "trained", trained)
-    runs, histories = lsb_ablation.load(Setting(seeds=2))
-    for name, own in grids.items():
-        hashes = [run.hash for run in own]
-        assert runs[name].index.tolist() == histories[name]["run"].tolist() == hashes
-        assert set(histories[name]["method"]) == {name}
+    found = lsb_ablation.load(Setting(seeds=2))
+    assert loose not in asked and retried in asked
+    assert list(found.runs) == list(found.histories) == [name for name in grids if name != LOOSE]
+    for name, runs in found.runs.items():
+        assert runs.index.tolist() == found.histories[name]["run"].tolist() == [run.hash for run in grids[name]]
+        assert set(found.histories[name]["method"]) == {name}
+    (row,) = found.broken.to_dict("records")
+    assert row == {
+        "variant": LOOSE,
+        "seed": 1,
+        "epoch": 4,
+        "lowest": pytest.approx(4e-9),
+        "highest": pytest.approx(5e5),
+    }
+    assert lsb_ablation.break_finding(found.broken) == (
+        f"{LOOSE}: numbers are no longer finite in epoch 4 (runs: 1), after sums of the loss scales between 4e-09 and "
+        "5e+05."
+    )
+    assert lsb_ablation.break_finding(found.broken.iloc[:0]) == "All runs end with finite numbers."

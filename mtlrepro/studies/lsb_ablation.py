@@ -5,7 +5,8 @@ schedule has 1,000 epochs; a shorter one can keep its growth of beta per epoch, 
 as ``END`` does.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
@@ -17,10 +18,10 @@ from matplotlib.ticker import LogLocator, NullLocator
 from mtlrepro.balancers import LSB
 from mtlrepro.config import RunConfig
 from mtlrepro.plots import COLOURS, MARKERS, legend
-from mtlrepro.runs.store import RESULTS
+from mtlrepro.runs.store import RESULTS, Contents, Record, read
 from mtlrepro.significance import one_against_others
-from mtlrepro.studies import lsb_trends
-from mtlrepro.studies.lsb_grids import Setting, ablation, variants
+from mtlrepro.studies import lsb_grids, lsb_trends
+from mtlrepro.studies.lsb_grids import Setting
 from mtlrepro.studies.lsb_scores import METRICS, improvements
 from mtlrepro.verdicts import Interval, Verdict, geometric_interval, mean_interval, number, range_interval
 
@@ -29,35 +30,96 @@ STILL = "no difficulty"
 END = "paper's end value"
 LAGGED = "lagged GLS"
 PLAIN = "GLS"
+LOOSE = "end value, no alpha"
 PARTS = ("no alpha", STILL, LAGGED, PLAIN, "equal")
 """Variants that lack a part of LSB."""
 SOURCE = "our ablation"
+NOT_FINITE = "FloatingPointError"
 FACTOR = 1.25
 """Measured and computed deviations that are within this factor of each other count as equal."""
 
 
-def load(setting: Setting) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
+@dataclass(frozen=True)
+class Ablation:
+    """Runs of all variants.
+
+    Attributes:
+        runs: Variant to what ``grid`` gives for it.
+        histories: Variant to what :func:`lsb_trends.history` gives for it, with the variant as ``method``. Both hold
+            the variants of which every run is complete.
+        broken: One row a run that broke off as its numbers were no longer finite: ``variant``, ``seed``, ``epoch`` in
+            which it did; ``lowest`` and ``highest`` sum of the loss scales in the epochs before.
+    """
+
+    runs: dict[str, pd.DataFrame]
+    histories: dict[str, pd.DataFrame]
+    broken: pd.DataFrame
+
+
+def load(setting: Setting, store: Path = RESULTS) -> Ablation:
     """Read the stored runs of every variant and train the missing ones.
 
-    Returns:
-        By variant, what ``grid`` gives, and what :func:`histories` gives.
+    A run whose numbers are no longer finite is a result: it would break off again, and is not tried again.
+
+    Args:
+        setting: What all experiments share; it trains into the book's store.
+        store: Folder of records to read.
     """
-    grids = ablation(setting)
-    found = setting.trained(run for own in grids.values() for run in own)
-    return {name: found.loc[[run.hash for run in own]] for name, own in grids.items()}, histories(grids)
+    grids = lsb_grids.ablation(setting)
+    broken = _broken(read(store))
+    found = setting.trained(run for own in grids.values() for run in own if run.hash not in broken)
+    broken = _broken(read(store))
+    whole = {name: own for name, own in grids.items() if not any(run.hash in broken for run in own)}
+    runs = {name: found.loc[[run.hash for run in own]] for name, own in whole.items()}
+    return Ablation(runs, histories(whole, store), breaks(grids, broken))
+
+
+def _broken(contents: Contents) -> dict[str, Record]:
+    return {name: record for name, record in contents.failed.items() if record["error"].startswith(NOT_FINITE)}
+
+
+def breaks(grids: Mapping[str, Sequence[RunConfig]], broken: Mapping[str, Record]) -> pd.DataFrame:
+    """Tell when runs broke off, and what became of the total before; see :class:`Ablation`.
+
+    Args:
+        grids: Variant to its configurations.
+        broken: Hash to record of the runs that broke off.
+    """
+    rows = []
+    for name, own in grids.items():
+        for run in own:
+            if run.hash in broken:
+                totals = [sum(entry["loss_scales"].values()) for entry in broken[run.hash]["history"]]
+                rows.append((name, run.seed, len(totals) + 1, min(totals), max(totals)))
+    return pd.DataFrame(rows, columns=["variant", "seed", "epoch", "lowest", "highest"])
+
+
+def break_finding(broken: pd.DataFrame) -> str:
+    """State which variants broke off, in a sentence for each.
+
+    Args:
+        broken: As :func:`breaks` gives it.
+    """
+    found = [
+        f"{name}: numbers are no longer finite in epoch {', '.join(map(str, own['epoch']))} (runs: {len(own)}), after "
+        f"sums of the loss scales between {own['lowest'].min():.1g} and {own['highest'].max():.1g}."
+        for name, own in broken.groupby("variant", sort=False)
+    ]
+    return " ".join(found) or "All runs end with finite numbers."
 
 
 def histories(grids: Mapping[str, Sequence[RunConfig]], store: str | Path = RESULTS) -> dict[str, pd.DataFrame]:
-    """Losses, weights and loss scales of each variant, as :func:`lsb_trends.history` gives them, by variant."""
+    """Losses, weights and loss scales of each variant, see :class:`Ablation`."""
     every = lsb_trends.history([run for own in grids.values() for run in own], store)
     return {
         name: every[every["run"].isin([run.hash for run in own])].assign(method=name) for name, own in grids.items()
     }
 
 
-def rates(epochs: int) -> dict[str, float]:
-    """Growth of beta per epoch of the variants with difficulty and a period of one epoch."""
-    options = {name: options for name, (method, options) in variants(epochs).items() if method == "lsb"}
+def rates(epochs: int, names: Collection[str]) -> dict[str, float]:
+    """Growth of beta per epoch of those of some variants that have difficulty and a period of one epoch."""
+    plans = lsb_grids.variants(epochs)
+    options = {name: options for name, (method, options) in plans.items() if method == "lsb" and name in names}
     return {
         name: own.get("rate", LSB(1).rate) for name, own in options.items() if name != STILL and "period" not in own
     }
@@ -414,28 +476,31 @@ def distance_finding(apart: pd.DataFrame) -> str:
 # --- claims -------------------------------------------------------------------------------------------
 
 
-def claims(scores: pd.DataFrame, trends: Mapping[str, pd.DataFrame], growth: Mapping[str, float]) -> list[Verdict]:
+def claims(found: Ablation, growth: Mapping[str, float]) -> list[Verdict]:
     """Judge what one would expect of LSB's parts.
 
     Each part helps; the paper's last beta, reached in a short schedule, gives nearly all of the total to one task at a
-    time; and noise is amplified by as much as it would be if losses did not respond.
+    time, and without alpha training breaks off; and noise is amplified by as much as it would be if losses did not
+    respond. What runs that broke off would have given is not judged.
 
     Args:
-        scores: As :func:`scored` gives it.
-        trends: As :func:`histories` gives it.
+        found: As :func:`load` gives it.
         growth: Variant to its growth of beta per epoch, as :func:`rates` gives it.
     """
-    found = []
-    for row in differences(scores).to_dict("records"):
+    verdicts = []
+    for row in differences(scored(found.runs)).to_dict("records"):
         if row["variant"] in PARTS:
             measured = Interval(*(float(row[name]) for name in ("difference", "low", "high")))
             text = f"{row['variant']}: Δm is below that of {DEFAULT}, in %"
-            found.append(Verdict(text, SOURCE, 0, 0, measured, below=True))
-    share = mean_interval(_late(trends[END])["share"])
+            verdicts.append(Verdict(text, SOURCE, 0, 0, measured, below=True))
+    share = mean_interval(_late(found.histories[END])["share"])
     text = f"{END}: one task has nearly all of the loss scales in the second half of the epochs, in %"
-    found.append(Verdict(text, SOURCE, 100, 10, share))
-    for row in amplifications(trends, growth).to_dict("records"):
+    verdicts.append(Verdict(text, SOURCE, 100, 10, share))
+    lost = int(found.broken["variant"].eq(LOOSE).sum())
+    text = f"{LOOSE}: training breaks off; number of runs"
+    verdicts.append(Verdict(text, SOURCE, len(found.runs[DEFAULT]), 0, Interval(lost, lost, lost)))
+    for row in amplifications(found.histories, growth).to_dict("records"):
         logs = [float(np.log(row[name] / row["formula"])) for name in ("measured", "low", "high")]
         text = f"{row['variant']}: noise is amplified as in the closed form (log of measured over computed)"
-        found.append(Verdict(text, "reconstruction", 0, round(float(np.log(FACTOR)), 3), Interval(*logs)))
-    return found
+        verdicts.append(Verdict(text, "reconstruction", 0, round(float(np.log(FACTOR)), 3), Interval(*logs)))
+    return verdicts
