@@ -419,9 +419,10 @@ def distances(
 ) -> pd.DataFrame:
     """How far variants are from each other, in weights and in final metrics.
 
-    Both are root mean squares of differences of logarithms in %: over tasks and epochs from the third, of log weights
-    less their mean over tasks, so that a common factor does not count; and over the six metrics. Pairs of variants are
-    runs of the same seed. As a measure of chance, the last row compares runs of the default with different seeds.
+    Both are root mean squares in %: of differences of log weights less their mean over tasks, so that a common factor
+    does not count, over tasks and epochs from the third; and of differences of the six metrics, relative to their means
+    for the default. Pairs of variants are runs of the same seed. As a measure of chance, the last row compares runs of
+    the default with different seeds.
 
     Args:
         trends: As :func:`histories` gives it.
@@ -433,22 +434,23 @@ def distances(
         ``... high``, the range.
     """
     weights = {name: _by_seed(_log_weights(trends[name])) for name in names}
-    metrics = {name: _by_seed(runs[name].set_index("seed")[[*METRICS]].apply(np.log)) for name in names}
+    baseline = runs[DEFAULT][[*METRICS]].mean()
+    metrics = {name: _by_seed(runs[name].set_index("seed")[[*METRICS]] / baseline) for name in names}
     seeds = list(weights[DEFAULT])
     pairs = {f"{a}, {b}": [((a, seed), (b, seed)) for seed in seeds] for a, b in combinations(names, 2)}
     pairs[f"{DEFAULT}, other seed"] = [((DEFAULT, one), (DEFAULT, other)) for one, other in combinations(seeds, 2)]
     rows = []
     for label, pair in pairs.items():
         row: dict[str, object] = {"pair": label}
-        for measure, logs in (("weights", weights), ("metrics", metrics)):
-            found = range_interval([_distance(logs[a][i], logs[b][j]) for (a, i), (b, j) in pair])
+        for measure, values in (("weights", weights), ("metrics", metrics)):
+            found = range_interval([_distance(values[a][i], values[b][j]) for (a, i), (b, j) in pair])
             row |= {measure: found.value, f"{measure} low": found.low, f"{measure} high": found.high}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _by_seed(logs: pd.DataFrame) -> dict[Hashable, np.ndarray]:
-    return {seed: own.to_numpy() for seed, own in logs.groupby("seed")}
+def _by_seed(values: pd.DataFrame) -> dict[Hashable, np.ndarray]:
+    return {seed: own.to_numpy() for seed, own in values.groupby("seed")}
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:

@@ -212,7 +212,7 @@ def claims(table: pd.DataFrame) -> list[Verdict]:
     level = (ends[epochs] / ends[2]).loc[NAMES["uncertainty"]]
     claim = f"uncertainty: loss scales converge; spread of the last epoch over that of the second, {count}"
     found.append(Verdict(claim, SOURCE, 1, 0, geometric_interval(level), below=True))
-    claim = f"uncertainty: loss scales end at a similar level; spread of the last epoch, {count}"
+    claim = f"uncertainty: loss scales end at a similar level after {epochs} epochs; spread of the last, {count}"
     last = mean_interval(ends.loc[NAMES["uncertainty"], epochs])
     found.append(Verdict(claim, SOURCE, round(LEVEL, 3), 0, last, below=True))
     for method in [name for name in NAMES.values() if name in means and name != NAMES["lsb"]]:
