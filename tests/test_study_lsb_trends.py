@@ -15,7 +15,16 @@ def rows(scales, method="LSB", seed=0, tasks=TASKS, weight=0.5):
     """Loss scales ``[epochs][tasks]`` of one run."""
     return pd.DataFrame(
         [
-            {"method": method, "seed": seed, "epoch": epoch, "task": task, "weight": weight, "scale": float(scale)}
+            {
+                "method": method,
+                "seed": seed,
+                "epoch": epoch,
+                "task": task,
+                "loss": scale / weight,
+                "weight": weight,
+                "scale": float(scale),
+                "share": 100 * scale / sum(values),
+            }
             for epoch, values in enumerate(scales, 1)
             for task, scale in zip(tasks, values, strict=True)
         ]
@@ -64,6 +73,13 @@ def test_balanced_to_the_end(spreads, first):
     assert lsb_trends.balanced_from(run)["epoch"].tolist() == pytest.approx([first], nan_ok=True)
 
 
+def test_runs_that_are_never_balanced_come_after_all_others():
+    first = pd.DataFrame(
+        {"method": ["a"] * 3 + ["b"] * 3 + ["c"] * 2, "epoch": [4, np.nan, 7, np.nan, 2, np.nan, 3, 6]}
+    )
+    assert lsb_trends.medians(first).to_dict() == {"a": 7, "b": np.inf, "c": 4.5}
+
+
 def test_largest_share_of_the_last_epoch():
     table = pd.concat([rows([[9.0, 1.0, 1.0], [1.0, 1.0, 2.0]]), rows([[1.0] * 3] * 2, "GLS")])
     shares = lsb_trends.largest_shares(table).set_index("method")["share"]
@@ -81,7 +97,9 @@ def test_summary_and_finding_say_who_is_balanced_when():
     assert summary["balanced from"].to_dict() == {"LSB": "2", "DWA": "3, 1 of 2 never", "equal": "never"}
     spread = log(9) * np.sqrt(2) / 3
     assert summary.loc["equal", "mean spread"] == f"{spread:.1f} ± 0"
-    assert lsb_trends.finding(table).endswith("median over seeds: LSB 2; never: equal.")
+    assert lsb_trends.finding(table).endswith(
+        "median over seeds: LSB 2; never in half of the runs or more: DWA, equal."
+    )
 
 
 # --- claims
@@ -111,7 +129,8 @@ def test_claims_on_runs_that_go_as_the_supplement_says():
     )
     claims = lsb_trends.claims(table)
     assert {claim.status for claim in claims} == {"holds"}
-    assert len(claims) == 2 + 1 + 3
+    assert len(claims) == 2 + 2 + 3
+    assert {claim.source for claim in claims} == {"Section 5"}
     # spread of steep: ln 3 sqrt(2)/3; quotient of the means over four epochs, with 3 flat ones near 0
     (equal,) = (claim for claim in claims if "faster than equal" in claim.claim)
     flat_spread = log(1.01) * np.sqrt(2) / 3
@@ -124,6 +143,30 @@ def test_claims_on_runs_that_go_the_other_way():
     scales = {"equal": [flat] * 4, "DWA": [flat] * 4, "uncertainty": [flat, flat, flat, steep], "LSB": [steep] * 4}
     claims = lsb_trends.claims(runs(TASKS, scales))
     assert {claim.status for claim in claims} == {"does not hold"}
+
+
+def test_speed_against_gls_is_our_question():
+    table = runs(
+        EIGHT[:3], {"uncertainty": [[1.0, 3.0, 1.0]] * 2, "GLS": [[1.0, 1.1, 1.0]] * 2, "LSB": [[1.0, 1.2, 1.0]] * 2}
+    )
+    (gls,) = (claim for claim in lsb_trends.claims(table) if "faster than GLS" in claim.claim)
+    assert (gls.source, gls.status) == ("our question", "does not hold")
+    assert gls.measured.value == pytest.approx(log(1.2) / log(1.1))
+
+
+def test_reach_of_uncertainty_weighting(monkeypatch):
+    config = trends(Setting(), TASKS, ["uncertainty"])[0]
+    table = pd.concat(
+        [rows([[1.0, 1.0, 8.0]], "equal", weight=1 / 3), rows([[1.0, 1.0, 5.0]], "uncertainty", weight=2 / 3)]
+    )
+    history = [{"seconds": 2.0}, {"seconds": 3.0}]
+    record = {"history": history, "provenance": {"images_per_second": 3199.9}, "config": {"batch_size": 8}}
+    stored = type("Contents", (), {"records": {config.hash: record}})
+    monkeypatch.setattr(lsb_trends, "read", lambda store: stored)
+    text = lsb_trends.reach(table, config)
+    assert "after 2,000 steps at a learning rate of 0.001" in text
+    assert "or divided a weight by about 7.4; the largest one is 2 times its start" in text
+    assert text.endswith("the loss scales end a factor 8 apart.")
 
 
 def test_a_small_loss_of_eight_has_its_share_or_not():
@@ -145,7 +188,8 @@ def test_a_small_loss_of_eight_has_its_share_or_not():
 
 def test_history_reads_records(tmp_path, monkeypatch):
     configs = trends(Setting(seeds=2), TASKS, ["equal", "lsb"])
-    record = {"history": [{"epoch": 1, "weights": dict.fromkeys(TASKS, 0.5), "loss_scales": dict.fromkeys(TASKS, 2.0)}]}
+    numbers = {"losses": [2.0, 4.0, 2.0], "weights": [0.5] * 3, "loss_scales": [1.0, 2.0, 1.0]}
+    record = {"history": [{"epoch": 1, **{name: dict(zip(TASKS, own, strict=True)) for name, own in numbers.items()}}]}
     stored = type("Contents", (), {"records": {config.hash: record for config in configs}})
     monkeypatch.setattr(lsb_trends, "read", lambda store: stored)
     table = lsb_trends.history(configs, tmp_path)
@@ -155,8 +199,12 @@ def test_history_reads_records(tmp_path, monkeypatch):
         ["LSB", 0],
         ["LSB", 1],
     ]
-    assert table["weight"].unique().tolist() == [0.5] and table["scale"].unique().tolist() == [2.0]
     assert table["task"].tolist() == [*TASKS] * 4
+    assert table[["loss", "weight", "scale", "share"]].to_numpy()[:3].tolist() == [
+        [2.0, 0.5, 1.0, 25.0],
+        [4.0, 0.5, 2.0, 50.0],
+        [2.0, 0.5, 1.0, 25.0],
+    ]
 
 
 def test_figures_draw_their_tables():
@@ -174,4 +222,13 @@ def test_figures_draw_their_tables():
     assert (spreads["low"] <= spreads["mean"] + 1e-12).all()
     panels = lsb_trends.spread_figure(spreads).axes
     assert [axes.get_title() for axes in panels] == ["three tasks"]
-    json.dumps(spreads.to_dict("list"))
+    partly = pd.concat([spreads, lsb_trends.spreads({8: table[table["method"] == "LSB"]})])
+    three, eight = lsb_trends.spread_figure(partly).axes
+    assert eight.get_lines()[0].get_color() == three.get_lines()[1].get_color()
+    compact = lsb_trends.by_epoch(spreads, ["mean", "low", "high"])
+    assert compact.columns.tolist() == ["method", "tasks", "quantity", "1", "2"]
+    assert len(compact) == 2 * 3
+    (low,) = compact.query("method == 'LSB' and quantity == 'low'").to_dict("records")
+    expected = spreads.query("method == 'LSB'")["low"].tolist()
+    assert [low["1"], low["2"]] == pytest.approx(expected, rel=1e-4, abs=1e-12)
+    json.dumps(compact.to_dict("list"))

@@ -1,33 +1,131 @@
 r"""What matters in loss scale balancing (LSB): its method with parts left out, faster difficulty, longer periods, GLS.
 
-Nothing here is in the supplement. Variants are those of :func:`mtlrepro.studies.lsb_grids.variants`.
+Nothing here is in the supplement. Variants are those of :func:`mtlrepro.studies.lsb_grids.variants`. The supplement's
+schedule has 1,000 epochs; a shorter one can keep its growth of beta per epoch, as ``DEFAULT`` does, or its last beta,
+as ``END`` does.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from mtlrepro.balancers import LSB
 from mtlrepro.config import RunConfig
-from mtlrepro.plots import COLOURS, MARKERS
-from mtlrepro.runs.store import RESULTS
-from mtlrepro.significance import permutation_test
-from mtlrepro.studies import lsb_trends
+from mtlrepro.plots import COLOURS, MARKERS, legend
+from mtlrepro.runs.store import RESULTS, Contents, Record, read
+from mtlrepro.significance import one_against_others
+from mtlrepro.studies import lsb_grids, lsb_trends
+from mtlrepro.studies.lsb_grids import Setting
 from mtlrepro.studies.lsb_scores import METRICS, improvements
-from mtlrepro.verdicts import Interval, Verdict, geometric_interval, mean_interval, number
+from mtlrepro.verdicts import Interval, Verdict, geometric_interval, mean_interval, number, range_interval
 
 DEFAULT = "LSB"
 STILL = "no difficulty"
 END = "paper's end value"
+LAGGED = "lagged GLS"
+PLAIN = "GLS"
+LOOSE = "end value, no alpha"
+PARTS = ("no alpha", STILL, LAGGED, PLAIN, "equal")
+"""Variants that lack a part of LSB."""
 SOURCE = "our ablation"
+NOT_FINITE = "FloatingPointError"
+FACTOR = 1.25
+"""Measured and computed deviations that are within this factor of each other count as equal."""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Runs of all variants.
+
+    Attributes:
+        runs: Variant to what ``grid`` gives for it.
+        histories: Variant to what :func:`lsb_trends.history` gives for it, with the variant as ``method``. Both hold
+            the variants of which every run is complete.
+        broken: One row a run that broke off as its numbers were no longer finite: ``variant``, ``seed``, ``epoch`` in
+            which it did; ``lowest`` and ``highest`` sum of the loss scales in the epochs before.
+    """
+
+    runs: dict[str, pd.DataFrame]
+    histories: dict[str, pd.DataFrame]
+    broken: pd.DataFrame
+
+
+def load(setting: Setting, store: Path = RESULTS) -> Ablation:
+    """Read the stored runs of every variant and train the missing ones.
+
+    A run whose numbers are no longer finite is a result: it would break off again, and is not tried again.
+
+    Args:
+        setting: What all experiments share; it trains into the book's store.
+        store: Folder of records to read.
+    """
+    grids = lsb_grids.ablation(setting)
+    broken = _broken(read(store))
+    found = setting.trained(run for own in grids.values() for run in own if run.hash not in broken)
+    broken = _broken(read(store))
+    whole = {name: own for name, own in grids.items() if not any(run.hash in broken for run in own)}
+    runs = {name: found.loc[[run.hash for run in own]] for name, own in whole.items()}
+    return Ablation(runs, histories(whole, store), breaks(grids, broken))
+
+
+def _broken(contents: Contents) -> dict[str, Record]:
+    return {name: record for name, record in contents.failed.items() if record["error"].startswith(NOT_FINITE)}
+
+
+def breaks(grids: Mapping[str, Sequence[RunConfig]], broken: Mapping[str, Record]) -> pd.DataFrame:
+    """Tell when runs broke off, and what became of the total before; see :class:`Ablation`.
+
+    Args:
+        grids: Variant to its configurations.
+        broken: Hash to record of the runs that broke off.
+    """
+    rows = []
+    for name, own in grids.items():
+        for run in own:
+            if run.hash in broken:
+                totals = [sum(entry["loss_scales"].values()) for entry in broken[run.hash]["history"]]
+                rows.append((name, run.seed, len(totals) + 1, min(totals), max(totals)))
+    return pd.DataFrame(rows, columns=["variant", "seed", "epoch", "lowest", "highest"])
+
+
+def break_finding(broken: pd.DataFrame) -> str:
+    """State which variants broke off, in a sentence for each.
+
+    Args:
+        broken: As :func:`breaks` gives it.
+    """
+    found = [
+        f"{name}: numbers are no longer finite in epoch {', '.join(map(str, own['epoch']))} (runs: {len(own)}), after "
+        f"sums of the loss scales between {own['lowest'].min():.1g} and {own['highest'].max():.1g}."
+        for name, own in broken.groupby("variant", sort=False)
+    ]
+    return " ".join(found) or "All runs end with finite numbers."
 
 
 def histories(grids: Mapping[str, Sequence[RunConfig]], store: str | Path = RESULTS) -> dict[str, pd.DataFrame]:
-    """Weights and loss scales of each variant's runs, as :func:`lsb_trends.history` gives them."""
-    return {name: lsb_trends.history(configs, store) for name, configs in grids.items()}
+    """Losses, weights and loss scales of each variant, see :class:`Ablation`."""
+    every = lsb_trends.history([run for own in grids.values() for run in own], store)
+    return {
+        name: every[every["run"].isin([run.hash for run in own])].assign(method=name) for name, own in grids.items()
+    }
+
+
+def rates(epochs: int, names: Collection[str]) -> dict[str, float]:
+    """Growth of beta per epoch of those of some variants that have difficulty and a period of one epoch."""
+    plans = lsb_grids.variants(epochs)
+    options = {name: options for name, (method, options) in plans.items() if method == "lsb" and name in names}
+    return {
+        name: own.get("rate", LSB(1).rate) for name, own in options.items() if name != STILL and "period" not in own
+    }
+
+
+# --- scores -------------------------------------------------------------------------------------------
 
 
 def scored(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -44,48 +142,77 @@ def scored(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[["variant", "seed", "score"]]
 
 
+def differences(scores: pd.DataFrame) -> pd.DataFrame:
+    """Compare every variant with the default, all samples independent.
+
+    Args:
+        scores: As :func:`scored` gives it.
+
+    Returns:
+        One row a variant: ``variant``; ``difference`` of mean Delta_m in per cent, positive where the variant is
+        better, with ``low`` and ``high`` of Welch's 95 % interval; two-sided exact ``p``, and the smallest
+        ``p_reachable`` with so few seeds, 0.1 for three against three.
+    """
+    tests = one_against_others(-scores[["score"]], scores["variant"], DEFAULT)
+    return tests.rename(columns={"against": "variant"})[["variant", "difference", "low", "high", "p", "p_reachable"]]
+
+
 def table(scores: pd.DataFrame, trends: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Compare every variant with the default.
+    """Compare every variant with the default, in scores and in balance.
 
     Args:
         scores: As :func:`scored` gives it.
         trends: As :func:`histories` gives it.
 
     Returns:
-        One row a variant, as text: ``variant``; ``Δm, %`` against the default and half its 95 % interval over seeds;
-        exact two-sided ``p`` of the difference, with samples taken as independent; ``last spread`` of log loss scales
-        and ``largest share`` of a task in their sum, after the last epoch, means over seeds.
+        One row a variant, as text: ``variant``; ``Δm, %`` less that of the default, with its 95 % interval, and exact
+        ``p``, as :func:`differences` gives them; after the last epoch, with half the 95 % interval over seeds, the
+        ``last spread`` of log loss scales and the ``largest share`` of a task in their sum; and that sum over the first
+        epoch's, ``total``, which alpha keeps from drifting.
     """
-    own = {str(name): group["score"].to_numpy() for name, group in scores.groupby("variant", sort=False)}
+    compared = differences(scores).set_index("variant")
     rows = []
-    for name, values in own.items():
-        interval = mean_interval(values)
+    for name in scores["variant"].unique():
         last = lsb_trends.spread(trends[name]).query("epoch == epoch.max()")["spread"]
-        share = lsb_trends.largest_shares(trends[name])["share"]
-        rows.append(
-            {
-                "variant": name,
-                "Δm, %": f"{interval.value:.1f} ± {interval.high - interval.value:.1f}",
-                "p": "" if name == DEFAULT else f"{permutation_test(values, own[DEFAULT]).p_value:.2f}",
-                "last spread": number(float(last.mean()), 2),
-                "largest share, %": f"{share.mean():.0f}",
-            }
-        )
+        row = {"variant": name, "Δm, %": "0", "p": ""}
+        if name != DEFAULT:
+            own = compared.loc[name]
+            row |= {"Δm, %": _bounds(own), "p": f"{own['p']:.2f}"}
+        row |= {
+            "last spread": _half(mean_interval(last)),
+            "largest share, %": _half(mean_interval(lsb_trends.largest_shares(trends[name])["share"])),
+            "total": number(geometric_interval(_growth(trends[name])).value, 2),
+        }
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
-def finding(scores: pd.DataFrame) -> str:
-    """State which variants are better or worse than the default by interval, and the smallest p that can come out."""
-    groups = {str(name): group["score"] for name, group in scores.groupby("variant", sort=False)}
-    default = groups.pop(DEFAULT)
-    intervals = {name: mean_interval(values) for name, values in groups.items()}
-    better = [name for name, interval in intervals.items() if interval.low > 0]
-    worse = [name for name, interval in intervals.items() if interval.high < 0]
-    smallest = permutation_test(default, default).smallest_p_value
+def _growth(history: pd.DataFrame) -> pd.Series:
+    """Sum of the loss scales in the last epoch over that in the first, by seed."""
+    totals = history.groupby(["seed", "epoch"])["scale"].sum().unstack("epoch")
+    growth: pd.Series = totals.iloc[:, -1] / totals.iloc[:, 0]
+    return growth
+
+
+def _bounds(row: pd.Series) -> str:
+    return f"{row['difference']:+.1f} [{row['low']:.1f}, {row['high']:.1f}]"
+
+
+def _half(interval: Interval) -> str:
+    return f"{number(interval.value, 2)} ± {number(interval.high - interval.value, 2)}"
+
+
+def finding(compared: pd.DataFrame) -> str:
+    """State which variants are better or worse than the default by interval, and the smallest p that can come out.
+
+    Args:
+        compared: As :func:`differences` gives it.
+    """
+    better = compared.loc[compared["low"] > 0, "variant"]
+    worse = compared.loc[compared["high"] < 0, "variant"]
     return (
-        f"Variants of LSB, Δm against its default. By the interval over {len(default)} seeds, better: "
-        f"{', '.join(better) or 'none'}; worse: {', '.join(worse) or 'none'}. With so few seeds no exact p is below "
-        f"{smallest:.2f}."
+        f"Variants against {DEFAULT} by Δm. By the 95 % interval, better: {', '.join(better) or 'none'}; worse: "
+        f"{', '.join(worse) or 'none'}. With so few seeds no exact p can be below {compared['p_reachable'].min():.2g}."
     )
 
 
@@ -106,6 +233,68 @@ def figure(scores: pd.DataFrame) -> Figure:
     return drawing
 
 
+# --- two readings of a shortened schedule -------------------------------------------------------------
+
+
+def readings(trends: Mapping[str, pd.DataFrame], growth: Mapping[str, float]) -> pd.DataFrame:
+    """What different growths of beta do to the balance, over the second half of the epochs.
+
+    Args:
+        trends: As :func:`histories` gives it.
+        growth: Variant to its growth of beta per epoch, as :func:`rates` gives it.
+
+    Returns:
+        One row a variant: ``variant``, ``rate``, ``last beta``; means over seeds with bounds ``... low`` and
+        ``... high`` of the 95 % interval: ``share``, the mean over epochs of the largest share of a task in %;
+        ``weights``, the largest over the smallest weight, geometric means; and ``changes``, the part of the epochs in %
+        in which another task leads than the epoch before.
+    """
+    rows = []
+    for name, rate in growth.items():
+        history = trends[name]
+        epochs = int(history["epoch"].max())
+        measures = {"share": mean_interval, "weights": geometric_interval, "changes": mean_interval}
+        row: dict[str, object] = {"variant": name, "rate": rate, "last beta": LSB(1, rate=rate).beta(epochs)}
+        for measure, interval in measures.items():
+            found = interval(_late(history)[measure])
+            row |= {measure: found.value, f"{measure} low": found.low, f"{measure} high": found.high}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _late(history: pd.DataFrame) -> pd.DataFrame:
+    """Measures of :func:`readings` by seed."""
+    half = history["epoch"].max() // 2
+    shares, logs = (
+        history.assign(log=np.log(history["weight"])).pivot_table(name, ["seed", "epoch"], "task", sort=False)
+        for name in ("share", "log")
+    )
+    leader = shares.idxmax(axis=1)
+    changed = leader != leader.groupby("seed").shift()
+    found = pd.DataFrame(
+        {"share": shares.max(axis=1), "weights": logs.max(axis=1) - logs.min(axis=1), "changes": 100.0 * changed}
+    )
+    means: pd.DataFrame = found[found.index.get_level_values("epoch") > half].groupby("seed").mean()
+    return means.assign(weights=np.exp(means["weights"]))
+
+
+def reading_finding(read: pd.DataFrame) -> str:
+    """Contrast both readings of the schedule in a sentence.
+
+    Args:
+        read: As :func:`readings` gives it, with ``DEFAULT`` and ``END``.
+    """
+    parts = []
+    for name in (DEFAULT, END):
+        row = read.set_index("variant").loc[name]
+        parts.append(
+            f"{name}, β up to {row['last beta']:.2g}: largest share {row['share']:.0f} % "
+            f"[{row['share low']:.0f}, {row['share high']:.0f}], weights a factor {row['weights']:.2g} apart, another "
+            f"task leads in {row['changes']:.0f} % of the epochs"
+        )
+    return f"Second half of the epochs, 95 % over seeds. {'; '.join(parts)}."
+
+
 # --- noise --------------------------------------------------------------------------------------------
 
 
@@ -113,13 +302,12 @@ def falls(history: pd.DataFrame) -> pd.DataFrame:
     """Change of each log loss from one epoch to the next, less its mean over tasks, ``f_k(t)``.
 
     Args:
-        history: As :func:`lsb_trends.history` gives it; weights are constant within an epoch.
+        history: As :func:`lsb_trends.history` gives it.
 
     Returns:
         ``[(seed, epoch), tasks]``, from the second epoch on.
     """
-    logs = np.log(history["scale"] / history["weight"])
-    wide = history.assign(log=logs).pivot_table("log", ["seed", "epoch"], "task", sort=False)
+    wide = history.assign(log=np.log(history["loss"])).pivot_table("log", ["seed", "epoch"], "task", sort=False)
     steps = wide.groupby("seed").diff().dropna()
     return steps.sub(steps.mean(axis=1), axis=0)
 
@@ -162,42 +350,111 @@ def amplification(history: pd.DataFrame, still: pd.DataFrame, rate: float) -> tu
     return measured, float(np.sqrt(np.mean(1 + 2 * correlation * betas + betas**2)))
 
 
-def amplifications(trends: Mapping[str, pd.DataFrame], rates: Mapping[str, float]) -> pd.DataFrame:
+def amplifications(trends: Mapping[str, pd.DataFrame], growth: Mapping[str, float]) -> pd.DataFrame:
     """Deviations at several rates against those without difficulty.
 
     Args:
         trends: As :func:`histories` gives it, ``STILL`` among them.
-        rates: Variant to its growth of beta per epoch.
+        growth: Variant to its growth of beta per epoch, as :func:`rates` gives it.
 
     Returns:
         One row a variant: ``variant``, ``rate``, ``measured`` with ``low`` and ``high``, and ``formula``.
     """
     rows = []
-    for name, rate in rates.items():
+    for name, rate in growth.items():
         measured, formula = amplification(trends[name], trends[STILL], rate)
         rows.append((name, rate, measured.value, measured.low, measured.high, formula))
     return pd.DataFrame(rows, columns=["variant", "rate", "measured", "low", "high", "formula"])
 
 
-# --- distances and claims ------------------------------------------------------------------------------
+def amplification_finding(amplified: pd.DataFrame) -> str:
+    """Measured and computed amplification in a sentence.
+
+    Args:
+        amplified: As :func:`amplifications` gives it.
+    """
+    parts = [
+        f"{row['variant']} {Interval(row['measured'], row['low'], row['high'])}, formula {number(row['formula'])}"
+        for _, row in amplified.iterrows()
+    ]
+    return f"Deviation of log shares over that without difficulty, 95 % over seeds: {'; '.join(parts)}."
 
 
-def distances(trends: Mapping[str, pd.DataFrame], names: Sequence[str]) -> pd.DataFrame:
-    """How far the weights of variants are from the default's, in runs of the same seed.
+def amplification_figure(amplified: pd.DataFrame) -> Figure:
+    """Draw measured amplification with its bar, and the formula's as a hollow square.
 
-    Root mean square over tasks and epochs from the third of the difference of log weights less their mean over tasks:
-    0.1 is about 10 %. Common factors of all weights do not count.
+    Args:
+        amplified: As :func:`amplifications` gives it.
+    """
+    drawing = Figure(figsize=(7.2, 2.6), layout="constrained")
+    axes = drawing.subplots()
+    heights = np.arange(len(amplified))
+    ends = np.abs(amplified[["low", "high"]].to_numpy().T - amplified["measured"].to_numpy())
+    axes.errorbar(
+        amplified["measured"],
+        heights,
+        xerr=ends,
+        fmt="o",
+        color=COLOURS[0],
+        capsize=2,
+        label="measured, 95 % over seeds",
+    )
+    axes.plot(amplified["formula"], heights, "s", color=COLOURS[1], fillstyle="none", markersize=9, label="closed form")
+    axes.set_xscale("log")
+    axes.xaxis.set(major_locator=LogLocator(subs=(1, 3)), major_formatter="{x:g}", minor_locator=NullLocator())
+    axes.set_yticks(heights, amplified["variant"])
+    axes.set_ylim(len(heights) - 0.5, -0.5)
+    axes.set_xlabel("deviation of log shares, that without difficulty is 1")
+    legend(drawing, axes, 2)
+    return drawing
+
+
+# --- distances ----------------------------------------------------------------------------------------
+
+
+def distances(
+    trends: Mapping[str, pd.DataFrame],
+    runs: Mapping[str, pd.DataFrame],
+    names: Sequence[str] = (DEFAULT, LAGGED, PLAIN),
+) -> pd.DataFrame:
+    """How far variants are from each other, in weights and in final metrics.
+
+    Both are root mean squares in %: of differences of log weights less their mean over tasks, so that a common factor
+    does not count, over tasks and epochs from the third; and of differences of the six metrics, relative to their means
+    for the default. Pairs of variants are runs of the same seed. As a measure of chance, the last row compares runs of
+    the default with different seeds.
+
+    Args:
+        trends: As :func:`histories` gives it.
+        runs: Variant to what ``grid`` gives for it.
+        names: Variants, all with the same seeds.
 
     Returns:
-        One row a variant: ``variant``, ``distance`` with its 95 % interval ``low`` to ``high`` over seeds.
+        One row a pair: ``pair``, ``weights`` and ``metrics``, means over seeds or pairs of them; with ``... low`` and
+        ``... high``, the range.
     """
-    own = _log_weights(trends[DEFAULT])
+    weights = {name: _by_seed(_log_weights(trends[name])) for name in names}
+    baseline = runs[DEFAULT][[*METRICS]].mean()
+    metrics = {name: _by_seed(runs[name].set_index("seed")[[*METRICS]] / baseline) for name in names}
+    seeds = list(weights[DEFAULT])
+    pairs = {f"{a}, {b}": [((a, seed), (b, seed)) for seed in seeds] for a, b in combinations(names, 2)}
+    pairs[f"{DEFAULT}, other seed"] = [((DEFAULT, one), (DEFAULT, other)) for one, other in combinations(seeds, 2)]
     rows = []
-    for name in names:
-        squares = ((_log_weights(trends[name]) - own) ** 2).mean(axis=1)
-        interval = geometric_interval(squares.groupby("seed").mean() ** 0.5)
-        rows.append((name, interval.value, interval.low, interval.high))
-    return pd.DataFrame(rows, columns=["variant", "distance", "low", "high"])
+    for label, pair in pairs.items():
+        row: dict[str, object] = {"pair": label}
+        for measure, values in (("weights", weights), ("metrics", metrics)):
+            found = range_interval([_distance(values[a][i], values[b][j]) for (a, i), (b, j) in pair])
+            row |= {measure: found.value, f"{measure} low": found.low, f"{measure} high": found.high}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _by_seed(values: pd.DataFrame) -> dict[Hashable, np.ndarray]:
+    return {seed: own.to_numpy() for seed, own in values.groupby("seed")}
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(100 * np.sqrt(np.mean(np.square(a - b))))
 
 
 def _log_weights(history: pd.DataFrame) -> pd.DataFrame:
@@ -206,18 +463,46 @@ def _log_weights(history: pd.DataFrame) -> pd.DataFrame:
     return logs.sub(logs.mean(axis=1), axis=0)
 
 
-def claims(scores: pd.DataFrame, trends: Mapping[str, pd.DataFrame]) -> list[Verdict]:
-    """Judge what one would expect of LSB's parts: each of them helps, and the paper's end value takes all.
+def distance_finding(apart: pd.DataFrame) -> str:
+    """Distances in a sentence.
 
     Args:
-        scores: As :func:`scored` gives it.
-        trends: As :func:`histories` gives it.
+        apart: As :func:`distances` gives it.
     """
-    own = {str(name): group["score"] for name, group in scores.groupby("variant", sort=False)}
-    found = [
-        Verdict(f"{name}: Δm is below that of LSB, in %", SOURCE, 0, 0, mean_interval(own[name]), below=True)
-        for name in ("no alpha", STILL, "lagged GLS", "GLS", "equal")
+    parts = [
+        f"{row['pair']}: weights {row['weights']:.1f} %, metrics {row['metrics']:.1f} %" for _, row in apart.iterrows()
     ]
-    share = mean_interval(lsb_trends.largest_shares(trends[END])["share"])
-    text = f"{END}: one task ends with nearly all of the loss scales, in %"
-    return [*found, Verdict(text, SOURCE, 100, 10, share)]
+    return f"Distance of runs of the same seed, and of two seeds of {DEFAULT}. {'; '.join(parts)}."
+
+
+# --- claims -------------------------------------------------------------------------------------------
+
+
+def claims(found: Ablation, growth: Mapping[str, float]) -> list[Verdict]:
+    """Judge what one would expect of LSB's parts.
+
+    Each part helps; the paper's last beta, reached in a short schedule, gives nearly all of the total to one task at a
+    time, and without alpha training breaks off; and noise is amplified by as much as it would be if losses did not
+    respond. What runs that broke off would have given is not judged.
+
+    Args:
+        found: As :func:`load` gives it.
+        growth: Variant to its growth of beta per epoch, as :func:`rates` gives it.
+    """
+    verdicts = []
+    for row in differences(scored(found.runs)).to_dict("records"):
+        if row["variant"] in PARTS:
+            measured = Interval(*(float(row[name]) for name in ("difference", "low", "high")))
+            text = f"{row['variant']}: Δm is below that of {DEFAULT}, in %"
+            verdicts.append(Verdict(text, SOURCE, 0, 0, measured, below=True))
+    share = mean_interval(_late(found.histories[END])["share"])
+    text = f"{END}: one task has nearly all of the loss scales in the second half of the epochs, in %"
+    verdicts.append(Verdict(text, SOURCE, 100, 10, share))
+    lost = int(found.broken["variant"].eq(LOOSE).sum())
+    text = f"{LOOSE}: training breaks off; number of runs"
+    verdicts.append(Verdict(text, SOURCE, len(found.runs[DEFAULT]), 0, Interval(lost, lost, lost)))
+    for row in amplifications(found.histories, growth).to_dict("records"):
+        logs = [float(np.log(row[name] / row["formula"])) for name in ("measured", "low", "high")]
+        text = f"{row['variant']}: noise is amplified as in the closed form (log of measured over computed)"
+        verdicts.append(Verdict(text, "reconstruction", 0, round(float(np.log(FACTOR)), 3), Interval(*logs)))
+    return verdicts

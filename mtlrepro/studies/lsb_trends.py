@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from mtlrepro.config import RunConfig
 from mtlrepro.plots import COLOURS, MARKERS, legend
-from mtlrepro.runs.store import RESULTS, read
+from mtlrepro.runs.store import RESULTS, Record, read
 from mtlrepro.studies.lsb_scores import NAMES
 from mtlrepro.tasks import DISPLAYS
 from mtlrepro.verdicts import Verdict, geometric_interval, mean_interval, number, range_interval
@@ -22,17 +22,21 @@ from mtlrepro.verdicts import Verdict, geometric_interval, mean_interval, number
 LEVEL = float(np.log(1.25))
 """Spread below which loss scales count as balanced: they are typically within 25 % of their geometric mean."""
 SOURCE = "Section 5"
+OURS = "our question"
+SLOWER = ("equal", "uncertainty", "DWA")
+"""Methods that Section 5 says LSB is faster than; it does not compare their speed with that of GLS or GradNorm."""
 SMALL = "keypoints2d"
 """Task whose loss is small in the supplement."""
 COUNTS = {3: "three", 4: "four", 8: "eight"}
 
 
 def history(configs: Sequence[RunConfig], store: str | Path = RESULTS) -> pd.DataFrame:
-    """Read the weights and loss scales of stored runs.
+    """Read the losses, weights and loss scales of stored runs.
 
     Returns:
-        One row a run, epoch and task: ``method`` as in ``NAMES``, ``seed``, ``epoch`` from 1, ``task``, ``weight`` and
-        ``scale``.
+        One row a run, epoch and task: ``run``, its hash; ``method`` as in ``NAMES``, ``seed``, ``epoch`` from 1,
+        ``task``; ``loss``, the mean raw training loss; ``weight``, the mean over steps; ``scale``, their product, and
+        ``share``, its part in the sum over tasks in %.
 
     Raises:
         KeyError: A run is not stored.
@@ -42,10 +46,12 @@ def history(configs: Sequence[RunConfig], store: str | Path = RESULTS) -> pd.Dat
     for config in configs:
         name = NAMES.get(config.method, config.method)
         for entry in records[config.hash]["history"]:
+            losses, weights, scales = (entry[name] for name in ("losses", "weights", "loss_scales"))
+            total = sum(scales.values())
             for task in config.tasks:
-                numbers = entry["weights"][task], entry["loss_scales"][task]
-                rows.append((name, config.seed, entry["epoch"], task, *numbers))
-    return pd.DataFrame(rows, columns=["method", "seed", "epoch", "task", "weight", "scale"])
+                numbers = losses[task], weights[task], scales[task], 100 * scales[task] / total
+                rows.append((config.hash, name, config.seed, entry["epoch"], task, *numbers))
+    return pd.DataFrame(rows, columns=["run", "method", "seed", "epoch", "task", "loss", "weight", "scale", "share"])
 
 
 def spread(table: pd.DataFrame) -> pd.DataFrame:
@@ -75,6 +81,18 @@ def balanced_from(spreads: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
         first = run["epoch"].min() if above.empty else above.max() + 1
         rows.append((method, seed, first if first <= run["epoch"].max() else np.nan))
     return pd.DataFrame(rows, columns=["method", "seed", "epoch"]).astype({"epoch": float})
+
+
+def medians(first: pd.DataFrame) -> pd.Series:
+    """Median over seeds of the epoch from which loss scales are balanced, by method.
+
+    Runs that never are come after all others (right-censored): infinite if they are half of the runs or more.
+
+    Args:
+        first: As :func:`balanced_from` gives it.
+    """
+    found: pd.Series = first.fillna({"epoch": np.inf}).groupby("method", sort=False)["epoch"].median()
+    return found
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -110,8 +128,7 @@ def largest_shares(table: pd.DataFrame) -> pd.DataFrame:
         One row a run: ``method``, ``seed``, ``share``.
     """
     last = table[table["epoch"] == table["epoch"].max()]
-    scales = last.groupby(["method", "seed"], sort=False)["scale"]
-    shares: pd.DataFrame = (100 * scales.max() / scales.sum()).rename("share").reset_index()
+    shares: pd.DataFrame = last.groupby(["method", "seed"], sort=False)["share"].max().reset_index()
     return shares
 
 
@@ -129,16 +146,48 @@ def _range(epochs: pd.Series) -> str:
 
 
 def finding(table: pd.DataFrame) -> str:
-    """State which method balances first, and which never."""
-    first = balanced_from(spread(table)).groupby("method", sort=False)["epoch"]
-    reached = first.median()[first.count() == first.size()].sort_values()
-    never = [str(method) for method, count in first.count().items() if count == 0]
+    """State in which order methods balance the loss scales, and which do not."""
+    found = medians(balanced_from(spread(table)))
+    reached = found[np.isfinite(found)].sort_values(kind="stable")
     ordered = ", ".join(f"{method} {epoch:g}" for method, epoch in reached.items())
+    missed = ", ".join(map(str, found.index[np.isinf(found)]))
     return (
         f"{COUNTS[table['task'].nunique()].capitalize()} tasks, epoch from which loss scales stay balanced (spread "
-        f"below {LEVEL:.2f}), median over seeds: {ordered or 'no method in every run'}; "
-        f"never: {', '.join(never) or 'none'}."
+        f"below {LEVEL:.2f}), median over seeds: {ordered or 'no method'}; "
+        f"never in half of the runs or more: {missed or 'none'}."
     )
+
+
+def reach(table: pd.DataFrame, config: RunConfig, store: str | Path = RESULTS) -> str:
+    """State how far uncertainty weighting got, and how far it could get.
+
+    AdamW moves a parameter by about its learning rate a step, whatever the gradient's size, and the weights are
+    exponentials of parameters. To level the loss scales takes the quotient that they have under equal weights.
+
+    Args:
+        table: As :func:`history` gives it, with both methods.
+        config: Any of the stored runs; learning rate and steps are those of all of them.
+        store: Folder of records.
+
+    Raises:
+        KeyError: The run is not stored.
+    """
+    last = table[table["epoch"] == table["epoch"].max()]
+    moved = last[last["method"] == NAMES["uncertainty"]]["weight"].max() * len(config.tasks)
+    scales = last[last["method"] == NAMES["equal"]].groupby("seed")["scale"]
+    needed = float((scales.max() / scales.min()).median())
+    steps = _steps(read(store).records[config.hash])
+    return (
+        f"Uncertainty weighting: after {steps:,} steps at a learning rate of {config.lr:g}, AdamW can have multiplied "
+        f"or divided a weight by about {np.exp(config.lr * steps):.2g}; the largest one is {moved:.2g} times its "
+        f"start. Under equal weights the loss scales end a factor {needed:.2g} apart."
+    )
+
+
+def _steps(record: Record) -> int:
+    """Training steps of a stored run."""
+    seconds: float = sum(entry["seconds"] for entry in record["history"])
+    return round(float(record["provenance"]["images_per_second"]) * seconds / int(record["config"]["batch_size"]))
 
 
 # --- what the supplement says -------------------------------------------------------------------------
@@ -163,10 +212,13 @@ def claims(table: pd.DataFrame) -> list[Verdict]:
     level = (ends[epochs] / ends[2]).loc[NAMES["uncertainty"]]
     claim = f"uncertainty: loss scales converge; spread of the last epoch over that of the second, {count}"
     found.append(Verdict(claim, SOURCE, 1, 0, geometric_interval(level), below=True))
+    claim = f"uncertainty: loss scales end at a similar level after {epochs} epochs; spread of the last, {count}"
+    last = mean_interval(ends.loc[NAMES["uncertainty"], epochs])
+    found.append(Verdict(claim, SOURCE, round(LEVEL, 3), 0, last, below=True))
     for method in [name for name in NAMES.values() if name in means and name != NAMES["lsb"]]:
         quotient = geometric_interval(means[NAMES["lsb"]] / means[method])
         claim = f"LSB levels loss scales faster than {method}; quotient of mean spreads, {count}"
-        found.append(Verdict(claim, SOURCE, 1, 0, quotient, below=True))
+        found.append(Verdict(claim, SOURCE if method in SLOWER else OURS, 1, 0, quotient, below=True))
     return found + (_small_claims(table, epochs) if SMALL in set(table["task"]) else [])
 
 
@@ -240,6 +292,20 @@ def drawn(table: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
     return means.apply(np.exp).reset_index()
 
 
+def by_epoch(table: pd.DataFrame, quantities: Sequence[str]) -> pd.DataFrame:
+    """Write the numbers of a figure in a compact form: a row a curve, a column an epoch, five significant digits.
+
+    Args:
+        table: Long table with ``epoch``, the columns ``quantities``, and others that tell curves apart.
+        quantities: Columns of numbers.
+    """
+    keys = [name for name in table if name not in ("epoch", *quantities)]
+    long = table.melt([*keys, "epoch"], quantities, var_name="quantity")
+    wide = long.pivot(index=[*keys, "quantity"], columns="epoch", values="value")
+    rounded = wide.map(lambda value: float(f"{value:.5g}"))
+    return rounded.rename(columns=str).rename_axis(columns=None).reset_index()
+
+
 def spreads(tables: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
     """Spread over the epochs for several sets of tasks.
 
@@ -263,11 +329,12 @@ def spread_figure(rows: pd.DataFrame) -> Figure:
     Args:
         rows: As :func:`spreads` gives it.
     """
-    sets = list(dict.fromkeys(rows["tasks"]))
+    sets, methods = (list(dict.fromkeys(rows[name])) for name in ("tasks", "method"))
     drawing = Figure(figsize=(7.2, 3.4), dpi=200, layout="constrained")
     panels = drawing.subplots(1, len(sets), sharey=True, squeeze=False)[0]
     for axes, count in zip(panels, sets, strict=True):
-        for index, (method, own) in enumerate(rows[rows["tasks"] == count].groupby("method", sort=False)):
+        for method, own in rows[rows["tasks"] == count].groupby("method", sort=False):
+            index = methods.index(method)
             colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
             every = max(len(own) // 5, 1)
             axes.plot(own["epoch"], own["mean"], color=colour, marker=marker, markevery=every, label=str(method))
