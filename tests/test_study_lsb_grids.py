@@ -48,6 +48,14 @@ def test_pictures_are_kept_by_the_first_seed_alone():
     assert {tuple(run.pictures["epochs"]) for run in runs if run.pictures} == {(20,), (2, 5, 20)}
 
 
+def test_tuned_runs_keep_pictures_only_at_the_rate_of_the_scale():
+    setting = Setting(comparison_seeds=1)
+    rates = dict.fromkeys(lsb_grids.METHODS, 1e-3) | {"lsb": 3e-3}
+    untuned, tuned = (lsb_grids.comparison(setting, networks=["full_sharing"], rates=one) for one in (None, rates))
+    assert untuned[:-1] == tuned[:-1]
+    assert (tuned[-1].method, tuned[-1].lr, tuned[-1].pictures) == ("lsb", 3e-3, {})
+
+
 @pytest.mark.parametrize(("epochs", "drawn"), [(200, (2, 10, 200)), (20, (2, 5, 20)), (30, (2, 7, 30)), (2, (2, 2, 2))])
 def test_epochs_of_the_error_maps(epochs, drawn):
     assert lsb_grids.map_epochs(epochs) == drawn

@@ -98,7 +98,7 @@ def comparison(
     networks: Sequence[str] = NETWORKS,
     rates: Mapping[str, float] | None = None,
 ) -> list[RunConfig]:
-    """Table S-3: every method in every network; the first seed keeps its predictions.
+    """Table S-3: every method in every network; the first seed keeps its predictions at the learning rate of the scale.
 
     Args:
         setting: What all experiments share.
@@ -107,13 +107,15 @@ def comparison(
         rates: Learning rate of each method; default: that of the scale.
     """
     kept = setting.pictures([setting.epochs], PICTURED)
+    default = setting.run().lr
+    rates = rates or dict.fromkeys(methods, default)
     return [
         setting.run(
             network,
             method=method,
             seed=seed,
-            **({"lr": rates[method]} if rates else {}),
-            **({"pictures": kept} if seed == 0 else {}),
+            lr=rates[method],
+            **({"pictures": kept} if seed == 0 and rates[method] == default else {}),
         )
         for network in networks
         for method in methods
