@@ -1,4 +1,7 @@
-"""A check that code asks nothing of the device it runs on, which needs no device."""
+"""Checks that code asks nothing of the device it runs on: one that needs no device, and CUDA's own."""
+
+import warnings
+from contextlib import contextmanager
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -22,3 +25,15 @@ class NoHost(TorchDispatchMode):
         if (kwargs or {}).get("pin_memory") or (name == "_to_copy" and (kwargs or {}).get("device") is not None):
             raise AssertionError(f"{name} copies between devices")
         return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def errors_on_synchronisation():
+    """Refuse operators that wait for a CUDA device."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype", UserWarning)
+            torch.cuda.set_sync_debug_mode("error")
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

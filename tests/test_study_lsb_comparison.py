@@ -1,6 +1,7 @@
 """The rerun of Table S-3, on tables made by hand: scores, ranks, tests, claims, learning rates."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -35,8 +36,14 @@ def runs_of(advantage, seeds=SEEDS):
     return pd.DataFrame(rows)
 
 
+def single(runs):
+    """Single-task runs that are as good as equal weighting."""
+    return runs[runs["method"] == "equal"].set_index("seed")[[*METRICS]]
+
+
 def comparison(advantage, **changes):
-    return replace(Comparison("multi_column", "cpu", runs_of(advantage)), **changes)
+    runs = runs_of(advantage)
+    return replace(Comparison("multi_column", "cpu", runs, single(runs)), **changes)
 
 
 LADDER = {method: float(place) for place, method in enumerate(METHODS)}
@@ -51,8 +58,8 @@ def ladder():
 @pytest.fixture
 def noisy():
     values = np.random.default_rng(0).normal(50, 2, (len(METHODS) * SEEDS, len(METRICS)))
-    runs = runs_of({})
-    return Comparison("multi_decoder", "gpu", runs.assign(**dict(zip(METRICS, values.T, strict=True))))
+    runs = runs_of({}).assign(**dict(zip(METRICS, values.T, strict=True)))
+    return Comparison("multi_decoder", "gpu", runs, single(runs))
 
 
 # --- scores
@@ -73,9 +80,7 @@ def test_ranks_and_delta_by_hand(ladder):
     assert (first.value, first.low, first.high) == pytest.approx((3, 3 - half, 3 + half))
 
 
-def test_baseline_is_single_task_learning_where_there_is_any(ladder):
-    assert ladder.against == "equal weighting"
-    assert ladder.baseline["depth.delta1"] == pytest.approx(50.2)
+def test_baseline_is_single_task_learning(ladder):
     frame = pd.DataFrame(
         [
             {"seed": seed, **{metric: 40.0 + seed if metric.startswith(task) else np.nan for metric in METRICS}}
@@ -86,7 +91,6 @@ def test_baseline_is_single_task_learning_where_there_is_any(ladder):
     single = lsb_comparison.single_task(frame)
     assert single.to_numpy().tolist() == [[40.0] * 6, [41.0] * 6]
     other = replace(ladder, single=single)
-    assert other.against == "single-task learning"
     assert other.baseline.to_dict() == dict.fromkeys(METRICS, 40.5)
     table = lsb_comparison.table(other)
     assert table["method"].tolist() == [*METHODS, "single task"]
@@ -99,7 +103,7 @@ def test_table_by_hand(ladder):
     half = stats.t.ppf(0.975, 4) * np.std([0, 0.1, 0.2, 0.3, 0.4], ddof=1) / 5**0.5
     assert table.loc["LSB", COLUMNS["segmentation.miou"]] == f"55.2 ± {half:.1f}"
     assert table.loc["LSB", COLUMNS["depth.rmse"]] == f"44.800 ± {half:.3f}"
-    assert table["rank of means"].tolist() == ["6.00", "5.00", "4.00", "3.00", "2.00", "1.00"]
+    assert table["rank of means"].tolist() == ["6.00", "5.00", "4.00", "3.00", "2.00", "1.00", ""]
     assert table.loc["equal", "Δm, %"].startswith("0.0 ± ")
     assert not table.isin(["nan"]).any(axis=None)
 
@@ -278,40 +282,74 @@ def test_largest_stored_scale_is_shown(monkeypatch):
     column, decoder = (lsb_grids.comparison(larger, networks=[name]) for name in ("multi_column", "multi_decoder"))
     have = {config.hash for config in column + decoder[1:]}
     monkeypatch.setattr(lsb_grids, "is_stored", lambda store, hash_: hash_ in have)
-    assert lsb_grids.largest_stored(setting, "multi_column") == larger
-    assert lsb_grids.largest_stored(setting, "multi_decoder") == setting
-    assert lsb_grids.largest_stored(replace(setting, scale="smoke"), "multi_column").scale == "gpu"
-    assert lsb_grids.largest_stored(larger, "multi_column") == larger
-    assert lsb_grids.largest_stored(replace(setting, comparison_seeds=6), "multi_column").scale == "cpu"
-    assert (
-        lsb_grids.largest_stored(lsb_grids.Setting("paper", "nyuv2", data_root="TARGET"), "multi_column").scale
-        == "paper"
-    )
+
+    def shown(asked, network):
+        return lsb_grids.largest_stored(asked, partial(lsb_grids.comparison, networks=[network]))
+
+    assert shown(setting, "multi_column") == larger
+    assert shown(setting, "multi_decoder") == setting
+    assert shown(replace(setting, scale="smoke"), "multi_column").scale == "gpu"
+    assert shown(larger, "multi_column") == larger
+    assert shown(replace(setting, comparison_seeds=6), "multi_column").scale == "cpu"
+    assert shown(lsb_grids.Setting("paper", "nyuv2", data_root="TARGET"), "multi_column").scale == "paper"
 
 
-@pytest.mark.parametrize("alone", [True, False])
-def test_load_reads_single_tasks_only_where_stored(monkeypatch, alone):
+def test_tuned_runs_follow_from_the_rates_that_are_chosen(monkeypatch):
+    """Without the runs that choose there is no choice; with them, the method that is best at another rate is tuned."""
+    setting = lsb_grids.Setting("cpu", comparison_seeds=1)
+    tuning = lsb_grids.tuning(setting)
+    have: set[str] = set()
+    monkeypatch.setattr(lsb_grids, "is_stored", lambda store, hash_: hash_ in have)
+
+    def grid(configs, jobs, data_root):
+        good = [1.0 + 0.1 * (config.method == "lsb" and config.lr == 3e-3) for config in configs]
+        return pd.DataFrame(
+            {
+                "method": [config.method for config in configs],
+                "lr": [config.lr for config in configs],
+                "seed": [config.seed for config in configs],
+                **{name: [one if HIGHER[name] else 1 / one for one in good] for name in METRICS},
+            }
+        )
+
+    monkeypatch.setattr(lsb_grids, "grid", grid)
+    assert lsb_comparison.tuned_runs(setting) == tuning
+    have |= {config.hash for config in tuning}
+    rates = lsb_comparison.chosen_rates(setting)
+    assert rates["lsb"] == 3e-3
+    runs = lsb_comparison.tuned_runs(setting)
+    assert runs == tuning + lsb_grids.comparison(setting, rates=rates)
+    assert {run.lr for run in runs[len(tuning) :] if run.method == "lsb"} == {3e-3}
+
+
+def test_load_reads_the_comparison_and_the_single_tasks(monkeypatch):
     asked = []
 
     def grid(configs, jobs, data_root):
         assert (jobs, data_root) == (1, None)
-        asked.append(configs)
-        rows = [{"method": config.method, "seed": config.seed, **dict.fromkeys(METRICS, 1.0)} for config in configs]
+        asked.extend(configs)
+        rows = [
+            {
+                "method": config.method,
+                "seed": config.seed,
+                "tasks": [*config.tasks],
+                **{name: 1.0 + config.seed for name in METRICS if name.split(".")[0] in config.tasks},
+            }
+            for config in configs
+        ]
         return pd.DataFrame(rows)
 
     monkeypatch.setattr(lsb_grids, "grid", grid)
-    monkeypatch.setattr(lsb_grids, "stored", lambda configs: alone)
     setting = lsb_grids.Setting("cpu", comparison_seeds=2)
     rates = dict.fromkeys(lsb_grids.METHODS, 0.003)
     loaded = lsb_comparison.load(setting, "multi_decoder", rates)
-    assert len(asked) == 1 + alone
-    assert {config.lr for config in asked[0]} == {0.003}
-    assert loaded.runs["method"].unique().tolist() == METHODS
+    assert asked == lsb_comparison.rerun(setting, "multi_decoder", rates)
+    assert {config.lr for config in asked if len(config.tasks) > 1} == {0.003}
+    assert {config.lr for config in asked if len(config.tasks) == 1} == {0.001}
+    assert loaded.runs["method"].tolist() == [name for name in METHODS for _ in range(2)]
+    assert loaded.single.to_numpy().tolist() == [[1.0] * 6, [2.0] * 6]
     assert loaded.rates == rates
     assert lsb_comparison.load(setting, "multi_decoder").rates is None
-    assert (loaded.single is not None) == alone
-    if alone:
-        assert len(loaded.single) == 2
 
 
 def test_figure_shows_every_run_and_the_single_tasks(noisy):
@@ -319,13 +357,11 @@ def test_figure_shows_every_run_and_the_single_tasks(noisy):
     assert len(drawing.axes) == len(METRICS)
     for metric in METRICS:
         axes = next(axes for axes in drawing.axes if axes.get_xlabel().startswith(COLUMNS[metric] + "\n"))
-        shown = [value for line in axes.lines[::2] for value in line.get_xdata()]
-        assert shown == noisy.runs[metric].tolist()
-        means = [line.get_xdata()[0] for line in axes.lines[1::2]]
+        dashed, *lines = axes.lines
+        assert dashed.get_xdata() == [noisy.single[metric].mean()] * 2
+        assert [value for line in lines[::2] for value in line.get_xdata()] == noisy.runs[metric].tolist()
+        means = [line.get_xdata()[0] for line in lines[1::2]]
         np.testing.assert_allclose(means, noisy.runs.groupby("method", sort=False)[metric].mean())
-    single = pd.DataFrame(np.full((2, 6), 50.0), columns=list(METRICS))
-    dashed = lsb_comparison.figure(replace(noisy, single=single))
-    assert all(axes.lines[0].get_xdata() == [50, 50] for axes in dashed.axes)
 
 
 def test_findings_follow_the_runs(ladder, tuning):

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mtlrepro.runs.store import Contents
-from mtlrepro.studies import costs, lsb_costs, lsb_grids
+from mtlrepro.studies import costs, lsb_comparison, lsb_costs, lsb_grids
 from mtlrepro.studies.lsb_grids import Setting
 
 SETTING = Setting("cpu", seeds=2, comparison_seeds=3)
@@ -30,7 +32,7 @@ def test_costs_are_measured_on_stored_runs_else_by_the_benchmark_else_unknown():
     second = lsb_grids.comparison(SETTING, ["equal"], ["multi_decoder"])
     third = [Setting("gpu").run("multi_column")]
     grids = {(3, "one"): first, (3, "two"): second, (4, "three"): third}
-    table = lsb_costs.table(grids, Contents(records=stored(first[:2], [60, 180])))
+    table = lsb_costs.table(grids, Contents(records=stored(first[:2], [120, 180])))
     benchmark = costs.minutes(second[0], costs.speeds())
     assert table["minutes"].tolist() == pytest.approx([2, benchmark, np.nan], nan_ok=True)
     assert table["source"].tolist() == ["stored runs", "benchmark", "not measured"]
@@ -40,6 +42,36 @@ def test_costs_are_measured_on_stored_runs_else_by_the_benchmark_else_unknown():
     assert text["runs"].tolist() == ["3", "3", "1", "7"]
     assert text["minutes a run"].tolist() == ["2.0", f"{benchmark:.1f}", "?", ""]
     assert text["hours"].tolist() == ["0.10", f"{benchmark / 20:.2f}", "?", f"{0.1 + benchmark / 20:.1f}"]
+
+
+def test_of_runs_that_differ_in_their_seeds_the_quickest_counts():
+    """The means of the two methods' quickest runs, 1 and 3 minutes; that the first seed keeps pictures is no matter."""
+    runs = lsb_grids.comparison(SETTING, ["equal", "lsb"], ["full_sharing"])
+    table = lsb_costs.table({(3, "one"): runs}, Contents(records=stored(runs, [600, 60, 90, 180, 200, 190])))
+    assert table["minutes"].tolist() == pytest.approx([2])
+
+
+def test_runs_that_broke_off_are_stored():
+    runs = lsb_grids.comparison(SETTING, ["equal"], ["full_sharing"])
+    errors = ["FloatingPointError: epoch 2: a loss is not finite", "OSError: no space left on device"]
+    failed = {run.hash: {"error": error} for run, error in zip(runs, errors, strict=False)}
+    assert lsb_costs.table({(3, "one"): runs}, Contents(failed=failed))["stored"].tolist() == [1]
+
+
+def test_what_is_stored_at_larger_scales_is_counted(monkeypatch):
+    """The rate that was chosen at gpu scale counts at cpu scale, where none was."""
+    larger = replace(SETTING, scale="gpu")
+    rates = dict.fromkeys(lsb_grids.METHODS, 1e-3) | {"dwa": 3e-4}
+    tuned = lsb_grids.comparison(larger, networks=["full_sharing"], rates=rates)
+    have = [*lsb_grids.tuning(larger), *tuned]
+    monkeypatch.setattr(lsb_grids, "is_stored", lambda store, hash_: hash_ in {run.hash for run in have})
+    monkeypatch.setattr(lsb_comparison, "chosen_rates", {larger: rates}.get)
+    table = lsb_costs.overview(SETTING, Contents(records=stored(have, [60] * len(have)))).set_index("grid")
+    assert table.loc["learning rates, multi_decoder", ["stored at cpu", "stored at gpu"]].tolist() == [0, 36]
+    assert table.loc["comparison, full_sharing", ["runs", "stored at gpu"]].tolist() == [18, 15]
+    assert table.loc["tuned, full_sharing", ["runs", "stored at cpu", "stored at gpu"]].tolist() == [3, 0, 3]
+    last = lsb_costs.shown(table.reset_index()).iloc[-1]
+    assert (last["grid"], last["stored at cpu"], last["stored at gpu"]) == ("all", "0", str(36 + 18))
 
 
 def test_the_grids_are_those_of_the_chapter():

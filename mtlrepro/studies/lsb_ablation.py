@@ -66,15 +66,21 @@ def load(setting: Setting, store: Path = RESULTS) -> Ablation:
         store: Folder of records to read.
     """
     grids = lsb_grids.ablation(setting)
-    broken = _broken(read(store))
-    found = setting.trained(run for own in grids.values() for run in own if run.hash not in broken)
-    broken = _broken(read(store))
+    found = setting.trained(unbroken(setting, store))
+    broken = broken_off(read(store))
     whole = {name: own for name, own in grids.items() if not any(run.hash in broken for run in own)}
     runs = {name: found.loc[[run.hash for run in own]] for name, own in whole.items()}
     return Ablation(runs, histories(whole, store), breaks(grids, broken))
 
 
-def _broken(contents: Contents) -> dict[str, Record]:
+def unbroken(setting: Setting, store: Path = RESULTS) -> list[RunConfig]:
+    """Runs of the ablation, without those that broke off; see :func:`load`."""
+    broken = broken_off(read(store))
+    return [run for own in lsb_grids.ablation(setting).values() for run in own if run.hash not in broken]
+
+
+def broken_off(contents: Contents) -> dict[str, Record]:
+    """Hash to record of the runs of a store that broke off as their numbers were no longer finite."""
     return {name: record for name, record in contents.failed.items() if record["error"].startswith(NOT_FINITE)}
 
 

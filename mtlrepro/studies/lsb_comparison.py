@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mtlrepro import plots
+from mtlrepro.config import RunConfig
 from mtlrepro.scales import Scale
 from mtlrepro.significance import one_against_others
 from mtlrepro.studies import lsb_grids
@@ -24,6 +25,7 @@ from mtlrepro.studies.lsb_scores import (
     improvements,
     measures,
     ranks,
+    rate_scores,
     top_places,
 )
 from mtlrepro.verdicts import Interval, Verdict, mean_interval
@@ -46,14 +48,14 @@ class Comparison:
         network: Its name.
         scale: Of the runs.
         runs: One row a run: ``method`` as in ``NAMES``, ``seed`` and the columns of ``METRICS``.
-        single: Single-task learning, one row a seed with the columns of ``METRICS``; None where it is not stored.
+        single: Single-task learning, the baseline of Delta_m: one row a seed with the columns of ``METRICS``.
         rates: Learning rate of each method as ``lsb_grids.METHODS`` names it; None: that of the scale.
     """
 
     network: str
     scale: Scale
     runs: pd.DataFrame
-    single: pd.DataFrame | None = None
+    single: pd.DataFrame
     rates: Mapping[str, float] | None = None
 
     @property
@@ -63,33 +65,34 @@ class Comparison:
 
     @property
     def baseline(self) -> pd.Series:
-        """Means that Delta_m compares with."""
-        alone = self.single if self.single is not None else self.runs[self.runs["method"] == NAMES["equal"]]
-        return alone[[*METRICS]].mean()
-
-    @property
-    def against(self) -> str:
-        """What ``baseline`` is."""
-        return "equal weighting" if self.single is None else "single-task learning"
+        """Means of single-task learning."""
+        return self.single[[*METRICS]].mean()
 
 
-def load(setting: lsb_grids.Setting, network: str, rates: Mapping[str, float] | None = None) -> Comparison:
-    """Read or train the comparison in one network; single-task runs are read where all of them are stored.
+def rerun(setting: lsb_grids.Setting, network: str, rates: Mapping[str, float] | None = None) -> list[RunConfig]:
+    """Runs of the comparison in one network, and those of single tasks.
 
     Args:
         setting: What all runs share.
         network: Name of the network.
         rates: Learning rate of each method; default: that of the scale.
     """
-    runs = setting.trained(lsb_grids.comparison(setting, networks=[network], rates=rates))
-    alone = lsb_grids.single(setting)
-    return Comparison(
-        network,
-        setting.scale,
-        runs.assign(method=runs["method"].map(NAMES)),
-        single_task(setting.trained(alone)) if lsb_grids.stored(alone) else None,
-        rates,
-    )
+    return [*lsb_grids.comparison(setting, networks=[network], rates=rates), *lsb_grids.single(setting)]
+
+
+def load(setting: lsb_grids.Setting, network: str, rates: Mapping[str, float] | None = None) -> Comparison:
+    """Read or train the runs of :func:`rerun`.
+
+    Args:
+        setting: What all runs share.
+        network: Name of the network.
+        rates: Learning rate of each method; default: that of the scale.
+    """
+    runs = setting.trained(rerun(setting, network, rates))
+    alone = runs["tasks"].map(len) == 1
+    compared = runs[~alone]
+    methods = compared["method"].map(NAMES)
+    return Comparison(network, setting.scale, compared.assign(method=methods), single_task(runs[alone]), rates)
 
 
 def single_task(runs: pd.DataFrame) -> pd.DataFrame:
@@ -120,7 +123,7 @@ def table(comparison: Comparison) -> pd.DataFrame:
     The baseline of Delta_m counts as exact: its own spread over seeds is not in the interval.
 
     Returns:
-        One row a method, and one for single-task learning where stored, as text: ``method``; a column for each metric;
+        One row a method, and one for single-task learning, as text: ``method``; a column for each metric;
         ``rank of runs``, the mean of the runs' average ranks; ``rank of means``, the average rank of a method's means
         among those of all methods; and ``Δm, %``.
     """
@@ -139,8 +142,7 @@ def table(comparison: Comparison) -> pd.DataFrame:
         }
         for name in order
     ]
-    if comparison.single is not None:
-        rows.append({"method": "single task", **_cells(comparison.single)})
+    rows.append({"method": "single task", **_cells(comparison.single)})
     return pd.DataFrame(rows).fillna("")
 
 
@@ -174,7 +176,7 @@ def finding(comparison: Comparison) -> str:
     return (
         f"{comparison.title.capitalize()}, {comparison.scale} scale, {seeds} seeds: LSB takes place {place} of "
         f"{len(order)} by the average rank of {len(comparison.runs)} runs, {order[LSB]}; the best other method is "
-        f"{rival}, {order[rival]}. Δm is against {comparison.against}; ± and brackets: 95 % over seeds."
+        f"{rival}, {order[rival]}. Δm is against single-task learning; ± and brackets: 95 % over seeds."
     )
 
 
@@ -232,11 +234,11 @@ def summary_finding(summary: pd.DataFrame) -> str:
 
 
 def figure(comparison: Comparison) -> Figure:
-    """Draw the runs, a panel for each metric; dashed: single-task learning, where stored."""
+    """Draw the runs, a panel for each metric; dashed: single-task learning."""
     labels = {
         metric: f"{COLUMNS[metric]}\n{'higher' if higher else 'lower'} is better" for metric, higher in HIGHER.items()
     }
-    references = {} if comparison.single is None else {name: float(comparison.baseline[name]) for name in METRICS}
+    references = {metric: float(comparison.baseline[metric]) for metric in METRICS}
     return plots.strips(comparison.runs, labels, by="method", references=references)
 
 
@@ -321,6 +323,20 @@ def claims(comparison: Comparison) -> list[Verdict]:
 
 
 # --- learning rates -----------------------------------------------------------------------------------
+
+
+def chosen_rates(setting: lsb_grids.Setting) -> dict[str, float]:
+    """Learning rate of each method that the runs of :func:`lsb_grids.tuning` choose; missing ones are trained."""
+    runs = setting.trained(lsb_grids.tuning(setting))
+    return best_rates(rate_scores(runs, setting.run().lr))
+
+
+def tuned_runs(setting: lsb_grids.Setting) -> list[RunConfig]:
+    """Runs that choose the learning rates and, once these are stored, the comparison in all networks with them."""
+    tuning = lsb_grids.tuning(setting)
+    if not lsb_grids.stored(tuning):
+        return tuning
+    return [*tuning, *lsb_grids.comparison(setting, rates=chosen_rates(setting))]
 
 
 def rate_table(scores: pd.DataFrame) -> pd.DataFrame:

@@ -1,13 +1,14 @@
 """What the grids of the chapter on loss scale balancing cost, and how much of them is stored."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from mtlrepro.config import RunConfig
 from mtlrepro.runs.store import Contents
-from mtlrepro.studies import costs, lsb_grids
+from mtlrepro.studies import costs, lsb_ablation, lsb_comparison, lsb_grids
 from mtlrepro.studies.lsb_grids import Setting
 
 NOT_KNOWN = "?"
@@ -39,6 +40,33 @@ def grids(setting: Setting, rates: Mapping[str, float] | None = None) -> dict[tu
     return found
 
 
+def rates(setting: Setting) -> dict[str, float] | None:
+    """Learning rates that were chosen at a scale or, where no runs have chosen any, at a larger one; None: at none."""
+    for larger in lsb_grids.scales_from(setting):
+        if setting.validated and lsb_grids.stored(lsb_grids.tuning(larger)):
+            return lsb_comparison.chosen_rates(larger)
+    return None
+
+
+def overview(setting: Setting, contents: Contents) -> pd.DataFrame:
+    """Count the runs of the chapter, their cost, and those stored at this and at larger scales.
+
+    Args:
+        setting: what all experiments share.
+        contents: of the store.
+
+    Returns:
+        What :func:`table` gives, with a column ``stored at SCALE`` for each scale in the place of ``stored``.
+    """
+    every = [table(grids(own, rates(own)), contents) for own in lsb_grids.scales_from(setting)]
+    keys = ["part", "grid"]
+    found = every[0].drop(columns="stored")
+    for own, counted in zip(lsb_grids.scales_from(setting), every, strict=True):
+        renamed = counted[[*keys, "stored"]].rename(columns={"stored": f"stored at {own.scale}"})
+        found = found.merge(renamed, on=keys, how="left")
+    return found.fillna({name: 0 for name in found if str(name).startswith("stored")})
+
+
 def table(grids: Mapping[tuple[int, str], list[RunConfig]], contents: Contents) -> pd.DataFrame:
     """Count runs and their cost; a run that several grids share belongs to the first.
 
@@ -47,27 +75,34 @@ def table(grids: Mapping[tuple[int, str], list[RunConfig]], contents: Contents) 
         contents: of the store.
 
     Returns:
-        One row a grid: ``part``, ``grid``, ``runs`` that it adds, ``stored`` ones, ``minutes`` a run takes with its
-        evaluation, and ``source`` of that number: the median of its stored runs, else the stored benchmark of its
-        network, else NaN, ``not measured``; ``hours`` of all its runs, one after another.
+        One row a grid: ``part``, ``grid``, ``runs`` that it adds, ``stored`` ones, with those that broke off,
+        ``minutes`` a run takes with its evaluation, and ``source`` of that number: stored runs, else the stored
+        benchmark of its network, else NaN, ``not measured``; ``hours`` of all its runs, one after another. Of stored
+        runs that differ only in their seeds the quickest counts, since others may have had to share the machine.
     """
+    done = contents.records.keys() | lsb_ablation.broken_off(contents).keys()
     seen: set[str] = set()
     rows = []
     for (part, name), runs in grids.items():
         new = {run.hash: run for run in runs if run.hash not in seen}
         seen |= new.keys()
         if new:
-            seconds = [contents.records[run]["provenance"]["seconds"] for run in new if run in contents.records]
-            minutes, source = _minutes(next(iter(new.values())), seconds)
-            rows.append((part, name, len(new), len(seconds), minutes, source, len(new) * minutes / 60))
+            minutes, source = _minutes(list(new.values()), contents)
+            rows.append((part, name, len(new), len(new.keys() & done), minutes, source, len(new) * minutes / 60))
     return pd.DataFrame(rows, columns=["part", "grid", "runs", "stored", "minutes", "source", "hours"])
 
 
-def _minutes(run: RunConfig, seconds: list[float]) -> tuple[float, str]:
-    if seconds:
-        return float(np.median(seconds)) / 60, "stored runs"
-    scale = "cpu" if run.device == "cpu" else "gpu"
-    found = costs.minutes(run, costs.speeds(scale), costs.ARMS[scale])
+def _minutes(runs: list[RunConfig], contents: Contents) -> tuple[float, str]:
+    measured = [
+        (replace(run, seed=0, pictures={}).hash, contents.records[run.hash]["provenance"]["seconds"])
+        for run in runs
+        if run.hash in contents.records
+    ]
+    if measured:
+        quickest = pd.DataFrame(measured, columns=["run", "seconds"]).groupby("run")["seconds"].min()
+        return float(quickest.mean()) / 60, "stored runs"
+    scale = "cpu" if runs[0].device == "cpu" else "gpu"
+    found = costs.minutes(runs[0], costs.speeds(scale), costs.ARMS[scale])
     return (np.nan, "not measured") if found is None else (found, "benchmark")
 
 
@@ -75,12 +110,17 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     """Write the table as text, with a last row for all grids; hours add up where they are known.
 
     Args:
-        table: as :func:`table` gives it.
+        table: as :func:`table` or :func:`overview` gives it.
     """
-    text = table.astype(str).assign(
-        minutes=[NOT_KNOWN if np.isnan(value) else f"{value:.1f}" for value in table["minutes"]],
-        hours=[NOT_KNOWN if np.isnan(value) else f"{value:.2f}" for value in table["hours"]],
+    counts = ["runs", *(str(name) for name in table if str(name).startswith("stored"))]
+    text = (
+        table.astype(dict.fromkeys(counts, int))
+        .astype(str)
+        .assign(
+            minutes=[NOT_KNOWN if np.isnan(value) else f"{value:.1f}" for value in table["minutes"]],
+            hours=[NOT_KNOWN if np.isnan(value) else f"{value:.2f}" for value in table["hours"]],
+        )
     )
-    total = table[["runs", "stored", "hours"]].sum()
-    text.loc[len(text)] = ["", "all", f"{total['runs']:.0f}", f"{total['stored']:.0f}", "", "", f"{total['hours']:.1f}"]
+    totals = {name: f"{table[name].sum():.0f}" for name in counts} | {"hours": f"{table['hours'].sum():.1f}"}
+    text.loc[len(text)] = pd.Series({"grid": "all", **totals}).reindex(text.columns, fill_value="")
     return text.rename(columns={"minutes": "minutes a run", "source": "measured on"})

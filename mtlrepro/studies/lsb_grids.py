@@ -1,6 +1,6 @@
 """The experiments on loss scale balancing as grids of runs: which configurations each of them is made of."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -123,21 +123,23 @@ def comparison(
     ]
 
 
-def largest_stored(setting: Setting, network: str, store: Path = RESULTS) -> Setting:
-    """Setting of the largest scale at which the comparison in one network is stored completely, or that asked for.
+def scales_from(setting: Setting) -> list[Setting]:
+    """List a setting and the same at each larger scale that its data set comes at, in order of size."""
+    order: tuple[Scale, ...] = get_args(Scale)
+    larger = [scale for scale in order[order.index(setting.scale) :] if scale in scales.DATA[setting.dataset]]
+    return [replace(setting, scale=scale) for scale in larger]
+
+
+def largest_stored(setting: Setting, runs: Callable[[Setting], Iterable[RunConfig]], store: Path = RESULTS) -> Setting:
+    """Setting of the largest scale at which a grid is stored completely, or that asked for.
 
     Args:
         setting: The scale asked for; smaller ones are not looked at.
-        network: Name of the network.
+        runs: What makes the grid of a setting.
         store: Folder of records.
     """
-    order: tuple[Scale, ...] = get_args(Scale)
-    for scale in reversed(order[order.index(setting.scale) + 1 :]):
-        if scale in scales.DATA[setting.dataset]:
-            larger = replace(setting, scale=scale)
-            if stored(comparison(larger, networks=[network]), store):
-                return larger
-    return setting
+    found = [larger for larger in scales_from(setting) if stored(runs(larger), store)]
+    return found[-1] if found else setting
 
 
 def stored(configs: Iterable[RunConfig], store: Path = RESULTS) -> bool:

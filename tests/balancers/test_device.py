@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 from balancer_cases import ALL, Net, batch, net_losses
-from host_reads import NoHost
+from host_reads import NoHost, errors_on_synchronisation
 from torch import nn
 
 from mtlrepro.balancers import CapturedStep, create
@@ -67,15 +67,6 @@ def test_an_unguarded_step_reads():
     losses = net_losses(net, *batch(0, 2))
     with NoHost(), pytest.raises(AssertionError, match="reads the device"):
         create("equal", 2).backward(losses, net.shared())
-
-
-@contextmanager
-def errors_on_synchronisation():
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 @cuda

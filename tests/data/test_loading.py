@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from host_reads import errors_on_synchronisation
 from small_scenes import Noise
 
 from mtlrepro.data import scenes
@@ -252,11 +253,8 @@ def test_cuda_gives_the_same_and_never_waits(dataset, cityscapes, workers):
         loader = MemoryLoader(split, 4, **options) if workers is None else DiskLoader(split, 4, workers=2, **options)
         list(loader)  # starts workers
         loader.epoch = 0
-        torch.cuda.set_sync_debug_mode("error")
-        try:
+        with errors_on_synchronisation():
             there = epochs(loader)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
         for batch, other in zip(here, there, strict=True):
             assert other["image"].device.type == "cuda"
             for key in ("image", "right"):

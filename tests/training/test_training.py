@@ -244,6 +244,7 @@ def test_a_device_of_another_kind_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # PyTorch's own compiler calls it
 @pytest.mark.parametrize("fields", [{}, {"cuda_graph": True}, {"precision": "bf16"}, {"compile": True}])
 def test_on_cuda(tmp_path, fields):
     expected = train(config(epochs=2), store=tmp_path)["history"]
