@@ -433,7 +433,8 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
 
     Outputs, execution counts, cell ids, tags and widget state stay. Times, other execution metadata and
     the kernel's patch version go; consecutive pieces of one stream are joined; widgets are numbered in
-    order of first appearance; places of this machine in text outputs get neutral names.
+    order of first appearance, and their layouts keep what is set; places of this machine in text outputs get neutral
+    names.
     """
     notebook = deepcopy(notebook)
     notebook.metadata.pop("papermill", None)
@@ -450,6 +451,9 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
             cell.outputs = _joined_streams(cell.outputs)
             for output in cell.outputs:
                 _neutralise(output)
+    for model in _models(notebook).values():
+        if model["model_name"] == "LayoutModel":
+            model["state"] = {name: value for name, value in model["state"].items() if value is not None}
     return _number_widgets(notebook)
 
 
@@ -519,9 +523,15 @@ def _neutral(text: str) -> str:
     return text
 
 
+def _models(notebook: NotebookNode) -> dict[str, dict[str, Any]]:
+    """Id to widget model."""
+    models: dict[str, dict[str, Any]] = notebook.metadata.get("widgets", {}).get(_WIDGET_STATE, {}).get("state", {})
+    return models
+
+
 def _number_widgets(notebook: NotebookNode) -> NotebookNode:
     """Replace the random ids of widget models by their number, wherever they occur."""
-    states = notebook.metadata.get("widgets", {}).get(_WIDGET_STATE, {}).get("state", {})
+    states = _models(notebook)
     shown = {view["model_id"] for view in _payloads(notebook, _WIDGET_VIEW)}
     ids = {id_ for id_ in states.keys() | shown if _WIDGET_ID.fullmatch(id_)}
     numbers: dict[str, str] = {}

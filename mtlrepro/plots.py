@@ -168,7 +168,7 @@ def strips(
         references: column to a value to mark by a dashed line.
     """
     rows = 1 if len(labels) <= 3 else 2
-    drawing = Figure(figsize=(7.2, 2.7 * rows), dpi=150, layout="constrained")
+    drawing = Figure(figsize=(7.2, 2.7 * rows), dpi=110, layout="constrained")
     places = drawing.subplots(rows, -(-len(labels) // rows), sharey=True, squeeze=False).T.flat
     groups = list(table.groupby(by, sort=False))
     for axes, (column, label) in zip(places, labels.items(), strict=True):

@@ -453,6 +453,19 @@ def test_widget_ids_are_numbers_in_order_of_appearance():
     assert all(normalise(with_widgets()) == stored for _ in range(20))
 
 
+def test_layouts_keep_what_is_set():
+    """A style that is not set is the model's default, which the browser fills in."""
+    states = {
+        "layout": {"model_name": "LayoutModel", "state": {"width": "8em", "height": None}},
+        "slider": {"model_name": "SliderModel", "state": {"value": None}},
+    }
+    widgets = {"application/vnd.jupyter.widget-state+json": {"state": states, "version_major": 2}}
+    stored = normalise(v4.new_notebook(metadata={"widgets": widgets}))
+    state = stored.metadata.widgets["application/vnd.jupyter.widget-state+json"].state
+    assert state["layout"].state == {"width": "8em"}
+    assert state["slider"].state == {"value": None}
+
+
 def test_normalise_file(tmp_path):
     path = tmp_path / "n.ipynb"
     old = v4.new_notebook(cells=[v4.new_code_cell("'ü'"), v4.new_markdown_cell("text")])

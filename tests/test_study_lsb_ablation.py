@@ -170,7 +170,13 @@ def test_table_against_the_default():
     assert table["last spread"].to_dict()["bad"] == f"{log(2) * sqrt(2) / 3:.2f} ± 0"
     assert set(table["total"]) == {"0.33"}
     text = lsb_ablation.finding(lsb_ablation.differences(scores))
-    assert "better: good; worse: bad. With so few seeds no exact p can be below 0.1." in text
+    assert text == (
+        "Variants against LSB by Δm. By the 95 % interval, better: good; worse: bad. In every run, better: good; "
+        "worse: bad; then exact p is the smallest with so few seeds, 0.1."
+    )
+    wide = pd.DataFrame({"variant": ["x"], "difference": [-9.0], "low": [-20.0], "high": [2.0], "p": [0.1]})
+    text = lsb_ablation.finding(wide.assign(p_reachable=0.1))
+    assert "interval, better: none; worse: none. In every run, better: none; worse: x;" in text
     labels = [label.get_text() for label in lsb_ablation.figure(scores).axes[0].get_yticklabels()]
     assert labels == [DEFAULT, "good", "bad"]
 

@@ -78,3 +78,11 @@ def test_the_ablation_shares_its_plain_methods_with_the_comparison():
     (end,) = {run.method_options["rate"] for run in grids["paper's end value"]}
     # beta(t) = rate * (t - 2), so in the last of 20 epochs it is 18 times the rate.
     assert 18 * end == pytest.approx(20, rel=1e-4)
+
+
+def test_all_trends_are_those_of_the_tasks_of_a_data_set():
+    setting = Setting(seeds=2)
+    expected = [run for tasks in (TASKS, FOUR, EIGHT) for run in lsb_grids.trends(setting, tasks)]
+    assert lsb_grids.all_trends(setting) == expected
+    taskonomy = lsb_grids.all_trends(Setting("paper", "taskonomy", data_root="TARGET"))
+    assert {run.tasks for run in taskonomy} == {FOUR, EIGHT}

@@ -232,3 +232,10 @@ def test_figures_draw_their_tables():
     expected = spreads.query("method == 'LSB'")["low"].tolist()
     assert [low["1"], low["2"]] == pytest.approx(expected, rel=1e-4, abs=1e-12)
     json.dumps(compact.to_dict("list"))
+
+
+def test_numbers_of_many_epochs_are_thinned_out():
+    table = pd.DataFrame({"method": "LSB", "epoch": range(1, 21), "mean": range(1, 21)})
+    compact = lsb_trends.by_epoch(table, ["mean"])
+    assert compact.columns[2:].tolist() == ["1", "4", "7", "10", "13", "16", "19", "20"]
+    assert compact.iloc[0, 2:].tolist() == [1, 4, 7, 10, 13, 16, 19, 20]

@@ -188,6 +188,11 @@ def trends(setting: Setting, tasks: Sequence[str], methods: Sequence[str] = METH
     ]
 
 
+def all_trends(setting: Setting) -> list[RunConfig]:
+    """Trends of all sets of tasks that the data set is used for."""
+    return [run for tasks in TASK_SETS[setting.dataset] for run in trends(setting, tasks)]
+
+
 def map_epochs(epochs: int) -> tuple[int, int, int]:
     """Epochs of the error maps: the paper's 2, 10 and 200 of 200, else the second, a quarter and the last."""
     return (2, 10, 200) if epochs == 200 else (2, min(max(epochs // 4, 3), epochs), epochs)

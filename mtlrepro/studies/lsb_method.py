@@ -153,17 +153,6 @@ def replays(losses: pd.DataFrame, rates: Sequence[float] = RATES) -> pd.DataFram
     return pd.concat(parts, ignore_index=True)
 
 
-def drawn(replayed: pd.DataFrame) -> pd.DataFrame:
-    """Weights of :func:`replays` as pictures show them, to four digits; shares follow from them and the losses.
-
-    Returns:
-        One row an epoch, rate and priority: ``rate``, ``priority``, ``epoch`` and a column for each task.
-    """
-    rows = replayed.assign(weight=[float(f"{value:.4g}") for value in replayed["weight"]])
-    wide = rows.pivot(index=["rate", "priority", "epoch"], columns="task", values="weight")
-    return wide[list(replayed["task"].unique())].rename_axis(columns=None).reset_index()
-
-
 def pictures(replayed: pd.DataFrame) -> dict[tuple[str, str], tuple[Figure, str]]:
     """Draw each replay: rate of beta and priority as texts, to drawing and its alternative text.
 

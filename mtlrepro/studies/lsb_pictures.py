@@ -384,7 +384,8 @@ def mosaic(rows: Sequence[Sequence[np.ndarray]], columns: Sequence[str], labels:
         for j, picture in enumerate(row):
             top, left = i * (height + GAP), j * (width + GAP)
             grid[top : top + height, left : left + width] = picture
-    drawing = Figure(figsize=(7.2, 0.6 + 6.4 * grid.shape[0] / grid.shape[1]), dpi=80, layout="constrained")
+    size = (7.2, 0.6 + 6.4 * grid.shape[0] / grid.shape[1])
+    drawing = Figure(figsize=size, dpi=13 * len(columns), layout="constrained")
     axes = drawing.subplots()
     axes.imshow(grid, interpolation="none")
     axes.grid(visible=False)

@@ -27,6 +27,8 @@ SLOWER = ("equal", "uncertainty", "DWA")
 """Methods that Section 5 says LSB is faster than; it does not compare their speed with that of GLS or GradNorm."""
 SMALL = "keypoints2d"
 """Task whose loss is small in the supplement."""
+COLUMNS = 7
+"""Epochs of which the numbers of curves are written."""
 COUNTS = {3: "three", 4: "four", 8: "eight"}
 
 
@@ -256,7 +258,7 @@ def figure(table: pd.DataFrame, methods: Sequence[str]) -> Figure:
         table: As :func:`history` gives it.
         methods: Columns, as in ``NAMES``.
     """
-    drawing = Figure(figsize=(7.2, 4.2), dpi=200, layout="constrained")
+    drawing = Figure(figsize=(7.2, 4.2), dpi=140, layout="constrained")
     axes = drawing.subplots(2, len(methods), sharex=True, sharey="row", squeeze=False)
     means = drawn(table, methods)
     for column, method in enumerate(methods):
@@ -278,7 +280,9 @@ def figure(table: pd.DataFrame, methods: Sequence[str]) -> Figure:
         axes[1, column].set_xlabel("epoch")
     for name, (first, *_) in zip(("weight", "loss scale"), axes, strict=True):
         first.set_ylabel(name)
-        first.yaxis.set(major_locator=LogLocator(subs=(1, 3)), major_formatter="{x:g}", minor_locator=NullLocator())
+        decades = np.ptp(np.log10(first.get_ylim()))
+        locator = LogLocator(subs=(1, 3)) if decades < 3 else LogLocator(numticks=6)
+        first.yaxis.set(major_locator=locator, major_formatter="{x:g}", minor_locator=NullLocator())
     axes[0, 0].xaxis.set_major_locator(MaxNLocator(3, integer=True))
     legend(drawing, axes[0, 0], 4)
     return drawing
@@ -293,16 +297,20 @@ def drawn(table: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
 
 
 def by_epoch(table: pd.DataFrame, quantities: Sequence[str]) -> pd.DataFrame:
-    """Write the numbers of a figure in a compact form: a row a curve, a column an epoch, five significant digits.
+    """Write numbers of a figure in a compact form: a row a curve, a column an epoch, five significant digits.
+
+    Of many epochs every second, third and so on is written, at most ``COLUMNS``, and the last.
 
     Args:
         table: Long table with ``epoch``, the columns ``quantities``, and others that tell curves apart.
         quantities: Columns of numbers.
     """
     keys = [name for name in table if name not in ("epoch", *quantities)]
-    long = table.melt([*keys, "epoch"], quantities, var_name="quantity")
+    step = -(-table["epoch"].max() // COLUMNS)
+    kept = table[(table["epoch"] % step == 1 % step) | (table["epoch"] == table["epoch"].max())]
+    long = kept.melt([*keys, "epoch"], quantities, var_name="quantity")
     wide = long.pivot(index=[*keys, "quantity"], columns="epoch", values="value")
-    rounded = wide.map(lambda value: float(f"{value:.5g}"))
+    rounded: pd.DataFrame = wide.map(lambda value: float(f"{value:.5g}"))
     return rounded.rename(columns=str).rename_axis(columns=None).reset_index()
 
 
@@ -324,13 +332,13 @@ def spreads(tables: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
 
 
 def spread_figure(rows: pd.DataFrame) -> Figure:
-    """Draw the spread of log loss scales, a panel a set of tasks and a line a method; bands reach over all seeds.
+    """Draw the spread of log loss scales, a panel a set of tasks and a line a method; bars reach over all seeds.
 
     Args:
         rows: As :func:`spreads` gives it.
     """
     sets, methods = (list(dict.fromkeys(rows[name])) for name in ("tasks", "method"))
-    drawing = Figure(figsize=(7.2, 3.4), dpi=200, layout="constrained")
+    drawing = Figure(figsize=(7.2, 3.4), dpi=140, layout="constrained")
     panels = drawing.subplots(1, len(sets), sharey=True, squeeze=False)[0]
     for axes, count in zip(panels, sets, strict=True):
         for method, own in rows[rows["tasks"] == count].groupby("method", sort=False):
@@ -338,7 +346,8 @@ def spread_figure(rows: pd.DataFrame) -> Figure:
             colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
             every = max(len(own) // 5, 1)
             axes.plot(own["epoch"], own["mean"], color=colour, marker=marker, markevery=every, label=str(method))
-            axes.fill_between(own["epoch"], own["low"], own["high"], color=colour, alpha=0.2, linewidth=0)
+            barred = own.iloc[::every]
+            axes.vlines(barred["epoch"], barred["low"], barred["high"], color=colour, linewidth=1)
         axes.axhline(LEVEL, color="0.4", linestyle="--", linewidth=1)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.set(xlabel="epoch", title=f"{COUNTS[count]} tasks")
