@@ -1,5 +1,6 @@
 """What a chapter shows: figures with their data tables, tables, verdicts and the environment of the run."""
 
+import re
 import shlex
 import time
 from base64 import b64encode
@@ -211,8 +212,12 @@ def figure_html(image: str, caption: str, rerun: str) -> str:
 
 
 def table_html(table: pd.DataFrame, caption: str, *, escaped: bool = False) -> str:
-    """HTML of a table, text escaped unless it already is, in a box that scrolls sideways on a narrow screen."""
+    """HTML of a table, text escaped unless it already is, in a box that scrolls sideways on a narrow screen.
+
+    A line does not end between a ± and its number, or between the bounds of an interval.
+    """
     html = table.to_html(index=False, border=0, classes="mtlrepro", escape=not escaped, justify="left")
+    html = re.sub(r"\[([^][<]+), ", r"[\1,&nbsp;", html.replace(" ± ", " ±&nbsp;"))
     html = html.replace("<thead>", f"<caption>{escape(caption)}</caption><thead>", 1)
     return f'<div class="mtlrepro-table" tabindex="0">{html}</div>'
 

@@ -307,6 +307,11 @@ def test_table_html_can_hold_html_but_its_caption_not():
     assert parsed.texts["caption"] == [NASTY]
 
 
+def test_table_html_keeps_intervals_together():
+    html = report.table_html(pd.DataFrame({"a": ["1 ± 0.2", "2 [1, 3]", "x, y"]}), "1 ± 2")
+    assert [">1 ±&nbsp;0.2<" in html, ">2 [1,&nbsp;3]<" in html, ">x, y<" in html, ">1 ± 2<" in html] == [True] * 4
+
+
 def test_table_html_keeps_long_texts_and_all_rows():
     parsed = Parsed(report.table_html(pd.DataFrame({"a": ["word " * 99 + "end"] * 200}), "caption"))
     assert parsed.texts["td"] == ["word " * 99 + "end"] * 200
