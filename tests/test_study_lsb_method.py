@@ -114,7 +114,7 @@ def test_methods_that_step_within_an_epoch_are_refused():
 
 @pytest.mark.parametrize(
     ("tasks", "labels"),
-    [(2, ["1/2", "0.7", "0.9"]), (3, ["1/3", "0.5", "0.7", "0.9"]), (8, ["1/8", "0.5", "0.7", "0.9"])],
+    [(2, ["1/2", "0.8"]), (3, ["1/3", "0.5", "0.8"]), (8, ["1/8", "0.5", "0.8"])],
 )
 def test_priorities_start_equal_and_rise(tasks, labels):
     found = lsb_method.first_priorities(tasks)
@@ -127,17 +127,17 @@ def test_replays_hold_each_rate_with_each_priority():
     losses = falling()
     found = lsb_method.replays(losses, [0.0, 0.5])
     assert list(found.groupby(["rate", "priority"], sort=False).groups) == [
-        (rate, priority) for rate in (0.0, 0.5) for priority in ("1/3", "0.5", "0.7", "0.9")
+        (rate, priority) for rate in (0.0, 0.5) for priority in ("1/3", "0.5", "0.8")
     ]
-    one = found[(found["rate"] == 0.5) & (found["priority"] == "0.7")].drop(columns=["rate", "priority"])
-    pd.testing.assert_frame_equal(one.reset_index(drop=True), lsb_method.replay(losses, 0.5, [0.7, 0.15, 0.15]))
+    one = found[(found["rate"] == 0.5) & (found["priority"] == "0.8")].drop(columns=["rate", "priority"])
+    pd.testing.assert_frame_equal(one.reset_index(drop=True), lsb_method.replay(losses, 0.5, [0.8, 0.1, 0.1]))
 
 
 def test_pictures_draw_the_replays_on_the_same_scale():
     replayed = lsb_method.replays(falling(), [0.0, 0.5])
     pictures = lsb_method.pictures(replayed)
     assert list(pictures)[:2] == [("0", "1/3"), ("0", "0.5")]
-    assert len({alt for _, alt in pictures.values()}) == len(pictures) == 8
+    assert len({alt for _, alt in pictures.values()}) == len(pictures) == 6
     assert len({figure.axes[0].get_ylim() for figure, _ in pictures.values()}) == 1
     for (rate, priority), (figure, _) in pictures.items():
         own = replayed[(replayed["rate"] == float(rate)) & (replayed["priority"] == priority)]
@@ -168,7 +168,7 @@ def test_the_finding_states_shares_and_steps():
     text = lsb_method.replay_finding(replayed)
     steps = lsb_method.steps(replayed).set_index(["rate", "priority"])["factor"]
     first = replayed[(replayed["task"] == "a") & (replayed["epoch"] >= 2) & (replayed["rate"] == 0)]
-    assert f"{first[first['priority'] == '0.7']['share'].mean():.2f} at priority 0.7" in text
+    assert f"{first[first['priority'] == '0.8']['share'].mean():.2f} at priority 0.8" in text
     assert f"{steps[0.0, '1/3']:.3g} at rate 0, {steps[0.5, '1/3']:.3g} at rate 0.5." in text
 
 

@@ -135,7 +135,7 @@ def largest_shares(replayed: pd.DataFrame) -> str:
 
 def first_priorities(tasks: int) -> dict[str, float]:
     """Priorities of the first task by label, from equal ones upward; the other tasks share the rest equally."""
-    return {f"1/{tasks}": 1 / tasks, **{f"{value:g}": value for value in (0.5, 0.7, 0.9) if value > 1 / tasks}}
+    return {f"1/{tasks}": 1 / tasks, **{f"{value:g}": value for value in (0.5, 0.8) if value > 1 / tasks}}
 
 
 def replays(losses: pd.DataFrame, rates: Sequence[float] = RATES) -> pd.DataFrame:
