@@ -217,7 +217,7 @@ def table_html(table: pd.DataFrame, caption: str, *, escaped: bool = False) -> s
     A line does not end between a ± and its number, or between the bounds of an interval.
     """
     html = table.to_html(index=False, border=0, classes="mtlrepro", escape=not escaped, justify="left")
-    html = re.sub(r"\[([^][<]+), ", r"[\1,&nbsp;", html.replace(" ± ", " ±&nbsp;"))
+    html = re.sub(r"(\d \[[^][<,]+), ", r"\1,&nbsp;", html.replace(" ± ", " ±&nbsp;"))
     html = html.replace("<thead>", f"<caption>{escape(caption)}</caption><thead>", 1)
     return f'<div class="mtlrepro-table" tabindex="0">{html}</div>'
 

@@ -308,6 +308,7 @@ def test_tuned_runs_follow_from_the_rates_that_are_chosen(monkeypatch):
                 "method": [config.method for config in configs],
                 "lr": [config.lr for config in configs],
                 "seed": [config.seed for config in configs],
+                "status": "complete",
                 **{name: [one if HIGHER[name] else 1 / one for one in good] for name in METRICS},
             }
         )
@@ -333,6 +334,7 @@ def test_load_reads_the_comparison_and_the_single_tasks(monkeypatch):
                 "method": config.method,
                 "seed": config.seed,
                 "tasks": [*config.tasks],
+                "status": "complete",
                 **{name: 1.0 + config.seed for name in METRICS if name.split(".")[0] in config.tasks},
             }
             for config in configs

@@ -1,6 +1,8 @@
 import pandas as pd
 import pytest
+import torch
 
+from mtlrepro.runs.store import Contents
 from mtlrepro.studies import lsb_grids
 from mtlrepro.studies.lsb_grids import EIGHT, FOUR, TASKS, Setting
 
@@ -21,10 +23,35 @@ def test_what_does_not_fit_is_refused(arguments, message):
 
 def test_a_real_data_set_and_jobs_reach_the_grid(monkeypatch):
     seen = {}
-    monkeypatch.setattr(lsb_grids, "grid", lambda runs, **options: seen.update(options) or pd.DataFrame())
+    monkeypatch.setattr(lsb_grids, "grid", lambda runs, **options: seen.update(options) or pd.DataFrame({"status": []}))
     setting = Setting("paper", "taskonomy", data_root="TARGET", jobs=4)
     setting.trained([])
     assert seen == {"jobs": 4, "data_root": "TARGET"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_gpu_missing_runs_of_its_scale_are_refused(monkeypatch):
+    setting = Setting("gpu", seeds=2)
+    runs = lsb_grids.tuning(setting)
+    monkeypatch.setattr(lsb_grids, "is_stored", lambda store, hash_: hash_ == runs[0].hash)
+    message = r"scale is 'gpu', but 35 of 36 runs are not stored, .*; accepted here: scale 'cpu'"
+    with pytest.raises(ValueError, match=message):
+        setting.trained(runs)
+
+
+def test_a_run_that_broke_off_is_a_result_and_one_that_failed_is_not(monkeypatch):
+    runs = lsb_grids.priorities(Setting(seeds=2))[:2]
+    frame = pd.DataFrame({"status": ["failed", "complete"]}, index=[run.hash for run in runs])
+    monkeypatch.setattr(lsb_grids, "grid", lambda runs, **options: frame)
+    for error, lost in (("FloatingPointError: epoch 2: a loss is not finite", 0), ("OSError: no space left", 1)):
+        monkeypatch.setattr(
+            lsb_grids, "read", lambda store, error=error: Contents(failed={runs[0].hash: {"error": error}})
+        )
+        if lost:
+            with pytest.raises(RuntimeError, match="1 of 2 runs failed"):
+                Setting().trained(runs)
+        else:
+            assert Setting().trained(runs) is frame
 
 
 def test_tasks_go_with_the_data_sets_of_the_supplement():

@@ -18,7 +18,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from mtlrepro.balancers import LSB
 from mtlrepro.config import RunConfig
 from mtlrepro.plots import COLOURS, MARKERS, legend
-from mtlrepro.runs.store import RESULTS, Contents, Record, read
+from mtlrepro.runs.store import RESULTS, Record, read
 from mtlrepro.significance import one_against_others
 from mtlrepro.studies import lsb_grids, lsb_trends
 from mtlrepro.studies.lsb_grids import Setting
@@ -34,7 +34,6 @@ LOOSE = "end value, no alpha"
 PARTS = ("no alpha", STILL, LAGGED, PLAIN, "equal")
 """Variants that lack a part of LSB."""
 SOURCE = "our ablation"
-NOT_FINITE = "FloatingPointError"
 FACTOR = 1.25
 """Measured and computed deviations that are within this factor of each other count as equal."""
 
@@ -67,7 +66,7 @@ def load(setting: Setting, store: Path = RESULTS) -> Ablation:
     """
     grids = lsb_grids.ablation(setting)
     found = setting.trained(unbroken(setting, store))
-    broken = broken_off(read(store))
+    broken = lsb_grids.broken_off(read(store))
     whole = {name: own for name, own in grids.items() if not any(run.hash in broken for run in own)}
     runs = {name: found.loc[[run.hash for run in own]] for name, own in whole.items()}
     return Ablation(runs, histories(whole, store), breaks(grids, broken))
@@ -75,13 +74,8 @@ def load(setting: Setting, store: Path = RESULTS) -> Ablation:
 
 def unbroken(setting: Setting, store: Path = RESULTS) -> list[RunConfig]:
     """Runs of the ablation, without those that broke off; see :func:`load`."""
-    broken = broken_off(read(store))
+    broken = lsb_grids.broken_off(read(store))
     return [run for own in lsb_grids.ablation(setting).values() for run in own if run.hash not in broken]
-
-
-def broken_off(contents: Contents) -> dict[str, Record]:
-    """Hash to record of the runs of a store that broke off as their numbers were no longer finite."""
-    return {name: record for name, record in contents.failed.items() if record["error"].startswith(NOT_FINITE)}
 
 
 def breaks(grids: Mapping[str, Sequence[RunConfig]], broken: Mapping[str, Record]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mtlrepro.config import RunConfig
 from mtlrepro.runs.store import Contents
-from mtlrepro.studies import costs, lsb_ablation, lsb_comparison, lsb_grids
+from mtlrepro.studies import costs, lsb_comparison, lsb_grids
 from mtlrepro.studies.lsb_grids import Setting
 
 NOT_KNOWN = "?"
@@ -80,7 +80,7 @@ def table(grids: Mapping[tuple[int, str], list[RunConfig]], contents: Contents) 
         benchmark of its network, else NaN, ``not measured``; ``hours`` of all its runs, one after another. Of stored
         runs that differ only in their seeds the quickest counts, since others may have had to share the machine.
     """
-    done = contents.records.keys() | lsb_ablation.broken_off(contents).keys()
+    done = contents.records.keys() | lsb_grids.broken_off(contents).keys()
     seen: set[str] = set()
     rows = []
     for (part, name), runs in grids.items():

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pandas as pd
+import torch
 
 from mtlrepro import scales
 from mtlrepro.config import RunConfig
 from mtlrepro.runs.grids import grid
-from mtlrepro.runs.store import RESULTS, is_stored
+from mtlrepro.runs.store import RESULTS, Contents, Record, is_stored, read
 from mtlrepro.scales import Scale
 from mtlrepro.studies import datasets
 from mtlrepro.tasks import MAPS
@@ -31,6 +32,8 @@ END_BETA = 20.0
 """Largest beta of the paper's main schedule: 0.02 per epoch for 1,000 epochs (NYUv2, MobileNetV2)."""
 TASK_SETS = {"rooms": (TASKS, FOUR, EIGHT), "nyuv2": (TASKS,), "taskonomy": (FOUR, EIGHT)}
 """Tasks that are learned together by data set: the supplement uses NYUv2 for three, Taskonomy for four and eight."""
+NOT_FINITE = "FloatingPointError"
+"""What the record of a run that broke off says."""
 PICTURED = 6
 """Images whose predictions are kept; they take up to 300 kB a run."""
 
@@ -63,8 +66,24 @@ class Setting:
         datasets.check_root(self.dataset, self.data_root)
 
     def trained(self, runs: Iterable[RunConfig]) -> pd.DataFrame:
-        """Read the stored runs and train the missing ones, see ``runs.grid``."""
-        return grid(runs, jobs=self.jobs, data_root=self.data_root or None)
+        """Read the stored runs and train the missing ones, see ``runs.grid``.
+
+        Raises:
+            ValueError: Runs are missing that need a CUDA device, and there is none.
+            RuntimeError: A run failed for another reason than that its numbers were no longer finite.
+        """
+        runs = list(runs)
+        missing = [run for run in runs if not is_stored(RESULTS, run.hash)]
+        if any(run.device == "cuda" for run in missing) and not torch.cuda.is_available():
+            raise ValueError(
+                f"scale is {self.scale!r}, but {len(missing)} of {len(runs)} runs are not stored, and there is no CUDA "
+                "device to train them; accepted here: scale 'cpu'"
+            )
+        found = grid(runs, jobs=self.jobs, data_root=self.data_root or None)
+        failed = set(found.index[found["status"] == "failed"])
+        if failed and (lost := failed - broken_off(read(RESULTS)).keys()):
+            raise RuntimeError(f"{len(lost)} of {len(runs)} runs failed; the warnings above say why")
+        return found
 
     def offers(self, tasks: Sequence[str]) -> bool:
         """Whether the data set is used for ``TASKS``, ``FOUR`` or ``EIGHT``."""
@@ -90,6 +109,11 @@ class Setting:
     def pictures(self, epochs: Sequence[int], images: int) -> dict[str, Any]:
         """Ask for the predictions for the first images after some epochs."""
         return {"epochs": sorted(set(epochs)), "images": list(range(images))}
+
+
+def broken_off(contents: Contents) -> dict[str, Record]:
+    """Hash to record of the runs of a store that broke off as their numbers were no longer finite."""
+    return {name: record for name, record in contents.failed.items() if record["error"].startswith(NOT_FINITE)}
 
 
 def comparison(
