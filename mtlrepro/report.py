@@ -100,7 +100,7 @@ class Chapter:
         rtol: float = 1e-6,
         atol: float = 1e-9,
     ) -> None:
-        """Show several figures, one at a time, under a slider that needs no kernel.
+        """Show several figures, one at a time, under a slider that needs no kernel; a single one has none.
 
         Args:
             figures: slider label to drawing and its alternative text.
@@ -114,8 +114,10 @@ class Chapter:
             atol: absolute tolerance.
         """
         images = {label: image_html(figure, alt, form) for label, (figure, alt) in figures.items()}
-        display(figure_slider(images, description))
-        html = figure_html("", caption, self.rerun(*uses))
+        single = "".join(images.values()) if len(images) == 1 else ""
+        if not single:
+            display(figure_slider(images, description))
+        html = figure_html(single, caption, self.rerun(*uses))
         _show(html, caption, {TABLE: table_payload(table, name, rtol, atol)})
 
     def sliders(

@@ -7,7 +7,7 @@ use ``(-inf, v + delta]``. A claim without data or text is *cannot be tested her
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -112,6 +112,16 @@ class Verdict:
         if self.measured.high < lowest or highest < self.measured.low:
             return "does not hold"
         return "inconclusive"
+
+
+def plus_minus(interval: Interval, digits: int = 3) -> str:
+    """Write a value with significant digits, and the upper half of its interval with two."""
+    return f"{number(interval.value, digits)} ± {number(interval.high - interval.value, 2)}"
+
+
+def placed(verdicts: Sequence[Verdict], where: str) -> list[Verdict]:
+    """Verdicts whose claims say where they were tested, in parentheses."""
+    return [replace(verdict, claim=f"{verdict.claim} ({where})") for verdict in verdicts]
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -544,6 +544,13 @@ def test_a_slider_shows_every_figure_with_its_alt_and_one_table(chapter, shown):
     assert bundle[TABLE] == report.table_payload(measured(), "noise", 1e-6, 0.5)
 
 
+def test_a_single_figure_needs_no_slider(chapter, shown):
+    chapter.slider({"2": (drawing(), "One.")}, measured(), "noise", description="batch", caption="It falls.", uses=[])
+    (bundle,) = shown
+    assert [image["alt"] for image in Parsed(bundle["text/html"]).tags["img"]] == ["One."]
+    assert bundle[TABLE] == report.table_payload(measured(), "noise", 1e-6, 1e-9)
+
+
 def test_sliders_show_compact_pictures_with_their_alts_and_one_table(chapter, shown):
     figures = {(n, k): (drawing((0, int(n + k))), f"Sizes {n} and {k} & more.") for n in "12" for k in "34"}
     chapter.sliders(

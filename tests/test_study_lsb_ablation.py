@@ -80,6 +80,8 @@ def test_amplification_is_drawn_and_told():
     drawn = [line.get_xdata().tolist() for line in axes.get_lines()]
     assert drawn[0] == [1.5, 9.0] and drawn[-1] == [1.25, 12.0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+    (bars,) = (collection.get_segments() for collection in axes.collections)
+    assert [bar[:, 0].tolist() for bar in bars] == [[1.0, 2.0], [8.0, 10.0]]
 
 
 # --- two readings of the schedule
@@ -177,6 +179,10 @@ def test_table_against_the_default():
     wide = pd.DataFrame({"variant": ["x"], "difference": [-9.0], "low": [-20.0], "high": [2.0], "p": [0.1]})
     text = lsb_ablation.finding(wide.assign(p_reachable=0.1))
     assert "interval, better: none; worse: none. In every run, better: none; worse: x;" in text
+    dots = lsb_ablation.figure(scores).axes[0].get_lines()[0::2]
+    assert [line.get_xdata().tolist() for line in dots[:3]] == [
+        scores.loc[scores["variant"] == name, "score"].tolist() for name in (DEFAULT, "good", "bad")
+    ]
     labels = [label.get_text() for label in lsb_ablation.figure(scores).axes[0].get_yticklabels()]
     assert labels == [DEFAULT, "good", "bad"]
 

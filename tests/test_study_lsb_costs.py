@@ -35,7 +35,7 @@ def test_costs_are_measured_on_stored_runs_else_by_the_benchmark_else_unknown():
     table = lsb_costs.table(grids, Contents(records=stored(first[:2], [120, 180])))
     benchmark = costs.minutes(second[0], costs.speeds())
     assert table["minutes"].tolist() == pytest.approx([2, benchmark, np.nan], nan_ok=True)
-    assert table["source"].tolist() == ["stored runs", "benchmark", "not measured"]
+    assert table["source"].tolist() == ["stored runs", lsb_costs.BENCHMARK, "not measured"]
     assert table["stored"].tolist() == [2, 0, 0]
     assert table["hours"].tolist() == pytest.approx([0.1, benchmark / 20, np.nan], nan_ok=True)
     text = lsb_costs.shown(table)
@@ -72,6 +72,20 @@ def test_what_is_stored_at_larger_scales_is_counted(monkeypatch):
     assert table.loc["tuned, full_sharing", ["runs", "stored at cpu", "stored at gpu"]].tolist() == [3, 0, 3]
     last = lsb_costs.shown(table.reset_index()).iloc[-1]
     assert (last["grid"], last["stored at cpu"], last["stored at gpu"]) == ("all", "0", str(36 + 18))
+
+
+def test_more_tasks_than_the_benchmark_has_are_not_guessed():
+    runs = lsb_grids.trends(SETTING, lsb_grids.EIGHT, ["equal"])
+    table = lsb_costs.table({(4, "eight"): runs}, Contents())
+    assert table["source"].tolist() == ["not measured"]
+    assert lsb_costs.finding(table) == (
+        "0.0 hours for 2 runs, one after another, without 1 of 1 grids, whose cost is not known."
+    )
+
+
+def test_without_a_validation_split_no_rate_is_chosen(monkeypatch):
+    monkeypatch.setattr(lsb_grids, "is_stored", lambda store, hash_: True)
+    assert lsb_costs.rates(Setting("paper", "nyuv2", data_root="TARGET")) is None
 
 
 def test_the_grids_are_those_of_the_chapter():

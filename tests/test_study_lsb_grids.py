@@ -12,6 +12,7 @@ from mtlrepro.studies.lsb_grids import EIGHT, FOUR, TASKS, Setting
     [
         ({"dataset": "nyuv2"}, "scale is 'cpu'; accepted with dataset 'nyuv2': paper"),
         ({"dataset": "nyuv2", "scale": "paper"}, "data_root is empty; accepted for nyuv2: .*nyuv2.py prepare"),
+        ({"seeds": 4, "comparison_seeds": 3}, "seeds is 4; accepted: up to comparison_seeds, 3"),
         ({"data_root": "somewhere"}, "data_root is 'somewhere'; accepted: none for rooms"),
         ({"dataset": "digits"}, "dataset is 'digits'; accepted with network 'multi_decoder': rooms, nyuv2, taskonomy"),
     ],
@@ -34,7 +35,7 @@ def test_without_a_gpu_missing_runs_of_its_scale_are_refused(monkeypatch):
     setting = Setting("gpu", seeds=2)
     runs = lsb_grids.tuning(setting)
     monkeypatch.setattr(lsb_grids, "is_stored", lambda store, hash_: hash_ == runs[0].hash)
-    message = r"scale is 'gpu', but 35 of 36 runs are not stored, .*; accepted here: scale 'cpu'"
+    message = r"scale is 'gpu', but 35 of 36 runs are not stored, .*; accepted here: a scale at which"
     with pytest.raises(ValueError, match=message):
         setting.trained(runs)
 
@@ -68,7 +69,7 @@ def test_tasks_go_with_the_data_sets_of_the_supplement():
 
 
 def test_pictures_are_kept_by_the_first_seed_alone():
-    setting = Setting(comparison_seeds=2)
+    setting = Setting(seeds=2, comparison_seeds=2)
     runs = [*lsb_grids.comparison(setting), *lsb_grids.trends(setting, EIGHT), *lsb_grids.trends(setting, FOUR)]
     for run in runs:
         assert bool(run.pictures) == (run.seed == 0 and run.tasks != FOUR)
@@ -76,7 +77,7 @@ def test_pictures_are_kept_by_the_first_seed_alone():
 
 
 def test_tuned_runs_keep_pictures_only_at_the_rate_of_the_scale():
-    setting = Setting(comparison_seeds=1)
+    setting = Setting(seeds=1, comparison_seeds=1)
     rates = dict.fromkeys(lsb_grids.METHODS, 1e-3) | {"lsb": 3e-3}
     untuned, tuned = (lsb_grids.comparison(setting, networks=["full_sharing"], rates=one) for one in (None, rates))
     assert untuned[:-1] == tuned[:-1]
@@ -95,6 +96,24 @@ def test_priorities_are_shares_of_two_tasks():
         ((_, shares),) = run.method_options.items()
         assert sum(shares) == pytest.approx(1)
         assert len(run.tasks) == 2
+
+
+def test_grids_train_what_they_are_for():
+    setting = Setting()
+    assert {run.evaluate_on for run in lsb_grids.tuning(setting)} == {"val"}
+    assert {run.model for run in lsb_grids.tuning(setting)} == {"multi_decoder"}
+    assert {run.model for run in lsb_grids.priorities(setting)} == {"full_sharing"}
+    assert {run.model for run in lsb_grids.all_trends(setting)} == {"full_sharing"}
+    others = [*lsb_grids.comparison(setting), *lsb_grids.priorities(setting), *lsb_grids.all_trends(setting)]
+    assert {run.evaluate_on for run in others} == {"test"}
+    assert {run.evaluate_every for run in others} == {5}
+
+
+def test_the_papers_own_schedule_has_its_end_value():
+    """1,000 epochs at the paper's rate end at beta 20, so a second reading would train the same runs twice."""
+    assert "paper's end value" in lsb_grids.variants(20)
+    assert [name for name in lsb_grids.variants(1000) if "end value" in name] == []
+    assert len(lsb_grids.variants(1000)) == len(lsb_grids.variants(20)) - 2
 
 
 def test_the_ablation_shares_its_plain_methods_with_the_comparison():

@@ -182,6 +182,12 @@ def test_heat_is_dark_at_zero_and_pink_where_unknown():
 
 def test_panel_and_maps_have_a_row_for_everything():
     (panel,) = lsb_pictures.panel(shown(), 0).axes
+    last = shown()
+    first = replace(last, predictions={name: {1: own[1]} for name, own in last.predictions.items()})
+    pixels, others = (
+        np.asarray(lsb_pictures.panel(one, 0).axes[0].get_images()[0].get_array()) for one in (last, first)
+    )
+    assert (pixels != others).any()  # estimates are those of the last epoch
     assert [label.get_text() for label in panel.get_xticklabels()] == ["target", "equal", "LSB"]
     assert len(panel.get_yticks()) == 2 * 2
     assert [*lsb_pictures.slides(shown(), "full sharing", 1)] == ["1"]

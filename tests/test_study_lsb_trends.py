@@ -169,6 +169,24 @@ def test_reach_of_uncertainty_weighting(monkeypatch):
     assert text.endswith("the loss scales end a factor 8 apart.")
 
 
+def test_reach_takes_the_median_seed_and_all_tasks(monkeypatch):
+    """Quotients of three seeds under equal weights are 2, 4 and 100; weights of eight tasks begin at 1/8."""
+    config = trends(Setting(), EIGHT, ["uncertainty"])[0]
+    ends = [[1.0] * 7 + [last] for last in (2.0, 4.0, 100.0)]
+    equal = pd.concat(rows([own], "equal", seed, tasks=EIGHT, weight=1 / 8) for seed, own in enumerate(ends))
+    table = pd.concat([equal, rows([[1.0] * 8], "uncertainty", tasks=EIGHT, weight=3 / 8)])
+    record = {
+        "history": [{"seconds": 1.0}],
+        "provenance": {"images_per_second": 8.0},
+        "config": {"batch_size": 8},
+    }
+    stored = type("Contents", (), {"records": {config.hash: record}})
+    monkeypatch.setattr(lsb_trends, "read", lambda store: stored)
+    text = lsb_trends.reach(table, config)
+    assert "the largest one is 3 times its start" in text
+    assert text.endswith("the loss scales end a factor 4 apart.")
+
+
 def test_a_small_loss_of_eight_has_its_share_or_not():
     small = [1.0] * 8
     small[EIGHT.index("keypoints2d")] = 0.01
@@ -217,11 +235,20 @@ def test_figures_draw_their_tables():
     assert [axes.get_title() for axes in figure.axes] == ["equal", "LSB", "", ""]
     lines = figure.axes[3].get_lines()
     assert lines[0].get_ydata() == pytest.approx(numbers.query("task == 'segmentation'")["scale"])
+    weights = figure.axes[1].get_lines()
+    assert weights[0].get_ydata() == pytest.approx(numbers.query("task == 'segmentation'")["weight"])
     assert len(svg(figure)) < 60_000
     spreads = lsb_trends.spreads({3: table})
     assert (spreads["low"] <= spreads["mean"] + 1e-12).all()
+    by_seed = lsb_trends.spread(table).query("method == 'LSB' and epoch == 2")["spread"]
+    (last,) = spreads.query("method == 'LSB' and epoch == 2").to_dict("records")
+    assert (last["low"], last["mean"], last["high"]) == pytest.approx((by_seed.min(), by_seed.mean(), by_seed.max()))
     panels = lsb_trends.spread_figure(spreads).axes
     assert [axes.get_title() for axes in panels] == ["three tasks"]
+    own = spreads.query("method == 'LSB'")
+    assert panels[0].get_lines()[1].get_ydata() == pytest.approx(own["mean"])
+    bars = panels[0].collections[1].get_segments()
+    assert [bar[:, 1].tolist() for bar in bars] == own[["low", "high"]].to_numpy().tolist()
     partly = pd.concat([spreads, lsb_trends.spreads({8: table[table["method"] == "LSB"]})])
     three, eight = lsb_trends.spread_figure(partly).axes
     assert eight.get_lines()[0].get_color() == three.get_lines()[1].get_color()

@@ -7,7 +7,17 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from mtlrepro.verdicts import Interval, Verdict, geometric_interval, mean_interval, number, range_interval, rows
+from mtlrepro.verdicts import (
+    Interval,
+    Verdict,
+    geometric_interval,
+    mean_interval,
+    number,
+    placed,
+    plus_minus,
+    range_interval,
+    rows,
+)
 
 
 def test_mean_interval_by_hand():
@@ -234,3 +244,10 @@ def test_rows():
         },
     ]
     assert rows([]) == []
+
+
+def test_plus_minus_and_places():
+    assert plus_minus(Interval(1.2345, 1.0, 1.4690)) == "1.23 ± 0.23"
+    assert plus_minus(Interval(0.5, 0.0, 1.0), 2) == "0.50 ± 0.50"
+    (verdict,) = placed([Verdict("It falls", "Eq. 1", 1, 0, Interval(0, 0, 0), below=True)], "gpu scale")
+    assert (verdict.claim, verdict.status) == ("It falls (gpu scale)", "holds")

@@ -23,7 +23,7 @@ from mtlrepro.significance import one_against_others
 from mtlrepro.studies import lsb_grids, lsb_trends
 from mtlrepro.studies.lsb_grids import Setting
 from mtlrepro.studies.lsb_scores import METRICS, improvements
-from mtlrepro.verdicts import Interval, Verdict, geometric_interval, mean_interval, number, range_interval
+from mtlrepro.verdicts import Interval, Verdict, geometric_interval, mean_interval, number, plus_minus, range_interval
 
 DEFAULT = "LSB"
 STILL = "no difficulty"
@@ -90,7 +90,8 @@ def breaks(grids: Mapping[str, Sequence[RunConfig]], broken: Mapping[str, Record
         for run in own:
             if run.hash in broken:
                 totals = [sum(entry["loss_scales"].values()) for entry in broken[run.hash]["history"]]
-                rows.append((name, run.seed, len(totals) + 1, min(totals), max(totals)))
+                bounds = min(totals, default=np.nan), max(totals, default=np.nan)
+                rows.append((name, run.seed, len(totals) + 1, *bounds))
     return pd.DataFrame(rows, columns=["variant", "seed", "epoch", "lowest", "highest"])
 
 
@@ -179,8 +180,8 @@ def table(scores: pd.DataFrame, trends: Mapping[str, pd.DataFrame]) -> pd.DataFr
             own = compared.loc[name]
             row |= {"Δm, %": _bounds(own), "p": f"{own['p']:.2f}"}
         row |= {
-            "last spread": _half(mean_interval(last)),
-            "largest share, %": _half(mean_interval(lsb_trends.largest_shares(trends[name])["share"])),
+            "last spread": plus_minus(mean_interval(last), 2),
+            "largest share, %": plus_minus(mean_interval(lsb_trends.largest_shares(trends[name])["share"]), 2),
             "total": number(geometric_interval(_growth(trends[name])).value, 2),
         }
         rows.append(row)
@@ -196,10 +197,6 @@ def _growth(history: pd.DataFrame) -> pd.Series:
 
 def _bounds(row: pd.Series) -> str:
     return f"{row['difference']:+.1f} [{row['low']:.1f}, {row['high']:.1f}]"
-
-
-def _half(interval: Interval) -> str:
-    return f"{number(interval.value, 2)} ± {number(interval.high - interval.value, 2)}"
 
 
 def finding(compared: pd.DataFrame) -> str:
@@ -291,13 +288,15 @@ def _late(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def reading_finding(read: pd.DataFrame) -> str:
-    """Contrast both readings of the schedule in a sentence.
+    """Contrast both readings of the schedule in a sentence, as far as their runs are complete.
 
     Args:
-        read: As :func:`readings` gives it, with ``DEFAULT`` and ``END``.
+        read: As :func:`readings` gives it.
     """
     parts = []
     for name in (DEFAULT, END):
+        if name not in set(read["variant"]):
+            continue
         row = read.set_index("variant").loc[name]
         parts.append(
             f"{name}, β up to {row['last beta']:.2g}: largest share {row['share']:.0f} % "
@@ -507,12 +506,14 @@ def claims(found: Ablation, growth: Mapping[str, float]) -> list[Verdict]:
             measured = Interval(*(float(row[name]) for name in ("difference", "low", "high")))
             text = f"{row['variant']}: Δm is below that of {DEFAULT}, in %"
             verdicts.append(Verdict(text, SOURCE, 0, 0, measured, below=True))
-    share = mean_interval(_late(found.histories[END])["share"])
-    text = f"{END}: one task has nearly all of the loss scales in the second half of the epochs, in %"
-    verdicts.append(Verdict(text, SOURCE, 100, 10, share))
+    if END in found.histories:
+        share = mean_interval(_late(found.histories[END])["share"])
+        text = f"{END}: one task has nearly all of the loss scales in the second half of the epochs, in %"
+        verdicts.append(Verdict(text, SOURCE, 100, 10, share))
     lost = int(found.broken["variant"].eq(LOOSE).sum())
-    text = f"{LOOSE}: training breaks off; number of runs"
-    verdicts.append(Verdict(text, SOURCE, len(found.runs[DEFAULT]), 0, Interval(lost, lost, lost)))
+    if lost or LOOSE in found.runs:
+        text = f"{LOOSE}: training breaks off; number of runs"
+        verdicts.append(Verdict(text, SOURCE, len(found.runs[DEFAULT]), 0, Interval(lost, lost, lost)))
     for row in amplifications(found.histories, growth).to_dict("records"):
         logs = [float(np.log(row[name] / row["formula"])) for name in ("measured", "low", "high")]
         text = f"{row['variant']}: noise is amplified as in the closed form (log of measured over computed)"

@@ -12,6 +12,7 @@ from mtlrepro.studies import costs, lsb_comparison, lsb_grids
 from mtlrepro.studies.lsb_grids import Setting
 
 NOT_KNOWN = "?"
+BENCHMARK = "benchmark, training alone"
 
 
 def grids(setting: Setting, rates: Mapping[str, float] | None = None) -> dict[tuple[int, str], list[RunConfig]]:
@@ -76,9 +77,10 @@ def table(grids: Mapping[tuple[int, str], list[RunConfig]], contents: Contents) 
 
     Returns:
         One row a grid: ``part``, ``grid``, ``runs`` that it adds, ``stored`` ones, with those that broke off,
-        ``minutes`` a run takes with its evaluation, and ``source`` of that number: stored runs, else the stored
-        benchmark of its network, else NaN, ``not measured``; ``hours`` of all its runs, one after another. Of stored
-        runs that differ only in their seeds the quickest counts, since others may have had to share the machine.
+        ``minutes`` a run takes, and ``source`` of that number: stored runs, with their evaluation, else the stored
+        benchmark of its network with three tasks, for up to as many, else NaN, ``not measured``; ``hours`` of all its
+        runs, one after another. Of stored runs that differ only in their seeds the quickest counts, since others may
+        have had to share the machine.
     """
     done = contents.records.keys() | lsb_grids.broken_off(contents).keys()
     seen: set[str] = set()
@@ -101,9 +103,22 @@ def _minutes(runs: list[RunConfig], contents: Contents) -> tuple[float, str]:
     if measured:
         quickest = pd.DataFrame(measured, columns=["run", "seconds"]).groupby("run")["seconds"].min()
         return float(quickest.mean()) / 60, "stored runs"
+    if len(runs[0].tasks) > len(lsb_grids.TASKS):
+        return np.nan, "not measured"
     scale = "cpu" if runs[0].device == "cpu" else "gpu"
     found = costs.minutes(runs[0], costs.speeds(scale), costs.ARMS[scale])
-    return (np.nan, "not measured") if found is None else (found, "benchmark")
+    return (np.nan, "not measured") if found is None else (found, BENCHMARK)
+
+
+def finding(table: pd.DataFrame) -> str:
+    """Hours of all grids together, as far as they are known, in a sentence.
+
+    Args:
+        table: as :func:`table` or :func:`overview` gives it.
+    """
+    unknown = int(table["hours"].isna().sum())
+    rest = f", without {unknown} of {len(table)} grids, whose cost is not known" if unknown else ""
+    return f"{table['hours'].sum():.1f} hours for {table['runs'].sum()} runs, one after another{rest}."
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:

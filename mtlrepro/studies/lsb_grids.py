@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from mtlrepro import scales
+from mtlrepro.balancers import LSB
 from mtlrepro.config import RunConfig
 from mtlrepro.runs.grids import grid
 from mtlrepro.runs.store import RESULTS, Contents, Record, is_stored, read
@@ -35,7 +36,7 @@ TASK_SETS = {"rooms": (TASKS, FOUR, EIGHT), "nyuv2": (TASKS,), "taskonomy": (FOU
 NOT_FINITE = "FloatingPointError"
 """What the record of a run that broke off says."""
 PICTURED = 6
-"""Images whose predictions are kept; they take up to 300 kB a run."""
+"""Images whose predictions are kept; those of scenes take up to 300 kB a run."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,13 @@ class Setting:
         scale: Of ``scales``.
         dataset: ``rooms``, ``nyuv2`` or ``taskonomy``.
         seeds: Seeds of every experiment but the comparison.
-        comparison_seeds: Seeds of the comparison of methods.
+        comparison_seeds: Seeds of the comparison of methods, at least as many, since other experiments share its runs.
         data_root: Folder of a prepared real data set.
         jobs: Number of runs trained at a time.
 
     Raises:
-        ValueError: The data set does not come at this scale, a real one has no ``data_root``, or scenes have one.
+        ValueError: The data set does not come at this scale, a real one has no ``data_root``, scenes have one, or there
+            are more ``seeds`` than ``comparison_seeds``.
     """
 
     scale: Scale = "cpu"
@@ -62,6 +64,8 @@ class Setting:
     jobs: int = 1
 
     def __post_init__(self) -> None:
+        if self.seeds > self.comparison_seeds:
+            raise ValueError(f"seeds is {self.seeds}; accepted: up to comparison_seeds, {self.comparison_seeds}")
         self.run()
         datasets.check_root(self.dataset, self.data_root)
 
@@ -77,7 +81,7 @@ class Setting:
         if any(run.device == "cuda" for run in missing) and not torch.cuda.is_available():
             raise ValueError(
                 f"scale is {self.scale!r}, but {len(missing)} of {len(runs)} runs are not stored, and there is no CUDA "
-                "device to train them; accepted here: scale 'cpu'"
+                "device to train them; accepted here: a scale at which all are stored, or one without CUDA"
             )
         found = grid(runs, jobs=self.jobs, data_root=self.data_root or None)
         failed = set(found.index[found["status"] == "failed"])
@@ -238,17 +242,22 @@ def priorities(setting: Setting) -> list[RunConfig]:
 def variants(epochs: int) -> dict[str, tuple[str, dict[str, Any]]]:
     """Methods of the ablation by name: balancer and options.
 
+    Where the schedule is as long as the paper's, so that its rate and its last beta are one, the latter is left out.
+
     Args:
         epochs: Of a run; the rate at which beta ends where the paper's does depends on it.
     """
     steep = round(END_BETA / (epochs - 2), 4) if epochs > 2 else END_BETA
+    ends = {
+        "paper's end value": ("lsb", {"rate": steep}),
+        "end value, no alpha": ("lsb", {"rate": steep, "conserve": False}),
+    }
     return {
         "LSB": ("lsb", {}),
         "no alpha": ("lsb", {"conserve": False}),
         "no difficulty": ("lsb", {"rate": 0.0}),
         "rate 0.2": ("lsb", {"rate": 0.2}),
-        "paper's end value": ("lsb", {"rate": steep}),
-        "end value, no alpha": ("lsb", {"rate": steep, "conserve": False}),
+        **(ends if steep != LSB(1).rate else {}),
         "period 2": ("lsb", {"period": 2}),
         "period 5": ("lsb", {"period": 5}),
         "lagged GLS": ("lagged_gls", {}),

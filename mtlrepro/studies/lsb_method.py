@@ -18,13 +18,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mtlrepro import balancers
+from mtlrepro.balancers.loss_weighting import EpochWeighting
 from mtlrepro.plots import COLOURS, MARKERS, legend
 from mtlrepro.runs.store import RESULTS, read_record
 from mtlrepro.studies.lsb_grids import END_BETA
 from mtlrepro.verdicts import Verdict, mean_interval, number, range_interval
 
 RATES = (0.0, 0.02, 0.05, 0.5, 1.1)
-"""Growth of beta per epoch: none, the supplement's three, and one that takes 20 epochs to about its largest beta."""
+"""Growth of beta per epoch: none, the supplement's three, and one that ends at its largest beta after 20 epochs."""
 
 Identity = Callable[["Recorded"], float]
 
@@ -83,7 +84,7 @@ def weights(losses: pd.DataFrame, method: str = "lsb", **options: Any) -> pd.Dat
         ValueError: the method has no such weights.
     """
     balancer = balancers.create(method, losses.shape[1], **options)
-    if balancer.weights is None:
+    if not isinstance(balancer, EpochWeighting):
         raise ValueError(f"method is {method!r}; accepted: one with weights that change once per epoch")
     found = []
     for values in losses.to_numpy():

@@ -25,7 +25,7 @@ from mtlrepro.runs.store import RESULTS, read
 from mtlrepro.studies.lsb_grids import Setting
 from mtlrepro.studies.lsb_scores import NAMES
 from mtlrepro.tasks import DISPLAYS
-from mtlrepro.verdicts import Verdict, geometric_interval, mean_interval, number
+from mtlrepro.verdicts import Verdict, geometric_interval, mean_interval, number, plus_minus
 
 ERRORS = {"segmentation": "wrong class", "depth": "|log ratio|", "normal": "angle, °"}
 """Error of a pixel: for classes 0 or 1; of the other maps, |difference|."""
@@ -305,14 +305,9 @@ def final_losses(runs: pd.DataFrame, tasks: Sequence[str]) -> pd.DataFrame:
     for task in tasks:
         values = runs.pivot_table(f"{task}.lsb_loss", "seed", "method")
         quotient = geometric_interval(values["lsb"] / values["equal"])
-        cells = [_cell(values[method]) for method in ("equal", "lsb")]
+        cells = [plus_minus(mean_interval(values[method])) for method in ("equal", "lsb")]
         rows.append((DISPLAYS[task].title, *cells, quotient.value, quotient.low, quotient.high))
     return pd.DataFrame(rows, columns=["task", "equal", "LSB", "quotient", "low", "high"])
-
-
-def _cell(values: pd.Series) -> str:
-    interval = mean_interval(values)
-    return f"{number(interval.value)} ± {number(interval.high - interval.value, 2)}"
 
 
 def claims(runs: pd.DataFrame, tasks: Sequence[str]) -> list[Verdict]:

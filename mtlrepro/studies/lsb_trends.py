@@ -17,7 +17,7 @@ from mtlrepro.plots import COLOURS, MARKERS, legend
 from mtlrepro.runs.store import RESULTS, Record, read
 from mtlrepro.studies.lsb_scores import NAMES
 from mtlrepro.tasks import DISPLAYS
-from mtlrepro.verdicts import Verdict, geometric_interval, mean_interval, number, range_interval
+from mtlrepro.verdicts import Verdict, geometric_interval, mean_interval, plus_minus, range_interval
 
 LEVEL = float(np.log(1.25))
 """Spread below which loss scales count as balanced: they are typically within 25 % of their geometric mean."""
@@ -114,10 +114,10 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             {
                 "method": method,
-                "mean spread": _cell(runs.groupby("seed")["spread"].mean()),
-                "last spread": _cell(last["spread"]),
+                "mean spread": plus_minus(mean_interval(runs.groupby("seed")["spread"].mean()), 2),
+                "last spread": plus_minus(mean_interval(last["spread"]), 2),
                 "balanced from": _range(first.loc[first["method"] == method, "epoch"]),
-                "largest share, %": _cell(shares.loc[shares["method"] == method, "share"]),
+                "largest share, %": plus_minus(mean_interval(shares.loc[shares["method"] == method, "share"]), 2),
             }
         )
     return pd.DataFrame(rows)
@@ -132,11 +132,6 @@ def largest_shares(table: pd.DataFrame) -> pd.DataFrame:
     last = table[table["epoch"] == table["epoch"].max()]
     shares: pd.DataFrame = last.groupby(["method", "seed"], sort=False)["share"].max().reset_index()
     return shares
-
-
-def _cell(values: pd.Series) -> str:
-    interval = mean_interval(values)
-    return f"{number(interval.value, 2)} ± {number(interval.high - interval.value, 2)}"
 
 
 def _range(epochs: pd.Series) -> str:
