@@ -24,7 +24,7 @@ OptimizerName = Literal["adamw", "adam", "sgd"]
 Schedule = Literal["constant", "steps"]
 Device = Literal["cpu", "cuda"]
 Precision = Literal["float32", "bf16"]
-EvaluateOn = Literal["test", "val"]
+EvaluateOn = Literal["test", "val", "both"]
 
 LATER = {"evaluate_on": "test", "pictures": {}}
 """Fields that records without them can do without: at these defaults the canonical JSON leaves them out."""
@@ -58,8 +58,9 @@ class RunConfig:
         scales: zoom factors of the training images.
         crop: (height, width) of training images; default: not cropped.
         evaluate_every: epochs between two evaluations; the last ``average_last`` epochs are always evaluated.
-        evaluate_on: ``test``, which is the validation split where test labels are not public; or ``val``, to choose
-            settings by it, for data sets that have both.
+        evaluate_on: ``test``, which is the validation split where test labels are not public; or, for data sets that
+            have both splits, ``val``, or ``both``: final metrics are those on the test split, and those on the
+            validation split stand beside them, so that one run serves the choice of settings and the report.
         average_last: final metrics are the mean over the evaluations after the last so many epochs (the public
             benchmark: 10); with 1 they are those of the last epoch.
         probe_every: epochs between two looks at the task gradients on a fixed batch; 0 for none.
@@ -177,8 +178,8 @@ class RunConfig:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; accepted with dataset {self.dataset!r}: None")
         if self.classes is not None and self.dataset not in ("streets", "cityscapes"):
             raise ValueError(f"classes is {self.classes}; accepted with dataset {self.dataset!r}: None")
-        if self.evaluate_on == "val" and self.dataset not in (*scenes.NAMES, "taskonomy"):
-            raise ValueError(f"evaluate_on is 'val'; accepted with dataset {self.dataset!r}: 'test'")
+        if self.evaluate_on != "test" and self.dataset not in (*scenes.NAMES, "taskonomy"):
+            raise ValueError(f"evaluate_on is {self.evaluate_on!r}; accepted with dataset {self.dataset!r}: 'test'")
         Augmentation(self.flip, self.scales, self.crop)
         n_train = scenes.COUNTS["train"] if self.n_train is None else self.n_train
         if self.dataset in scenes.NAMES and n_train < self.batch_size:

@@ -43,7 +43,8 @@ class Trainer:
         tasks: T tasks.
         balancer: how their losses become one gradient.
         train_loader: training batches; of several processes each has its part.
-        test_loader: what is evaluated on.
+        test_loader: what final metrics are measured on.
+        validation_loader: the validation split, where the configuration asks for ``both``; else None.
 
     Raises:
         ValueError: data, network and tasks do not go together, or data are absent or damaged.
@@ -58,9 +59,9 @@ class Trainer:
         self.config = config
         self.device = device
         torch.manual_seed(config.seed)
-        train, test = (
-            self._data(split, data_root) for split in ("train", TEST_SPLITS.get(config.dataset, config.evaluate_on))
-        )
+        reported = "val" if config.evaluate_on == "val" else "test"
+        train, test = (self._data(split, data_root) for split in ("train", TEST_SPLITS.get(config.dataset, reported)))
+        validation = self._data("val", data_root) if config.evaluate_on == "both" else None
         self.tasks = tasks.create(
             config.tasks,
             protocol=config.protocol,
@@ -74,6 +75,7 @@ class Trainer:
         synchronise(self.model)
         if self.model.views == 2:
             train, test = (split.reading([*split.keys, "right"]) for split in (train, test))
+            validation = validation and validation.reading([*validation.keys, "right"])
         self.balancer = balancers.create(config.method, len(self.tasks), **_method_options(config)).to(device)
         self.optimizer = _optimizer(config, self.model, self.balancer, device)
         self.scheduler = MultiStepLR(self.optimizer, config.milestones, config.factor)
@@ -82,6 +84,7 @@ class Trainer:
             train, augmentation=_augmentation(config), drop_last=True, seed=config.seed, part=(rank(), processes())
         )
         self.test_loader = self._loader(test, shuffle=False)
+        self.validation_loader = self._loader(validation, shuffle=False) if validation else None
         self._shared = list(self.model.shared_parameters())
         self._losses = torch.zeros(2, len(self.tasks), dtype=torch.float64, device=device)
         self._weights = torch.zeros(len(self.tasks), dtype=torch.float64, device=device)

@@ -52,7 +52,10 @@ def train(
     - ``history``: for each epoch ``epoch``, ``losses`` (raw mean training losses by task), ``weights`` (mean over its
       steps, None where the method has none), ``loss_scales`` (weights times losses), ``lr``, ``metrics`` and ``probe``
       (None in epochs without), ``seconds`` of training with its data, ``evaluation_seconds``;
-    - ``metrics``: final ones by task and name, and ``metrics_from``, the epochs over whose evaluations they are means;
+    - ``metrics``: final ones by task and name, and ``metrics_from``, the split and the epochs over whose evaluations
+      they are means;
+    - with ``evaluate_on="both"``, ``validation_metrics``: those on the validation split, over the same epochs, here and
+      in each entry of ``history``;
     - ``weights_source``: what the network started from;
     - ``provenance``: commit, versions, device, processor, threads, processes, date, seconds, images per second.
 
@@ -182,10 +185,13 @@ def _look(trainer: Trainer, epoch: int) -> dict[str, Any]:
     model, tasks, precision = trainer.model, trainer.tasks, config.precision
     due = epoch % config.evaluate_every == 0 or epoch > config.epochs - config.average_last
     probed = config.probe_every and epoch % config.probe_every == 0
+    loaders = {"metrics": trainer.test_loader}
+    if trainer.validation_loader is not None:
+        loaders["validation_metrics"] = trainer.validation_loader
     return {
-        "metrics": evaluate(model, tasks, trainer.test_loader, precision) if due and rank() == 0 else None,
-        "probe": probe(model, tasks, trainer.probe_batch(), precision) if probed else None,
-    }
+        name: evaluate(model, tasks, loader, precision) if due and rank() == 0 else None
+        for name, loader in loaders.items()
+    } | {"probe": probe(model, tasks, trainer.probe_batch(), precision) if probed else None}
 
 
 def _complete(trainer: Trainer, history: list[dict[str, Any]]) -> Record:
@@ -196,7 +202,9 @@ def _complete(trainer: Trainer, history: list[dict[str, Any]]) -> Record:
     return {
         **_head(config, "complete"),
         "history": history,
-        "metrics": mean([entry["metrics"] for entry in last]),
+        **{
+            name: mean([entry[name] for entry in last]) for name in ("metrics", "validation_metrics") if name in last[0]
+        },
         "metrics_from": {"split": trainer.test_loader.dataset.split, "epochs": [entry["epoch"] for entry in last]},
         "weights_source": trainer.model.weights_source,
         "provenance": {

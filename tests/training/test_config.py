@@ -44,7 +44,11 @@ def test_hash_is_that_of_the_version_and_the_json():
 def test_later_fields_change_the_hash_only_off_their_defaults():
     plain = RunConfig()
     assert plain.hash == RunConfig(**LATER).hash and not set(LATER) & set(plain.to_dict())
-    for changes in ({"evaluate_on": "val"}, {"pictures": {"epochs": [2, 20], "images": [0, 3]}}):
+    for changes in (
+        {"evaluate_on": "val"},
+        {"evaluate_on": "both"},
+        {"pictures": {"epochs": [2, 20], "images": [0, 3]}},
+    ):
         changed = RunConfig(**changes)
         assert changed.hash != plain.hash and changed == RunConfig.from_json(changed.to_json())
         assert changed.to_dict().items() >= changes.items()
@@ -137,8 +141,12 @@ def test_every_method_is_accepted(name):
         ({"schedule": "steps", "factor": 0.5, "milestones": [20]}, "increasing numbers below 20"),
         ({"schedule": "steps", "milestones": [2]}, "factor is 1.0; accepted with schedule 'steps'"),
         ({"average_last": 21}, "average_last is 21; accepted: 1 to 20"),
-        ({"evaluate_on": "train"}, "evaluate_on is 'train'; accepted: 'test', 'val'"),
+        ({"evaluate_on": "train"}, "evaluate_on is 'train'; accepted: 'test', 'val', 'both'"),
         ({"evaluate_on": "val", "dataset": "nyuv2"}, "evaluate_on is 'val'; accepted with dataset 'nyuv2': 'test'"),
+        *(
+            ({"evaluate_on": "both", "dataset": name}, f"evaluate_on is 'both'; accepted with dataset '{name}': 'test'")
+            for name in ("nyuv2", "cityscapes", "bdd100k")
+        ),
         ({"pictures": {"epochs": [1]}}, r"pictures is {'epochs': \[1\]}; accepted: {}, or"),
         ({"pictures": {"epochs": [1], "images": []}}, "pictures is"),
         ({"pictures": {"epochs": [2, 1], "images": [0]}}, "increasing whole numbers, epochs from 1"),

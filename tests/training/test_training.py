@@ -63,6 +63,20 @@ def test_record(tmp_path):
     assert files - {f"{run.hash}.lock"} == {stored.name, "checkpoints"}
 
 
+@pytest.mark.parametrize("fields", [{}, {"dataset": "streets", "tasks": ["segmentation", "disparity"]}])
+def test_one_run_serves_the_choice_on_validation_and_the_report_on_test(tmp_path, fields):
+    """Metrics of both splits stand in one record, each as if only that split had been evaluated."""
+    fields = {**fields, "average_last": 2, "model_options": {"views": 2} if fields else {}}
+    both, test, val = (train(config(**fields, evaluate_on=name), store=tmp_path) for name in ("both", "test", "val"))
+    assert both["metrics"] == test["metrics"] != val["metrics"] == both["validation_metrics"]
+    assert both["metrics_from"] == test["metrics_from"]
+    assert "validation_metrics" not in test and "validation_metrics" not in val
+    for entry, tested, validated in zip(both["history"], test["history"], val["history"], strict=True):
+        assert (entry["metrics"], entry["validation_metrics"]) == (tested["metrics"], validated["metrics"])
+    resumed = train(config(**fields, evaluate_on="both"), store=tmp_path)
+    assert resumed == both
+
+
 def test_a_stored_record_is_read_not_trained(tmp_path, monkeypatch):
     record = train(config(), store=tmp_path)
     monkeypatch.setattr("mtlrepro.training.Trainer", None)
