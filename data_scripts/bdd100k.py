@@ -11,8 +11,8 @@ those that are in FOLDER. A stopped command goes on where it was when it is run 
 import sys
 from collections.abc import Sequence
 
-from mtlrepro.data import bdd100k
-from mtlrepro.data.scripts import Script
+from mtlrepro.data.real.bdd100k import prepare as bdd100k
+from mtlrepro.data.real.scripts import Script
 
 
 def main(argv: Sequence[str] | None = None) -> int:

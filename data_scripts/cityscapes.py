@@ -11,8 +11,8 @@ which has to be downloaded by hand. A stopped command goes on where it was when 
 import sys
 from collections.abc import Sequence
 
-from mtlrepro.data import cityscapes
-from mtlrepro.data.scripts import Script
+from mtlrepro.data.real.cityscapes import prepare as cityscapes
+from mtlrepro.data.real.scripts import Script
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,8 +11,8 @@ where it is. A stopped command goes on where it was when it is run again.
 import sys
 from collections.abc import Sequence
 
-from mtlrepro.data import nyuv2
-from mtlrepro.data.scripts import Script
+from mtlrepro.data.real.nyuv2 import prepare as nyuv2
+from mtlrepro.data.real.scripts import Script
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,8 +12,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mtlrepro.data import taskonomy
-from mtlrepro.data.scripts import Script
+from mtlrepro.data.real.scripts import Script
+from mtlrepro.data.real.taskonomy import prepare as taskonomy
 
 
 def main(argv: Sequence[str] | None = None) -> int:

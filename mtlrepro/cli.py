@@ -13,11 +13,11 @@ from importlib import import_module
 from pathlib import Path
 
 BENCHMARKS = {
-    "noise": "mtlrepro.bench",
-    "balancers": "mtlrepro.bench_balancers",
-    "data": "mtlrepro.bench_data",
-    "models": "mtlrepro.bench_models",
-    "train": "mtlrepro.bench_train",
+    "noise": "mtlrepro.bench.noise",
+    "balancers": "mtlrepro.bench.balancers",
+    "data": "mtlrepro.bench.data",
+    "models": "mtlrepro.bench.models",
+    "train": "mtlrepro.bench.train",
 }
 
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    from mtlrepro.notebooks import RunFailed
+    from mtlrepro.pages.notebooks import RunFailed
 
     try:
         status: int = args.command(args)
@@ -131,7 +131,7 @@ def _add_grids(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", 
 
 
 def _params(args: argparse.Namespace) -> int:
-    from mtlrepro.notebooks import parameters
+    from mtlrepro.pages.notebooks import parameters
 
     rows = [("name", "type", "default", "accepted", "help")]
     rows += [(p.name, p.type, repr(p.default), p.accepted, p.help) for p in parameters(args.notebook)]
@@ -142,7 +142,7 @@ def _params(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from mtlrepro.notebooks import assign, run
+    from mtlrepro.pages.notebooks import assign, run
 
     def show(number: int, total: int, line: str) -> None:
         print(f"{args.notebook.name}: cell {number}/{total}: {line}", file=sys.stderr, flush=True)
@@ -154,7 +154,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _normalise(args: argparse.Namespace) -> int:
-    from mtlrepro.notebooks import normalise_file
+    from mtlrepro.pages.notebooks import normalise_file
 
     changed = [path for path in args.notebooks if not normalise_file(path, check=args.check)]
     for path in changed:
@@ -163,7 +163,7 @@ def _normalise(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from mtlrepro.notebooks import compare_tables, tables
+    from mtlrepro.pages.notebooks import compare_tables, tables
 
     stored, fresh = tables(args.stored), tables(args.fresh)
     differences = compare_tables(stored, fresh)
@@ -172,10 +172,10 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from mtlrepro.config import RunConfig
     from mtlrepro.distributed import local_rank
     from mtlrepro.runs.store import RESULTS
-    from mtlrepro.training import out_of_memory, train
+    from mtlrepro.training.config import RunConfig
+    from mtlrepro.training.run import out_of_memory, train
 
     config, store = RunConfig.from_json(args.config), args.store or RESULTS
     try:
@@ -202,8 +202,8 @@ def _fetch(args: argparse.Namespace) -> int:
 
 
 def _bench(args: argparse.Namespace) -> int:
-    from mtlrepro.notebooks import write_atomically
-    from mtlrepro.provenance import processor, provenance
+    from mtlrepro.pages.notebooks import write_atomically
+    from mtlrepro.training.provenance import processor, provenance
 
     frame = getattr(import_module(BENCHMARKS[args.benchmark]), args.benchmark)(device=args.device)
     print(frame.to_string())

@@ -11,7 +11,7 @@ import pytest
 from nbformat import v4
 
 from mtlrepro.cli import main
-from mtlrepro.notebooks import TABLE
+from mtlrepro.pages.notebooks import TABLE
 
 DECLARED = """\
 seed: int = 3  # where the noise starts [0..]
@@ -135,7 +135,7 @@ def test_bench(tmp_path, monkeypatch, capsys):
     def noise(device: str) -> pandas.DataFrame:
         return pandas.DataFrame({"device": [device], "seconds": [0.125]})
 
-    monkeypatch.setitem(sys.modules, "mtlrepro.bench", SimpleNamespace(noise=noise))
+    monkeypatch.setitem(sys.modules, "mtlrepro.bench.noise", SimpleNamespace(noise=noise))
     target = tmp_path / "rows.json"
     assert main(["bench", "noise", "--device", "meta", "--json", str(target)]) == 0
     assert capsys.readouterr().out == "  device  seconds\n0   meta    0.125\n"

@@ -5,11 +5,12 @@ import pickle
 import pytest
 import torch
 
-from mtlrepro import losses, plots, tasks
+from mtlrepro import losses, tasks
 from mtlrepro.data import datasets
 from mtlrepro.data.samples import KINDS, collate
 from mtlrepro.data.transforms import Augmentation
 from mtlrepro.models import create
+from mtlrepro.pages import figures
 from mtlrepro.tasks import DISPLAYS, MAPS, NAMES
 
 ROOMS = ("segmentation", "depth", "normal", *MAPS)
@@ -184,9 +185,9 @@ def test_tasks_can_be_copied_and_sent_to_other_processes(rooms):
 
 
 def picture(name, values, known=None, n_classes=None):
-    _, axes = plots.canvas()
+    _, axes = figures.canvas()
     known = torch.ones(values.shape[-2:], dtype=torch.bool) if known is None else known
-    drawn = plots.draw_map(axes, DISPLAYS[name], values, known, n_classes)
+    drawn = figures.draw_map(axes, DISPLAYS[name], values, known, n_classes)
     return axes, drawn
 
 

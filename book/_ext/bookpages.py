@@ -18,13 +18,14 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from mtlrepro import cli, scales, toys
-from mtlrepro.notebooks import statistics
-from mtlrepro.plots import use_style
-from mtlrepro.report import badge, figure_html, image_html
+from mtlrepro import cli
+from mtlrepro.analysis.verdicts import Status, number
+from mtlrepro.pages.chapter import badge, figure_html, image_html
+from mtlrepro.pages.figures import use_style
+from mtlrepro.pages.notebooks import statistics
 from mtlrepro.runs.store import RESULTS, read
-from mtlrepro.studies import costs, first_grid
-from mtlrepro.verdicts import Status, number
+from mtlrepro.studies import costs, first_grid, toys
+from mtlrepro.training import scales
 
 STATUSES = get_args(Status)
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils import data
 
-from mtlrepro.data import scenes
 from mtlrepro.data.classes import CITYSCAPES, CITYSCAPES_7, SEVEN
 from mtlrepro.data.samples import KINDS, Batch, Sample, collate, decode
+from mtlrepro.data.scenes import cache as scenes
 from mtlrepro.data.store import META, Store, offsets_of
 
 REAL = ("nyuv2", "cityscapes", "taskonomy", "bdd100k")

@@ -6,9 +6,9 @@ from typing import Any
 
 from mtlrepro.models.base import MultiTaskModel, check_tasks
 from mtlrepro.models.detection import DETECTION, detection
-from mtlrepro.models.lsb import full_sharing, multi_column, multi_decoder
-from mtlrepro.models.mtsgd import mtsgd
+from mtlrepro.models.pyramid_pooling import mtsgd
 from mtlrepro.models.segnet import segnet, segnet_mtan
+from mtlrepro.models.sharing import full_sharing, multi_column, multi_decoder
 from mtlrepro.tasks import Task
 
 MODELS: dict[str, Callable[..., MultiTaskModel]] = {

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.models import MobileNet_V2_Weights, ResNet18_Weights, ResNet34_Weights, ResNet50_Weights
 from tqdm import tqdm
 
-from mtlrepro.data.fetching import download, unpack
+from mtlrepro.data.real.fetching import download, unpack
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from typing import Literal
 
 import pandas as pd
 
-from mtlrepro.config import RunConfig
 from mtlrepro.runs.snakemake import check_profile, train_by_snakemake
 from mtlrepro.runs.store import RESULTS, read
 from mtlrepro.runs.tables import frame
 from mtlrepro.runs.workers import train_here
+from mtlrepro.training.config import RunConfig
 
 Engine = Literal["local", "snakemake"]
 ENGINES: tuple[Engine, ...] = ("local", "snakemake")

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from mtlrepro.config import RunConfig
 from mtlrepro.runs.store import is_stored
 from mtlrepro.runs.workers import last_line, package_path, stop, train_command
+from mtlrepro.training.config import RunConfig
 
-WORKFLOW = Path(__file__).parents[1] / "workflow"
+WORKFLOW = Path(__file__).parent / "workflow"
 PROFILES = {
     "local": ("snakemake",),
     "slurm": ("snakemake", "snakemake-executor-plugin-slurm"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mtlrepro.config import ALGORITHM, RunConfig
+from mtlrepro.training.config import ALGORITHM, RunConfig
 
 Record = dict[str, Any]
 

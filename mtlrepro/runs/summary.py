@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from mtlrepro.config import RunConfig
-from mtlrepro.runs.files import read_grid
+from mtlrepro.analysis.verdicts import number
+from mtlrepro.runs.grid_files import read_grid
 from mtlrepro.runs.store import Contents, Record
 from mtlrepro.runs.tables import differing, flat
-from mtlrepro.verdicts import number
+from mtlrepro.training.config import RunConfig
 
 SECTIONS = Path(__file__).parents[2] / "book" / "grids"
 """Folder of the grid files behind the book's sections, ``NAME.json`` each."""

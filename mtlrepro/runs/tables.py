@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from mtlrepro.config import RunConfig
 from mtlrepro.runs.store import Contents, Record
+from mtlrepro.training.config import RunConfig
 
 ORDER = [entry.name for entry in fields(RunConfig)]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from mtlrepro.config import RunConfig
-from mtlrepro.data import scenes
+from mtlrepro.data.scenes import cache as scenes
 from mtlrepro.runs.store import RESULTS, Record, read
-from mtlrepro.training import first_epochs, numbers, origin
+from mtlrepro.training.config import RunConfig
+from mtlrepro.training.run import first_epochs, numbers, origin
 
 EPOCHS = 2
 TOLERANCE = 0.02

@@ -12,8 +12,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from mtlrepro.config import RunConfig
 from mtlrepro.runs.store import is_stored
+from mtlrepro.training.config import RunConfig
 
 PAUSE = 0.05  # seconds between two looks at the running processes
 PATIENCE = 10.0  # seconds that a process has to end when it is told to

@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from mtlrepro import scales
-from mtlrepro.bench_train import NETWORKS
-from mtlrepro.config import RunConfig
+from mtlrepro.bench.train import NETWORKS
 from mtlrepro.runs.store import Contents
 from mtlrepro.runs.tables import flat
+from mtlrepro.training import scales
+from mtlrepro.training.config import RunConfig
 
 BENCHMARKS = {
     scale: Path(__file__).parents[2] / "book" / "results" / file

@@ -7,12 +7,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
-from mtlrepro.plots import COLOURS, MARKERS
-from mtlrepro.runs.files import read_grid
+from mtlrepro.analysis.significance import holm
+from mtlrepro.analysis.verdicts import number
+from mtlrepro.pages.figures import COLOURS, MARKERS
+from mtlrepro.runs.grid_files import read_grid
 from mtlrepro.runs.store import RESULTS, read
 from mtlrepro.runs.tables import frame
-from mtlrepro.significance import holm
-from mtlrepro.verdicts import number
 
 GRID = Path(__file__).parents[2] / "book" / "grids" / "first.json"
 METRICS = {

@@ -4,8 +4,7 @@ from itertools import product
 
 import pytest
 import torch
-from balancer_cases import linear_step
-from test_mclgs import count_passes
+from balancer_cases import count_passes, linear_step
 
 from mtlrepro.balancers import create
 from mtlrepro.noise import gnr_weights

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from balancer_cases import Net, batch, grads, linear_step
+from balancer_cases import Net, batch, count_passes, grads, linear_step
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -56,19 +56,6 @@ def test_schedule(a0, delta_a, step):
         for _ in range(1 if step == "iteration" else 2):
             balancer.backward([x.sum(), x.square().sum()], [x])
         balancer.end_epoch(torch.ones(2))
-
-
-def count_passes(monkeypatch):
-    calls = []
-    for name in ("grad", "backward"):
-        original = getattr(torch.autograd, name)
-
-        def counted(*args, original=original, **kwargs):
-            calls.append(1)
-            return original(*args, **kwargs)
-
-        monkeypatch.setattr(torch.autograd, name, counted)
-    return calls
 
 
 def test_one_backward_pass_once_p_is_zero(monkeypatch):

@@ -7,10 +7,11 @@ import pytest
 import torch
 from small_scenes import Noise
 
-from mtlrepro.data import datasets, scenes
+from mtlrepro.data import datasets
 from mtlrepro.data.classes import CITYSCAPES, CITYSCAPES_7, SEVEN
 from mtlrepro.data.datasets import Dataset, collate, load
 from mtlrepro.data.samples import KINDS, check
+from mtlrepro.data.scenes import cache as scenes
 from mtlrepro.data.store import Store, Writer
 
 
@@ -146,7 +147,9 @@ def test_a_copy_for_another_process_is_small(dataset):
 
 def test_scenes_by_name(monkeypatch, tmp_path):
     monkeypatch.setenv("MTLREPRO_CACHE", str(tmp_path))
-    monkeypatch.setattr(scenes, "import_module", lambda name: {"mtlrepro.data.rooms": Noise(("image", "depth"))}[name])
+    monkeypatch.setattr(
+        scenes, "import_module", lambda name: {"mtlrepro.data.scenes.rooms.generate": Noise(("image", "depth"))}[name]
+    )
     rooms = load("rooms", "test", n=3, size=(16, 16), keys=["depth"])
     assert (rooms.name, rooms.split, len(rooms), rooms.keys) == ("rooms", "test", 3, ("image", "depth"))
     with pytest.raises(ValueError, match="root is 'x'; accepted: none for rooms"):

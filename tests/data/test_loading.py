@@ -8,9 +8,9 @@ import torch
 from host_reads import errors_on_synchronisation
 from small_scenes import Noise
 
-from mtlrepro.data import scenes
 from mtlrepro.data.datasets import Dataset
 from mtlrepro.data.loading import DiskLoader, MemoryLoader
+from mtlrepro.data.scenes import cache as scenes
 from mtlrepro.data.store import Store, Writer
 from mtlrepro.data.transforms import Augmentation
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from mtlrepro.data import cityscapes, motorcycle, samples
+from mtlrepro.data import motorcycle, samples
+from mtlrepro.data.real.cityscapes import prepare as cityscapes
 from mtlrepro.data.stereo import depth_target, match_error
 from mtlrepro.data.store import Store
 

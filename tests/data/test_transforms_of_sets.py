@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from mtlrepro.data import motorcycle, rooms
+from mtlrepro.data import motorcycle
 from mtlrepro.data.right_view import right_view
 from mtlrepro.data.samples import check, collate
+from mtlrepro.data.scenes.rooms import generate as rooms
 from mtlrepro.data.stereo import match_error
 from mtlrepro.data.transforms import Augmentation
 

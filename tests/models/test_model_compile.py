@@ -8,8 +8,8 @@ from model_cases import BOXES, DENSE, NAMES, images, losses, small, tensors
 from torch import nn
 
 from mtlrepro.models import MultiTaskModel
-from mtlrepro.models.lsb import decoder
-from mtlrepro.models.mtsgd import SpatialPyramidPooling
+from mtlrepro.models.pyramid_pooling import SpatialPyramidPooling
+from mtlrepro.models.sharing import decoder
 
 
 @pytest.fixture(autouse=True)

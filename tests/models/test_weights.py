@@ -13,7 +13,7 @@ import torch
 from torchvision.models import mobilenet_v2
 
 from mtlrepro.cli import main
-from mtlrepro.data import fetching
+from mtlrepro.data.real import fetching
 from mtlrepro.models import weights
 
 CONTENT = b"parameters" * 1000

@@ -8,7 +8,7 @@ import pytest
 
 from mtlrepro.runs import snakemake, workers
 
-STAND_IN = Path(__file__).with_name("stand_in.py")
+STAND_IN = Path(__file__).parents[1] / "helpers" / "stand_in.py"
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from run_cases import configs, log, put, trained
 
 from mtlrepro import runs
-from mtlrepro.config import RunConfig
 from mtlrepro.runs import grids, workers
+from mtlrepro.training.config import RunConfig
 
 
 def test_stored_runs_are_read_and_missing_ones_trained(store, stand_in):

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from mtlrepro.config import RunConfig
 from mtlrepro.runs import read_grid
+from mtlrepro.training.config import RunConfig
 
 
 def written(tmp_path, content):

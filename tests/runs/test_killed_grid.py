@@ -9,9 +9,10 @@ import sys
 
 import pytest
 
-from mtlrepro import runs, scales
+from mtlrepro import runs
 from mtlrepro.runs.verify import verify
-from mtlrepro.training import numbers, train
+from mtlrepro.training import scales
+from mtlrepro.training.run import numbers, train
 
 BASE = scales.config("smoke", epochs=3).to_dict()
 

@@ -6,9 +6,9 @@ import pytest
 from run_cases import configs, put, trained
 
 from mtlrepro.cli import main
-from mtlrepro.config import ALGORITHM
 from mtlrepro.runs import summary
 from mtlrepro.runs.summary import ranges
+from mtlrepro.training.config import ALGORITHM
 
 FAILED = {"status": "failed", "error": "the loss is not finite"}
 

@@ -7,8 +7,8 @@ import pytest
 from run_cases import configs, put
 
 from mtlrepro import runs
-from mtlrepro.config import ALGORITHM
 from mtlrepro.runs.store import is_stored, read
+from mtlrepro.training.config import ALGORITHM
 
 FAILED = {"status": "failed", "error": "the loss is not finite"}
 

@@ -7,10 +7,10 @@ import torch
 from run_cases import configs, put
 
 from mtlrepro.cli import main
-from mtlrepro.config import ALGORITHM
 from mtlrepro.runs import verify as module
 from mtlrepro.runs.store import read
 from mtlrepro.runs.verify import verify
+from mtlrepro.training.config import ALGORITHM
 
 HISTORY = [
     {"epoch": epoch, "losses": {"depth": 1.0 / epoch, "normal": 0.5}, "weights": None, "seconds": 3.0}

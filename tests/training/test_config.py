@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mtlrepro.balancers import METHODS
-from mtlrepro.config import ALGORITHM, LATER, RunConfig
 from mtlrepro.models import MODELS
+from mtlrepro.training.config import ALGORITHM, LATER, RunConfig
 
 
 def test_json_is_canonical_and_reads_back():

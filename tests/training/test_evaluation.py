@@ -4,9 +4,9 @@ import pytest
 import torch
 from training_cases import SMOKE, config
 
-from mtlrepro.config import RunConfig
-from mtlrepro.evaluation import evaluate, mean, probe
-from mtlrepro.trainer import Trainer
+from mtlrepro.training.config import RunConfig
+from mtlrepro.training.evaluation import evaluate, mean, probe
+from mtlrepro.training.step import Trainer
 
 CPU = torch.device("cpu")
 

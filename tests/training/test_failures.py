@@ -9,11 +9,11 @@ import torch
 from training_cases import config
 
 from mtlrepro.cli import main
-from mtlrepro.config import RunConfig
 from mtlrepro.data import loading
 from mtlrepro.runs import RESULTS
-from mtlrepro.trainer import Trainer
-from mtlrepro.training import numbers, train
+from mtlrepro.training.config import RunConfig
+from mtlrepro.training.run import numbers, train
+from mtlrepro.training.step import Trainer
 
 
 def failure(store, run):
@@ -197,7 +197,9 @@ def test_command_says_in_one_line_what_failed_and_where_it_is_recorded(tmp_path,
 def test_command_keeps_records_where_grids_look_for_them(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     asked = []
-    monkeypatch.setattr("mtlrepro.training.train", lambda config, **options: asked.append(options) or {"metrics": {}})
+    monkeypatch.setattr(
+        "mtlrepro.training.run.train", lambda config, **options: asked.append(options) or {"metrics": {}}
+    )
     assert main(["train", write(tmp_path / "c.json")]) == 0
     assert asked == [{"store": RESULTS, "data_root": None}]
     assert capsys.readouterr().out == f"{RESULTS / config().hash}.json\n"

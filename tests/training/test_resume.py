@@ -12,10 +12,10 @@ import pytest
 import torch
 from training_cases import SMOKE, config
 
-from mtlrepro import checkpoints
-from mtlrepro.config import RunConfig
-from mtlrepro.trainer import Trainer
-from mtlrepro.training import numbers, train
+from mtlrepro.training import checkpoints
+from mtlrepro.training.config import RunConfig
+from mtlrepro.training.run import numbers, train
+from mtlrepro.training.step import Trainer
 
 FORK = multiprocessing.get_context("fork")  # a second process in a millisecond, not in seconds of imports
 LONG = {"epochs": 8, "model_options": {"dropout": 0.3}, "schedule": "steps", "milestones": [3, 6], "factor": 0.5}

@@ -1,7 +1,7 @@
 import pytest
 
-from mtlrepro.scales import DATA, NETWORKS, PAIRS, config
-from mtlrepro.training import train
+from mtlrepro.training.run import train
+from mtlrepro.training.scales import DATA, NETWORKS, PAIRS, config
 
 ENTRIES = [(scale, dataset, network) for network, sets in PAIRS.items() for dataset in sets for scale in DATA[dataset]]
 

@@ -12,8 +12,8 @@ from torchrun_cases import COMMAND, FAILING, RUNS
 
 from mtlrepro.distributed import join
 from mtlrepro.losses import Terms
-from mtlrepro.trainer import Trainer
-from mtlrepro.training import train
+from mtlrepro.training.run import train
+from mtlrepro.training.step import Trainer
 
 HERE = Path(__file__).parent
 
@@ -25,7 +25,7 @@ def together(cache, tmp_path_factory):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     paths = os.pathsep.join([str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    command = [*torchrun, str(HERE / "torchrun_cases.py"), str(store)]
+    command = [*torchrun, str(HERE.parent / "helpers" / "torchrun_cases.py"), str(store)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250, check=False)
     assert result.returncode == 1, result.stderr  # torchrun's own, as the last case fails
     return store, result

@@ -1,0 +1,1 @@
+"""Statistics of results: comparisons, tests, verdicts, and the papers' printed numbers."""

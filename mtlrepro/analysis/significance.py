@@ -1,0 +1,319 @@
+r"""Differences between two methods over seeds: intervals, exact tests, corrections, effect sizes, numbers of trials.
+
+A sample holds one number a seed. Samples are *paired* if number :math:`i` of both comes from one seed, so that both
+runs share their initialisation or data order. Few seeds bound what any test can show: see ``smallest_p_value``.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import comb
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import special, stats
+
+from mtlrepro.analysis.verdicts import Interval
+
+Method = Literal["BCa", "percentile"]
+MAX_ARRANGEMENTS = 1_000_000
+
+
+def bootstrap_interval(
+    a: ArrayLike,
+    b: ArrayLike | None = None,
+    *,
+    paired: bool = False,
+    confidence: float = 0.95,
+    method: Method = "BCa",
+    resamples: int = 9_999,
+    seed: int = 0,
+) -> Interval:
+    """Bootstrap interval of a mean, or of the difference of two means, ``mean(a) - mean(b)`` (Efron 1987).
+
+    With fewer than about 10 numbers a sample it covers less often than it says; Student's interval
+    (:func:`mtlrepro.analysis.verdicts.mean_interval`) is then the better one.
+
+    Args:
+        a: two or more finite numbers.
+        b: a second sample; ``None`` for the mean of ``a`` alone.
+        paired: whether ``a[i]`` and ``b[i]`` belong together; pairs are then drawn, otherwise each sample by itself.
+        confidence: coverage, in (0, 1).
+        method: ``BCa``, bias-corrected and accelerated, or ``percentile``.
+        resamples: number of bootstrap samples, 100 or more.
+        seed: seed of the draws, 0 or more.
+
+    Returns:
+        The estimate with its bounds. Samples without any variation give an interval of length 0.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence is {confidence}; accepted: 0 < confidence < 1")
+    if method not in get_args(Method):
+        raise ValueError(f"method is {method!r}; accepted: {', '.join(map(repr, get_args(Method)))}")
+    for name, value, least in (("resamples", resamples, 100), ("seed", seed, 0)):
+        if value < least:
+            raise ValueError(f"{name} is {value}; accepted: {least} or more")
+    samples = _samples(a, b, paired=paired)
+    estimate = float(_difference(*samples))
+    if not any(np.ptp(sample) for sample in samples):
+        return Interval(estimate, estimate, estimate)
+    low, high = stats.bootstrap(
+        samples,
+        _difference,
+        confidence_level=confidence,
+        method=method,
+        n_resamples=resamples,
+        vectorized=True,
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(estimate, float(low), float(high))
+
+
+@dataclass(frozen=True)
+class PermutationTest:
+    """Outcome of an exact test.
+
+    Attributes:
+        difference: ``mean(a) - mean(b)``.
+        p_value: two-sided.
+        smallest_p_value: the smallest p-value these sample sizes can give, ``2 / arrangements``: at a stricter level
+            no outcome is significant.
+        arrangements: number of splits or of sign patterns, all of which were counted.
+    """
+
+    difference: float
+    p_value: float
+    smallest_p_value: float
+    arrangements: int
+
+
+def permutation_test(a: ArrayLike, b: ArrayLike, *, paired: bool = False) -> PermutationTest:
+    r"""Exact two-sided permutation test of the difference of means (Pitman 1937).
+
+    Independent samples: all :math:`\binom{n_a+n_b}{n_a}` splits of the pooled numbers, 252 for 5 against 5. Paired
+    ones: all :math:`2^n` signs of the differences, 32 for 5 pairs. The p-value is twice the smaller of the shares of
+    arrangements with a difference at least as large, and at most as large, as the observed one, and at most 1; the
+    observed arrangement counts. Differences equal up to rounding are equal: scipy, which lists the arrangements,
+    would miss ties among decimal numbers.
+
+    Args:
+        a: finite numbers, one a seed.
+        b: likewise; as many as ``a`` if paired.
+        paired: whether ``a[i]`` and ``b[i]`` belong together.
+
+    Raises:
+        ValueError: if a sample has fewer than 2 numbers, one is not finite, paired samples differ in length, or there
+            are more than a million arrangements.
+    """
+    samples = _samples(a, b, paired=paired)
+    sizes = [len(sample) for sample in samples]
+    arrangements = 2 ** sizes[0] if paired else comb(sum(sizes), sizes[0])
+    if arrangements > MAX_ARRANGEMENTS:
+        raise ValueError(
+            f"a and b have {arrangements} arrangements; accepted: up to {MAX_ARRANGEMENTS}, "
+            "so use fewer numbers or the random permutations of scipy.stats.permutation_test"
+        )
+    differences = stats.permutation_test(
+        samples,
+        _difference,
+        permutation_type="samples" if paired else "independent",
+        vectorized=True,
+        n_resamples=MAX_ARRANGEMENTS,
+        batch=10_000,
+    ).null_distribution
+    observed = float(_difference(*samples))
+    rounding = 1e-9 * max(np.abs(differences).max(), abs(observed))
+    p_value = 2 * min(np.mean(differences >= observed - rounding), np.mean(differences <= observed + rounding))
+    return PermutationTest(observed, float(min(1, p_value)), min(1, 2 / arrangements), arrangements)
+
+
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    r"""P-values adjusted for several tests by Holm's step-down method (Holm 1979).
+
+    With :math:`p_{(1)} \le \dots \le p_{(n)}`, :math:`\tilde p_{(i)} = \min(1, \max_{j \le i} (n - j + 1) p_{(j)})`.
+    Rejecting where :math:`\tilde p \le \alpha` keeps the probability of any false rejection at or below
+    :math:`\alpha`, however the tests depend on each other.
+
+    Args:
+        p_values: ``[n]`` in [0, 1].
+
+    Returns:
+        ``[n]``, in the order of the argument.
+
+    Raises:
+        ValueError: if there are none or one is not in [0, 1].
+    """
+    p = np.asarray(p_values, dtype=np.float64).ravel()
+    if not len(p) or not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"p_values is {p}; accepted: one or more numbers in [0, 1]")
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(np.arange(len(p), 0, -1) * p[order]))
+    return adjusted
+
+
+def hedges_g(a: ArrayLike, b: ArrayLike) -> float:
+    r"""Difference of means in pooled standard deviations, without the bias of small samples (Hedges 1981).
+
+    :math:`g = J(\nu)\,(\bar a - \bar b) / s`, with
+    :math:`s^2 = ((n_a-1) s_a^2 + (n_b-1) s_b^2) / \nu`, :math:`\nu = n_a + n_b - 2` and
+    :math:`J(\nu) = \Gamma(\nu/2) / (\sqrt{\nu/2}\, \Gamma((\nu-1)/2))`, about :math:`1 - 3/(4\nu - 1)`.
+
+    Raises:
+        ValueError: if a sample has fewer than 2 numbers, one is not finite, or neither sample varies.
+    """
+    x, y = _samples(a, b, paired=False)
+    freedom = len(x) + len(y) - 2
+    pooled = np.sqrt((np.square(x - x.mean()).sum() + np.square(y - y.mean()).sum()) / freedom)
+    if not (np.ptp(x) or np.ptp(y)):
+        raise ValueError("a and b do not vary; accepted: a sample with two different numbers")
+    correction = np.exp(special.gammaln(freedom / 2) - special.gammaln((freedom - 1) / 2)) / np.sqrt(freedom / 2)
+    return float(correction * (x.mean() - y.mean()) / pooled)
+
+
+def effect_interval(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Interval:
+    r"""Hedges' g with the exact interval of the true effect, for normal samples of equal variance (Hedges 1981).
+
+    The bounds are the :math:`\delta` for which the observed :math:`t` is the upper or lower quantile of the noncentral
+    t distribution with noncentrality :math:`\delta \sqrt{n_a n_b / (n_a + n_b)}`.
+
+    Raises:
+        ValueError: as :func:`hedges_g`.
+    """
+    g = hedges_g(a, b)
+    x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    t, freedom = float(stats.ttest_ind(x, y).statistic), len(x) + len(y) - 2
+    scale = np.sqrt(len(x) * len(y) / (len(x) + len(y)))
+
+    tail = (1 - confidence) / 2
+    low, high = (float(special.nctdtrinc(freedom, share, t) / scale) for share in (1 - tail, tail))
+    return Interval(g, low, high)
+
+
+def trials_needed(effect: float, power: float = 0.8, alpha: float = 0.05) -> float:
+    r"""Trials per method with which a two-sided t-test finds an effect (Cohen 1988).
+
+    The smallest :math:`n \ge 2` with :math:`P(T > t_{1-\alpha/2,\,2n-2}) \ge` ``power``, where :math:`T` has the
+    noncentral t distribution with :math:`2n - 2` degrees of freedom and noncentrality :math:`|\delta| \sqrt{n/2}`.
+    Significance in the wrong direction does not count; at a power of 80 % it has no weight.
+
+    Args:
+        effect: true difference of means in standard deviations, delta.
+        power: probability of finding it, in (``alpha``, 1).
+        alpha: level of the test, in (0, 1).
+
+    Returns:
+        A whole number; infinite for ``effect`` 0.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    if not (np.isfinite(effect) and 0 < alpha < power < 1):
+        raise ValueError(
+            f"effect is {effect}, power is {power}, alpha is {alpha}; accepted: finite, and 0 < alpha < power < 1"
+        )
+    if effect == 0:
+        return np.inf
+
+    def enough(n: int) -> bool:
+        limit = stats.t.ppf(1 - alpha / 2, 2 * n - 2)
+        return bool(stats.nct.sf(limit, 2 * n - 2, abs(effect) * np.sqrt(n / 2)) >= power)
+
+    high = 2
+    while not enough(high):
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return float(high)
+
+
+def cliffs_delta(a: ArrayLike, b: ArrayLike) -> float:
+    r"""How much more often a number of ``a`` exceeds one of ``b`` than the reverse (Cliff 1993).
+
+    :math:`\delta = (\#\{a_i > b_j\} - \#\{a_i < b_j\}) / (n_a n_b)`, in [-1, 1]; unchanged by any increasing function.
+
+    Raises:
+        ValueError: if a sample has fewer than 2 numbers or one is not finite.
+    """
+    x, y = _samples(a, b, paired=False)
+    return float(np.sign(x[:, None] - y).mean())
+
+
+def samples_against(
+    measures: pd.DataFrame, groups: pd.Series, one: str
+) -> Iterator[tuple[str, str, NDArray[np.float64], NDArray[np.float64]]]:
+    """Pairs of samples to compare: each measure, each other group, the numbers of group ``one`` and of the other.
+
+    Args:
+        measures: ``[runs, measures]``.
+        groups: ``[runs]``, the group of each run, on the same index.
+        one: the group that is compared with all others.
+
+    Raises:
+        ValueError: if there is no such group.
+    """
+    if one not in set(groups):
+        raise ValueError(f"one is {one!r}; accepted: {', '.join(map(repr, groups.unique()))}")
+    for measure, numbers in measures.items():
+        samples = {str(name): sample.to_numpy(np.float64) for name, sample in numbers.groupby(groups, sort=False)}
+        own = samples.pop(one)
+        for name, other in samples.items():
+            yield str(measure), name, own, other
+
+
+def one_against_others(measures: pd.DataFrame, groups: pd.Series, one: str) -> pd.DataFrame:
+    """Test one group against each other group on each measure, all samples independent.
+
+    The interval is Welch's, as bootstrap intervals of few numbers are too short. Holm's correction is over one of two
+    families: the tests of one measure, or all of them.
+
+    Args:
+        measures: ``[runs, measures]``, with signs such that larger is better.
+        groups: ``[runs]``, the group of each run, on the same index.
+        one: the group that is compared with all others.
+
+    Returns:
+        One row a measure and other group: ``measure``, ``against``; ``difference`` of means, with ``low`` and ``high``
+        of the 95 % interval; ``hedges_g``, ``cliffs_delta``; two-sided exact ``p``, the smallest ``p_reachable``,
+        ``p_holm_measure`` and ``p_holm_all``. Differences and effects are positive where ``one`` is better.
+
+    Raises:
+        ValueError: if there is no such group, or as :func:`permutation_test` and :func:`hedges_g`.
+    """
+    rows = []
+    for measure, name, own, other in samples_against(measures, groups, one):
+        test = permutation_test(own, other)
+        low, high = stats.ttest_ind(own, other, equal_var=False).confidence_interval()
+        effects = hedges_g(own, other), cliffs_delta(own, other)
+        rows.append((measure, name, test.difference, low, high, *effects, test.p_value, test.smallest_p_value))
+    names = ["measure", "against", "difference", "low", "high", "hedges_g", "cliffs_delta", "p", "p_reachable"]
+    found = pd.DataFrame(rows, columns=names)
+    found["p_holm_measure"] = found.groupby("measure", sort=False)["p"].transform(holm)
+    found["p_holm_all"] = holm(found["p"])
+    return found
+
+
+def _difference(*samples: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
+    """Mean of one sample or difference of two, over an axis of one or more draws."""
+    first, *second = (np.asarray(sample.mean(axis=axis)) for sample in samples)
+    return first - sum(second)
+
+
+def _samples(a: ArrayLike, b: ArrayLike | None, *, paired: bool) -> tuple[NDArray[np.float64], ...]:
+    """Check one or two samples; the differences of pairs are one sample."""
+    named = {"a": a} if b is None else {"a": a, "b": b}
+    samples = tuple(np.asarray(values, dtype=np.float64).ravel() for values in named.values())
+    for name, sample in zip(named, samples, strict=True):
+        if len(sample) < 2 or not np.isfinite(sample).all():
+            raise ValueError(f"{name} is {sample}; accepted: two or more finite numbers")
+    if not paired:
+        return samples
+    if len(samples) < 2 or len(samples[0]) != len(samples[1]):
+        raise ValueError(f"paired is True with samples of {[len(s) for s in samples]}; accepted: two of one length")
+    return (samples[0] - samples[1],)

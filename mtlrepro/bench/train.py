@@ -1,0 +1,183 @@
+"""Speed of training: against a bare loop of the same network and losses, waiting for data, and several runs at once."""
+
+import multiprocessing
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
+from typing import Any
+
+import pandas as pd
+import torch
+
+from mtlrepro.bench.balancers import keep_freed_memory
+from mtlrepro.bench.timing import interleaved
+from mtlrepro.training.config import RunConfig
+from mtlrepro.training.run import settings
+from mtlrepro.training.scales import config
+from mtlrepro.training.step import Trainer
+
+NETWORKS = {
+    "full_sharing": "rooms",
+    "multi_decoder": "rooms",
+    "multi_column": "rooms",
+    "segnet_mtan": "rooms",
+    "mtsgd": "streets",
+    "detection": "streets",
+}
+"""Networks, each with the data set on which it is measured."""
+BATCHES = 4
+
+
+def train(
+    device: str = "cpu",
+    *,
+    scale: str | None = None,
+    networks: Sequence[str] = tuple(NETWORKS),
+    rounds: int = 7,
+    at_once: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """Time epochs of four batches, data loading with mirror images included, one CPU thread each.
+
+    The arms of a network: ``bare loop``, written out by hand with the mean of the losses in the place of a balancer;
+    ``training``, what ``mtlrepro train`` does, with loss scale balancing and without a CUDA graph; on CUDA also
+    ``training, CUDA graph``, for dense tasks; ``steps alone``, training steps on a batch that is there already. Last,
+    several runs of the multi-decoder network at once, each in its own process, with a graph where the scale has one.
+    Encoders start at random, which costs the same.
+
+    Args:
+        device: a torch device.
+        scale: of ``scales``; default: ``cpu`` on CPUs, else ``gpu``.
+        networks: of ``NETWORKS``.
+        rounds: rounds that count, see ``bench.interleaved``.
+        at_once: numbers of runs at once; default: 1 and 2 on CPUs, else 1, 2, 4 and 8.
+
+    Returns:
+        One row an arm: ``network``, ``arm``, ``seconds`` of an epoch with quartiles, ``images/s``, ``speed`` in
+        relation to the bare loop, for several runs to one; ``waiting``, the share of the time of ``training`` that is
+        not spent on steps.
+
+    Raises:
+        ValueError: CUDA is asked for and absent, or a network is unknown.
+    """
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device is {device!r}, but PyTorch finds no CUDA device; accepted here: 'cpu'")
+    unknown = [name for name in networks if name not in NETWORKS]
+    if unknown:
+        raise ValueError(f"networks has {unknown}; accepted: {', '.join(NETWORKS)}")
+    cpu = device == "cpu"
+    scale = scale or ("cpu" if cpu else "gpu")
+    keep_freed_memory()
+    tables = []
+    for name in networks:
+        with settings(_config(name, scale, device), torch.device(device)):
+            tables.append(_network(name, scale, device, rounds))
+    counts = at_once if at_once is not None else ((1, 2) if cpu else (1, 2, 4, 8))
+    if counts:
+        tables.append(together(_config("multi_decoder", scale, device), device, counts))
+    columns = ["network", "arm", "seconds", "lower", "upper", "images/s", "speed", "waiting"]
+    return pd.concat(tables, ignore_index=True).reindex(columns=columns)
+
+
+def _config(network: str, scale: Any, device: str, **changes: Any) -> RunConfig:  # noqa: ANN401
+    run = config(scale, dataset=NETWORKS[network], network=network)
+    options = {key: value for key, value in run.model_options.items() if key != "weights"}
+    changes = {"n_train": BATCHES * run.batch_size, "n_test": 1, "method": "lsb", "model_options": options, **changes}
+    kind = "cpu" if device == "cpu" else "cuda"
+    return config(scale, dataset=NETWORKS[network], network=network, device=kind, **changes)
+
+
+def _network(name: str, scale: str, device: str, rounds: int) -> pd.DataFrame:
+    place = torch.device(device)
+    run = _config(name, scale, device, cuda_graph=False)
+    trainer = Trainer(run, place)
+    batch = next(iter(trainer.train_loader))
+    trainer.train_loader.position = 0
+    arms: dict[str, Callable[[], object]] = {"bare loop": bare_loop(Trainer(run, place)), "training": trainer.epoch}
+    if device != "cpu" and "detection" not in run.tasks:
+        arms["training, CUDA graph"] = Trainer(_config(name, scale, device, cuda_graph=True), place).epoch
+    arms["steps alone"] = partial(_steps, Trainer(run, place), batch)
+    table = interleaved(arms, rounds)
+    table["images/s"] = BATCHES * run.batch_size / table["seconds"]
+    table["speed"] = 1 / table["ratio"]
+    alone = table["ratio"].iloc[-1]
+    trained = table["arm"].str.startswith("training")
+    table["waiting"] = (1 - alone / table["ratio"]).where(trained & ~table["arm"].str.contains("graph")).clip(lower=0)
+    return table.assign(network=name)
+
+
+def bare_loop(trainer: Trainer) -> Callable[[], None]:
+    """Write training out by hand: the trainer's network, losses, data and optimizer, nothing else of it."""
+    model, tasks, loader, bf16 = trainer.model, trainer.tasks, trainer.train_loader, trainer.config.precision == "bf16"
+    optimizer = torch.optim.AdamW(model.parameters(), lr=trainer.config.lr, fused=True)
+    views = ("image", "right")[: model.views]
+
+    def epoch() -> None:
+        for batch in loader:
+            optimizer.zero_grad()
+            images = torch.cat([batch[view] for view in views], 1).contiguous(memory_format=torch.channels_last)
+            with torch.autocast(trainer.device.type, torch.bfloat16, enabled=bf16):
+                predictions = model(images)
+            losses = [task.loss(predictions[task.name], batch).mean() for task in tasks]
+            torch.stack(losses).mean().backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
+    return epoch
+
+
+def _steps(trainer: Trainer, batch: Any) -> None:  # noqa: ANN401
+    for _ in range(BATCHES):
+        trainer.step(batch)
+
+
+def together(run: RunConfig, device: str, counts: Sequence[int], epochs: int = 3) -> pd.DataFrame:
+    """Time several runs at once, each in a process of its own; ``speed`` is that of all of them, in runs of the first.
+
+    Args:
+        run: what each trains, with seeds of its own.
+        device: a torch device.
+        counts: numbers of runs.
+        epochs: epochs that count, after one that does not.
+    """
+    rows = []
+    for count in counts:
+        seconds = _at_once(run, device, count, epochs) / epochs
+        images = count * BATCHES * run.batch_size
+        rows.append({"network": run.model, "arm": f"{count} at once", "seconds": seconds, "images/s": images / seconds})
+    table = pd.DataFrame(rows)
+    return table.assign(speed=table["images/s"] / table["images/s"].iloc[0])
+
+
+def _at_once(run: RunConfig, device: str, count: int, epochs: int) -> float:
+    """Seconds until the last of the runs is through, from a common start."""
+    context = multiprocessing.get_context("spawn")
+    start, results = context.Barrier(count), context.Queue()
+    work = [context.Process(target=_work, args=(run, device, i, epochs, start, results)) for i in range(count)]
+    for process in work:
+        process.start()
+    for process in work:
+        process.join()
+    if any(process.exitcode for process in work):
+        raise RuntimeError("a run of the benchmark failed; its message stands above")
+    times: list[tuple[float, float]] = [results.get() for _ in work]
+    return max(end for _, end in times) - min(begin for begin, _ in times)
+
+
+def _work(run: RunConfig, device: str, seed: int, epochs: int, start: Barrier, results: "Queue[Any]") -> None:
+    keep_freed_memory()
+    place = torch.device(device)
+    with settings(run, place):
+        try:
+            trainer = Trainer(RunConfig.from_dict({**run.to_dict(), "seed": seed}), place)
+            trainer.epoch()
+            start.wait()
+        except Exception:
+            start.abort()
+            raise
+        begin = time.time()
+        for _ in range(epochs):
+            trainer.epoch()
+        if device != "cpu":
+            torch.cuda.synchronize()
+        results.put((begin, time.time()))

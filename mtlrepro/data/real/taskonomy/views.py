@@ -1,0 +1,131 @@
+"""Where Taskonomy's files lie: folders by domain or by building, or the tar files as they are downloaded."""
+
+import re
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtlrepro.data.real.rasters import Raster, read_raster
+from mtlrepro.data.real.taskonomy.files import DOMAINS
+
+View = tuple[int, int]
+AGAIN = "get it again with `python data_scripts/taskonomy.py fetch FOLDER`"
+_NAME = re.compile(r"point_(\d+)_view_(\d+)(?:_domain_(\w+))?\.png")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file, or one member of a tar file.
+
+    Attributes:
+        path: the file, or the archive.
+        member: name in the archive, or None.
+        start: where the member's bytes begin.
+        length: how many there are.
+    """
+
+    path: Path
+    member: str | None = None
+    start: int = 0
+    length: int = 0
+
+    def read(self, kind: str, size: tuple[int, int] | None) -> Raster:
+        """Read the raster, of the given (height, width) where that is known.
+
+        Raises:
+            ValueError: naming the file.
+        """
+        if self.member is None:
+            return read_raster(self.path, kind, size=size, remedy=AGAIN)
+        with self.path.open("rb") as file:
+            file.seek(self.start)
+            content = file.read(self.length)
+        return read_raster(self.path / self.member, kind, size=size, remedy=AGAIN, content=content)
+
+
+def find_views(source: Path, building: str) -> dict[View, dict[str, Entry]]:
+    """Find the files of a building, by (point, view), in this order, and by key.
+
+    Looked for are, for each domain, ``SOURCE/DOMAIN/BUILDING/``, ``SOURCE/DOMAIN/taskonomy/BUILDING/`` (of
+    ``omnidata-tools``), ``SOURCE/BUILDING_DOMAIN/`` and its ``DOMAIN/``, and ``SOURCE/BUILDING_DOMAIN.tar``.
+
+    Returns:
+        Empty if there is nothing of this building.
+
+    Raises:
+        FileNotFoundError: if a domain, or one view's file of a domain, is missing.
+        ValueError: if an archive is damaged, or a file's name states another domain.
+    """
+    domains = {key: domain for key, (domain, _) in DOMAINS.items()}
+    found = {key: _find_domain(source, building, domain) for key, domain in domains.items()}
+    if all(entries is None for entries in found.values()):
+        return {}
+    views: dict[View, dict[str, Entry]] = {view: {} for view in sorted(found["image"] or {})}
+    for key, entries in found.items():
+        if not entries:
+            raise FileNotFoundError(
+                f"{source / domains[key] / building} or {building}_{domains[key]}.tar: no such files; {AGAIN}"
+            )
+        absent = sorted(set(views) - set(entries))
+        if absent:
+            point, view = absent[0]
+            raise FileNotFoundError(
+                f"{source}: {building}, domain {domains[key]}: no file of point {point}, view {view} and "
+                f"{len(absent) - 1} more of {len(views)}; {AGAIN}"
+            )
+        for view_, entry in entries.items():
+            if view_ in views:
+                views[view_][key] = entry
+    return views
+
+
+def has_building(source: Path, building: str) -> bool:
+    """Whether there is anything of a building."""
+    return any(_place(source, building, domain) is not None for domain, _ in DOMAINS.values())
+
+
+def _place(source: Path, building: str, domain: str) -> Path | None:
+    """Folder or archive of one building and domain."""
+    together = source / f"{building}_{domain}"
+    folders = (
+        source / domain / building,
+        source / domain / "taskonomy" / building,
+        together / domain,
+        together,
+    )
+    archive = source / f"{building}_{domain}.tar"
+    return next((folder for folder in folders if folder.is_dir()), archive if archive.is_file() else None)
+
+
+def _find_domain(source: Path, building: str, domain: str) -> Mapping[View, Entry] | None:
+    place = _place(source, building, domain)
+    if place is None:
+        return None
+    entries = {}
+    for name, entry in _members(place) if place.is_file() else [(path.name, Entry(path)) for path in place.iterdir()]:
+        match = _NAME.fullmatch(name)
+        if match is None:
+            continue
+        if match[3] is not None and match[3].replace("_", "") != domain.replace("_", ""):
+            raise ValueError(f"{place / name}: a file of domain {match[3]}; accepted: {domain}; {AGAIN}")
+        entries[int(match[1]), int(match[2])] = entry
+    return entries
+
+
+def _members(archive: Path) -> list[tuple[str, Entry]]:
+    """List an uncompressed tar file without reading its members."""
+    try:
+        with tarfile.open(archive, "r:") as opened:
+            members = [
+                (Path(info.name).name, Entry(archive, info.name, info.offset_data, info.size))
+                for info in opened
+                if info.isreg()
+            ]
+    except (tarfile.TarError, EOFError) as error:
+        raise ValueError(f"{archive}: not a complete tar file ({error}); remove it and {AGAIN}") from None
+    last = members[-1][1] if members else Entry(archive)
+    blocks = -(-last.length // tarfile.BLOCKSIZE) + 2  # every tar file ends with two empty blocks
+    if archive.stat().st_size < last.start + blocks * tarfile.BLOCKSIZE:
+        raise ValueError(f"{archive}: not a complete tar file (its end is missing); remove it and {AGAIN}")
+    return members

@@ -1,0 +1,1 @@
+"""Generated scenes: rooms and streets, ray cast with exact targets."""

@@ -1,0 +1,1 @@
+"""Streets seen by a stereo camera."""

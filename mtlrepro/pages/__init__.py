@@ -1,0 +1,1 @@
+"""What a chapter's notebook is made of: parameters, figures, tables, the stored form."""

@@ -1,0 +1,71 @@
+"""Grid files: which configurations make up a grid."""
+
+import json
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from mtlrepro.training.config import RunConfig
+
+
+def read_grid(path: str | Path) -> list[RunConfig]:
+    """Read the configurations of a grid from a JSON file.
+
+    The file holds a configuration, fields that are left out having their defaults; or
+    ``{"base": {field: value, ...}, "vary": {field: [value, ...], ...}}``, one run for every combination, the last field
+    varying fastest; or a list of both.
+
+    Raises:
+        ValueError: the file is not of that form, or a configuration is not accepted; names file, place and field.
+        OSError: the file cannot be read.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique)
+        values = [run for part in _parts(content) for run in _expanded(*part)]
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    configs = []
+    for place, value in values:
+        try:
+            configs.append(RunConfig.from_dict(value))
+        except ValueError as error:
+            raise ValueError(f"{path}: {place}: {error}") from None
+    return configs
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in values if names.count(name) > 1)
+        raise ValueError(f"{twice!r} is given twice")
+    return values
+
+
+def _parts(content: object) -> list[tuple[str, Any]]:
+    if isinstance(content, list) and content:
+        return [(f"part {number}", part) for number, part in enumerate(content, 1)]
+    if isinstance(content, dict):
+        return [("grid", content)]
+    raise ValueError("holds neither an object nor a list of some; accepted: configurations, or base and vary")
+
+
+def _expanded(place: str, part: object) -> list[tuple[str, dict[str, Any]]]:
+    if not isinstance(part, dict):
+        raise ValueError(f"{place} is {part!r}; accepted: a configuration, or base and vary")
+    if not part.keys() & {"base", "vary"}:
+        return [(place, part)]
+    if unknown := part.keys() - {"base", "vary"}:
+        raise ValueError(f"{place} has {min(unknown)!r} beside base and vary; accepted: base and vary alone")
+    base, vary = part.get("base", {}), part.get("vary", {})
+    for name, value in (("base", base), ("vary", vary)):
+        if not isinstance(value, dict):
+            raise ValueError(f"{place}: {name} is {value!r}; accepted: an object")
+    for name, choices in vary.items():
+        if name in base:
+            raise ValueError(f"{place}: {name!r} is in base and in vary; accepted: one of them")
+        if not isinstance(choices, list) or not choices:
+            raise ValueError(f"{place}: vary: {name!r} is {choices!r}; accepted: a list of one value or more")
+    runs = [dict(zip(vary, chosen, strict=True)) for chosen in product(*vary.values())]
+    return [(f"{place}, {json.dumps(chosen)}" if chosen else place, base | chosen) for chosen in runs]

@@ -1,0 +1,346 @@
+r"""Table S-3 of loss scale balancing (LSB) audited: 25 trials, five for each of five methods, six metrics (Lee et al.).
+
+The supplement prints the trials, their ranks, averages and average ranks. What follows from the trials is recomputed
+here, and LSB ("Proposed") is tested against each other method. The supplement does not say that trials of different
+methods share seeds or data order, so samples are independent: five numbers against five.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from mtlrepro.analysis import compare, published
+from mtlrepro.analysis.significance import effect_interval, one_against_others, samples_against, trials_needed
+from mtlrepro.analysis.verdicts import Interval, Verdict
+from mtlrepro.pages.figures import strips
+from mtlrepro.studies.lsb import scores
+from mtlrepro.studies.lsb.scores import measures
+
+METRICS = {"delta_1": True, "RMSE": False, "delta_30": True, "mean angle": False, "mIoU": True, "Acc.": True}
+"""Metrics of the table, and whether higher is better."""
+
+TITLES = {
+    "delta_1": "depth ratio below 1.25, %",
+    "RMSE": "RMSE of depth, m",
+    "delta_30": "normals within 30°, %",
+    "mean angle": "angle of normals, degrees",
+    "mIoU": "mIoU, %",
+    "Acc.": "pixel accuracy, %",
+}
+DECIMALS = dict.fromkeys(METRICS, 1) | {"RMSE": 3}
+"""Decimals printed."""
+
+LSB, SECOND = "Proposed", "Uncert"
+"""LSB as the table calls it, and the method that the supplement calls second best."""
+
+TOP = 5
+"""Number of trials in the "top 20 %" of 25."""
+
+FIGURE_ALT = (
+    "The trials of Table S-3: six panels, one a metric, with a line of five dots for each of five methods and a bar at "
+    "their mean. LSB's bar is the best in every panel, barely so for the mean angle. In every panel some dots of other "
+    "methods are better than LSB's worst."
+)
+
+
+# --- the table ----------------------------------------------------------------------------------------
+
+
+def trials(numbers: pd.DataFrame) -> pd.DataFrame:
+    """Trials as printed.
+
+    Args:
+        numbers: printed numbers, ``published.read("lsb_s3")``.
+
+    Returns:
+        25 rows: ``row`` as in ``numbers``, ``method``, ``trial`` (1 to 5), a column for each of ``METRICS``, its
+        printed rank in ``rank of ...``, and the printed ``rank Min``, ``rank Max`` and ``rank Avg.``.
+    """
+    table = _rows(numbers, r"(?P<method>.+), trial (?P<trial>\d)")
+    return table.astype({"trial": int})
+
+
+def averages(numbers: pd.DataFrame) -> pd.DataFrame:
+    """Averages over five trials as printed: five rows, with the columns of :func:`trials` but for ``trial``."""
+    return _rows(numbers, r"(?P<method>.+), average")
+
+
+def _rows(numbers: pd.DataFrame, pattern: str) -> pd.DataFrame:
+    """Rows of the printed table whose label has that form, and the parts of the label."""
+    table = published.pivot(numbers)
+    labels = table.index.str.extract(f"^{pattern}$").set_index(table.index).dropna()
+    return labels.join(table).rename_axis(index="row", columns=None).reset_index()
+
+
+def _ranks(table: pd.DataFrame) -> pd.DataFrame:
+    return scores.ranks(table, METRICS)
+
+
+def _printed_ranks(table: pd.DataFrame) -> pd.DataFrame:
+    return table[[f"rank of {metric}" for metric in METRICS]].set_axis(list(METRICS), axis=1)
+
+
+def _means(table: pd.DataFrame) -> pd.DataFrame:
+    """Average of each metric over the trials of a method, with ``method`` as a column."""
+    return table.groupby("method", sort=False)[list(METRICS)].mean().reset_index()
+
+
+def average_ranks(numbers: pd.DataFrame) -> pd.DataFrame:
+    """Average rank of each method over six metrics, printed and recomputed.
+
+    Returns:
+        One row a method: ``method``; ``trials`` and ``trials, printed``, the mean of its trials' average ranks among
+        25; ``averages, rounded``, ``averages, unrounded`` and ``averages, printed``, the average rank of its averages
+        among five, which are compared as the table rounds them, or as the trials give them.
+    """
+    table, printed = trials(numbers), averages(numbers)
+    means = _means(table)
+    five = _rows(numbers, "(?P<method>.+), five trials")
+    return pd.DataFrame(
+        {
+            "method": means["method"],
+            "trials": _ranks(table).mean(axis=1).groupby(table["method"], sort=False).mean().to_numpy(),
+            "trials, printed": five.set_index("method")["rank Avg."].loc[means["method"]].to_numpy(),
+            "averages, rounded": _ranks(means.round(DECIMALS)).mean(axis=1),
+            "averages, unrounded": _ranks(means).mean(axis=1),
+            "averages, printed": printed["rank Avg."],
+        }
+    )
+
+
+# --- what does not follow -----------------------------------------------------------------------------
+
+
+def audit(numbers: pd.DataFrame) -> pd.DataFrame:
+    """Find every printed cell that does not follow from the others.
+
+    Ranks are recomputed from the trials, the average for ties; averages from the trials, rounded as printed; Min, Max
+    and Avg. from the ranks, printed or recomputed; the average ranks over five trials from the recomputed ranks. Ranks
+    of averages may be those of the rounded or of the unrounded averages, by one rule for a column; where neither gives
+    the whole column, the cells that contradict each rule are listed.
+
+    Returns:
+        One row a finding: ``row`` and ``column`` as in ``numbers``, ``printed``, ``recomputed`` and ``reason``.
+    """
+    found = [*_trial_ranks(numbers), *_averages(numbers), *_average_ranks(numbers), *_summaries(numbers)]
+    return pd.DataFrame(found, columns=["row", "column", "printed", "recomputed", "reason"])
+
+
+Finding = tuple[str, str, float, float, str]
+
+
+def _unequal(a: pd.Series, b: pd.Series) -> list[int]:
+    """Row numbers at which two columns differ."""
+    return [int(i) for i in np.flatnonzero(a != b)]
+
+
+def _cell(table: pd.DataFrame, row: str | int, column: str) -> float:
+    return float(table[column].to_dict()[row])
+
+
+def _trial_ranks(numbers: pd.DataFrame) -> Iterator[Finding]:
+    table = trials(numbers)
+    printed, found = _printed_ranks(table), _ranks(table)
+    for metric in METRICS:
+        for i in _unequal(printed[metric], found[metric]):
+            value, rank = _cell(table, i, metric), _cell(found, i, metric)
+            ties = int((table[metric] == value).sum())
+            places = f"{rank - (ties - 1) / 2:g} to {rank + (ties - 1) / 2:g}"
+            total = len(table) * (len(table) + 1) / 2
+            reason = (
+                f"trials with {value:g}: {ties}, which share places {places}; "
+                f"the column's printed ranks add up to {printed[metric].sum():g}, places 1 to {len(table)} to {total:g}"
+            )
+            yield table["row"].tolist()[i], f"rank of {metric}", _cell(printed, i, metric), rank, reason
+
+
+def _averages(numbers: pd.DataFrame) -> Iterator[Finding]:
+    printed, means = averages(numbers), _means(trials(numbers))
+    rounded = means.round(DECIMALS)
+    as_printed, of_means, stated = _ranks(printed), _ranks(rounded), _printed_ranks(printed)
+    for metric in METRICS:
+        for i in _unequal(printed[metric], rounded[metric]):
+            reason = (
+                f"its trials average {_cell(means, i, metric):.{DECIMALS[metric] + 1}f}; its printed rank is "
+                f"{_cell(stated, i, metric):g}, with the recomputed average {_cell(of_means, i, metric):g}, "
+                f"with the printed one {_cell(as_printed, i, metric):g}"
+            )
+            yield printed["row"].tolist()[i], metric, _cell(printed, i, metric), _cell(rounded, i, metric), reason
+
+
+def _average_ranks(numbers: pd.DataFrame) -> Iterator[Finding]:
+    labels = averages(numbers)["row"].tolist()
+    printed, means = _printed_ranks(averages(numbers)), _means(trials(numbers))
+    rules = {"rounded": means.round(DECIMALS), "unrounded": means}
+    for metric in METRICS:
+        found = {rule: _ranks(table) for rule, table in rules.items()}
+        if any(not _unequal(ranks[metric], printed[metric]) for ranks in found.values()):
+            continue
+        for rule, ranks in found.items():
+            for i in _unequal(ranks[metric], printed[metric]):
+                reason = (
+                    f"contradicts ranks of {rule} averages, here {_cell(rules[rule], i, metric):.5g}; "
+                    "neither rounded nor unrounded averages give the whole column"
+                )
+                yield labels[i], f"rank of {metric}", _cell(printed, i, metric), _cell(ranks, i, metric), reason
+
+
+def _summaries(numbers: pd.DataFrame) -> Iterator[Finding]:
+    table, printed = trials(numbers), averages(numbers)
+    for rows, found in ((table, _ranks(table)), (printed, _ranks(_means(table).round(DECIMALS)))):
+        stated = _printed_ranks(rows)
+        for name, how in (("Min", "min"), ("Max", "max"), ("Avg.", "mean")):
+            column = f"rank {name}"
+            given, recomputed = (ranks.agg(how, axis=1).round(2) for ranks in (stated, found))
+            for i in sorted({*_unequal(rows[column], given)} & {*_unequal(rows[column], recomputed)}):
+                reason = f"{how} of the printed ranks {', '.join(f'{rank:g}' for rank in stated.loc[i])}"
+                yield rows["row"].tolist()[i], column, _cell(rows, i, column), float(given.to_numpy()[i]), reason
+    five = average_ranks(numbers).round(2)
+    for i in _unequal(five["trials"], five["trials, printed"]):
+        label = f"{five['method'].tolist()[i]}, five trials"
+        reason = "mean of the average ranks of its five trials"
+        yield label, "rank Avg.", _cell(five, i, "trials, printed"), _cell(five, i, "trials"), reason
+
+
+# --- what five trials show ----------------------------------------------------------------------------
+
+
+def significance(table: pd.DataFrame) -> pd.DataFrame:
+    """Test LSB against each other method, on each metric and on the average rank of a trial among all 25.
+
+    The permutation test is exact for independent trials, also for ranks, which do not change when two methods exchange
+    trials; with five against five it counts 252 splits, so no p-value is below 2/252 = 0.008. Holm's correction over
+    all 28 tests makes even the smallest p-value 28 * 2/252 = 0.22: five trials cannot support a claim over all metrics
+    and methods at once.
+
+    Args:
+        table: as :func:`trials` gives it.
+
+    Returns:
+        28 rows as :func:`mtlrepro.analysis.significance.one_against_others` gives them, positive where LSB is better.
+    """
+    return one_against_others(measures(table, METRICS), table["method"], LSB)
+
+
+def power(table: pd.DataFrame) -> pd.DataFrame:
+    """Trials per method that it would take to find the observed effects at 5 %, two-sided, with a power of 80 %.
+
+    Observed effects are uncertain, and of several the largest are overestimates: the number for the end of the
+    interval next to 0 says how many trials are enough if the effect is that small. One test alone, so without any
+    correction.
+
+    Args:
+        table: as :func:`trials` gives it.
+
+    Returns:
+        28 rows: ``measure``, ``against``; ``effect`` (Hedges' g, positive where LSB is better) with ``low`` and
+        ``high`` of its 95 % interval; ``trials`` for the effect, and ``trials_at_low`` for the end next to 0, NaN
+        where the interval holds 0.
+    """
+    rows = []
+    for measure, method, own, other in samples_against(measures(table, METRICS), table["method"], LSB):
+        effect = effect_interval(own, other)
+        near = min(effect.low, effect.high, key=abs)
+        at_low = trials_needed(near) if effect.low * effect.high > 0 else np.nan
+        rows.append((measure, method, effect.value, effect.low, effect.high, trials_needed(effect.value), at_low))
+    return pd.DataFrame(rows, columns=["measure", "against", "effect", "low", "high", "trials", "trials_at_low"])
+
+
+# --- what the supplement says -------------------------------------------------------------------------
+
+
+def top_places(table: pd.DataFrame) -> pd.DataFrame:
+    """Count who holds the first five places, "top 20 %", of each metric; the red marks of the print are not kept.
+
+    Args:
+        table: as :func:`trials` gives it.
+
+    Returns:
+        One row a metric and method, as :func:`mtlrepro.studies.lsb.scores.top_places` gives it.
+    """
+    return scores.top_places(table, METRICS, TOP)
+
+
+def claims(numbers: pd.DataFrame) -> list[Verdict]:
+    """Judge the supplement's statements about Table S-3 by the printed trials.
+
+    Intervals span what the print leaves open: the order of tied trials, and whether averages are compared as rounded
+    or as the trials give them. Average ranks have half a unit of their last decimal as tolerance. The last row takes
+    metrics as blocks (Nemenyi's test); they share runs, so the true critical difference is, if anything, larger.
+
+    Args:
+        numbers: printed numbers, ``published.read("lsb_s3")``.
+    """
+    table = trials(numbers)
+    ranks = average_ranks(numbers).set_index("method")
+    top = top_places(table).query("method == @LSB")[["places", "fewest", "most"]]
+    others = 100 * (1 - top.sum() / (TOP * len(METRICS)))
+    majorities = (top > TOP / 2).sum()
+    means = _means(table).set_index("method")
+    alone, first = zip(*(_firsts(rule) for rule in (means.round(DECIMALS), means)), strict=True)
+    p_values = significance(table).query("measure == @scores.AVERAGE_RANK and against == @SECOND")["p"]
+    apart = round(_cell(ranks, SECOND, "averages, printed") - _cell(ranks, LSB, "averages, printed"), 2)
+
+    verdicts = [
+        _verdict(
+            "Other methods hold less than half of the top 20 % of trials over all metrics, in %",
+            50,
+            (others["places"], others["fewest"], others["most"]),
+            below=True,
+        ),
+        _verdict(
+            "On each metric, LSB holds most of the top 20 % of trials; number of metrics", len(METRICS), majorities
+        ),
+    ]
+    for method in (LSB, SECOND):
+        printed, found = (_cell(ranks, method, column) for column in ("trials, printed", "trials"))
+        verdicts.append(_verdict(f"Average rank of five trials of {method}", printed, [found], tolerance=0.005))
+    verdicts += [
+        _verdict(
+            f"LSB's average rank over trials differs significantly from that of {SECOND}; exact p",
+            0.05,
+            p_values,
+            below=True,
+        ),
+        _verdict("LSB's average is best, with none beside it; number of metrics", len(METRICS), alone),
+        _verdict("LSB's average is best, alone or in a tie; number of metrics", len(METRICS), first),
+    ]
+    for method in (LSB, SECOND):
+        printed, *both = (_cell(ranks, method, f"averages, {rule}") for rule in ("printed", "rounded", "unrounded"))
+        verdicts.append(_verdict(f"Average rank of the averages of {method}", printed, both, tolerance=0.005))
+    difference = compare.critical_difference(len(means), len(METRICS))
+    text = f"Average ranks {apart:g} apart differ significantly: Nemenyi's critical difference"
+    return [*verdicts, _verdict(text, apart, [difference], below=True)]
+
+
+def _verdict(
+    claim: str, claimed: float, found: Iterable[float], *, tolerance: float = 0.0, below: bool = False
+) -> Verdict:
+    """Verdict on a statement of the supplement; the first number found is the value, all of them the interval."""
+    values = [float(value) for value in found]
+    measured = Interval(values[0], min(values), max(values))
+    return Verdict(claim, "Section 4, Table S-3", float(claimed), tolerance, measured, below)
+
+
+def _firsts(means: pd.DataFrame) -> tuple[int, int]:
+    """Number of metrics on which LSB is first alone, and on which it is first alone or in a tie."""
+    tied = _ranks(means).loc[LSB].to_numpy()
+    least = compare.ranks(means.round(9), METRICS, "min").loc[LSB].to_numpy()
+    return int((tied == 1).sum()), int((least == 1).sum())
+
+
+# --- figure -------------------------------------------------------------------------------------------
+
+
+def figure(table: pd.DataFrame) -> Figure:
+    """Draw the trials, a panel for each metric, a line of dots for each method and a bar at its mean.
+
+    Args:
+        table: as :func:`trials` gives it. Trials 1 to 5 of a method stand below each other, so that ties are seen.
+    """
+    labels = {
+        metric: f"{TITLES[metric]}\n{'higher' if higher else 'lower'} is better" for metric, higher in METRICS.items()
+    }
+    return strips(table, labels, by="method")

@@ -1,0 +1,106 @@
+"""Predictions for a few images, kept beside a run's record in ``HASH.npz`` for the figures that show them."""
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mtlrepro.data.samples import Batch
+from mtlrepro.models import MultiTaskModel
+from mtlrepro.tasks import ImageTask
+from mtlrepro.training.evaluation import predict
+
+UNIT = 127
+"""Of the coordinates of stored unit normals."""
+
+
+@torch.no_grad()
+def take(
+    model: MultiTaskModel, tasks: Sequence[ImageTask], batch: Batch, precision: str = "float32"
+) -> dict[str, Tensor]:
+    """Predict maps for some images, in evaluation mode.
+
+    Args:
+        model: the network; it is left in training mode.
+        tasks: dense tasks.
+        batch: B images.
+        precision: ``float32`` or ``bf16``.
+
+    Returns:
+        By task, on the CPU: classes ``[B, H, W]`` int8; unit normals ``[B, 3, H, W]`` int8, times ``UNIT``; other maps
+        ``[B, C, H, W]`` float16.
+    """
+    model.eval()
+    predictions: dict[str, Any] = predict(model, batch, precision)
+    model.train()
+    return {task.name: _compact(task.name, predictions[task.name]).cpu() for task in tasks}
+
+
+def _compact(task: str, prediction: Tensor) -> Tensor:
+    if task == "segmentation":
+        return prediction.argmax(1).to(torch.int8)
+    if task == "normal":
+        return (UNIT * F.normalize(prediction.float(), dim=1)).round().to(torch.int8)
+    return prediction.to(torch.float16)
+
+
+def write(path: Path, pictures: Mapping[int, Mapping[str, Tensor]]) -> None:
+    """Write what was taken after some epochs, under its name only when it is whole.
+
+    Args:
+        path: ``STORE/HASH.npz``.
+        pictures: number of epochs to what ``take`` gave.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    named = {f"{epoch}/{task}": values.numpy() for epoch, maps in pictures.items() for task, values in maps.items()}
+    np.savez_compressed(buffer, allow_pickle=False, **named)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(buffer.getbuffer())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read(store: str | Path, run: str) -> dict[int, dict[str, np.ndarray]]:
+    """Read the predictions of a stored run, normals as float32 unit vectors, other numbers as float32.
+
+    Args:
+        store: folder of records.
+        run: the configuration's hash.
+
+    Returns:
+        By number of epochs and task, ``[B, H, W]`` classes or ``[B, C, H, W]`` maps.
+
+    Raises:
+        FileNotFoundError: there is no such file; says how it is made.
+        ValueError: the file is damaged.
+    """
+    path = Path(store) / f"{run}.npz"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is absent; remove {run}.json beside it, if there, and train the run again")
+    found: dict[int, dict[str, np.ndarray]] = {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            for name in file.files:
+                epoch, task = name.split("/")
+                found.setdefault(int(epoch), {})[task] = _as_predicted(task, file[name])
+    except Exception as error:  # whatever damage looks like
+        raise ValueError(f"{path} is damaged ({error})") from None
+    return found
+
+
+def _as_predicted(task: str, values: np.ndarray) -> np.ndarray:
+    if task == "segmentation":
+        return values
+    unit = UNIT if task == "normal" else 1
+    return values.astype(np.float32) / unit

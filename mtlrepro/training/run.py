@@ -1,0 +1,297 @@
+"""One run: a configuration is trained, resumed where it was stopped, and leaves one record."""
+
+import json
+import math
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from tqdm import tqdm
+
+from mtlrepro.balancers.gradients import processes
+from mtlrepro.distributed import from_first, join, local_rank, rank
+from mtlrepro.pages.notebooks import write_atomically
+from mtlrepro.training import checkpoints, predictions
+from mtlrepro.training.config import ALGORITHM, RunConfig
+from mtlrepro.training.evaluation import evaluate, mean, probe
+from mtlrepro.training.provenance import processor, provenance
+from mtlrepro.training.step import Trainer
+
+Record = dict[str, Any]
+Taken = dict[int, dict[str, torch.Tensor]]
+
+
+def train(
+    config: RunConfig,
+    *,
+    store: str | Path,
+    data_root: str | Path | None = None,
+    progress: bool = True,
+    device: str | torch.device | None = None,
+) -> Record:
+    """Train a configuration, or go on with it, or read its record if it is complete.
+
+    Data, model, losses, balancer and optimizer follow one another in ``trainer.Trainer.step``; this function adds what
+    surrounds the steps. After each epoch ``STORE/checkpoints/HASH-EPOCH.pt`` holds the state, so a run that was stopped
+    at any moment ends with the numbers of one that was not: bit for bit on the CPU, see ``numbers``. A second call
+    for the same configuration waits for the first and reads its record.
+
+    Under torchrun all processes train together, each on its part of every batch, to the result of one process up to
+    rounding, where batch normalisation and detection's loss, which look at a process's own images, do not part them
+    (on GPUs batch normalisation looks at all). The folder has to be one that all of them see.
+
+    The record, ``STORE/HASH.json``, is a dictionary:
+
+    - ``config``, ``hash``, ``algorithm``, ``status``: ``complete``, or ``failed``, then in ``HASH.failed.json`` with
+      ``error``;
+    - ``history``: for each epoch ``epoch``, ``losses`` (raw mean training losses by task), ``weights`` (mean over its
+      steps, None where the method has none), ``loss_scales`` (weights times losses), ``lr``, ``metrics`` and ``probe``
+      (None in epochs without), ``seconds`` of training with its data, ``evaluation_seconds``;
+    - ``metrics``: final ones by task and name, and ``metrics_from``, the split and the epochs over whose evaluations
+      they are means;
+    - with ``evaluate_on="both"``, ``validation_metrics``: those on the validation split, over the same epochs, here and
+      in each entry of ``history``;
+    - ``weights_source``: what the network started from;
+    - ``provenance``: commit, versions, device, processor, threads, processes, date, seconds, images per second.
+
+    Predictions that ``config.pictures`` asks for stand beside it, see ``pictures``. No epoch is chosen by its metrics.
+    Numbers that are not finite are None.
+
+    Args:
+        config: what to train.
+        store: folder of records and checkpoints; made if absent.
+        data_root: folder of the prepared data set; needed for real ones, not for scenes.
+        progress: show a bar on stderr, if that is a terminal.
+        device: which device of the configured kind, such as ``cuda:1``.
+
+    Returns:
+        The record.
+
+    Raises:
+        ValueError: the device is absent or of another kind, or data, network and tasks do not go together.
+        FileNotFoundError: ImageNet weights are absent.
+        FloatingPointError: a loss or gradient was not finite; names epoch, step and task.
+        torch.OutOfMemoryError: the device's memory did not suffice.
+        OSError: a file cannot be written. For all of these the failure is recorded, and the last checkpoint stays.
+    """
+    store = Path(store)
+    folder = store / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    join(config.device)
+    place = _device(config, device)
+    with ExitStack() as stack:
+        stack.enter_context(settings(config, place))
+        if rank() == 0:
+            stack.enter_context(FileLock(folder / f"{config.hash}.lock"))
+        if (record := from_first(_stored(store, config) if rank() == 0 else None)) is not None:
+            return record
+        history: list[dict[str, Any]] = []
+        taken: Taken = {}
+        try:
+            trainer = Trainer(config, place, data_root)
+            _run(trainer, history, taken, folder, progress, config.epochs)
+            record = from_first(_complete(trainer, history) if rank() == 0 else {})
+            if rank() == 0:
+                if taken:
+                    predictions.write(store / f"{config.hash}.npz", taken)
+                _write(store / f"{config.hash}.json", record)
+                (store / f"{config.hash}.failed.json").unlink(missing_ok=True)
+                checkpoints.remove(folder, config.hash)
+        except Exception as error:
+            _fail(store, config, place, history, error)
+            raise
+        return record
+
+
+def first_epochs(
+    config: RunConfig, epochs: int, *, data_root: str | Path | None = None, progress: bool = True
+) -> list[dict[str, Any]]:
+    """Train the first epochs of a run anew and keep nothing but their ``history``.
+
+    Args:
+        config: the run.
+        epochs: how many, up to those of the run.
+        data_root: as for ``train``, and so is the other.
+        progress: show a bar.
+
+    Returns:
+        One entry for each epoch.
+
+    Raises:
+        ValueError, FileNotFoundError, FloatingPointError, torch.OutOfMemoryError: see ``train``.
+    """
+    place = _device(config, None)
+    history: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder, settings(config, place):
+        _run(Trainer(config, place, data_root), history, {}, Path(folder), progress, epochs)
+    return history
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory did not suffice; PyTorch has no class of its own for that on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def numbers(record: Record) -> Record:
+    """Part of a record that is the same, bit for bit on a CPU, for an unbroken and a resumed run.
+
+    That is all but timings and provenance.
+    """
+    timings = ("seconds", "evaluation_seconds")
+    history = [{key: value for key, value in entry.items() if key not in timings} for entry in record["history"]]
+    return {key: value for key, value in record.items() if key != "provenance"} | {"history": history}
+
+
+def _run(
+    trainer: Trainer, history: list[dict[str, Any]], taken: Taken, folder: Path, progress: bool, epochs: int
+) -> None:
+    """Train the epochs that are left, append them to the history, and take the pictures that are asked for."""
+    config = trainer.config
+    if (state := checkpoints.load(folder, config.hash)) is not None:
+        trainer.load_state_dict(state["trainer"])
+        history += state["history"]
+        taken |= state["pictures"]
+    steps = len(trainer.train_loader)
+    with tqdm(
+        desc=config.hash,
+        total=epochs * steps,
+        initial=len(history) * steps,
+        unit=" steps",
+        disable=None if progress and rank() == 0 else True,
+    ) as bar:
+        for epoch in range(len(history) + 1, epochs + 1):
+            started = time.perf_counter()
+            entry = {"epoch": epoch, **trainer.epoch(bar.update)}
+            trained = time.perf_counter()
+            entry |= _look(trainer, epoch)
+            if rank() == 0 and epoch in config.pictures.get("epochs", ()):
+                taken[epoch] = predictions.take(
+                    trainer.model, trainer.tasks, trainer.pictured_batch(), config.precision
+                )
+            seconds = {"seconds": trained - started, "evaluation_seconds": time.perf_counter() - trained}
+            history.append(_finite(entry) | seconds)
+            if rank() == 0:
+                state = {"trainer": trainer.state_dict(), "history": history, "pictures": taken}
+                checkpoints.save(folder, config.hash, epoch, state)
+            bar.set_postfix_str(f"epoch {epoch}, " + ", ".join(f"{k} {v:.4g}" for k, v in entry["losses"].items()))
+
+
+def _look(trainer: Trainer, epoch: int) -> dict[str, Any]:
+    """Evaluate, in the first process, and probe, in all of them, where the schedule says so."""
+    config = trainer.config
+    model, tasks, precision = trainer.model, trainer.tasks, config.precision
+    due = epoch % config.evaluate_every == 0 or epoch > config.epochs - config.average_last
+    probed = config.probe_every and epoch % config.probe_every == 0
+    loaders = {"metrics": trainer.test_loader}
+    if trainer.validation_loader is not None:
+        loaders["validation_metrics"] = trainer.validation_loader
+    return {
+        name: evaluate(model, tasks, loader, precision) if due and rank() == 0 else None
+        for name, loader in loaders.items()
+    } | {"probe": probe(model, tasks, trainer.probe_batch(), precision) if probed else None}
+
+
+def _complete(trainer: Trainer, history: list[dict[str, Any]]) -> Record:
+    config = trainer.config
+    last = history[-config.average_last :]
+    seconds = sum(entry["seconds"] for entry in history)
+    images = len(trainer.train_loader) * config.batch_size * config.epochs
+    return {
+        **_head(config, "complete"),
+        "history": history,
+        **{
+            name: mean([entry[name] for entry in last]) for name in ("metrics", "validation_metrics") if name in last[0]
+        },
+        "metrics_from": {"split": trainer.test_loader.dataset.split, "epochs": [entry["epoch"] for entry in last]},
+        "weights_source": trainer.model.weights_source,
+        "provenance": {
+            **origin(str(trainer.device)),
+            "seconds": seconds + sum(entry["evaluation_seconds"] for entry in history),
+            "images_per_second": images / seconds,
+        },
+    }
+
+
+def origin(device: str) -> dict[str, Any]:
+    """Where and when numbers of this process are made."""
+    date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return {**provenance(device), "processor": processor(), "processes": processes(), "date": date}
+
+
+def _fail(
+    store: Path, config: RunConfig, device: torch.device, history: list[dict[str, Any]], error: Exception
+) -> None:
+    """Record what stopped a run; the error goes on, with a remedy where there is one."""
+    message = f"{type(error).__name__}: {error}"
+    if out_of_memory(error):
+        error.add_note(f"out of memory in epoch {len(history) + 1}; remedy: a smaller batch_size, size or network")
+    for note in getattr(error, "__notes__", ()):
+        message += f"; {note}"
+    path = store / f"{config.hash}.failed.json"
+    record = {**_head(config, "failed"), "error": message, "history": history}
+    try:
+        _write(path, record | {"provenance": origin(str(device))})
+    except OSError as second:
+        error.add_note(f"{path} cannot be written either: {second}")
+    else:
+        error.add_note(f"recorded in {path}")
+
+
+def _head(config: RunConfig, status: str) -> Record:
+    return {"config": config.to_dict(), "hash": config.hash, "algorithm": ALGORITHM, "status": status}
+
+
+def _write(path: Path, record: Record) -> None:
+    write_atomically(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
+
+
+def _stored(store: Path, config: RunConfig) -> Record | None:
+    path = store / f"{config.hash}.json"
+    if not path.exists():
+        return None
+    try:
+        record: Record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); remove it to train the run again") from None
+    return record
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401
+    """Replace numbers that JSON does not have by None."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _device(config: RunConfig, device: str | torch.device | None) -> torch.device:
+    place = torch.device(config.device if device is None else device)
+    if place.type != config.device:
+        raise ValueError(f"device is {str(place)!r}; accepted: {config.device!r}, as the configuration says")
+    if config.device == "cuda":
+        if not torch.cuda.is_available():
+            raise ValueError("device is 'cuda', but PyTorch finds no CUDA device; accepted here: 'cpu'")
+        if str(place) == "cuda":
+            place = torch.device("cuda", local_rank() if processes() > 1 else torch.cuda.current_device())
+    return place
+
+
+@contextmanager
+def settings(config: RunConfig, device: torch.device) -> Iterator[None]:
+    """Set threads, device and random streams for a run, and put all of them back."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(config.threads)
+    devices = [device] if device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices), ExitStack() as stack:
+            for each in devices:
+                stack.enter_context(torch.cuda.device(each))
+            yield
+    finally:
+        torch.set_num_threads(threads)

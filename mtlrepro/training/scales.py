@@ -1,0 +1,240 @@
+"""How large runs are: one table for every data set and network at the scales smoke, cpu, gpu and paper.
+
+``smoke`` takes seconds and is for tests; ``cpu`` takes minutes on one core and is the book's default; ``gpu`` is the
+same at a size for which a GPU is worth having; ``paper`` is the paper's own protocol on the real data set, as far as
+its text gives it. What a paper leaves open is named as a choice.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from mtlrepro.tasks import MAPS
+from mtlrepro.training.config import RunConfig
+
+Scale = Literal["smoke", "cpu", "gpu", "paper"]
+
+
+@dataclass(frozen=True)
+class Size:
+    """One entry of the table.
+
+    Attributes:
+        reason: Why it is so.
+        fields: Of ``RunConfig``.
+    """
+
+    reason: str
+    fields: dict[str, Any]
+
+
+def _size(reason: str, **fields: Any) -> Size:  # noqa: ANN401
+    return Size(reason, fields)
+
+
+_IMAGENET = {"encoder": "mobilenet_v2", "weights": "imagenet"}
+_DENSE = ("segmentation", "depth", "normal")
+_EIGHT = ("depth", "normal", *MAPS)
+_STEREO = ("segmentation", "disparity")
+_BOXES = ("detection", "segmentation")
+_GPU = {"device": "cuda", "precision": "bf16"}
+
+DATA: dict[str, dict[Scale, Size]] = {
+    "rooms": {
+        "smoke": _size("seconds", size=(32, 48), n_train=16, n_test=8, epochs=2, batch_size=4),
+        "cpu": _size(
+            "small images on which classes can still be told apart; 8,000 images a run",
+            size=(64, 96),
+            n_train=400,
+            n_test=200,
+            epochs=20,
+            batch_size=8,
+        ),
+        "gpu": _size(
+            "twice the pixels and three times the images of cpu, so that a grid of 90 runs takes minutes",
+            size=(96, 128),
+            n_train=800,
+            n_test=200,
+            epochs=30,
+            batch_size=32,
+            **_GPU,
+        ),
+    },
+    "streets": {
+        "smoke": _size("seconds", size=(32, 64), n_train=16, n_test=8, epochs=2, batch_size=4),
+        "cpu": _size(
+            "as rooms, with Cityscapes' shape of image",
+            size=(64, 128),
+            n_train=400,
+            n_test=200,
+            epochs=20,
+            batch_size=8,
+        ),
+        "gpu": _size(
+            "the images of the Cityscapes benchmark",
+            size=(128, 256),
+            n_train=800,
+            n_test=200,
+            epochs=30,
+            batch_size=32,
+            **_GPU,
+        ),
+    },
+    "nyuv2": {
+        "paper": _size("epochs: LSB with MobileNetV2; batch size: our choice", epochs=1000, batch_size=8, **_GPU)
+    },
+    "taskonomy": {"paper": _size("epochs: LSB; batch size: our choice", epochs=200, batch_size=16, **_GPU)},
+    "cityscapes": {"paper": _size("MTSGD's batch size and epochs", epochs=200, batch_size=16, **_GPU)},
+    "bdd100k": {"paper": _size("MCLGS names neither: our choices", epochs=12, batch_size=16, **_GPU)},
+}
+"""Images, epochs and batch by data set. Prepared real data have their own size of image.
+
+:meta hide-value:
+"""
+
+_LSB: dict[Scale, Size] = {
+    "smoke": _size(
+        "seconds; random start, so that no file is needed",
+        model_options={"width": 0.25, "output_stride": 16, "decoder_widths": (16, 12, 8, 8, 8)},
+        lr=1e-3,
+    ),
+    "cpu": _size(
+        "the encoder up to stride 16, for a map of 4 x 6 at 64 x 96, without the stage that dilation makes costly",
+        model_options={**_IMAGENET, "output_stride": 16, "dilate": False, "decoder_widths": (48, 32, 24, 16, 8)},
+        lr=1e-3,
+    ),
+    "gpu": _size(
+        "as cpu, for a map of 6 x 8 at 96 x 128, with wider decoders; dilated depthwise convolutions are slow on GPUs",
+        model_options={**_IMAGENET, "output_stride": 16, "dilate": False, "decoder_widths": (128, 96, 64, 32, 16)},
+        lr=1e-3,
+        cuda_graph=True,
+    ),
+    "paper": _size("LSB; decoder widths are a reconstruction", model_options=_IMAGENET, lr=1e-4),
+}
+_BENCHMARK = {"protocol": "benchmark", "optimizer": "adam", "weight_decay": 0.0}
+_SEGNET: dict[Scale, Size] = {
+    "smoke": _size("seconds", model_options={"widths": (4, 6, 8, 8, 8)}, lr=1e-3, **_BENCHMARK),
+    "cpu": _size("a quarter of the width", model_options={"widths": (16, 32, 64, 128, 128)}, lr=1e-3, **_BENCHMARK),
+    "gpu": _size("the benchmark's widths", model_options={}, lr=5e-4, cuda_graph=True, **_BENCHMARK),
+    "paper": _size(
+        "the public benchmark: rate halved after 100 epochs, mean of the last 10 epochs",
+        model_options={},
+        lr=1e-4,
+        schedule="steps",
+        milestones=(100,),
+        factor=0.5,
+        epochs=200,
+        batch_size=2,
+        average_last=10,
+        scales=(1.0, 1.2, 1.5),
+        **_BENCHMARK,
+    ),
+}
+_MTSGD: dict[Scale, Size] = {
+    "smoke": _size(
+        "seconds",
+        model_options={"encoder": "mobilenet_v2", "width": 0.25, "output_stride": 16, "bins": (1, 2)},
+        optimizer="sgd",
+        lr=0.01,
+    ),
+    "cpu": _size(
+        "ResNet-18 from a random start in the place of ResNet-50: no package carries its ImageNet weights",
+        model_options={"encoder": "resnet18", "output_stride": 16},
+        optimizer="sgd",
+        lr=0.01,
+        weight_decay=1e-4,
+    ),
+    "gpu": _size(
+        "the paper's encoder from a random start",
+        model_options={"encoder": "resnet50"},
+        optimizer="sgd",
+        lr=0.01,
+        weight_decay=1e-4,
+        cuda_graph=True,
+    ),
+    "paper": _size(
+        "MTSGD: crops of 512 x 512, rate divided by 10 after epochs 100 and 150; stride 8 is our choice",
+        model_options={"encoder": "resnet50", "weights": "imagenet"},
+        optimizer="sgd",
+        lr=0.01,
+        weight_decay=1e-4,
+        schedule="steps",
+        milestones=(100, 150),
+        factor=0.1,
+        crop=(512, 512),
+    ),
+}
+_DETECTION: dict[Scale, Size] = {
+    "smoke": _size("seconds", model_options={"encoder": "mobilenet_v2", "width": 0.25, "channels": 64}, lr=1e-3),
+    "cpu": _size("a narrow pyramid", model_options={**_IMAGENET, "channels": 64}, lr=1e-3),
+    "gpu": _size("a pyramid of half the usual width", model_options={**_IMAGENET, "channels": 128}, lr=1e-3),
+    "paper": _size("MCLGS names no network: our choice", model_options={"encoder": "resnet50", "weights": "imagenet"}),
+}
+NETWORKS: dict[str, dict[Scale, Size]] = {
+    "full_sharing": _LSB,
+    "multi_decoder": _LSB,
+    "multi_column": _LSB,
+    "segnet": _SEGNET,
+    "segnet_mtan": _SEGNET,
+    "mtsgd": _MTSGD,
+    "detection": _DETECTION,
+}
+"""Network, losses and optimizer; these fields take the place of the data set's.
+
+:meta hide-value:
+"""
+
+_SEGNET_PAIRS: dict[str, dict[str, Any]] = {
+    "rooms": {"tasks": _DENSE},
+    "nyuv2": {"tasks": _DENSE},
+    "streets": {"tasks": _STEREO, "classes": 7},
+    "cityscapes": {"tasks": _STEREO, "classes": 7, "batch_size": 8},
+}
+PAIRS: dict[str, dict[str, dict[str, Any]]] = {
+    "full_sharing": {"rooms": {"tasks": _DENSE}, "nyuv2": {"tasks": _DENSE}, "taskonomy": {"tasks": _EIGHT}},
+    "multi_decoder": {"rooms": {"tasks": _DENSE}, "nyuv2": {"tasks": _DENSE}, "taskonomy": {"tasks": _EIGHT}},
+    "multi_column": {
+        "rooms": {"tasks": _DENSE},
+        "nyuv2": {"tasks": _DENSE},
+        "taskonomy": {"tasks": _EIGHT, "model_options": {"stitch": "uniform"}},
+    },
+    "segnet": _SEGNET_PAIRS,
+    "segnet_mtan": _SEGNET_PAIRS,
+    "mtsgd": {"streets": {"tasks": _STEREO}, "cityscapes": {"tasks": _STEREO}},
+    "detection": {"streets": {"tasks": _BOXES}, "bdd100k": {"tasks": _BOXES}},
+}
+"""Which networks go with which data sets, and what belongs to the pair alone: the tasks above all.
+
+:meta hide-value:
+"""
+
+
+def config(
+    scale: Scale,
+    *,
+    dataset: str = "rooms",
+    network: str = "multi_decoder",
+    **changes: Any,  # noqa: ANN401
+) -> RunConfig:
+    """Make the configuration of a run at a scale.
+
+    Args:
+        scale: ``smoke``, ``cpu``, ``gpu`` or ``paper``.
+        dataset: Name of a data set; scenes have all scales but ``paper``, real data sets have ``paper`` alone.
+        network: Name of a network.
+        **changes: Other fields of ``RunConfig``, such as ``method`` and ``seed``; they take the place of the table's.
+
+    Raises:
+        ValueError: A name is unknown or there is no such entry; names what is accepted.
+    """
+    if scale not in get_args(Scale):
+        raise ValueError(f"scale is {scale!r}; accepted: {', '.join(get_args(Scale))}")
+    if network not in NETWORKS:
+        raise ValueError(f"network is {network!r}; accepted: {', '.join(NETWORKS)}")
+    if dataset not in PAIRS[network]:
+        raise ValueError(f"dataset is {dataset!r}; accepted with network {network!r}: {', '.join(PAIRS[network])}")
+    if scale not in DATA[dataset]:
+        raise ValueError(f"scale is {scale!r}; accepted with dataset {dataset!r}: {', '.join(DATA[dataset])}")
+    parts = (DATA[dataset][scale].fields, NETWORKS[network][scale].fields, PAIRS[network][dataset])
+    fields = {key: value for part in parts for key, value in part.items()}
+    fields["model_options"] = {key: value for part in parts for key, value in part.get("model_options", {}).items()}
+    return RunConfig(**{"dataset": dataset, "model": network, **fields, **changes})

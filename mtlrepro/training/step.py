@@ -1,0 +1,264 @@
+"""The training step and what belongs to it: data, network, losses, balancer, optimizer, each with its state."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import MultiStepLR
+
+from mtlrepro import balancers, models, tasks
+from mtlrepro.balancers import CapturedStep
+from mtlrepro.balancers.gradients import processes
+from mtlrepro.data import datasets
+from mtlrepro.data.loading import DiskLoader, Loader, MemoryLoader
+from mtlrepro.data.samples import Batch
+from mtlrepro.data.transforms import Augmentation
+from mtlrepro.distributed import rank, synchronise, total
+from mtlrepro.losses import Terms
+from mtlrepro.training.config import RunConfig
+from mtlrepro.training.evaluation import per_task, predict
+
+TEST_SPLITS = {"cityscapes": "val", "bdd100k": "val"}
+"""Splits that stand for the test set where its labels are not public; other data sets have the configuration's."""
+NO_LIMITS = (0.1, 1000.0)
+"""Depths in metres outside which LSB's regularisers act, for data sets without a range of their own."""
+HELD = 2 * 2**30
+"""Bytes up to which a split is held in memory, on the device; larger ones are read from disk."""
+
+
+class Trainer:
+    """One run in the making: ``epoch`` trains for one epoch.
+
+    Args:
+        config: what to train.
+        device: where.
+        data_root: folder of a prepared data set; None for scenes.
+
+    Attributes:
+        model: the network.
+        tasks: T tasks.
+        balancer: how their losses become one gradient.
+        train_loader: training batches; of several processes each has its part.
+        test_loader: what final metrics are measured on.
+        validation_loader: the validation split, where the configuration asks for ``both``; else None.
+
+    Raises:
+        ValueError: data, network and tasks do not go together, or data are absent or damaged.
+        FileNotFoundError: ImageNet weights are absent; names the command that fetches them.
+    """
+
+    def __init__(self, config: RunConfig, device: torch.device, data_root: str | Path | None = None) -> None:
+        if config.batch_size % processes():
+            raise ValueError(f"batch_size is {config.batch_size}; accepted with {processes()} processes: its multiples")
+        if config.cuda_graph and processes() > 1:
+            raise ValueError(f"cuda_graph is True; accepted with {processes()} processes: False")
+        self.config = config
+        self.device = device
+        torch.manual_seed(config.seed)
+        reported = "val" if config.evaluate_on == "val" else "test"
+        train, test = (self._data(split, data_root) for split in ("train", TEST_SPLITS.get(config.dataset, reported)))
+        validation = self._data("val", data_root) if config.evaluate_on == "both" else None
+        self.tasks = tasks.create(
+            config.tasks,
+            protocol=config.protocol,
+            n_classes=train.n_classes or 13,
+            depth_range=tasks.DEPTH_RANGES.get(config.dataset, NO_LIMITS),
+        )
+        self.model = models.create(config.model, self.tasks, **config.model_options)
+        self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if processes() > 1 and device.type == "cuda":
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
+        synchronise(self.model)
+        if self.model.views == 2:
+            train, test = (split.reading([*split.keys, "right"]) for split in (train, test))
+            validation = validation and validation.reading([*validation.keys, "right"])
+        self.balancer = balancers.create(config.method, len(self.tasks), **_method_options(config)).to(device)
+        self.optimizer = _optimizer(config, self.model, self.balancer, device)
+        self.scheduler = MultiStepLR(self.optimizer, config.milestones, config.factor)
+        self.balancer.guard(self.optimizer)
+        self.train_loader = self._loader(
+            train, augmentation=_augmentation(config), drop_last=True, seed=config.seed, part=(rank(), processes())
+        )
+        self.test_loader = self._loader(test, shuffle=False)
+        self.validation_loader = self._loader(validation, shuffle=False) if validation else None
+        self._shared = list(self.model.shared_parameters())
+        self._losses = torch.zeros(2, len(self.tasks), dtype=torch.float64, device=device)
+        self._weights = torch.zeros(len(self.tasks), dtype=torch.float64, device=device)
+        if config.compile:
+            _compile([self.model.shared, *self.model.heads.values()])
+        self._captured = _Captured(self) if config.cuda_graph else None
+
+    def step(self, batch: Batch) -> None:
+        """Take one training step; nothing in it waits for the device."""
+        self.optimizer.zero_grad()
+        predictions = predict(self.model, batch, self.config.precision)
+        terms = [task.loss(predictions[task.name], batch) for task in self.tasks]
+        losses = self._means(terms)
+        weights = self.balancer.backward(losses, self._shared, features=self.model.features)
+        self.optimizer.step()
+        self.model.features = None  # they hold the step's graph
+        self._add(terms, weights)
+
+    def epoch(self, after_step: Callable[[], object] = lambda: None) -> dict[str, Any]:
+        """Train for one epoch.
+
+        Args:
+            after_step: called after every step.
+
+        Returns:
+            ``losses``: raw mean losses of the epoch by task; ``weights``: mean of the steps' weights, or None where the
+            method has none; ``loss_scales``: their product; ``lr``: the learning rate.
+
+        Raises:
+            FloatingPointError: a loss or gradient was not finite; names epoch, step and task.
+        """
+        epoch = self.train_loader.epoch + 1
+        lr = float(self.optimizer.param_groups[0]["lr"])
+        for sums in (self._losses, self._weights):
+            sums.zero_()
+        take_step = self.step if self._captured is None else self._captured
+        for batch in self.train_loader:
+            take_step(batch)
+            after_step()
+        try:
+            self.balancer.check()
+        except FloatingPointError as error:
+            raise FloatingPointError(f"epoch {epoch}: {error}") from None
+        values, counts = total(self._losses)
+        losses = values / torch.where(counts > 0, counts, 1.0)
+        weights = self._weights / len(self.train_loader)
+        self.balancer.end_epoch(losses)
+        self.scheduler.step()
+        known = not bool(weights.isnan().any())
+        return {
+            "losses": per_task(self.tasks, losses),
+            "weights": per_task(self.tasks, weights) if known else None,
+            "loss_scales": per_task(self.tasks, weights * losses) if known else None,
+            "lr": lr,
+        }
+
+    def probe_batch(self) -> Batch:
+        """First training images, as they are stored."""
+        return self._sent(self.train_loader.dataset.batch(range(self.config.batch_size)))
+
+    def pictured_batch(self) -> Batch:
+        """Images of the evaluated split whose predictions are kept."""
+        return self._sent(self.test_loader.dataset.batch(self.config.pictures["images"]))
+
+    def _sent(self, batch: Batch) -> Batch:
+        return {
+            key: [part.to(self.device) for part in value] if isinstance(value, list) else value.to(self.device)
+            for key, value in batch.items()
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that later steps depend on."""
+        state = {name: part.state_dict() for name, part in self._parts().items()}
+        return state | {"generators": [generator.get_state() for generator in self._generators()]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state that ``state_dict`` gave."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):  # on the CPU, as checkpoints are read there
+                group["lr"] = group["lr"].to(self.device)
+        for generator, position in zip(self._generators(), state["generators"], strict=True):
+            generator.set_state(position)
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "balancer": self.balancer,
+            "optimizer": self.optimizer,
+            "scheduler": self.scheduler,
+            "loader": self.train_loader,
+        }
+
+    def _generators(self) -> list[torch.Generator]:
+        """Torch's own streams, from which dropout draws; the loader's draws depend on its position alone."""
+        cuda = [torch.cuda.default_generators[self.device.index or 0]] if self.device.type == "cuda" else []
+        return [torch.default_generator, *cuda]
+
+    def _means(self, terms: list[Terms]) -> dict[str, Tensor]:
+        """Mean losses of the batch, of this process's part if there are several, by the counts of the whole batch."""
+        n = processes()
+        counts: list[Tensor | None] = [None] * len(terms)
+        if n > 1:
+            counts = list((total(torch.stack([term.weights.sum() for term in terms])) / n).unbind())
+        quotient = Terms.samples if self.balancer.per_sample else Terms.mean
+        return {task.name: quotient(t, c) for task, t, c in zip(self.tasks, terms, counts, strict=True)}
+
+    @torch.no_grad()
+    def _add(self, terms: list[Terms], weights: Tensor | None) -> None:
+        sums = [torch.stack([part.sum(dtype=torch.float64) for part in parts]) for parts in zip(*terms, strict=True)]
+        self._losses += torch.stack(sums)
+        self._weights += torch.nan if weights is None else weights
+
+    def _data(self, split: str, root: str | Path | None) -> datasets.Dataset:
+        config = self.config
+        if config.dataset in datasets.REAL and root is None:
+            remedy = f"python data_scripts/{config.dataset}.py prepare SOURCE TARGET"
+            raise ValueError(f"data_root is None; accepted for {config.dataset}: the TARGET of `{remedy}`")
+        keys = ["boxes" if name == "detection" else name for name in config.tasks]
+        masked = set(tasks.MAPS) - {"edges2d", "keypoints2d"}
+        keys += ["valid"] if masked & set(keys) else []
+        count = config.n_train if split == "train" else config.n_test
+        return datasets.load(
+            config.dataset, split, root=root, keys=keys, classes=config.classes, n=count, size=config.size
+        )
+
+    def _loader(self, dataset: datasets.Dataset, **options: Any) -> Loader:  # noqa: ANN401
+        if dataset.nbytes <= HELD:
+            return MemoryLoader(dataset, self.config.batch_size, device=self.device, **options)
+        return DiskLoader(dataset, self.config.batch_size, device=self.device, **options)
+
+
+def _compile(parts: Sequence[nn.Module]) -> None:
+    """Compile modules one by one: gradient balancers go T times through the shared part, and once through each head."""
+    torch._functorch.config.donated_buffer = False  # several backward passes through one graph
+    torch._dynamo.config.recompile_limit = 8 * len(parts)  # they count as one function: training, evaluation, sizes
+    for part in parts:
+        part.compile()
+
+
+class _Captured:
+    """Steps as replays of one CUDA graph, whose batch stays at its place."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._place: Batch = {}
+        self._step = CapturedStep(lambda: trainer.step(self._place), trainer.balancer)
+
+    def __call__(self, batch: Batch) -> None:
+        if not self._place:
+            self._place = {key: value.clone() for key, value in batch.items()}
+        for key, value in batch.items():
+            self._place[key].copy_(value)
+        self._step()
+
+
+def _augmentation(config: RunConfig) -> Augmentation | None:
+    plain = config.flip == 0 and config.scales == (1.0,) and config.crop is None
+    return None if plain else Augmentation(config.flip, config.scales, config.crop)
+
+
+def _method_options(config: RunConfig) -> dict[str, Any]:
+    """Add the run's seed to the options of a method that draws numbers."""
+    method = balancers.METHODS.get(config.method)
+    draws = method is not None and "seed" in inspect.signature(method).parameters
+    return {**({"seed": config.seed} if draws else {}), **config.method_options}
+
+
+def _optimizer(config: RunConfig, model: nn.Module, balancer: nn.Module, device: torch.device) -> Optimizer:
+    """Make the optimizer; its kernels are fused, so that a bad step is skipped without asking the device."""
+    groups = [{"params": model.parameters(), "weight_decay": config.weight_decay}]
+    groups += [{"params": balancer.parameters(), "weight_decay": 0.0}]
+    lr: Any = torch.tensor(config.lr, device=device) if config.cuda_graph else config.lr
+    if config.optimizer == "sgd":
+        return SGD(groups, lr=lr, momentum=0.9, fused=True)
+    kind = Adam if config.optimizer == "adam" else AdamW
+    return kind(groups, lr=lr, fused=True, capturable=config.cuda_graph)

@@ -1,0 +1,361 @@
+"""Intervals, exact tests, corrections and effect sizes: by hand, by brute force in fractions, and against scipy."""
+
+import math
+from fractions import Fraction
+from itertools import combinations, product
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from mtlrepro.analysis.significance import (
+    bootstrap_interval,
+    cliffs_delta,
+    effect_interval,
+    hedges_g,
+    holm,
+    one_against_others,
+    permutation_test,
+    samples_against,
+    trials_needed,
+)
+from mtlrepro.analysis.verdicts import Interval
+
+tenths = st.lists(st.integers(590, 620), min_size=2, max_size=5)
+
+
+def normal(n, seed=0, mean=0.0):
+    return np.random.default_rng(seed).normal(mean, 1, n)
+
+
+# --- permutation test ---------------------------------------------------------------------------------
+
+
+def two_sided(observed, differences):
+    """Twice the smaller tail, counted exactly."""
+    larger = sum(difference >= observed for difference in differences)
+    smaller = sum(difference <= observed for difference in differences)
+    return min(1, Fraction(2 * min(larger, smaller), len(differences)))
+
+
+def test_separated_samples_have_the_smallest_p_value():
+    found = permutation_test([1, 2, 3, 4, 5], [6, 7, 8, 9, 10])
+    assert (found.difference, found.arrangements) == (-5, 252)
+    assert found.p_value == found.smallest_p_value == 2 / 252
+    paired = permutation_test([2, 3, 4, 5, 7], [1, 1, 1, 1, 1], paired=True)
+    assert (paired.difference, paired.arrangements) == (16 / 5, 32)
+    assert paired.p_value == paired.smallest_p_value == 2 / 32
+
+
+def test_p_values_by_hand():
+    """Splits of {1, 2, 3, 6} in pairs: 1 + 3 has rank 2 of the sums 3, 4, 5, 7, 8, 9; 1 and -2 with signs."""
+    assert math.isclose(permutation_test([1, 3], [2, 6]).p_value, 2 * 2 / 6)
+    assert math.isclose(permutation_test([1, -2], [0, 0], paired=True).p_value, 1.0)
+    assert math.isclose(permutation_test([1, 2, 3, 1], [0, 0, 0, 2], paired=True).p_value, 2 * 3 / 16)
+    assert permutation_test([4, 4], [4, 4]).p_value == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(tenths, tenths)
+def test_p_values_equal_those_counted_in_fractions(a, b):
+    """Numbers as tables print them, with one decimal and many ties."""
+    pooled = [Fraction(value, 10) for value in a + b]
+    differences = []
+    for chosen in combinations(range(len(pooled)), len(a)):
+        first = sum(pooled[i] for i in chosen)
+        differences.append(first / len(a) - (sum(pooled) - first) / len(b))
+    observed = Fraction(sum(a), 10 * len(a)) - Fraction(sum(b), 10 * len(b))
+    found = permutation_test([value / 10 for value in a], [value / 10 for value in b])
+    assert found.arrangements == len(differences)
+    assert math.isclose(found.p_value, two_sided(observed, differences))
+    assert found.p_value >= found.smallest_p_value - 1e-12
+
+    pairs = [Fraction(x - y, 10) for x, y in zip(a, b, strict=False)]
+    signed = [sum(s * d for s, d in zip(signs, pairs, strict=True)) for signs in product([1, -1], repeat=len(pairs))]
+    found = permutation_test([v / 10 for v in a[: len(pairs)]], [v / 10 for v in b[: len(pairs)]], paired=True)
+    assert found.arrangements == 2 ** len(pairs)
+    assert math.isclose(found.p_value, two_sided(sum(pairs), signed))
+
+
+@pytest.mark.parametrize("sizes", [(5, 5), (3, 7)])
+def test_p_value_equals_that_of_scipy_without_ties(sizes):
+    a, b = normal(sizes[0]), normal(sizes[1], seed=1, mean=1)
+
+    def difference(x, y, axis):
+        return x.mean(axis=axis) - y.mean(axis=axis)
+
+    expected = stats.permutation_test((a, b), difference, n_resamples=np.inf, vectorized=True)
+    found = permutation_test(a, b)
+    assert math.isclose(found.p_value, expected.pvalue)
+    assert math.isclose(found.difference, expected.statistic)
+    assert found.arrangements == len(expected.null_distribution)
+
+
+def test_p_value_is_symmetric_and_ignores_order_shift_and_scale():
+    a, b = normal(5), normal(5, seed=1, mean=1)
+    for paired in (False, True):
+        expected = permutation_test(a, b, paired=paired).p_value
+        assert permutation_test(b, a, paired=paired).p_value == expected
+        assert permutation_test(a[::-1], b[::-1], paired=paired).p_value == expected
+        assert permutation_test(1000 + 3 * a, 1000 + 3 * b, paired=paired).p_value == expected
+
+
+def test_p_values_are_uniform_without_a_difference():
+    """All 70 splits of 8 numbers, each once as the observed one: every p-value up to 1 is kept exactly."""
+    pooled = normal(8)
+    found = []
+    for chosen in combinations(range(8), 4):
+        rest = [i for i in range(8) if i not in chosen]
+        found.append(permutation_test(pooled[list(chosen)], pooled[rest]).p_value)
+    np.testing.assert_allclose(sorted(found), np.repeat(np.arange(2, 71, 2) / 70, 2))
+
+
+def test_permutation_test_refuses():
+    for a, b, paired, message in (
+        ([1], [1, 2], False, r"a is \[1.\]; accepted: two or more"),
+        ([1, 2], [1, math.nan], False, "b is"),
+        ([1, 2, 3], [1, 2], True, r"samples of \[3, 2\]"),
+        (range(20), range(20), False, "137846528820 arrangements; accepted: up to 1000000"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            permutation_test(a, b, paired=paired)
+
+
+# --- bootstrap ----------------------------------------------------------------------------------------
+
+
+def test_percentile_interval_of_two_numbers_is_known():
+    """Means of two draws from {0, 1} are 0, 1/2 and 1 with probabilities 1/4, 1/2, 1/4."""
+    assert bootstrap_interval([0, 1], method="percentile", confidence=0.8) == Interval(0.5, 0, 1)
+    assert bootstrap_interval([0, 1], method="percentile", confidence=0.4) == Interval(0.5, 0.5, 0.5)
+
+
+def test_percentile_interval_equals_the_exact_bootstrap_distribution():
+    sample = np.array([0.0, 1.0, 4.0, 10.0, 11.0])
+    means = np.array([np.mean(draw) for draw in product(sample, repeat=5)])
+    found = bootstrap_interval(sample, method="percentile", confidence=0.9, resamples=50_000)
+    low, high = np.quantile(means, [0.05, 0.95])
+    assert math.isclose(found.low, low, abs_tol=0.2)
+    assert math.isclose(found.high, high, abs_tol=0.2)
+
+
+def test_bca_interval_of_a_large_sample_is_that_of_student_and_follows_the_skew_of_a_small_one():
+    large = normal(400)
+    found = bootstrap_interval(large)
+    expected = stats.ttest_1samp(large, 0).confidence_interval()
+    assert math.isclose(found.low, expected.low, abs_tol=0.01)
+    assert math.isclose(found.high, expected.high, abs_tol=0.01)
+    skewed = np.exp(2 * normal(12))
+    bca, percentile = (bootstrap_interval(skewed, method=method) for method in ("BCa", "percentile"))
+    assert bca.low > percentile.low
+    assert bca.high > percentile.high
+
+
+def test_pairs_are_resampled_together():
+    a = normal(12)
+    b = a + 0.01 * normal(12, seed=1) + 1
+    paired = bootstrap_interval(a, b, paired=True)
+    assert paired == bootstrap_interval(a - b)
+    apart = bootstrap_interval(a, b)
+    assert math.isclose(paired.value, apart.value)
+    assert 20 * (paired.high - paired.low) < apart.high - apart.low
+
+
+@pytest.mark.parametrize("method", ["BCa", "percentile"])
+def test_intervals_follow_shift_scale_and_sign(method):
+    a, b = normal(8), normal(6, seed=1)
+    found = bootstrap_interval(a, b, method=method)
+    moved = bootstrap_interval(2 * a + 5, 2 * b + 5, method=method)
+    np.testing.assert_allclose([moved.low, moved.high], [2 * found.low, 2 * found.high])
+    assert bootstrap_interval(a, b, method=method) == found
+    assert bootstrap_interval(a, b, method=method, seed=1) != found
+    inner = bootstrap_interval(a, b, method=method, confidence=0.5)
+    assert found.low < inner.low < found.value < inner.high < found.high
+
+
+def test_samples_without_variation_have_an_interval_of_length_zero():
+    assert bootstrap_interval([2, 2, 2]) == Interval(2, 2, 2)
+    assert bootstrap_interval([3, 4], [1, 2], paired=True) == Interval(2, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (([1, 2],), {"confidence": 1}, "confidence is 1; accepted"),
+        (([1, 2],), {"method": "basic"}, "method is 'basic'; accepted: 'BCa', 'percentile'"),
+        (([1, 2],), {"resamples": 0}, "resamples is 0; accepted: 100 or more"),
+        (([1, 2],), {"seed": -1}, "seed is -1; accepted: 0 or more"),
+        (([1],), {}, r"a is \[1.\]; accepted: two or more finite numbers"),
+        (([1, 2], [1, math.inf]), {}, "b is"),
+        (([1, 2],), {"paired": True}, "paired is True"),
+    ],
+)
+def test_bootstrap_refuses(arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        bootstrap_interval(*arguments, **options)
+
+
+# --- several tests ------------------------------------------------------------------------------------
+
+
+def test_holm_by_hand():
+    """In order 0.005, 0.01, 0.03, 0.04: products 0.02, 0.03, 0.06, 0.04, and the last is raised to the third."""
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(holm([0.6, 0.7]), [1, 1])
+    np.testing.assert_allclose(holm([0.2]), [0.2])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0.001, 0.999))
+def test_holm_rejects_what_its_step_down_procedure_rejects(p_values, alpha):
+    rejected = [False] * len(p_values)
+    for step, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        if p_values[i] * (len(p_values) - step) > alpha:
+            break
+        rejected[i] = True
+    adjusted = holm(p_values)
+    assert (adjusted <= alpha).tolist() == rejected
+    assert (adjusted >= p_values).all()
+    assert (adjusted <= np.minimum(1, len(p_values) * np.array(p_values))).all()  # at least as strong as Bonferroni
+
+
+@pytest.mark.parametrize("bad", [[], [-0.1], [0.2, 1.1], [math.nan]])
+def test_holm_refuses(bad):
+    with pytest.raises(ValueError, match=r"p_values is .*accepted: one or more numbers in \[0, 1\]"):
+        holm(bad)
+
+
+# --- effect sizes -------------------------------------------------------------------------------------
+
+
+def test_hedges_g_by_hand():
+    """Means 4 and 2, pooled deviation sqrt(10 / 4), J(4) = gamma(2) / (sqrt(2) gamma(3/2)) = sqrt(2 / pi)."""
+    assert math.isclose(hedges_g([2, 4, 6], [1, 2, 3]), math.sqrt(2 / math.pi) * 2 / math.sqrt(2.5))
+
+
+def test_hedges_g_is_unbiased_for_the_standardised_difference():
+    """4,000 samples of 5 against 5, one deviation apart: within four standard errors of 1, as Cohen's d is not."""
+    rng = np.random.default_rng(0)
+    found = np.array([hedges_g(rng.normal(1, 1, 5), rng.normal(0, 1, 5)) for _ in range(4000)])
+    error = found.std(ddof=1) / math.sqrt(len(found))
+    assert abs(found.mean() - 1) < 4 * error
+    assert found.mean() * (1 + 3 / 31) - 1 > 4 * error
+
+
+def test_cliffs_delta_by_hand_and_from_mann_whitney():
+    assert cliffs_delta([1, 3], [2, 3]) == -1 / 4  # one pair won, two lost, one tied
+    assert cliffs_delta([3, 4], [1, 2]) == 1
+    a, b = normal(7).round(1), normal(5, seed=1).round(1)
+    u = stats.mannwhitneyu(a, b).statistic
+    assert math.isclose(cliffs_delta(a, b), 2 * u / 35 - 1)
+    assert math.isclose(cliffs_delta(np.exp(a), np.exp(b)), cliffs_delta(a, b))
+
+
+@pytest.mark.parametrize("effect", [hedges_g, cliffs_delta])
+def test_effects_change_sign_with_the_order_and_ignore_shift_and_scale(effect):
+    a, b = normal(6), normal(9, seed=1, mean=0.5)
+    assert math.isclose(effect(b, a), -effect(a, b))
+    assert math.isclose(effect(2 * a + 7, 2 * b + 7), effect(a, b))
+    with pytest.raises(ValueError, match=r"a is \[1.\]"):
+        effect([1], [2, 3])
+
+
+def test_hedges_g_needs_variation():
+    with pytest.raises(ValueError, match="do not vary"):
+        hedges_g([1, 1], [2, 2])
+
+
+# --- effects and the trials they need
+
+
+@pytest.mark.parametrize(("effect", "trials"), [(0.2, 394), (0.5, 64), (0.8, 26), (-0.8, 26)])
+def test_trials_needed_are_those_of_cohens_tables(effect, trials):
+    """Cohen (1988), Table 2.4.1: 393, 64 and 26 for small, medium and large effects; the first exactly is 393.4."""
+    assert trials_needed(effect) == trials
+
+
+def test_trials_needed_is_the_least_number_in_a_simulation():
+    def power(n, effect=1.3):
+        limit = stats.t.ppf(0.975, 2 * n - 2)
+        drawn = np.random.default_rng(n).normal(size=(200_000, 2, n)) + np.array([[effect], [0]])
+        return float(np.mean(np.abs(stats.ttest_ind(drawn[:, 0], drawn[:, 1], axis=1).statistic) > limit))
+
+    n = int(trials_needed(1.3))
+    assert n == 11
+    assert power(n - 1) < 0.8 < power(n)
+    assert trials_needed(0) == np.inf
+    assert trials_needed(50) == 2
+    with pytest.raises(ValueError, match=r"effect is nan, power is 0.8, alpha is 0.05; accepted: finite"):
+        trials_needed(np.nan)
+
+
+def test_effect_interval_excludes_zero_just_where_the_t_test_does():
+    """At a bound of 0 the noncentral distribution is Student's."""
+    a = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    pooled, limit = np.sqrt(2.5), stats.t.ppf(0.975, 8)
+    shift = limit * pooled * np.sqrt(2 / 5)
+    interval = effect_interval(a + shift, a)
+    assert interval.low == pytest.approx(0, abs=1e-6)
+    assert interval.low < interval.value < interval.high
+    mirrored = effect_interval(a, a + shift)
+    assert (mirrored.low, mirrored.high) == pytest.approx((-interval.high, 0), abs=1e-6)
+
+
+def test_effect_interval_covers_the_true_effect():
+    generator = np.random.default_rng(0)
+    covered = 0
+    for _ in range(300):
+        interval = effect_interval(generator.normal(1.5, 1, 5), generator.normal(0, 1, 5))
+        covered += interval.low <= 1.5 <= interval.high
+    assert 0.95 * 300 - 3 * 3.8 < covered < 0.95 * 300 + 3 * 3.8
+
+
+# --- one group against each other ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def groups():
+    return pd.Series(["b"] * 3 + ["one"] * 3 + ["a"] * 3)
+
+
+@pytest.fixture
+def two_measures():
+    return pd.DataFrame({"x": [0, 1, 2, 10, 11, 12, 10, 11, 13], "y": [5, 6, 7, 1, 2, 3, 2, 4, 6]}, dtype=float)
+
+
+def test_one_against_others_by_hand(two_measures, groups):
+    """Three against three have 20 splits; x of b lies below all of one's, y above."""
+    found = one_against_others(two_measures, groups, "one").set_index(["measure", "against"])
+    assert found.index.tolist() == [("x", "b"), ("x", "a"), ("y", "b"), ("y", "a")]
+    row = found.loc[("x", "b")]
+    half = stats.t.ppf(0.975, 4) * (2 / 3) ** 0.5  # Welch: both variances 1, so 4 degrees of freedom
+    assert row[["difference", "low", "high"]].tolist() == pytest.approx([10, 10 - half, 10 + half])
+    assert row["cliffs_delta"] == 1
+    assert row["p"] == row["p_reachable"] == pytest.approx(2 / 20)
+    assert found.loc[("y", "b"), "difference"] == -4
+    assert found.loc[("y", "b"), "cliffs_delta"] == -1
+    for measure in ("x", "y"):
+        assert found.loc[measure, "p_holm_measure"].tolist() == pytest.approx(holm(found.loc[measure, "p"]))
+    assert found["p_holm_all"].tolist() == pytest.approx(holm(found["p"]))
+    for (measure, against), row in found.iterrows():
+        own, other = (two_measures.loc[groups == name, measure] for name in ("one", against))
+        assert row["hedges_g"] == pytest.approx(hedges_g(own, other))
+        assert row["p"] == permutation_test(own, other).p_value
+
+
+def test_order_of_runs_does_not_matter(two_measures, groups):
+    order = [4, 0, 8, 3, 1, 7, 5, 2, 6]
+    keys = ["measure", "against"]
+    first, second = (
+        one_against_others(*both, "one").set_index(keys).sort_index()
+        for both in ((two_measures, groups), (two_measures.loc[order], groups.loc[order]))
+    )
+    pd.testing.assert_frame_equal(first, second)
+
+
+def test_an_unknown_group_is_refused(two_measures, groups):
+    with pytest.raises(ValueError, match="one is 'c'; accepted: 'b', 'one', 'a'"):
+        list(samples_against(two_measures, groups, "c"))

@@ -1,0 +1,253 @@
+"""Intervals and verdicts: the rule at and beside its boundaries, and how numbers are written."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from mtlrepro.analysis.verdicts import (
+    Interval,
+    Verdict,
+    geometric_interval,
+    mean_interval,
+    number,
+    placed,
+    plus_minus,
+    range_interval,
+    rows,
+)
+
+
+def test_mean_interval_by_hand():
+    found = mean_interval([1.0, 2.0, 3.0])  # deviation 1, error 1/sqrt(3)
+    quantile = 0.95 / math.sqrt(2 * 0.975 * 0.025)  # of Student's t with 2 degrees of freedom, in closed form
+    half = quantile / math.sqrt(3)
+    assert found.value == 2
+    assert math.isclose(found.low, 2 - half, rel_tol=1e-12)
+    assert math.isclose(found.high, 2 + half, rel_tol=1e-12)
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.99])
+def test_mean_interval_equals_that_of_scipy(confidence):
+    values = np.random.default_rng(0).normal(3, 2, 7)
+    expected = stats.ttest_1samp(values, 0).confidence_interval(confidence)
+    found = mean_interval(values, confidence)
+    assert math.isclose(found.value, values.mean())
+    assert math.isclose(found.low, expected.low)
+    assert math.isclose(found.high, expected.high)
+
+
+def test_mean_interval_covers_as_often_as_it_says():
+    """2,000 samples of four: 95% cover the true mean, within three standard errors of that share."""
+    samples = np.random.default_rng(1).normal(5, 3, (2000, 4))
+    covered = np.mean([found.low <= 5 <= found.high for found in map(mean_interval, samples)])
+    assert abs(covered - 0.95) < 3 * math.sqrt(0.95 * 0.05 / 2000)
+
+
+def test_one_value_has_an_infinite_interval_and_equal_ones_none():
+    assert mean_interval([4]) == Interval(4.0, -math.inf, math.inf)
+    assert mean_interval(2.5) == Interval(2.5, -math.inf, math.inf)
+    assert mean_interval([4, 4, 4]) == Interval(4.0, 4.0, 4.0)
+
+
+def test_geometric_interval_is_the_mean_interval_of_the_logarithms():
+    found = geometric_interval([1.0, 10.0, 100.0])
+    logs = mean_interval(np.log10([1.0, 10.0, 100.0]))
+    np.testing.assert_allclose([found.value, found.low, found.high], [10, 10**logs.low, 10**logs.high])
+    narrow = geometric_interval([1.0, 10.0, 100.0], 0.5)
+    assert found.low < narrow.low < narrow.value < narrow.high < found.high
+    scaled = geometric_interval([3.0, 30.0, 300.0])
+    np.testing.assert_allclose([scaled.value, scaled.low, scaled.high], [30, 3 * found.low, 3 * found.high])
+
+
+def test_geometric_interval_of_one_value_is_all_positive_numbers():
+    found = geometric_interval(4.0)
+    assert math.isclose(found.value, 4)
+    assert (found.low, found.high) == (0, math.inf)
+
+
+@pytest.mark.parametrize("values", [[0.0, 1.0], [-1.0], [math.nan], [math.inf, 1.0], []])
+def test_geometric_interval_refuses_what_has_no_logarithm(values):
+    with pytest.raises(ValueError, match=r"^values is \[.*\]; accepted: "):
+        geometric_interval(values)
+
+
+def test_range_interval():
+    assert range_interval([3.0, -1.0, 4.0]) == Interval(2.0, -1.0, 4.0)
+    assert range_interval([3]) == Interval(3.0, 3.0, 3.0)
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0, 6.0], (1, 2, 6), np.array([[1, 2, 6]]), pd.Series([1, 2, 6], [5, 6, 7])])
+def test_any_array_of_numbers_will_do(values):
+    assert mean_interval(values) == mean_interval([1, 2, 6])
+    assert range_interval(values) == Interval(3.0, 1.0, 6.0)
+
+
+@pytest.mark.parametrize("interval", [mean_interval, range_interval])
+@pytest.mark.parametrize("values", [[], [1.0, math.nan], [math.inf, 1.0], [-math.inf]])
+def test_values_that_are_missing_or_not_finite_are_refused(interval, values):
+    with pytest.raises(ValueError, match=r"^values is \[.*\]; accepted: one or more finite numbers$"):
+        interval(values)
+
+
+@pytest.mark.parametrize("confidence", [0, 1, -0.5, 1.5, math.nan])
+def test_confidence_out_of_range_is_refused(confidence):
+    with pytest.raises(ValueError, match=f"^confidence is {confidence}; accepted: 0 < confidence < 1$"):
+        mean_interval([1, 2], confidence)
+
+
+# Claimed 1 with tolerance 0.25: agreement is [0.75, 1.25], exact in binary.
+@pytest.mark.parametrize(
+    ("low", "high", "status"),
+    [
+        (0.9, 1.1, "holds"),
+        (1.0, 1.0, "holds"),
+        (0.75, 1.25, "holds"),  # both bounds on the boundary: inside
+        (1.25, 1.25, "holds"),
+        (0.75, 0.75, "holds"),
+        (math.nextafter(0.75, 0), 1.25, "inconclusive"),
+        (0.75, math.nextafter(1.25, 2), "inconclusive"),
+        (0.5, 0.75, "inconclusive"),  # touches: the two overlap
+        (1.25, 2.0, "inconclusive"),
+        (0.5, 1.0, "inconclusive"),
+        (1.0, 2.0, "inconclusive"),
+        (0.0, 2.0, "inconclusive"),  # around all of it
+        (-math.inf, math.inf, "inconclusive"),
+        (0.5, math.nextafter(0.75, 0), "does not hold"),
+        (math.nextafter(1.25, 2), 2.0, "does not hold"),
+        (-3.0, -2.0, "does not hold"),
+        (3.0, 3.0, "does not hold"),
+    ],
+)
+def test_status(low, high, status):
+    assert Verdict("claim", "Eq. 1", 1.0, 0.25, Interval((low + high) / 2, low, high)).status == status
+
+
+# Claimed below 1 with tolerance 0.25: agreement is everything up to 1.25.
+@pytest.mark.parametrize(
+    ("low", "high", "status"),
+    [
+        (-9.0, 1.25, "holds"),
+        (-math.inf, 0.0, "holds"),
+        (1.25, 1.25, "holds"),
+        (0.0, math.nextafter(1.25, 2), "inconclusive"),
+        (1.25, 2.0, "inconclusive"),
+        (-math.inf, math.inf, "inconclusive"),
+        (math.nextafter(1.25, 2), 2.0, "does not hold"),
+    ],
+)
+def test_status_of_a_one_sided_claim(low, high, status):
+    assert Verdict("claim", "Eq. 1", 1.0, 0.25, Interval((low + high) / 2, low, high), below=True).status == status
+
+
+def test_the_mean_alone_does_not_decide():
+    """A mean on the claimed value with a wide interval is inconclusive; one beside it with a narrow one holds."""
+    assert Verdict("", "", 1.0, 0.1, Interval(1.0, 0.5, 1.5)).status == "inconclusive"
+    assert Verdict("", "", 1.0, 0.1, Interval(1.09, 1.08, 1.1)).status == "holds"
+
+
+def test_without_tolerance_only_equality_holds():
+    assert Verdict("", "", 1.0, 0.0, Interval(1.0, 1.0, 1.0)).status == "holds"
+    assert Verdict("", "", 1.0, 0.0, Interval(1.1, 1.1, 1.1)).status == "does not hold"
+
+
+def test_a_claim_of_zero_is_a_value_like_any_other():
+    assert Verdict("", "", 0.0, 0.0, Interval(0.0, 0.0, 0.0)).status == "holds"
+    assert Verdict("", "", 0.0, 0.1, Interval(0.5, 0.4, 0.6)).status == "does not hold"
+
+
+@pytest.mark.parametrize(
+    ("claimed", "tolerance", "measured"),
+    [(None, None, None), (1.0, 0.1, None), (None, 0.1, Interval(1, 1, 1)), (1.0, None, Interval(1, 1, 1))],
+)
+def test_without_value_tolerance_or_measurement_nothing_is_tested(claimed, tolerance, measured):
+    assert Verdict("claim", "Eq. 1", claimed, tolerance, measured).status == "cannot be tested here"
+
+
+def test_one_seed_is_never_enough():
+    assert Verdict("", "", 1.0, 1e6, mean_interval([1.0])).status == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (-0.0, "0"),
+        (1, "1.00"),
+        (0.22941573387, "0.229"),
+        (-0.22941573387, "-0.229"),
+        (0.1, "0.100"),
+        (12.5, "12.5"),
+        (123.4, "123"),
+        (1234.5, "1.23e+03"),
+        (1e-9, "1.00e-09"),
+        (1e-12, "1.00e-12"),
+        (-1e-12, "-1.00e-12"),
+        (9.99e-13, "< 1e-12"),
+        (-3e-17, "< 1e-12"),
+        (math.inf, "inf"),
+        (-math.inf, "-inf"),
+        (np.float64(2.5), "2.50"),
+    ],
+)
+def test_number(value, text):
+    assert number(value) == text
+
+
+def test_number_with_other_digits():
+    assert number(0.22941573387, 2) == "0.23"
+    assert number(0.22941573387, digits=5) == "0.22942"
+
+
+def test_an_interval_is_written_with_its_bounds():
+    assert str(Interval(0.12345, 0.1, 0.20004)) == "0.123 [0.100, 0.200]"
+    assert str(mean_interval([2.0])) == "2.00 [-inf, inf]"
+
+
+def test_rows():
+    verdicts = [
+        Verdict("It is one.", "Eq. 1", 1.0, 0.05, Interval(1.01, 1.0, 1.02)),
+        Verdict("It is two.", "Eq. 2", 2.0, 0.05, Interval(1.01, 1.0, 1.02)),
+        Verdict("It is small.", "Eq. 3", 1.0, 0.05, Interval(1.01, 1.0, 1.02), below=True),
+        Verdict("It is better.", "Table 3"),
+    ]
+    assert rows(verdicts) == [
+        {
+            "claim": "It is one.",
+            "source": "Eq. 1",
+            "claimed": "1 ± 0.05",
+            "measured": "1.01 [1.00, 1.02]",
+            "status": "holds",
+        },
+        {
+            "claim": "It is two.",
+            "source": "Eq. 2",
+            "claimed": "2 ± 0.05",
+            "measured": "1.01 [1.00, 1.02]",
+            "status": "does not hold",
+        },
+        {
+            "claim": "It is small.",
+            "source": "Eq. 3",
+            "claimed": "below 1 ± 0.05",
+            "measured": "1.01 [1.00, 1.02]",
+            "status": "holds",
+        },
+        {
+            "claim": "It is better.",
+            "source": "Table 3",
+            "claimed": "",
+            "measured": "",
+            "status": "cannot be tested here",
+        },
+    ]
+    assert rows([]) == []
+
+
+def test_plus_minus_and_places():
+    assert plus_minus(Interval(1.2345, 1.0, 1.4690)) == "1.23 ± 0.23"
+    assert plus_minus(Interval(0.5, 0.0, 1.0), 2) == "0.50 ± 0.50"
+    (verdict,) = placed([Verdict("It falls", "Eq. 1", 1, 0, Interval(0, 0, 0), below=True)], "gpu scale")
+    assert (verdict.claim, verdict.status) == ("It falls (gpu scale)", "holds")

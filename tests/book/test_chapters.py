@@ -1,0 +1,159 @@
+"""The stored chapters against fresh runs: every data table within its tolerance, every verdict the same."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mtlrepro.data.real.bdd100k import prepare as bdd100k
+from mtlrepro.data.real.cityscapes import prepare as cityscapes
+from mtlrepro.data.real.nyuv2 import prepare as nyuv2
+from mtlrepro.data.real.taskonomy import prepare as taskonomy
+from mtlrepro.data.scenes.rooms import generate as rooms
+from mtlrepro.data.scenes.streets import generate as streets
+from mtlrepro.pages import notebooks
+
+ROOT = Path(__file__).parents[2]
+CHAPTERS = sorted(path.name for path in (ROOT / "book").glob("[!.]*.ipynb") if "." not in path.stem)
+SMALL = {
+    "sgd_noise.ipynb": {
+        "seeds": 2,
+        "samples": 64,
+        "batch_size": 8,
+        "batch_sizes": [1, 4, 16],
+        "draws": 16,
+        "steps": 3,
+        "gammas": [0.5, 0.9],
+    },
+    "datasets.ipynb": {"scenes": 8, "shown": 2, "seeds": 2, "images": 40, "steps": 10},
+    "loss_scale_balancing.ipynb": {"seeds": 2, "comparison_seeds": 3},  # fewer stored runs: nothing is trained
+}
+REFUSED = {
+    # name: (values that are in range one by one, what the cell after the parameters says)
+    "sgd_noise.ipynb": ({"batch_size": 48}, r"accepted: an even divisor of samples, which is 64"),
+    "datasets.ipynb": (
+        {"dataset": "nyuv2"},
+        r"data_root is empty; accepted for nyuv2: .* data_scripts/nyuv2.py prepare",
+    ),
+    "loss_scale_balancing.ipynb": (
+        {"dataset": "nyuv2", "scale": "paper"},
+        r"data_root is empty; accepted for nyuv2: .* data_scripts/nyuv2.py prepare",
+    ),
+}
+
+
+def payloads(path: Path, mime: str) -> list:
+    cells = json.loads(path.read_text())["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    return [output["data"][mime] for output in outputs if mime in output.get("data", {})]
+
+
+@pytest.fixture(scope="module", params=CHAPTERS)
+def rerun(request, tmp_path_factory) -> tuple[Path, Path]:
+    """A stored chapter and a fresh run of it with its default parameters."""
+    stored = ROOT / "book" / request.param
+    return stored, notebooks.run(stored, tmp_path_factory.mktemp("fresh") / request.param)
+
+
+@pytest.mark.timeout(1200)
+def test_data_tables_of_a_fresh_run_agree_with_the_stored_ones(rerun):
+    stored, fresh = rerun
+    assert notebooks.tables(stored)
+    assert notebooks.compare_tables(notebooks.tables(stored), notebooks.tables(fresh)) == []
+
+
+@pytest.mark.timeout(1200)
+def test_verdicts_of_a_fresh_run_agree_with_the_stored_ones(rerun):
+    stored, fresh = rerun
+    ((before,), (after,)) = (payloads(path, notebooks.VERDICTS) for path in (stored, fresh))
+    assert [(row["claim"], row["status"]) for row in before] == [(row["claim"], row["status"]) for row in after]
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_stored_run_took_under_three_minutes_with_default_parameters(name):
+    (record,) = payloads(ROOT / "book" / name, notebooks.PROVENANCE)
+    assert record["seconds"] < 180
+    defaults = {parameter.name: parameter.default for parameter in notebooks.parameters(ROOT / "book" / name)}
+    assert record["parameters"] == defaults
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_nbval(name):
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-cell-timeout=300", "--nbval-kernel-name=python3"]
+    command += ["-p", "no:cacheprovider", "-o", "addopts=", "-o", "timeout=600", str(ROOT / "book" / name)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1100)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    cells = json.loads((ROOT / "book" / name).read_text())["cells"]
+    assert f"{sum(cell['cell_type'] == 'code' for cell in cells)} passed" in done.stdout
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_plain_papermill_with_other_parameters_from_another_folder(name, tmp_path):
+    output = tmp_path / name
+    parameters = tmp_path / "parameters.json"
+    parameters.write_text(json.dumps(SMALL[name]))
+    papermill = Path(sys.executable).with_name("papermill")
+    command = [papermill, ROOT / "book" / name, output, "-f", parameters, "--no-progress-bar"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500, env={**os.environ})
+    assert done.returncode == 0, done.stderr[-3000:]
+    (record,) = payloads(output, notebooks.PROVENANCE)
+    assert {key: record["parameters"][key] for key in SMALL[name]} == SMALL[name]
+    lines = re.findall(r"<code>(mtlrepro run [^<]*)</code>", output.read_text())
+    assert lines and all(f"-p {key} " in line for line in lines for key in SMALL[name])
+    assert set(notebooks.tables(output)) == set(notebooks.tables(ROOT / "book" / name))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_chapter_refuses_a_combination_before_it_computes(name, tmp_path):
+    """Each value is in range on its own; the cell after the parameters and imports names what does not fit."""
+    values, message = REFUSED[name]
+    with pytest.raises(notebooks.RunFailed, match=f"code cell [2-4] .*{message}"):
+        notebooks.run(ROOT / "book" / name, tmp_path / name, SMALL[name] | values)
+    assert not (tmp_path / name).exists()
+    assert (tmp_path / name).with_suffix(".failed.ipynb").exists()
+
+
+REAL = ("nyuv2", "cityscapes", "taskonomy", "bdd100k")
+
+
+def prepared(name: str, folder: Path) -> Path:
+    """A few scenes written in a real format and prepared, as a download would be."""
+    made = rooms if name in ("nyuv2", "taskonomy") else streets
+    batch = made.generate(range(4), split="train", size=(48, 96))
+    scenes = [{key: values[i] for key, values in batch.items()} for i in range(4)]
+    source, target = folder / "source", folder / "target"
+    if name == "nyuv2":
+        nyuv2.export(source, scenes, scenes)
+        nyuv2.prepare(source, target, normals="ladicky", progress=False)
+    elif name == "cityscapes":
+        cityscapes.export(source, scenes, focal=100.0, baseline=0.2)
+        cityscapes.prepare(source, target, progress=False)
+    elif name == "taskonomy":
+        taskonomy.export(source, scenes)
+        taskonomy.prepare(source, target, every=1, subset=True, progress=False)
+    else:
+        bdd100k.export(source, scenes, tasks=("detection", "segmentation"))
+        bdd100k.prepare(source, target, tasks=("detection", "segmentation"), progress=False)
+    return target
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", REAL)
+def test_data_chapter_shows_a_prepared_real_set(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("MTLREPRO_CACHE", str(tmp_path / "cache"))
+    root = prepared(name, tmp_path)
+    output = tmp_path / "datasets.ipynb"
+    chosen = {"dataset": name, "data_root": str(root)}
+    notebooks.run(ROOT / "book" / "datasets.ipynb", output, SMALL["datasets.ipynb"] | chosen)
+    tables = notebooks.tables(output)
+    keys = tables["inventory"].columns["key"]
+    assert keys[0] == "image"
+    assert len(keys) > 1
+    assert {"gallery", "encodings", "learned"} <= set(tables)

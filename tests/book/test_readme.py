@@ -1,0 +1,58 @@
+"""The README's Python blocks run as they stand, and the commands it names exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mtlrepro.pages import notebooks
+from mtlrepro.runs.store import RESULTS, read
+from mtlrepro.runs.summary import section, summary
+from mtlrepro.training.config import RunConfig
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_python_blocks_run(code):
+    exec(compile(code, "README.md", "exec"), {})
+
+
+def test_the_training_step_of_the_howto_runs():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "book" / "howto.md").read_text(), re.DOTALL)
+    (step,) = (block for block in blocks if "balancer.backward" in block and "tasks.create" in block)
+    found: dict = {}
+    exec(compile(step, "howto.md", "exec"), found)
+    assert list(found["metric"].compute()) == list(found["metric"].higher_is_better)
+
+
+def test_the_run_of_the_howto_has_the_name_that_is_shown():
+    text = (ROOT / "book" / "howto.md").read_text()
+    (config,) = re.findall(r"```json\n(\{\n  \"n_train\".*?)```", text, re.DOTALL)
+    (name,) = re.findall(r"```text\nruns/(\w+)\.json", text)
+    assert RunConfig.from_json(config).hash == name
+
+
+def test_the_results_of_the_howto_are_the_stored_ones():
+    printed = summary(read(RESULTS), section("first"))
+    assert f"```text\n{printed}\n```" in (ROOT / "book" / "howto.md").read_text()
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"`?make (book|test|html|help)", README))
+    assert targets == {"book", "test", "html", "help"}
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_rerun_line_is_accepted():
+    (line,) = re.findall(r"mtlrepro run (\S+) (.*) -o", README)
+    pairs = re.findall(r"-p (\S+) (\S+)", line[1])
+    assert notebooks.assign(ROOT / line[0], pairs) == {"batch_size": 64, "seeds": 10}
+
+
+def test_picture_exists_and_is_small():
+    (picture,) = re.findall(r"!\[.+\]\((.+)\)", README)
+    assert 0 < (ROOT / picture).stat().st_size < 300_000

@@ -1,0 +1,45 @@
+"""Runs for several processes: `torchrun torchrun_cases.py STORE` trains them all; the last one fails."""
+
+import os
+import sys
+from pathlib import Path
+
+from training_cases import SMOKE, config
+
+from mtlrepro.training.config import RunConfig
+
+STREETS = {
+    "dataset": "streets",
+    "tasks": ["segmentation", "depth", "disparity"],  # unknown in the sky and in holes
+    "classes": 7,
+    "size": (32, 64),
+    "batch_size": 6,
+    "optimizer": "sgd",
+    "lr": 1e-3,
+    "epochs": 2,
+    "probe_every": 2,
+}
+RUNS = {
+    "equal": config(**STREETS),
+    "pooled": config(**STREETS | {"tasks": ["depth", "disparity"], "protocol": "benchmark"}),
+    "lsb": config(**STREETS, method="lsb"),
+    "uncertainty": config(**STREETS, method="uncertainty"),
+    "cagrad": config(**STREETS, method="cagrad"),
+    "samples": config(**STREETS | {"epochs": 1}, method="mclgs", method_options={"granularity": "sample", "a0": 2.0}),
+}
+
+COMMAND = RunConfig(**SMOKE | {"epochs": 1})
+FAILING = config(**STREETS | {"batch_size": 5})
+
+if __name__ == "__main__":
+    from mtlrepro.cli import main
+    from mtlrepro.training.run import train
+
+    store = Path(sys.argv[1])
+    for run in RUNS.values():
+        train(run, store=store, progress=False)
+    path = store / f"config-{os.environ['RANK']}.json"
+    path.write_text(COMMAND.to_json())
+    assert main(["train", str(path), "--store", str(store)]) == 0
+    path.write_text(FAILING.to_json())
+    sys.exit(main(["train", str(path), "--store", str(store)]))

@@ -1,0 +1,36 @@
+"""A network of a few thousand parameters, without batch normalisation, and runs of it that take a second."""
+
+from torch import nn
+
+from mtlrepro import models
+from mtlrepro.models import MultiTaskModel
+from mtlrepro.training.config import RunConfig
+
+
+def tiny(tasks, *, dropout=0.0, views=1):
+    shared = nn.Sequential(
+        nn.Conv2d(3 * views, 8, 3, stride=4, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+    )
+    return MultiTaskModel(tasks, shared, [nn.Conv2d(8, task.channels, 3, padding=1) for task in tasks], views=views)
+
+
+models.MODELS["tiny"] = tiny
+TINY = {"model": "tiny", "n_train": 13, "n_test": 6, "size": (32, 40), "batch_size": 4, "epochs": 3, "lr": 1e-2}
+SMOKE = {
+    "model": "multi_decoder",
+    "model_options": {"width": 0.25, "decoder_widths": [16, 8, 8, 8, 8, 8]},
+    "n_train": 6,
+    "n_test": 4,
+    "size": (48, 64),
+    "batch_size": 2,
+    "epochs": 2,
+    "lr": 1e-3,
+}
+
+
+def config(**fields):
+    return RunConfig(**TINY | fields)

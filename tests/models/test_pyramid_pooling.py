@@ -1,0 +1,52 @@
+"""MTSGD's network: pooling by hand, sizes, heads of one convolution."""
+
+import torch
+from model_cases import STEREO, images, small
+from torch import nn
+
+from mtlrepro.models import create, summary
+from mtlrepro.models.pyramid_pooling import SpatialPyramidPooling
+
+
+def test_pooling_by_hand():
+    """Bins 1 and 2 of a 2 x 2 map with two channels; the 1x1 convolutions take channel 0 and the sum."""
+    pooling = SpatialPyramidPooling(2, (1, 2)).eval()
+    for branch, weight in zip(pooling.branches, ([1.0, 0.0], [1.0, 1.0]), strict=True):
+        branch[1].weight = nn.Parameter(torch.tensor(weight)[None, :, None, None])
+        branch[2].eps = 0.0
+    x = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[-2.0, 0.0], [1.0, 1.0]]]])
+    expected = torch.cat([x, torch.full((1, 1, 2, 2), 3.0), torch.tensor([[[[0.0, 2.0], [4.0, 7.0]]]])], 1)
+    assert pooling.out_channels == 4
+    torch.testing.assert_close(pooling(x), expected)
+
+
+def test_the_papers_network():
+    """ResNet-50 with a stem of 6 channels, four 1x1 convolutions with normalisation, heads of one 1x1 convolution."""
+    table = summary(create("mtsgd", STEREO), (512, 512)).set_index("part")["parameters"]
+    assert table["shared.encoder"] == 25_557_032 - 2049 * 1000 + 64 * 3 * 49
+    assert table["shared.pooling"] == 4 * (2048 * 512 + 2 * 512)
+    assert table["heads.segmentation"] == 4096 * 19 + 19
+    assert table["heads.disparity"] == 4096 + 1
+
+
+def test_features_at_an_eighth_and_heads_that_only_reduce_channels_and_resize():
+    model = small("mtsgd").eval()
+    x = images(model)
+    prediction = model(x)["depth"]
+    (features,) = model.features
+    assert features.shape[-2:] == (8, 12)
+    head = model.heads["depth"]
+    assert head.kernel_size == (1, 1)
+    expected = nn.functional.interpolate(head(features), (64, 96), mode="bilinear", align_corners=False)
+    assert torch.equal(prediction, expected)
+
+
+def test_equal_views_give_the_prediction_of_one():
+    stereo = create("mtsgd", STEREO, encoder="resnet18", bins=(1, 2)).eval().double()
+    single = create("mtsgd", STEREO, encoder="resnet18", bins=(1, 2), views=1).eval().double()
+    state = stereo.state_dict()
+    stem = "shared.encoder.stages.0.0.weight"
+    state[stem] = state[stem][:, :3] + state[stem][:, 3:]
+    single.load_state_dict(state)
+    x = torch.rand(1, 3, 64, 64, dtype=torch.float64)
+    torch.testing.assert_close(stereo({"image": x, "right": x})["disparity"], single(x)["disparity"])

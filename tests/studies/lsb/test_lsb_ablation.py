@@ -1,0 +1,263 @@
+from math import log, sqrt
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from mtlrepro.runs.store import Contents
+from mtlrepro.studies.lsb import ablation as lsb_ablation
+from mtlrepro.studies.lsb import method
+from mtlrepro.studies.lsb.ablation import DEFAULT, END, LAGGED, LOOSE, PLAIN, STILL, Ablation
+from mtlrepro.studies.lsb.grids import TASKS, Setting, ablation, variants
+from mtlrepro.studies.lsb.scores import METRICS
+
+
+def history(losses, weights, seed=0):
+    """Long table of one run from ``[epochs, tasks]`` losses and weights."""
+    losses, weights = np.asarray(losses, float), np.asarray(weights, float)
+    index = pd.MultiIndex.from_product([[DEFAULT], [seed], range(1, len(losses) + 1), TASKS])
+    table = pd.DataFrame({"loss": losses.ravel(), "weight": weights.ravel()}, index=index)
+    table["scale"] = table["loss"] * table["weight"]
+    table["share"] = 100 * table["scale"] / np.repeat((losses * weights).sum(axis=1), len(TASKS))
+    return table.rename_axis(["method", "seed", "epoch", "task"]).reset_index()
+
+
+def replayed(seed, rate, epochs=400):
+    """A run whose losses are noise alone, with the weights that the balancer gives."""
+    losses = np.exp(0.05 * np.random.default_rng(seed).normal(size=(epochs, len(TASKS))))
+    table = pd.DataFrame(losses, columns=[*TASKS], index=range(1, epochs + 1))
+    return history(losses, method.weights(table, rate=rate).to_numpy(), seed)
+
+
+def test_falls_by_hand():
+    losses = [[1.0, 1.0, 1.0], [2.0, 1.0, 1.0], [2.0, 4.0, 1.0]]
+    found = lsb_ablation.falls(history(losses, [[0.5, 1.0, 2.0]] * 3))
+    two = log(2)
+    assert found.to_numpy() == pytest.approx(
+        np.array([[2 * two / 3, -two / 3, -two / 3], [-2 * two / 3, 4 * two / 3, -2 * two / 3]])
+    )
+
+
+def test_deviations_are_those_of_the_second_half():
+    scales = np.array([[1.0, 1.0, 9.0]] * 2 + [[1.0, 1.0, 8.0], [1.0, 1.0, 1.0]])
+    spread = log(8) * sqrt(2) / 3
+    assert lsb_ablation.deviations(history(scales, np.ones((4, 3)))).tolist() == pytest.approx([spread / sqrt(2)])
+
+
+def test_the_formula_is_what_the_balancer_does_to_noise():
+    """White noise, with losses that do not respond: the closed form agrees with the balancer's own weights."""
+    still = pd.concat([replayed(seed, 0.0) for seed in range(3)])
+    for rate in (0.002, 0.01):
+        loud = pd.concat([replayed(seed, rate) for seed in range(3)])
+        measured, formula = lsb_ablation.amplification(loud, still, rate)
+        assert measured.value == pytest.approx(formula, rel=0.05)
+    # New noise in every epoch: rho = -1/2. At beta = 1 the weights balance an epoch earlier, noise is as it was.
+    mean = np.mean([1 - beta + beta**2 for beta in 0.01 * (np.arange(201, 401) - 2)])
+    assert formula == pytest.approx(sqrt(mean), rel=0.02)
+
+
+def test_no_difficulty_amplifies_nothing():
+    still = pd.concat([replayed(seed, 0.0, 40) for seed in range(2)])
+    measured, formula = lsb_ablation.amplification(still, still, 0.0)
+    assert (measured.value, measured.low, measured.high, formula) == pytest.approx((1, 1, 1, 1))
+    table = lsb_ablation.amplifications({STILL: still, "x": still}, {"x": 0.0})
+    assert table.to_dict("list") == {
+        "variant": ["x"],
+        "rate": [0.0],
+        "measured": pytest.approx([1]),
+        "low": pytest.approx([1]),
+        "high": pytest.approx([1]),
+        "formula": [1.0],
+    }
+
+
+def test_amplification_is_drawn_and_told():
+    rows = pd.DataFrame(
+        {"variant": ["a", "b"], "rate": [0.1, 1.0], "measured": [1.5, 9.0], "low": [1.0, 8.0], "high": [2.0, 10.0]}
+    ).assign(formula=[1.25, 12.0])
+    assert "a 1.50 [1.00, 2.00], formula 1.25; b 9.00" in lsb_ablation.amplification_finding(rows)
+    (axes,) = lsb_ablation.amplification_figure(rows).axes
+    drawn = [line.get_xdata().tolist() for line in axes.get_lines()]
+    assert drawn[0] == [1.5, 9.0] and drawn[-1] == [1.25, 12.0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+    (bars,) = (collection.get_segments() for collection in axes.collections)
+    assert [bar[:, 0].tolist() for bar in bars] == [[1.0, 2.0], [8.0, 10.0]]
+
+
+# --- two readings of the schedule
+
+
+def test_rates_are_those_of_variants_with_difficulty_and_epochs_as_periods():
+    growth = {DEFAULT: 0.02, "no alpha": 0.02, "rate 0.2": 0.2, END: 1.0, LOOSE: 1.0}
+    assert lsb_ablation.rates(22, variants(22)) == growth
+    assert lsb_ablation.rates(22, [END, STILL, "period 2", PLAIN]) == {END: 1.0}
+
+
+def test_readings_by_hand():
+    scales = np.array([[9.0, 1.0, 1.0], [1.0, 2.0, 1.0], [1.0, 2.0, 1.0], [3.0, 1.0, 1.0]])
+    weights = np.array([[1.0, 7.0, 1.0], [1.0, 1.0, 9.0], [1.0, 1.0, 2.0], [1.0, 4.0, 8.0]])
+    runs = pd.concat([history(scales / weights, weights, seed) for seed in range(2)])
+    (row,) = lsb_ablation.readings({END: runs}, {END: 0.5}).to_dict("records")
+    assert row["last beta"] == pytest.approx(0.5 * (4 - 2))
+    assert (row["share"], row["share low"]) == pytest.approx(((50 + 60) / 2, 55))
+    assert row["weights"] == pytest.approx(sqrt(2 * 8))
+    assert row["changes"] == pytest.approx(50)  # The first task leads again in the last of two epochs.
+    text = lsb_ablation.reading_finding(lsb_ablation.readings({DEFAULT: runs, END: runs}, {DEFAULT: 0.5, END: 1.0}))
+    assert f"{END}, β up to 2: largest share 55 % [55, 55], weights a factor 4 apart" in text
+
+
+# --- distances
+
+
+def metrics(offset, seeds=3):
+    """Runs whose depth metrics are better than 1 by some per cent, those of other tasks equal."""
+    rows = []
+    for seed in range(seeds):
+        gain = 1 + (offset + 0.1 * (seed - 1)) / 100
+        values = dict.fromkeys(METRICS, 1.0) | {"depth.delta1": gain, "depth.rmse": 2 - gain}
+        rows.append({"seed": seed, **values})
+    return pd.DataFrame(rows)
+
+
+def test_distances_by_hand_without_common_factors():
+    ones = np.ones((4, 3))
+    far = ones.copy()
+    far[2:, 0] = 2.0
+    trends = {
+        DEFAULT: pd.concat([history(ones, ones, seed) for seed in range(2)]),
+        "far": pd.concat([history(ones, far * (1 if seed else 3), seed) for seed in range(2)]),
+    }
+    own = metrics(0.0, 2)[["seed", *METRICS]]
+    runs = {DEFAULT: own, "far": own.assign(**{name: own[name] + 0.1 * own[name].mean() for name in METRICS})}
+    table = lsb_ablation.distances(trends, runs, [DEFAULT, "far"]).set_index("pair")
+    # log 2 in one of three tasks, less the mean: 2/3, -1/3, -1/3
+    assert table["weights"].to_dict() == pytest.approx({"LSB, far": 100 * log(2) * sqrt(2) / 3, "LSB, other seed": 0})
+    assert table.loc["LSB, far", ["metrics", "metrics low", "metrics high"]].tolist() == pytest.approx([10] * 3)
+    # Two of six metrics differ by 0.001, their means are 0.9995 and 1.0005.
+    chance = 100 * np.hypot(0.001 / 0.9995, 0.001 / 1.0005) / sqrt(6)
+    assert table.loc["LSB, other seed", "metrics"] == pytest.approx(chance)
+    text = lsb_ablation.distance_finding(table.reset_index())
+    assert text.endswith("LSB, far: weights 32.7 %, metrics 10.0 %; LSB, other seed: weights 0.0 %, metrics 0.1 %.")
+
+
+# --- scores and claims
+
+
+def grids(**offsets):
+    return {DEFAULT: metrics(0.0), **{name.replace("_", " "): metrics(offset) for name, offset in offsets.items()}}
+
+
+def level(share=1 / 3):
+    """Runs of two epochs, level in the first, with this share of one task in the second."""
+    scales = np.array([[1.0, 1.0, 1.0], [share, (1 - share) / 2, (1 - share) / 2]])
+    return pd.concat([history(scales, np.ones((2, 3)), seed) for seed in range(3)])
+
+
+def test_differences_have_welchs_interval_of_both_samples():
+    compared = lsb_ablation.differences(lsb_ablation.scored(grids(good=3.0))).set_index("variant")
+    # Both samples are three numbers 0.1 / 3 apart: their standard error of the difference is 0.1 / 3 sqrt(2/3).
+    half = stats.t.ppf(0.975, 4) * 0.1 / 3 * sqrt(2 / 3)
+    row = compared.loc["good"]
+    assert row.tolist() == pytest.approx([1, 1 - half, 1 + half, 0.1, 0.1])
+
+
+def test_table_against_the_default():
+    scores = lsb_ablation.scored(grids(good=3.0, bad=-3.0))
+    assert scores.groupby("variant", sort=False)["score"].mean().tolist() == pytest.approx([0, 1, -1])
+    trends = dict.fromkeys([DEFAULT, "good", "bad"], level()) | {"bad": level(0.5)}
+    table = lsb_ablation.table(scores, trends).set_index("variant")
+    assert table["p"].to_dict() == {DEFAULT: "", "good": "0.10", "bad": "0.10"}
+    assert table["Δm, %"].to_dict() == {DEFAULT: "0", "good": "+1.0 [0.9, 1.1]", "bad": "-1.0 [-1.1, -0.9]"}
+    assert table["largest share, %"].to_dict() == {DEFAULT: "33 ± 0", "good": "33 ± 0", "bad": "50 ± 0"}
+    assert table["last spread"].to_dict()["bad"] == f"{log(2) * sqrt(2) / 3:.2f} ± 0"
+    assert set(table["total"]) == {"0.33"}
+    text = lsb_ablation.finding(lsb_ablation.differences(scores))
+    assert text == (
+        "Variants against LSB by Δm. By the 95 % interval, better: good; worse: bad. In every run, better: good; "
+        "worse: bad; then exact p is the smallest with so few seeds, 0.1."
+    )
+    wide = pd.DataFrame({"variant": ["x"], "difference": [-9.0], "low": [-20.0], "high": [2.0], "p": [0.1]})
+    text = lsb_ablation.finding(wide.assign(p_reachable=0.1))
+    assert "interval, better: none; worse: none. In every run, better: none; worse: x;" in text
+    dots = lsb_ablation.figure(scores).axes[0].get_lines()[0::2]
+    assert [line.get_xdata().tolist() for line in dots[:3]] == [
+        scores.loc[scores["variant"] == name, "score"].tolist() for name in (DEFAULT, "good", "bad")
+    ]
+    labels = [label.get_text() for label in lsb_ablation.figure(scores).axes[0].get_yticklabels()]
+    assert labels == [DEFAULT, "good", "bad"]
+
+
+def test_claims_about_parts_the_end_value_and_noise():
+    offsets = {"no_alpha": -3.0, "no_difficulty": -3.0, "lagged_GLS": 3.0, "GLS": -3.0, "equal": 0.0}
+    runs = grids(**offsets) | {END: metrics(-3.0)}
+    still = pd.concat([replayed(seed, 0.0) for seed in range(3)])
+    loud = pd.concat([replayed(seed, 0.05) for seed in range(3)])
+    trends = dict.fromkeys([*runs], level()) | {STILL: still, DEFAULT: loud, "rate 0.2": still, END: level(0.98)}
+    broken = pd.DataFrame({"variant": [LOOSE] * 3, "seed": range(3), "epoch": 7, "lowest": 1e-16, "highest": 1e3})
+    claims = lsb_ablation.claims(Ablation(runs, trends, broken), {DEFAULT: 0.05, "rate 0.2": 0.2})
+    statuses = {claim.claim.split(":")[0]: claim.status for claim in claims}
+    assert statuses == {
+        "no alpha": "holds",
+        STILL: "holds",
+        LAGGED: "does not hold",
+        PLAIN: "holds",
+        "equal": "inconclusive",
+        END: "holds",
+        LOOSE: "holds",
+        DEFAULT: "holds",
+        "rate 0.2": "does not hold",
+    }
+    (share,) = (claim for claim in claims if claim.claim.startswith(END))
+    assert share.measured.value == pytest.approx(98)
+
+
+# --- records
+
+
+def failed(losses, error):
+    entries = [{"loss_scales": dict(zip(TASKS, values, strict=True))} for values in losses]
+    return {"error": error, "history": entries}
+
+
+def test_load_tells_variants_apart_and_does_not_try_broken_runs_again(monkeypatch):
+    grids = ablation(Setting(seeds=2))
+    loose = grids[LOOSE][1].hash
+    retried = grids["rate 0.2"][0].hash
+    records = {
+        loose: failed(
+            [[1.0, 1.0, 1.0], [2e5, 2e5, 1e5], [1e-9, 1e-9, 2e-9]], "FloatingPointError: epoch 4: not finite"
+        ),
+        retried: failed([], "OutOfMemoryError: epoch 1"),
+    }
+    asked = []
+
+    def history(runs, store):
+        return pd.DataFrame([{"run": run.hash, "method": "LSB", "seed": run.seed} for run in runs])
+
+    def trained(self, runs):
+        asked.extend(run.hash for run in runs)
+        return pd.DataFrame({"hash": asked, "metric": 1.0}).set_index("hash")
+
+    monkeypatch.setattr(lsb_ablation.lsb_trends, "history", history)
+    monkeypatch.setattr(lsb_ablation, "read", lambda store: Contents(failed=records))
+    monkeypatch.setattr(Setting, "trained", trained)
+    found = lsb_ablation.load(Setting(seeds=2))
+    assert loose not in asked and retried in asked
+    assert list(found.runs) == list(found.histories) == [name for name in grids if name != LOOSE]
+    for name, runs in found.runs.items():
+        assert runs.index.tolist() == found.histories[name]["run"].tolist() == [run.hash for run in grids[name]]
+        assert set(found.histories[name]["method"]) == {name}
+    (row,) = found.broken.to_dict("records")
+    assert row == {
+        "variant": LOOSE,
+        "seed": 1,
+        "epoch": 4,
+        "lowest": pytest.approx(4e-9),
+        "highest": pytest.approx(5e5),
+    }
+    assert lsb_ablation.break_finding(found.broken) == (
+        f"{LOOSE}: numbers are no longer finite in epoch 4 (runs: 1), after sums of the loss scales between 4e-09 and "
+        "5e+05."
+    )
+    assert lsb_ablation.break_finding(found.broken.iloc[:0]) == "All runs end with finite numbers."
