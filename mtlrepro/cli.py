@@ -202,7 +202,7 @@ def _fetch(args: argparse.Namespace) -> int:
 
 
 def _bench(args: argparse.Namespace) -> int:
-    from mtlrepro.pages.notebooks import write_atomically
+    from mtlrepro import files
     from mtlrepro.training.provenance import processor, provenance
 
     frame = getattr(import_module(BENCHMARKS[args.benchmark]), args.benchmark)(device=args.device)
@@ -214,7 +214,7 @@ def _bench(args: argparse.Namespace) -> int:
             "provenance": {**provenance(args.device), "processor": processor()},
             "rows": rows,
         }
-        write_atomically(args.json, json.dumps(record, indent=1) + "\n")
+        files.write(args.json, json.dumps(record, indent=1) + "\n")
     return 0
 
 

@@ -6,11 +6,11 @@ Columns: ``paper`` (key in the bibliography of the paper that prints the number)
 ``datasets`` also has counts of published files.
 """
 
-from pathlib import Path
-
 import pandas as pd
 
-FOLDER = Path(__file__).parents[2] / "book" / "published"
+from mtlrepro import files
+
+FOLDER = files.PROJECT / "book" / "published"
 
 HIGHER_IS_BETTER = {
     "mIoU": True,

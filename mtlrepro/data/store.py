@@ -17,16 +17,12 @@ import numpy as np
 from filelock import BaseFileLock, FileLock, Timeout
 from torch import Tensor
 
+from mtlrepro import files
 from mtlrepro.data.samples import KINDS, encode
 
 FORMAT = 1
 META = "meta.json"
 _PROGRESS = "progress.json"
-
-
-def cache_dir() -> Path:
-    """Folder of everything that can be made again: ``$MTLREPRO_CACHE`` or ``~/.cache/mtlrepro``."""
-    return Path(os.environ.get("MTLREPRO_CACHE") or Path.home() / ".cache" / "mtlrepro")
 
 
 def _lock(folder: Path) -> BaseFileLock:
@@ -385,6 +381,4 @@ def _sha256(path: Path) -> str:
 
 
 def _write_json(path: Path, value: object) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    files.write(path, json.dumps(value, indent=1) + "\n")

@@ -6,7 +6,6 @@ import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from IPython.display import display
 from matplotlib.figure import Figure
 
+from mtlrepro import files
 from mtlrepro.analysis.verdicts import Interval, Verdict, number, rows
 from mtlrepro.pages.figures import svg, use_style, webp
 from mtlrepro.pages.notebooks import PROVENANCE, TABLE, VERDICTS
@@ -47,7 +47,7 @@ class Chapter:
         torch.set_num_threads(1)
         self.notebook = notebook
         self.parameters = dict(parameters)
-        stored = Path(__file__).parents[2] / notebook
+        stored = files.PROJECT / notebook
         self.defaults = {entry.name: entry.default for entry in declared(stored)} if stored.exists() else {}
         self.judged: list[Verdict] = []
         self.started = time.perf_counter()

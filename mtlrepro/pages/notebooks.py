@@ -32,6 +32,8 @@ from typing import Any, TypeGuard
 import nbformat
 from nbformat import NotebookNode
 
+from mtlrepro import files
+
 TABLE = "application/vnd.mtlrepro.table+json"
 VERDICTS = "application/vnd.mtlrepro.verdicts+json"
 PROVENANCE = "application/vnd.mtlrepro.provenance+json"
@@ -316,11 +318,11 @@ def run(
     partial = target.with_name(f".{target.stem}.{os.getpid()}.partial.ipynb")
     failed = target.with_name(f"{target.stem}.failed.ipynb")
     try:
-        write_atomically(partial, _text(notebook))
+        files.write(partial, _text(notebook))
         error = _execute(partial, source.parent, values, timeout, progress)
         notebook = _read(partial)
         reason = _failure(notebook, error, timeout)
-        write_atomically(partial, _text(normalise(notebook)))
+        files.write(partial, _text(normalise(notebook)))
         if reason is not None:
             partial.replace(failed)
             raise RunFailed(f"{path}: {reason}. The notebook so far is kept as {failed}") from error
@@ -466,21 +468,8 @@ def normalise_file(path: str | Path, *, check: bool = False) -> bool:
     text = _text(normalise(_read(path)))
     same = path.read_bytes() == text.encode()
     if not same and not check:
-        write_atomically(path, text)
+        files.write(path, text)
     return same
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that its name never shows half of it.
-
-    Raises OSError if the file cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8", newline="\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _text(notebook: NotebookNode) -> str:
@@ -513,7 +502,7 @@ def _neutral(text: str) -> str:
     """Replace paths of this machine; the kernel's own file names hold its process number."""
     text = re.sub(r"(?:/[\w.+-]+)*/ipykernel_\d+/\d+\.py", "<cell>", text)
     places = {
-        str(Path(__file__).parents[2]): "<project>",
+        str(files.PROJECT): "<project>",
         sys.prefix: "<environment>",
         os.path.expanduser("~"): "~",  # noqa: PTH111 (Path.home() fails where there is none)
     }

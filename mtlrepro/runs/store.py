@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mtlrepro import files
 from mtlrepro.training.config import ALGORITHM, RunConfig
 
 Record = dict[str, Any]
 
-RESULTS = Path(__file__).parents[2] / "book" / "results" / "runs"
+RESULTS = files.PROJECT / "book" / "results" / "runs"
 """The book's store."""
 
 _FIELDS: dict[str, type] = {"config": dict, "hash": str, "algorithm": int, "status": str, "provenance": dict}

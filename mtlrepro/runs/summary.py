@@ -3,19 +3,19 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 import pandas as pd
 
+from mtlrepro import files
 from mtlrepro.analysis.verdicts import number
 from mtlrepro.runs.grid_files import read_grid
 from mtlrepro.runs.store import Contents, Record
 from mtlrepro.runs.tables import differing, flat
 from mtlrepro.training.config import RunConfig
 
-SECTIONS = Path(__file__).parents[2] / "book" / "grids"
+SECTIONS = files.PROJECT / "book" / "grids"
 """Folder of the grid files behind the book's sections, ``NAME.json`` each."""
 
 

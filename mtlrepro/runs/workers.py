@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from mtlrepro import files
 from mtlrepro.runs.store import is_stored
 from mtlrepro.training.config import RunConfig
 
@@ -73,7 +74,7 @@ def train_command(config: Path, store: Path, data_root: str | Path | None) -> li
 
 def package_path() -> str:
     """``PYTHONPATH`` with which other processes import this very package."""
-    return os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
+    return os.pathsep.join(filter(None, [str(files.PROJECT), os.environ.get("PYTHONPATH")]))
 
 
 def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -2,12 +2,12 @@
 
 import json
 from datetime import datetime
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from mtlrepro import files
 from mtlrepro.bench.train import NETWORKS
 from mtlrepro.runs.store import Contents
 from mtlrepro.runs.tables import flat
@@ -15,7 +15,7 @@ from mtlrepro.training import scales
 from mtlrepro.training.config import RunConfig
 
 BENCHMARKS = {
-    scale: Path(__file__).parents[2] / "book" / "results" / file
+    scale: files.PROJECT / "book" / "results" / file
     for scale, file in (("cpu", "bench-train.json"), ("gpu", "bench-train-cuda.json"))
 }
 """What ``mtlrepro bench train --json FILE`` measured, with where it was measured, by scale."""

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
+from mtlrepro import files
 from mtlrepro.analysis.significance import holm
 from mtlrepro.analysis.verdicts import number
 from mtlrepro.pages.figures import COLOURS, MARKERS
@@ -14,7 +15,7 @@ from mtlrepro.runs.grid_files import read_grid
 from mtlrepro.runs.store import RESULTS, read
 from mtlrepro.runs.tables import frame
 
-GRID = Path(__file__).parents[2] / "book" / "grids" / "first.json"
+GRID = files.PROJECT / "book" / "grids" / "first.json"
 METRICS = {
     "segmentation.miou": ("mIoU", "%", True),
     "depth.rmse": ("RMSE of depth", "m", False),

@@ -1,13 +1,14 @@
 """Checkpoints of a run: one file after every epoch, the last two kept, damage found when one is read."""
 
 import io
-import os
 import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from mtlrepro import files
 
 KEPT = 2
 
@@ -32,12 +33,7 @@ def save(folder: Path, run: str, epoch: int, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     target = path_of(folder, run, epoch)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(buffer.getbuffer())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    files.write(target, buffer.getbuffer())
     kept = [path_of(folder, run, epoch - back) for back in range(KEPT)]
     for other in _found(folder, run):  # older ones, and damaged ones of epochs that are trained again
         if other not in kept:
@@ -69,7 +65,7 @@ def load(folder: Path, run: str) -> dict[str, Any] | None:
 
 def remove(folder: Path, run: str) -> None:
     """Remove all checkpoints of a run, and what killed processes left of writing them."""
-    for path in [*_found(folder, run), *folder.glob(f".{run}-*.partial")]:
+    for path in [*_found(folder, run), *folder.glob(f".{run}-*.partial.pt")]:
         path.unlink(missing_ok=True)
 
 

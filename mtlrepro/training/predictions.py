@@ -1,7 +1,6 @@
 """Predictions for a few images, kept beside a run's record in ``HASH.npz`` for the figures that show them."""
 
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mtlrepro import files
 from mtlrepro.data.samples import Batch
 from mtlrepro.models import MultiTaskModel
 from mtlrepro.tasks import ImageTask
@@ -63,12 +63,7 @@ def write(path: Path, pictures: Mapping[int, Mapping[str, Tensor]]) -> None:
     buffer = io.BytesIO()
     named = {f"{epoch}/{task}": values.numpy() for epoch, maps in pictures.items() for task, values in maps.items()}
     np.savez_compressed(buffer, allow_pickle=False, **named)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(buffer.getbuffer())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    files.write(path, buffer.getbuffer())
 
 
 def read(store: str | Path, run: str) -> dict[int, dict[str, np.ndarray]]:

@@ -13,9 +13,9 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
+from mtlrepro import files
 from mtlrepro.balancers.gradients import processes
 from mtlrepro.distributed import from_first, join, local_rank, rank
-from mtlrepro.pages.notebooks import write_atomically
 from mtlrepro.training import checkpoints, predictions
 from mtlrepro.training.config import ALGORITHM, RunConfig
 from mtlrepro.training.evaluation import evaluate, mean, probe
@@ -247,7 +247,7 @@ def _head(config: RunConfig, status: str) -> Record:
 
 
 def _write(path: Path, record: Record) -> None:
-    write_atomically(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    files.write(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
 
 
 def _stored(store: Path, config: RunConfig) -> Record | None:

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 import torch
-from distributed_cases import VARIANTS, run, work
+from distributed_cases import VARIANTS, Keeping, run, work
 from torch import nn
 
 from mtlrepro.balancers import create

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from mtlrepro.data.store import META, Store, Writer, build_once, cache_dir
+from mtlrepro.data.store import META, Store, Writer, build_once
+from mtlrepro.files import cache_dir
 
 DEPTH = np.arange(6 * 20, dtype=np.float32).reshape(6, 1, 4, 5)
 BOXES = [np.arange(4 * m, dtype=np.float32).reshape(m, 4) for m in (2, 0, 1, 3, 0, 1)]

@@ -122,7 +122,7 @@ def test_equal_figures_give_equal_text():
 
 def test_equal_figures_give_equal_text_in_another_process():
     code = (
-        "import sys\nfrom mtlrepro import plots\nplots.use_style()\nfigure, axes = plots.canvas()\n"
+        "import sys\nfrom mtlrepro.pages import figures as plots\nplots.use_style()\nfigure, axes = plots.canvas()\n"
         "axes.plot(range(3), (0.0, 1.0, 0.5), marker='o', label='a line')\naxes.legend()\n"
         "sys.stdout.write(plots.svg(figure))"
     )

@@ -118,10 +118,10 @@ def full_disk(monkeypatch, full):
 def test_full_disk_at_a_checkpoint(tmp_path, monkeypatch):
     run = config()
     with monkeypatch.context() as patch:
-        full_disk(patch, lambda path: f"{run.hash}-2.pt" in path.name)
+        full_disk(patch, lambda path: path.name.startswith(f".{run.hash}-2."))
         with pytest.raises(OSError, match="No space left on device"):
             train(run, store=tmp_path)
-    assert not list((tmp_path / "checkpoints").glob(".*.partial"))
+    assert not list((tmp_path / "checkpoints").glob(".*.partial*"))
     assert "No space left on device" in failure(tmp_path, run)["error"]
     goes_on(tmp_path, run, [1])
 
@@ -129,7 +129,10 @@ def test_full_disk_at_a_checkpoint(tmp_path, monkeypatch):
 def test_full_disk_at_the_record(tmp_path, monkeypatch):
     run = config()
     with monkeypatch.context() as patch:
-        full_disk(patch, lambda path: path.name.startswith(f".{run.hash}.json"))
+        full_disk(
+            patch,
+            lambda path: path.suffix == ".json" and path.name.startswith(f".{run.hash}.") and "failed" not in path.name,
+        )
         with pytest.raises(OSError, match="No space left on device"):
             train(run, store=tmp_path)
     assert len(failure(tmp_path, run)["history"]) == 3
@@ -188,7 +191,7 @@ def test_command_says_in_one_line_what_failed_and_where_it_is_recorded(tmp_path,
     remedy = "; out of memory in epoch 1; remedy: a smaller batch_size, size or network"
     message = f"mtlrepro train: DefaultCPUAllocator: not enough memory{remedy}{recorded}"
     assert capsys.readouterr().err.endswith(message)
-    full_disk(monkeypatch, lambda path: path.name.endswith(".partial") and ".pt." in path.name)
+    full_disk(monkeypatch, lambda path: path.name.endswith(".partial.pt"))
     assert main(arguments) == 2
     error = capsys.readouterr().err.splitlines(keepends=True)[-1]
     assert error.startswith("mtlrepro train: [Errno 28] No space left on device") and error.endswith(recorded)

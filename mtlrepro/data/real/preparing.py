@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mtlrepro.data.real.rasters import replacing
+from mtlrepro import files
 from mtlrepro.data.samples import KINDS, Sample
 from mtlrepro.data.store import META, Store, Writer
 
@@ -128,5 +128,4 @@ def require_files(paths: Sequence[Path], *, remedy: str) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write a JSON file; the name never shows half of it."""
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    files.write(path, json.dumps(value, indent=1) + "\n")

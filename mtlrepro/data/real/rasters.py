@@ -1,8 +1,5 @@
 """Image files of the real data sets: read with one clear error for each kind of damage, resized, written."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+
+from mtlrepro.files import replacing
 
 Raster = NDArray[Any]
 
@@ -82,18 +81,6 @@ def resize_nearest(array: Raster, size: tuple[int, int]) -> Raster:
     )
     resized: Raster = array[rows[:, None], columns]
     return resized
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to, renamed to ``path`` at the end: the name never shows half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_raster(path: Path, array: Raster) -> None:

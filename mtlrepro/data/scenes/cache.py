@@ -9,7 +9,8 @@ from tqdm import tqdm
 
 from mtlrepro.data.classes import BDD100K
 from mtlrepro.data.samples import KINDS
-from mtlrepro.data.store import Writer, build_once, cache_dir
+from mtlrepro.data.store import Writer, build_once
+from mtlrepro.files import cache_dir
 
 NAMES = ("rooms", "streets")
 COUNTS = {"train": 2000, "val": 500, "test": 500}

@@ -24,12 +24,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
+from mtlrepro import files
 from mtlrepro.analysis.verdicts import Verdict, mean_interval
 from mtlrepro.data import datasets
 from mtlrepro.data.scenes import cache as scenes
-from mtlrepro.data.store import cache_dir
 from mtlrepro.metrics import confusion, mean_iou
-from mtlrepro.pages.notebooks import write_atomically
 from mtlrepro.training.provenance import provenance
 
 DISTANCES = {"rooms": "depth", "nyuv2": "depth", "streets": "disparity", "cityscapes": "disparity"}
@@ -39,7 +38,7 @@ BINS = (4, 8, 12, 16, 24, 32, 48, 64)
 BALANCES = (0.0, 0.5, 1.0)
 ALGORITHM = 1
 """Raised whenever a change alters the results: older records are then not used."""
-RESULTS = Path(__file__).parents[3] / "book" / "results"
+RESULTS = files.PROJECT / "book" / "results"
 GAIN = 15.0
 RATIO = 0.5
 EMPHASIS = 1.0
@@ -395,7 +394,7 @@ def recorded(
         configuration = {"dataset": dataset, "seed": seed, **options, "scenes": version, "algorithm": ALGORITHM}
         text = json.dumps(configuration, sort_keys=True)
         name = f"learnability-{dataset}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
-        places = [folder / name for folder in (RESULTS, cache_dir() / "results")]
+        places = [folder / name for folder in (RESULTS, files.cache_dir() / "results")]
         place = next((place for place in places if place.exists()), None)
         if place is None:
             started = time.perf_counter()
@@ -405,7 +404,7 @@ def recorded(
             record = {"configuration": configuration, "rows": known, "provenance": origin}
             place = places[-1]
             place.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(place, json.dumps(record, indent=1) + "\n")
+            files.write(place, json.dumps(record, indent=1) + "\n")
         rows += json.loads(place.read_text(encoding="utf-8"))["rows"]
     return pd.DataFrame(rows)
 

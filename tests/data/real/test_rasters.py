@@ -3,7 +3,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mtlrepro.data.real.rasters import read_raster, replacing, resize_image, resize_nearest, rgb_of, write_raster
+from mtlrepro.data.real.rasters import read_raster, resize_image, resize_nearest, rgb_of, write_raster
+from mtlrepro.files import replacing
 
 KINDS = {"RGB": ((5, 7, 3), np.uint8), "ids": ((5, 7), np.uint8), "uint16": ((5, 7), np.uint16)}
 

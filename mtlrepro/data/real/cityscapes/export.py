@@ -8,8 +8,9 @@ import torch
 from mtlrepro.data.classes import SEVEN
 from mtlrepro.data.real.cityscapes.files import SPLITS, encode_disparity, encode_labels, file_of
 from mtlrepro.data.real.preparing import Samples, write_json
-from mtlrepro.data.real.rasters import replacing, rgb_of, write_raster
+from mtlrepro.data.real.rasters import rgb_of, write_raster
 from mtlrepro.data.stereo import DepthTarget, depth_target
+from mtlrepro.files import replacing
 
 CITY = "export"
 

@@ -25,8 +25,9 @@ from mtlrepro.data.real.nyuv2.files import (
     to_eigen_axes,
 )
 from mtlrepro.data.real.preparing import Samples
-from mtlrepro.data.real.rasters import replacing, rgb_of, write_raster
+from mtlrepro.data.real.rasters import rgb_of, write_raster
 from mtlrepro.data.samples import Sample
+from mtlrepro.files import replacing
 
 SCENE = "export_0001"
 

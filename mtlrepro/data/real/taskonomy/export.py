@@ -7,9 +7,10 @@ from pathlib import Path
 
 from mtlrepro.data.geometry import Array
 from mtlrepro.data.real.preparing import Samples
-from mtlrepro.data.real.rasters import Raster, replacing, rgb_of, write_raster
+from mtlrepro.data.real.rasters import Raster, rgb_of, write_raster
 from mtlrepro.data.real.taskonomy.files import BASE, DOMAINS, MD5SUMS, TINY, encode, file_name
 from mtlrepro.data.samples import Sample
+from mtlrepro.files import replacing
 
 LAYOUTS = ("domains", "buildings", "tars")
 VIEWS = 4  # of one point

@@ -1,0 +1,52 @@
+"""Where the book is, and files that are written whole."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mtlrepro import files
+
+
+@pytest.mark.parametrize("content", ["new \u00e9\n", b"\x00new", memoryview(b"new")])
+def test_a_file_is_written_as_it_is_in_a_folder_that_is_made(tmp_path, content):
+    path = tmp_path / "folder" / "file.bin"
+    files.write(path, content)
+    assert path.read_bytes() == (content.encode() if isinstance(content, str) else bytes(content))
+    assert [entry.name for entry in path.parent.iterdir()] == ["file.bin"]
+
+
+@pytest.mark.parametrize("broken", ["replace", "write_bytes"])
+def test_writing_is_all_or_nothing(tmp_path, monkeypatch, broken):
+    path = tmp_path / "file"
+    path.write_text("old")
+    monkeypatch.setattr(Path, broken, lambda *a: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        files.write(path, "new")
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_temporary_file_is_hidden_and_has_the_same_suffix(tmp_path):
+    with files.replacing(tmp_path / "a.b.png") as partial:
+        partial.write_bytes(b"x")
+        assert partial.parent == tmp_path and partial.name.startswith(".a.b.") and partial.suffix == ".png"
+        assert not (tmp_path / "a.b.png").exists()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.b.png"]
+
+
+def test_the_book_lies_beside_the_package():
+    assert (files.book("grids", "first.json")).is_file()
+
+
+def test_a_package_without_a_book_says_so_in_one_sentence(tmp_path):
+    """A copy of the module alone, as an installation that is not editable is."""
+    package = tmp_path / "site-packages" / "copied"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "files.py").write_bytes(Path(files.__file__).read_bytes())
+    command = [sys.executable, "-c", "from copied import files; files.book('results')"]
+    done = subprocess.run(command, cwd=package.parent, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "FileNotFoundError: there is no book beside" in done.stderr.splitlines()[-1]
