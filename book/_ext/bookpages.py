@@ -2,7 +2,8 @@
 
 `notebook-statistics` counts the stored notebooks, `params-output` shows what `mtlrepro params` prints for one of
 them, `toy-problems` follows every balancer on two small problems, `scales-table` and `first-grid` show sizes and
-costs of training runs and the first of them, and `module-api` documents modules by name.
+costs of training runs and the first of them, and `package-api` documents the modules of parts
+of the package, found on disk.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from mtlrepro.studies import costs, first_grid, toys
 from mtlrepro.training import scales
 
 STATUSES = get_args(Status)
+PACKAGE = Path(cli.__file__).parent
 
 
 def statistics_rows(paths: list[Path]) -> list[dict[str, str]]:
@@ -169,22 +171,38 @@ class FirstGrid(SphinxDirective):
         return [nodes.raw("", html, format="html"), *markdown_table(self, means), *markdown_table(self, numbers)]
 
 
-class ModuleApi(SphinxDirective):
-    """One section for each module of the package named in the content, one name a line."""
+class PackageApi(SphinxDirective):
+    """One section for each part of the package named in the content, one a line, and within it for all its modules."""
 
     has_content: ClassVar[bool] = True
 
     def run(self) -> list[nodes.Node]:
         """Make sections by hand, since headings cannot be parsed inside a directive."""
-        sections: list[nodes.Node] = []
-        for name in self.content:
-            module = f"mtlrepro.{name.strip()}"
-            section = nodes.section(ids=[nodes.make_id(module)], names=[module])
-            section += nodes.title("", "", nodes.literal(text=module))
-            lines = ["```{eval-rst}", f".. automodule:: {module}", "```"]
-            self.state.nested_parse(StringList(lines, self.get_source_info()[0]), self.content_offset, section)
-            sections.append(section)
-        return sections
+        return [self.section(part_path(name.strip())) for name in self.content]
+
+    def section(self, path: Path) -> nodes.section:
+        """Describe a module, or a package and, below it, everything that it holds."""
+        self.env.note_dependency(str(path))
+        module = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        section = nodes.section(ids=[nodes.make_id(module)], names=[module])
+        section += nodes.title("", "", nodes.literal(text=module))
+        lines = ["```{eval-rst}", f".. automodule:: {module}", "   :ignore-module-all:", "```"]
+        self.state.nested_parse(StringList(lines, self.get_source_info()[0]), self.content_offset, section)
+        for child in contents(path):
+            section += self.section(child)
+        return section
+
+
+def part_path(name: str) -> Path:
+    """Path of a part of the package: a folder or a file directly below it."""
+    folder = PACKAGE / name
+    return folder if folder.is_dir() else folder.with_suffix(".py")
+
+
+def contents(path: Path) -> list[Path]:
+    """Modules and then packages inside a package, by name; a module holds none."""
+    modules = [file for file in path.glob("*.py") if not file.name.startswith("_")]
+    return sorted(modules) + sorted(file.parent for file in path.glob("*/__init__.py"))
 
 
 def keep_bars(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
@@ -209,5 +227,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("toy-problems", ToyProblems)
     app.add_directive("scales-table", ScalesTable)
     app.add_directive("first-grid", FirstGrid)
-    app.add_directive("module-api", ModuleApi)
+    app.add_directive("package-api", PackageApi)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

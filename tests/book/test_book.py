@@ -32,6 +32,7 @@ from mtlrepro.studies import costs, first_grid, toys
 from mtlrepro.training import scales
 
 BOOK = Path(os.environ.get("MTLREPRO_BOOK", Path(__file__).parents[2] / "book")).resolve()
+PACKAGE = Path(mtlrepro.__file__).parent
 pytestmark = pytest.mark.timeout(900)  # the first test that needs the pages renders the whole book
 # Not what a run leaves behind: .NAME.partial.ipynb, NAME.failed.ipynb, NAME.out.ipynb
 NOTEBOOKS = sorted(path for path in BOOK.glob("[!.]*.ipynb") if "." not in path.stem)
@@ -54,12 +55,11 @@ def test_every_source_is_in_the_table_of_contents():
     assert NOTEBOOKS
 
 
-def test_every_module_is_in_the_programming_interface():
-    package = Path(mtlrepro.__file__).parent
-    files = [path.relative_to(package).with_suffix("") for path in package.rglob("*.py") if path.stem[0] != "_"]
+def test_every_part_of_the_package_is_on_one_page_of_the_programming_interface():
+    parts = {path.stem for path in PACKAGE.iterdir() if path.is_dir() or path.suffix == ".py"}
     pages = "".join(path.read_text() for path in sorted(BOOK.glob("api_*.md")))
-    listed = " ".join(re.findall(r"```\{module-api\}\n(.*?)```", pages, re.DOTALL)).split()
-    assert sorted(listed) == sorted(".".join(path.parts) for path in files)
+    listed = " ".join(re.findall(r"```\{package-api\}\n(.*?)```", pages, re.DOTALL)).split()
+    assert sorted(listed) == sorted(part for part in parts if not part.startswith("_"))
 
 
 # --- stored notebooks ---------------------------------------------------------------------------------
@@ -230,6 +230,15 @@ def test_statistics_page_counts_each_chapter(rendered):
         assert f"{found['code_cells']} code cells, {found['figures']} figures" in page
         for status, count in found["verdicts"].items():
             assert re.search(rf"(?<!\d){count} {status}", page)
+
+
+def test_every_module_has_a_section_in_the_programming_interface(rendered):
+    files = [path.relative_to(PACKAGE.parent) for path in PACKAGE.rglob("*.py")]
+    modules = {"-".join(path.with_suffix("").parts) for path in files if not path.name.startswith("_")}
+    packages = {"-".join(path.parent.parts) for path in files if path.name == "__init__.py" and len(path.parts) > 2}
+    pages = "".join(path.read_text() for path in rendered.glob("api_*.html"))
+    sections = re.findall(r'<section id="(mtlrepro-[\w-]+)">', pages)
+    assert sorted(sections) == sorted(name.replace("_", "-") for name in modules | packages)
 
 
 def test_howto_page_shows_what_the_command_prints(rendered):
