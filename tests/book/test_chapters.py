@@ -31,6 +31,8 @@ SMALL = {
     },
     "datasets.ipynb": {"scenes": 8, "shown": 2, "seeds": 2, "images": 40, "steps": 10},
     "loss_scale_balancing.ipynb": {"seeds": 2, "comparison_seeds": 3},  # fewer stored runs: nothing is trained
+    "runs.ipynb": {"level": 0.1},
+    "toys.ipynb": {"steps": 10},
 }
 REFUSED = {
     # name: (values that are in range one by one, what the cell after the parameters says)
@@ -42,6 +44,10 @@ REFUSED = {
     "loss_scale_balancing.ipynb": (
         {"dataset": "nyuv2", "scale": "paper"},
         r"data_root is empty; accepted for nyuv2: .* data_scripts/nyuv2.py prepare",
+    ),
+    "runs.ipynb": (
+        {"grid": "book/grids/rooms3_methods.json"},
+        r"lacks \d+ of \d+ runs; to train them, run: mtlrepro grid",
     ),
 }
 
@@ -69,8 +75,11 @@ def test_data_tables_of_a_fresh_run_agree_with_the_stored_ones(rerun):
 @pytest.mark.timeout(1200)
 def test_verdicts_of_a_fresh_run_agree_with_the_stored_ones(rerun):
     stored, fresh = rerun
-    ((before,), (after,)) = (payloads(path, notebooks.VERDICTS) for path in (stored, fresh))
-    assert [(row["claim"], row["status"]) for row in before] == [(row["claim"], row["status"]) for row in after]
+    before, after = (
+        [(row["claim"], row["status"]) for rows in payloads(path, notebooks.VERDICTS) for row in rows]
+        for path in (stored, fresh)
+    )
+    assert before == after
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
@@ -110,7 +119,7 @@ def test_plain_papermill_with_other_parameters_from_another_folder(name, tmp_pat
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", CHAPTERS)
+@pytest.mark.parametrize("name", REFUSED)
 def test_chapter_refuses_a_combination_before_it_computes(name, tmp_path):
     """Each value is in range on its own; the cell after the parameters and imports names what does not fit."""
     values, message = REFUSED[name]
