@@ -20,7 +20,7 @@ from sphinx.util.docutils import SphinxDirective
 from mtlrepro import cli
 from mtlrepro.analysis.verdicts import Status
 from mtlrepro.pages.chapter import badge
-from mtlrepro.pages.notebooks import statistics
+from mtlrepro.pages.stored import notebook_statistics
 
 STATUSES = get_args(Status)
 PACKAGE = Path(cli.__file__).parent
@@ -30,7 +30,7 @@ def statistics_rows(paths: list[Path]) -> list[dict[str, str]]:
     """One row of Markdown cells for each notebook."""
     rows = []
     for path in paths:
-        found = statistics(path)
+        found = notebook_statistics(path)
         origin = found["provenance"] or {}
         verdicts = [
             badge(status, f"{found['verdicts'][status]} {status}") for status in STATUSES if status in found["verdicts"]
