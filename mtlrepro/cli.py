@@ -77,6 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("fresh", type=Path, metavar="FRESH")
     compare.set_defaults(command=_compare)
 
+    chapter = commands.add_parser("new-chapter", help="begin a chapter: a notebook, its study and that study's test")
+    chapter.add_argument("name", metavar="NAME", help="a new identifier, of the notebook and of its study's folder")
+    chapter.set_defaults(command=_new_chapter)
+
     train = commands.add_parser("train", help="train a configuration, or go on with it, and leave its record")
     train.add_argument(
         "config", type=Path, metavar="CONFIG.json", help="fields of RunConfig; the rest has its defaults"
@@ -170,6 +174,13 @@ def _compare(args: argparse.Namespace) -> int:
     differences = compare_tables(stored, fresh)
     print("\n".join(differences) if differences else f"{len(stored)} tables agree")
     return 1 if differences else 0
+
+
+def _new_chapter(args: argparse.Namespace) -> int:
+    from mtlrepro.pages.new_chapter import new_chapter
+
+    print("\n".join(map(str, new_chapter(args.name))))
+    return 0
 
 
 def _train(args: argparse.Namespace) -> int:
