@@ -11,8 +11,8 @@ import torch
 from mtlrepro.data.scenes import cache as scenes
 from mtlrepro.runs.store import Store
 from mtlrepro.training.config import RunConfig
-from mtlrepro.training.records import Record
-from mtlrepro.training.run import first_epochs, numbers, origin
+from mtlrepro.training.records import Record, numbers
+from mtlrepro.training.run import first_epochs, origin
 
 EPOCHS = 2
 TOLERANCE = 0.02
