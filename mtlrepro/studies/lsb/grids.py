@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from mtlrepro.balancers import LSB
+from mtlrepro.data.catalogue import CATALOGUE
 from mtlrepro.runs.grids import grid
 from mtlrepro.runs.store import RESULTS, Contents, Record, is_stored, read
 from mtlrepro.studies.data import datasets
@@ -95,8 +96,8 @@ class Setting:
 
     @property
     def validated(self) -> bool:
-        """Whether the data set has a validation split, by which learning rates can be chosen; NYUv2 has none."""
-        return self.dataset != "nyuv2"
+        """Whether the data set has a validation split, by which learning rates can be chosen."""
+        return CATALOGUE[self.dataset].validated
 
     @property
     def epochs(self) -> int:
