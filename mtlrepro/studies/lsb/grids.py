@@ -11,6 +11,7 @@ import torch
 
 from mtlrepro import files
 from mtlrepro.balancers import LSB
+from mtlrepro.data.catalogue import CATALOGUE
 from mtlrepro.runs.grids import grid
 from mtlrepro.runs.store import Store
 from mtlrepro.studies.data import datasets
@@ -98,8 +99,8 @@ class Setting:
 
     @property
     def validated(self) -> bool:
-        """Whether the data set has a validation split, by which learning rates can be chosen; NYUv2 has none."""
-        return self.dataset != "nyuv2"
+        """Whether the data set has a validation split, by which learning rates can be chosen."""
+        return CATALOGUE[self.dataset].validated
 
     @property
     def epochs(self) -> int:
