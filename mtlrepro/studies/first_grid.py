@@ -13,7 +13,7 @@ from mtlrepro.analysis.verdicts import number
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import COLOURS, MARKERS
 from mtlrepro.runs.grid_files import read_grid
-from mtlrepro.runs.store import RESULTS, read
+from mtlrepro.runs.store import Store
 from mtlrepro.runs.tables import frame
 
 GRID = files.PROJECT / "book" / "grids" / "first.json"
@@ -25,7 +25,7 @@ METRICS = {
 """Metric of each task: name, unit, and whether higher is better."""
 
 
-def table(grid: str | Path = GRID, store: str | Path = RESULTS) -> pd.DataFrame:
+def table(grid: str | Path, store: Store) -> pd.DataFrame:
     """Read the runs of a grid file.
 
     Returns:
@@ -35,10 +35,10 @@ def table(grid: str | Path = GRID, store: str | Path = RESULTS) -> pd.DataFrame:
         ValueError: A run is missing; names the command that trains it.
     """
     configs = {config.hash: config for config in read_grid(grid)}
-    runs = frame(configs, read(store))
+    runs = frame(configs, store)
     absent = int((runs["status"] != "complete").sum())
     if absent:
-        raise ValueError(f"{store} lacks {absent} of {len(runs)} runs; to train them, run: mtlrepro grid {grid}")
+        raise ValueError(f"{store.folder} lacks {absent} of {len(runs)} runs; to train them, run: mtlrepro grid {grid}")
     return runs
 
 

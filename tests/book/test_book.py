@@ -28,7 +28,7 @@ import yaml
 import mtlrepro
 from mtlrepro.pages.parameters import assign, declared_parameters
 from mtlrepro.pages.stored import normalise_file, notebook_statistics
-from mtlrepro.runs.store import RESULTS, read
+from mtlrepro.runs.store import Store
 from mtlrepro.studies import first_grid, sizes
 
 BOOK = Path(os.environ.get("MTLREPRO_BOOK", Path(__file__).parents[2] / "book")).resolve()
@@ -252,11 +252,12 @@ def test_runs_page_shows_costs_sizes_and_the_first_grid(rendered):
     page = Shown()
     text = (rendered / "runs.html").read_text()
     page.feed(text)
-    runs = first_grid.table()
+    store = Store(BOOK / "results" / "runs")
+    runs = first_grid.table(first_grid.GRID, store)
     (figure,) = page.figures
     assert figure.caption == first_grid.spreads(runs, 0.05).caption
     plain = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", text)))
-    exhibits = [sizes.costs("cpu"), sizes.costs("gpu", read(RESULTS).records.values()), sizes.of_data()]
+    exhibits = [sizes.costs("cpu"), sizes.costs("gpu", store.records.values()), sizes.of_data()]
     for exhibit in [*exhibits, sizes.of_networks(), first_grid.means(runs)]:
         assert exhibit.caption in plain, f"what {exhibit.name!r} says has changed: mtlrepro run book/runs.ipynb"
 

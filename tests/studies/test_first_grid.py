@@ -9,6 +9,7 @@ from scipy import stats
 
 from mtlrepro.balancers import create
 from mtlrepro.runs.grid_files import read_grid
+from mtlrepro.runs.store import Store
 from mtlrepro.studies import first_grid
 from mtlrepro.training import scales
 
@@ -79,15 +80,15 @@ def test_missing_runs_are_refused_with_the_command(tmp_path):
     with pytest.raises(
         ValueError, match=r"lacks 15 of 15 runs; to train them, run: mtlrepro grid .*book/grids/first.json"
     ):
-        first_grid.table(store=tmp_path)
+        first_grid.table(first_grid.GRID, Store(tmp_path))
 
 
 def test_stored_runs_are_all_there_and_start_from_imagenet():
-    runs = first_grid.table()
+    runs = first_grid.table(first_grid.GRID, Store(BOOK / "results" / "runs"))
     assert runs["status"].tolist() == ["complete"] * 15
     assert runs["method"].tolist() == [method for method in METHODS for _ in range(3)]
     for hash_ in runs.index:
-        record = json.loads((first_grid.RESULTS / f"{hash_}.json").read_text())
+        record = json.loads((BOOK / "results" / "runs" / f"{hash_}.json").read_text())
         assert record["weights_source"].startswith("imagenet (IMAGENET1K_V1")
         assert "with changes" not in record["provenance"]["commit"]
 
