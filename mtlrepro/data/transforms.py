@@ -139,20 +139,18 @@ class Augmentation:
 
         def transform(key: str) -> Tensor:
             values: Tensor = source[key]
-            base = key.removesuffix("_right")
+            target = TARGETS[key]
             dense = values if values.ndim == 4 else values[:, None]
             if window is not None:
-                blend = base in ("image", "right") and self.scales != (1.0,)
+                blend = target.picture and self.scales != (1.0,)
                 dense = window.bilinear(dense) if blend else window.nearest(dense)
             elif self.flip:
                 dense = torch.where(mirrored > 0, v2.horizontal_flip(dense), dense)
-            if base in ("disparity", "curvature"):
-                dense = dense * scale
-            elif base == "depth":
-                dense = dense / scale
-            elif base == "normal":
+            if target.zoom:
+                dense = dense * scale if target.zoom > 0 else dense / scale
+            if target.mirrored:
                 dense = torch.cat([torch.where(mirrored > 0, -dense[:, :1], dense[:, :1]), dense[:, 1:]], 1)
-            elif base == "occlusion" and window is not None:
+            if target.unmatched and window is not None:
                 disparity = transform(key.replace("occlusion", "disparity"))
                 dense = dense | _leaves(disparity, 1 if key.endswith("_right") else -1)
             return dense if values.ndim == 4 else dense[:, 0]
@@ -207,7 +205,7 @@ class Augmentation:
     def _with_disparity(self, keys: list[str]) -> list[str]:
         """Add the disparity from which a crop finds what has lost its counterpart."""
         crops = self.crop is not None or self.scales != (1.0,)
-        needed = [key.replace("occlusion", "disparity") for key in keys if crops and key.startswith("occlusion")]
+        needed = [key.replace("occlusion", "disparity") for key in keys if crops and TARGETS[key].unmatched]
         return list(dict.fromkeys([*keys, *needed]))
 
     def _views(self, batch: Batch, keys: list[str], mirrored: Tensor, sky: int | None) -> Batch:
