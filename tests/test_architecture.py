@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mtlrepro"
 ORDER = (
-    {"files"},
+    {"files", "targets"},
     {"losses", "metrics", "noise", "analysis", "distributed"},
     {"tasks"},
     {"data", "models", "balancers"},
