@@ -155,34 +155,46 @@ def dots(axes: Axes, table: pd.DataFrame, label: str, *, by: str, reference: flo
     axes.set_ylim(len(lines) - 0.5, -0.5)
 
 
+def strip(axes: Axes, table: pd.DataFrame, column: str, *, by: str) -> None:
+    """Draw a line of dots for each value of column `by`, one dot a row, and a bar at their mean.
+
+    Args:
+        axes: Panel to draw in.
+        table: One row a run, in the same order within each group: its dots stand below each other, so that ties are
+            seen.
+        column: What is drawn along the horizontal axis.
+        by: Column that separates lines, colours and markers, in order of first appearance.
+    """
+    groups = list(table.groupby(by, sort=False)[column])
+    for line, (_, values) in enumerate(groups):
+        shifts = 0.12 * (np.arange(len(values)) - (len(values) - 1) / 2)
+        colour, marker = COLOURS[line % len(COLOURS)], MARKERS[line % len(MARKERS)]
+        axes.plot(values, line + shifts, marker, color=colour, markersize=6, markeredgewidth=0)
+        axes.plot([values.mean()] * 2, [line - 0.4, line + 0.4], color=colour)
+    axes.set_yticks(range(len(groups)), [str(name) for name, _ in groups])
+    axes.set_ylim(len(groups) - 0.5, -0.5)
+
+
 def strips(
     table: pd.DataFrame, labels: Mapping[str, str], *, by: str, references: Mapping[str, float] | None = None
 ) -> Figure:
-    """Draw a panel for each of some columns: a line of dots for each value of column ``by``, and a bar at their mean.
+    """Draw a panel for each of some columns, see :func:`strip`.
 
     Args:
-        table: one row a run, in the same order within each group: its dots stand below each other, so that ties are
-            seen.
-        labels: column to the text below its panel; up to three stand side by side, more in two rows, filled by columns.
-        by: column that separates lines, colours and markers, in order of first appearance.
-        references: column to a value to mark by a dashed line.
+        table: One row a run.
+        labels: Column to the text below its panel; up to three stand side by side, more in two rows, filled by columns.
+        by: Column that separates lines, colours and markers, in order of first appearance.
+        references: Column to a value to mark by a dashed line.
     """
     rows = 1 if len(labels) <= 3 else 2
     drawing = Figure(figsize=(7.2, 2.7 * rows), dpi=110, layout="constrained")
-    places = drawing.subplots(rows, -(-len(labels) // rows), sharey=True, squeeze=False).T.flat
-    groups = list(table.groupby(by, sort=False))
-    for axes, (column, label) in zip(places, labels.items(), strict=True):
+    panels = drawing.subplots(rows, -(-len(labels) // rows), sharey=True, squeeze=False).T.flat
+    for axes, (column, label) in zip(panels, labels.items(), strict=True):
         if references and column in references:
             axes.axvline(references[column], color="0.4", linestyle="--", linewidth=1)
-        for line, (_, own) in enumerate(groups):
-            shifts = 0.12 * (np.arange(len(own)) - (len(own) - 1) / 2)
-            look = {"color": COLOURS[line], "markersize": 6, "markeredgewidth": 0}
-            axes.plot(own[column], line + shifts, MARKERS[line], **look)
-            axes.plot([own[column].mean()] * 2, [line - 0.4, line + 0.4], color=COLOURS[line])
+        strip(axes, table, column, by=by)
         axes.set_xlabel(label, fontsize=9)
         axes.tick_params(left=False, bottom=False)
-        axes.set_yticks(range(len(groups)), [str(name) for name, _ in groups])
-        axes.set_ylim(len(groups) - 0.5, -0.5)
     return drawing
 
 
