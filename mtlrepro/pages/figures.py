@@ -42,13 +42,13 @@ def use_style() -> None:
 
 
 def canvas(*, height: float = 3.2) -> tuple[Figure, Axes]:
-    """Make an empty figure of one panel, ``height`` inches high, not registered with pyplot."""
+    """Make an empty figure of one panel, `height` inches high, not registered with pyplot."""
     figure, (axes,) = panels(1, height=height)
     return figure, axes
 
 
 def panels(columns: int, *, height: float = 3.2) -> tuple[Figure, list[Axes]]:
-    """Make an empty figure of ``columns`` panels side by side that share their vertical axis."""
+    """Make an empty figure of `columns` panels side by side that share their vertical axis."""
     figure = Figure(figsize=(7.2, height), layout="constrained")
     return figure, list(figure.subplots(1, columns, sharey=True, squeeze=False)[0])
 
@@ -90,16 +90,16 @@ def curves(
     labels: Sequence[str] | None = None,
     linestyle: str = "-",
 ) -> None:
-    """Draw ``mean`` against ``x``, with bars from ``low`` to ``high``, one curve per value of column ``by``.
+    """Draw `mean` against `x`, with bars from `low` to `high`, one curve per value of column `by`.
 
     Args:
-        axes: panel to draw in.
-        table: columns ``x``, ``by``, ``mean``; for bars ``low`` and ``high``; and, if given, ``expected``.
-        x: column of the abscissa.
-        by: column that separates curves, in order of first appearance.
-        expected: column with a predicted value, drawn dashed in the same colour.
-        labels: legend texts; the values of ``by`` if not given.
-        linestyle: of the measured curves.
+        axes: Panel to draw in.
+        table: Columns `x`, `by`, `mean`; for bars `low` and `high`; and, if given, `expected`.
+        x: Column of the abscissa.
+        by: Column that separates curves, in order of first appearance.
+        expected: Column with a predicted value, drawn dashed in the same colour.
+        labels: Legend texts; the values of `by` if not given.
+        linestyle: Of the measured curves.
     """
     groups = list(table.groupby(by, sort=False))
     for index, (value, group) in enumerate(groups):
@@ -119,20 +119,20 @@ def curves(
 
 
 def _bars(table: pd.DataFrame) -> np.ndarray:
-    """Lengths of the bars below and above the mean, ``[2, rows]``."""
+    """Lengths of the bars below and above the mean, `[2, rows]`."""
     lengths: np.ndarray = np.abs(table[["low", "high"]].to_numpy().T - table["mean"].to_numpy())
     return lengths
 
 
 def dots(axes: Axes, table: pd.DataFrame, label: str, *, by: str, reference: float | None = None) -> None:
-    """Draw ``mean`` and the bar from ``low`` to ``high`` of each row, one line of text per value of column ``label``.
+    """Draw `mean` and the bar from `low` to `high` of each row, one line of text per value of column `label`.
 
     Args:
-        axes: panel to draw in.
-        table: columns ``label``, ``by``, ``mean``, ``low``, ``high``.
-        label: column whose values stand along the vertical axis.
-        by: column that separates colours and shifts the dots, in order of first appearance.
-        reference: value to mark by a dashed line.
+        axes: Panel to draw in.
+        table: Columns `label`, `by`, `mean`, `low`, `high`.
+        label: Column whose values stand along the vertical axis.
+        by: Column that separates colours and shifts the dots, in order of first appearance.
+        reference: Value to mark by a dashed line.
     """
     lines = list(dict.fromkeys(table[label]))
     groups = list(table.groupby(by, sort=False))
@@ -199,13 +199,13 @@ def strips(
 
 
 def legend(figure: Figure, axes: Axes, columns: int, title: str = "") -> None:
-    """Put the legend of ``axes`` above the figure, in ``columns`` columns, where it hides no data."""
+    """Put the legend of `axes` above the figure, in `columns` columns, where it hides no data."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=columns, title=title or None)
 
 
 def log_x(axes: Axes, ticks: Sequence[float]) -> None:
-    """Make the horizontal axis logarithmic, with plain numbers at ``ticks``."""
+    """Make the horizontal axis logarithmic, with plain numbers at `ticks`."""
     axes.set_xscale("log")
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
@@ -217,7 +217,7 @@ def level(axes: Axes, height: float, label: str) -> None:
 
 
 def quantiles(axes: Axes, table: pd.DataFrame, *, by: str) -> None:
-    """Draw columns ``noise`` against ``normal``, one set of markers per value of column ``by``, and the diagonal."""
+    """Draw columns `noise` against `normal`, one set of markers per value of column `by`, and the diagonal."""
     ends = table["normal"].agg(["min", "max"])
     axes.plot(ends, ends, color="0.5", linewidth=1)
     for index, (value, group) in enumerate(table.groupby(by, sort=False)):
@@ -247,13 +247,13 @@ def draw_map(
     """Draw a target or a prediction, with unknown pixels in pink.
 
     Args:
-        axes: panel to draw in.
-        display: how maps of this kind are drawn.
-        values: ``[C, H, W]``, or ``[H, W]`` classes. Where the display has a colour map the first channel is drawn;
+        axes: Panel to draw in.
+        display: How maps of this kind are drawn.
+        values: `[C, H, W]`, or `[H, W]` classes. Where the display has a colour map the first channel is drawn;
             otherwise images are drawn as they are, and normals with red, green and blue for right, up and towards the
             camera.
-        known: bool ``[H, W]``.
-        n_classes: of a map of classes.
+        known: Bool `[H, W]`.
+        n_classes: Of a map of classes.
 
     Returns:
         What a colour bar belongs to; None for maps that are colours themselves.
@@ -267,7 +267,7 @@ def draw_map(
 
 
 def paint(display: Display, values: Tensor, known: Tensor, n_classes: int | None = None) -> np.ndarray:
-    """Colours of a map as :func:`draw_map` draws it, uint8 ``[H, W, 3]``."""
+    """Colours of a map as :func:`draw_map` draws it, uint8 `[H, W, 3]`."""
     if display.colours:
         pixels, palette, high = _scaled(display, values, known, n_classes)
         shades = (pixels - display.low) / (high - display.low)
