@@ -17,7 +17,7 @@ from mtlrepro.training.config import RunConfig
 from mtlrepro.training.records import Record
 
 SECTIONS = files.PROJECT / "book" / "grids"
-"""Folder of the grid files behind the book's sections, ``NAME.json`` each."""
+"""Folder of the grid files behind the book's sections, `NAME.json` each."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Entry:
     """One run of a store.
 
     Attributes:
-        settings: the configuration, flat.
-        status: ``complete``, ``failed``, ``stale`` or ``missing``.
-        record: its record, unless it is missing.
+        settings: The configuration, flat.
+        status: `complete`, `failed`, `stale` or `missing`.
+        record: Its record, unless it is missing.
     """
 
     settings: Mapping[str, Any]
@@ -39,7 +39,7 @@ def section(name: str) -> list[RunConfig]:
     """Configurations of the runs behind a section of the book.
 
     Raises:
-        ValueError: the book has no grid file of that name, or it is not accepted.
+        ValueError: The book has no grid file of that name, or it is not accepted.
     """
     known = sorted(path.stem for path in SECTIONS.glob("*.json"))
     if name not in known:
@@ -55,7 +55,7 @@ def summary(store: Store, wanted: Sequence[RunConfig] | None = None) -> str:
 
     Args:
         store: The store.
-        wanted: only these runs, with those that are missing; default: all.
+        wanted: Only these runs, with those that are missing; default: all.
     """
     entries = list(_entries(store, wanted))
     blocks: dict[str, list[Entry]] = {}
@@ -106,7 +106,7 @@ def _block(entries: Sequence[Entry]) -> str:
 
 
 def ranges(numbers: Sequence[int]) -> str:
-    """Increasing numbers as text: ``0-2, 5``."""
+    """Increasing numbers as text: `0-2, 5`."""
     runs: list[list[int]] = []
     for value in numbers:
         if runs and value == runs[-1][-1] + 1:
