@@ -52,15 +52,15 @@ def grid(
     Raises:
         ValueError: An argument is not accepted, or Snakemake is not installed.
     """
-    frame, problems = run(
+    table, problems = train_grid(
         configs, store=store, jobs=jobs, progress=progress, data_root=data_root, engine=engine, profile=profile
     )
     for problem in problems:
         warnings.warn(problem, stacklevel=2)
-    return frame
+    return table
 
 
-def run(
+def train_grid(
     configs: Iterable[RunConfig],
     *,
     store: Store | str | Path,

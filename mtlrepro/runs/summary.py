@@ -16,9 +16,6 @@ from mtlrepro.runs.tables import differing, flat
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.records import Record
 
-SECTIONS = files.PROJECT / "book" / "grids"
-"""Folder of the grid files behind the book's sections, `NAME.json` each."""
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -36,18 +33,20 @@ class Entry:
 
 
 def section(name: str) -> list[RunConfig]:
-    """Configurations of the runs behind a section of the book.
+    """Configurations of the runs behind a section of the book, from its grid file `NAME.json`.
 
     Raises:
         ValueError: The book has no grid file of that name, or it is not accepted.
+        FileNotFoundError: There is no book.
     """
-    known = sorted(path.stem for path in SECTIONS.glob("*.json"))
+    folder = files.book("grids")
+    known = sorted(path.stem for path in folder.glob("*.json"))
     if name not in known:
         raise ValueError(f"section is {name!r}; accepted: {', '.join(known) or 'none yet'}")
-    return read_grid(SECTIONS / f"{name}.json")
+    return read_grid(folder / f"{name}.json")
 
 
-def summary(store: Store, wanted: Sequence[RunConfig] | None = None) -> str:
+def describe_store(store: Store, wanted: Sequence[RunConfig] | None = None) -> str:
     """Table of a store's runs: a block for each data set and tasks, a row for configurations equal but for the seed.
 
     Columns: the fields in which the rows of a block differ, seeds, the first metric of each task as mean and standard

@@ -34,7 +34,7 @@ class Check:
     message: str
 
 
-def verify(
+def verify_records(
     store: Store,
     *,
     sample: int = 3,

@@ -22,8 +22,6 @@ ALGORITHM = 1
 
 LATER = {"evaluate_on", "pictures"}
 """Fields added after the first records: left out of the JSON at their default, so that old hashes stay valid."""
-
-
 CLASS_COUNTS = (None, *sorted({count for entry in CATALOGUE.values() for count in entry.class_counts}))
 
 
@@ -65,7 +63,7 @@ def _pictures(asked: dict[str, list[int]]) -> dict[str, list[int]]:
     if asked and set(asked) != {"epochs", "images"}:
         raise ValueError
     for name, numbers in asked.items():
-        if not numbers or numbers != sorted(set(numbers)) or numbers[0] < (name == "epochs"):
+        if not numbers or numbers != sorted(set(numbers)) or numbers[0] < (1 if name == "epochs" else 0):
             raise ValueError
     return asked
 
@@ -97,9 +95,9 @@ class RunConfig(BaseModel):
 
     Attributes:
         dataset: `rooms`, `streets`, `nyuv2`, `cityscapes`, `taskonomy` or `bdd100k`.
-        n_train: Number of training scenes; default: the generator's own. Real data sets have what they have.
-        n_test: Number of test scenes.
-        size: (height, width) of scenes in pixels; default: the generator's own.
+        n_train: Number of training scenes; default: the generator's own. Not used for real data sets.
+        n_test: Number of test scenes. Not used for real data sets.
+        size: (height, width) of scenes in pixels; default: the generator's own. Not used for real data sets.
         classes: 7 or 19 for Cityscapes and streets; default: as stored.
         tasks: One task or more, in the order of losses and weights; one is a single-task baseline.
         protocol: Losses and metrics of LSB (`lsb`) or of the public benchmark (`benchmark`).
@@ -230,7 +228,7 @@ class RunConfig(BaseModel):
         return values
 
     def to_json(self) -> str:
-        """Canonical JSON: every field but those of `LATER` at their defaults, sorted keys, no spaces."""
+        """Canonical JSON, of which the hash is made: sorted keys, no spaces; see `LATER`."""
         fields = type(self).model_fields
         values = {name: value for name, value in self if name not in LATER or value != fields[name].default}
         return _canonical(values)

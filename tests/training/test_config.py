@@ -81,9 +81,9 @@ def test_a_changed_copy_is_checked():
     config = RunConfig(model_options={"decoder_widths": (8,) * 6})
     changed = config.replace(seed=1, model_options={"width": 0.5})
     assert (changed.seed, changed.model_options, config.seed) == (1, {"width": 0.5}, 0)
-    with pytest.raises(ValueError, match="^epochs is 0; accepted: a whole number of at least 1$"):
+    with pytest.raises(ValueError, match=r"^epochs is 0; accepted: a whole number of at least 1$"):
         config.replace(epochs=0)
-    with pytest.raises(ValueError, match="^field 'sede' is unknown; accepted: dataset, n_train, "):
+    with pytest.raises(ValueError, match=r"^field 'sede' is unknown; accepted: dataset, n_train, "):
         config.replace(sede=1)
     with pytest.raises(ValueError, match="frozen"):
         config.seed = 1
