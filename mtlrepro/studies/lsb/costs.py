@@ -1,7 +1,6 @@
 """What the grids of the chapter on loss scale balancing cost, and how much of them is stored."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -98,7 +97,7 @@ def table(grids: Mapping[tuple[int, str], list[RunConfig]], store: Store) -> pd.
 
 def _minutes(runs: list[RunConfig], store: Store) -> tuple[float, str]:
     measured = [
-        (replace(run, seed=0, pictures={}).hash, store.records[run.hash]["provenance"]["seconds"])
+        (run.replace(seed=0, pictures={}).hash, store.records[run.hash]["provenance"]["seconds"])
         for run in runs
         if run.hash in store.records
     ]
