@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils import data
 
-from mtlrepro.data.catalogue import CATALOGUE
+from mtlrepro.data.catalogue import entry_of
 from mtlrepro.data.classes import CITYSCAPES, CITYSCAPES_7, SEVEN
 from mtlrepro.data.samples import Batch, Sample, decode, is_ragged
 from mtlrepro.data.scenes import cache as scenes
@@ -45,9 +45,7 @@ def load(
     Raises:
         ValueError: An argument is out of range or does not apply, or the split is not prepared or damaged.
     """
-    if name not in CATALOGUE:
-        raise ValueError(f"name is {name!r}; accepted: {', '.join(CATALOGUE)}")
-    entry = CATALOGUE[name]
+    entry = entry_of(name)
     if split not in entry.splits:
         raise ValueError(f"split is {split!r}; accepted: {', '.join(entry.splits)}")
     if entry.generated:
