@@ -60,7 +60,7 @@ def two_digits(n: int = 1024, split: str = "train", seed: int = 0) -> TwoDigits:
         seed: Seed of the pairs, at least 0.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: An argument is out of range.
     """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; accepted: {', '.join(SPLITS)}")

@@ -86,7 +86,7 @@ def normals_from_depth(depth: Array, camera: Pinhole, *, radius: int | None = No
 
     Args:
         depth: `[H, W]` metres, 0 = invalid.
-        camera: Of this image.
+        camera: Camera of this image.
         radius: The window has 2 radius + 1 pixels a side; default: 7 at Kinect's 640 x 480, in proportion to `fx`,
             and at least 1.
 

@@ -30,7 +30,7 @@ class Loader(ABC):
     begins the next one. `state_dict`, called between two batches, returns that position.
 
     Args:
-        dataset: What to load; its keys are the batches' keys.
+        dataset: Split to load; its keys are the batches' keys.
         batch_size: Samples in a batch, at least 1.
         augmentation: Train-time transforms; default: none.
         shuffle: Whether each epoch has its own random order.
@@ -155,7 +155,7 @@ class MemoryLoader(Loader):
     """Holds the whole split on the device, in the types in which it is stored.
 
     Args:
-        dataset: What to load.
+        dataset: Split to load.
         batch_size: Samples in a batch.
         **options: See `Loader`.
     """
@@ -177,7 +177,7 @@ class DiskLoader(Loader):
     """Reads from memory maps, in worker processes that stay between epochs, through torch's `DataLoader`.
 
     Args:
-        dataset: What to load.
+        dataset: Split to load.
         batch_size: Samples in a batch.
         workers: Number of processes; with 0 this process reads, and training waits for it.
         **options: See `Loader`.

@@ -20,7 +20,7 @@ def right_view(batch: Batch, keys: Iterable[str], sky: int | None = None) -> Bat
 
     Args:
         batch: `disparity` and the left view's maps, `[B, ...]`.
-        keys: Which to derive: `KEY_right` with `derivable` keys and KEY in the batch.
+        keys: Targets to derive: `KEY_right`, which must be `derivable`, with KEY in the batch.
         sky: Class of `segmentation` that is infinitely far: where its disparity is unknown it is 0.
 
     Returns:

@@ -35,7 +35,7 @@ def build_once(folder: str | Path, build: Callable[[Path], None]) -> Path:
     """Build a folder unless it is complete; a second process waits for the first, then finds the folder complete.
 
     Args:
-        folder: Where the store belongs.
+        folder: Folder of the finished store.
         build: Called with `folder`, under a lock; writes it with a `Writer`.
 
     Returns:
@@ -55,7 +55,7 @@ def offsets_of(name: str) -> str:
 
 
 class Writer:
-    """Writes one split into a temporary folder beside its place; a clean exit moves it there.
+    """Writes one split into a temporary folder beside the final one; a clean exit renames it.
 
     As a context manager::
 
@@ -71,9 +71,9 @@ class Writer:
     folder at a time.
 
     Args:
-        folder: Place of the finished store; must not exist.
+        folder: Folder of the finished store; must not exist.
         n: Number of images, at least 1.
-        meta: What describes the split, as JSON: `dataset`, `split`, `classes` (names), `box_classes`, ...
+        meta: Description of the split, as JSON: `dataset`, `split`, `classes` (names), `box_classes`, ...
         resume: Keep what is written when the block ends with an error or the process is killed, and continue
             from it, if it was written for the same `n` and `meta`; otherwise begin anew.
 
@@ -214,7 +214,10 @@ class Writer:
         _write_json(self._partial / _PROGRESS, {"n": self.n, "meta": self.meta, "done": self.done, **names})
 
     def _continue(self) -> bool:
-        """Take up a partial folder that was written for the same `n` and `meta`."""
+        """Continue a partial folder that was written for the same `n` and `meta`; False if there is none.
+
+        Only rows up to `done` count. What a killed process wrote after the last `advance` is cut off or overwritten.
+        """
         try:
             state = json.loads((self._partial / _PROGRESS).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -269,7 +272,7 @@ class Store:
     """One finished split, read through memory maps.
 
     Args:
-        folder: What a `Writer` has made.
+        folder: Folder that a `Writer` has made.
 
     Attributes:
         meta: Contents of `meta.json`.
@@ -314,18 +317,18 @@ class Store:
         return self._open[name]
 
     def __getstate__(self) -> dict[str, Any]:
-        """What goes to another process: the place, not the arrays."""
+        """What goes to another process: the folder, not the open arrays."""
         return {**self.__dict__, "_open": {}}
 
     def verify(self) -> list[str]:
-        """Compare every file with `meta.json` to the last byte; the problems found, none where all is well."""
+        """Compare every file with `meta.json` to the last byte; return the problems, none where all is well."""
         problems = []
         for name in self.names:
-            found = self._layout(name)
+            damage = self._layout(name)
             expected = self.meta["arrays"][name]["sha256"]
-            if not found and (sha256 := _sha256(self._file(name))) != expected:
-                found = [f"{self._file(name)} has sha256 {sha256}; expected {expected}"]
-            problems += found
+            if not damage and (sha256 := _sha256(self._file(name))) != expected:
+                damage = [f"{self._file(name)} has sha256 {sha256}; expected {expected}"]
+            problems += damage
         return problems
 
     def _file(self, name: str) -> Path:
@@ -338,8 +341,8 @@ class Store:
             array = _load(path)
         except (OSError, ValueError) as error:
             return [f"{path} cannot be read ({error})"]
-        if (found := (array.dtype.str, list(array.shape))) != (expected["dtype"], expected["shape"]):
-            return [f"{path} holds {found}; expected {(expected['dtype'], expected['shape'])}"]
+        if (layout := (array.dtype.str, list(array.shape))) != (expected["dtype"], expected["shape"]):
+            return [f"{path} holds {layout}; expected {(expected['dtype'], expected['shape'])}"]
         return []
 
 

@@ -60,7 +60,7 @@ def generate(
         size: Height and width in pixels.
         seed: At least 0.
         device: A torch device.
-        keys: What to make, of `KEYS`; default: all. The picture always comes with it.
+        keys: Keys to make, of `KEYS`; default: all. The image always comes with them.
 
     Returns:
         Tensors `[B, ...]` by key, in the conventions of `samples`.

@@ -271,7 +271,7 @@ class Layout:
         classes: int64 `[B, N + 2]`.
         middle: `[B]`, height (y) halfway between floor and ceiling.
         casters: bool `[B, N]`, what casts shadows: all but what lies flat on a wall or a front.
-        sensor: What the cameras make of the rooms.
+        sensor: What the cameras and annotators see and miss.
     """
 
     scene: Scene

@@ -79,7 +79,7 @@ def generate(
         size: Height and width in pixels; Cityscapes' are as 1 to 2.
         seed: At least 0.
         device: A torch device.
-        keys: What to make, of `KEYS`; default: all. The left view always comes with it.
+        keys: Keys to make, of `KEYS`; default: all. The left view always comes with them.
 
     Returns:
         Tensors `[B, ...]` by key, lists of B tensors for boxes and labels, in the conventions of `samples`.

@@ -41,7 +41,7 @@ class Layout:
         right: The camera `BASELINE` to its right.
         classes: int64 `[B, ROWS]`, class of each slot, then of sidewalk and terrain (slot 0 is road).
         instances: int64 `[B, ROWS]`, 0 for what is not counted.
-        paint: `[B, ROWS, 14]`, as in `street_objects.Paint`.
+        paint: `[B, ROWS, 14]`, as in `objects.Paint`.
         grounds: `[B, 10]`: road from and to, width of sidewalks left and right, verge from and to beside the road,
             whether terrain is beyond left and right, side street from and to along the street.
         casters: bool `[B, N]`, slots that cast shadows.

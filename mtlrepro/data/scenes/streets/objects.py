@@ -58,7 +58,7 @@ class Parts:
 
     Args:
         rng: Source of sizes and colours.
-        height: Of the camera above the ground.
+        height: Height of the camera above the ground.
         heading: Turn of the street, radians.
     """
 
@@ -103,12 +103,12 @@ class Parts:
         Args:
             kind: `BOX`, `SPHERE` (of the given width) or `CYLINDER`.
             name: Class.
-            place: Of the object.
+            place: Place of the object.
             size: Width, height and length.
             paint: Colours.
             base: Height of the part's lowest point.
             yaw: Turn of the object against the street, radians.
-            offset: Of the part in the frame of the object, right and forward.
+            offset: Offset of the part in the frame of the object, right and forward.
         """
         angle = self.heading + yaw
         x, z = turn(place, self.heading)

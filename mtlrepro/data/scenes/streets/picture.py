@@ -21,7 +21,7 @@ def radiance(layout: Layout, camera: Camera, surface: Surface, look: Lookup) -> 
     Args:
         layout: B streets.
         camera: One view of each.
-        surface: What it sees.
+        surface: Surfaces that it sees.
         look: Reads tables of `ROWS` rows at its pixels.
     """
     sun, ambient, _, distance, clouds, _ = layout.light[:, :, None, None].unbind(1)
