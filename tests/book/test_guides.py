@@ -13,6 +13,7 @@ import torch
 
 from mtlrepro.balancers import METHODS
 
+pytestmark = pytest.mark.timeout(900)  # some examples train, or run a notebook
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "book" / "how_it_is_built.md").read_text()
 GUIDES = {part.partition("\n")[0]: part for part in PAGE.split("\n## Add ")[1:]}
