@@ -447,7 +447,7 @@ def beside_finding(pairs: pd.DataFrame, method: str) -> str:
         for _, row in pairs[pairs["method"] == method].iterrows()
     ]
     return (
-        f"Tuning raises {DELTA} beyond the spread of seeds in {better} and lowers it in {worse} of {len(pairs)} cases. "
+        f"Tuning improves {DELTA} beyond the spread of seeds in {better} and worsens it in {worse} of {len(pairs)} cases. "
         f"{method}'s place of {pairs['method'].nunique()}, untuned and tuned: {', '.join(places)}."
     )
 
