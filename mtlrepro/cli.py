@@ -11,6 +11,10 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mtlrepro.runs import Store
 
 BENCHMARKS = {
     "noise": "mtlrepro.bench.noise",
@@ -172,12 +176,12 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
+    from mtlrepro import files
     from mtlrepro.distributed import local_rank
-    from mtlrepro.runs.store import RESULTS
     from mtlrepro.training.config import RunConfig
     from mtlrepro.training.run import out_of_memory, train
 
-    config, store = RunConfig.from_json(args.config), args.store or RESULTS
+    config, store = RunConfig.from_json(args.config), args.store or files.book("results", "runs")
     try:
         record = train(config, store=store, data_root=args.data_root)
     except Exception as error:
@@ -219,14 +223,14 @@ def _bench(args: argparse.Namespace) -> int:
 
 
 def _grid(args: argparse.Namespace) -> int:
-    from mtlrepro.runs import read_grid
+    from mtlrepro import files
+    from mtlrepro.runs import Store, read_grid
     from mtlrepro.runs.grids import run
-    from mtlrepro.runs.store import RESULTS, read
     from mtlrepro.runs.summary import summary
 
     if args.profile is not None and args.engine == "local":
         raise ValueError(f"--profile is {args.profile!r}; accepted with --engine snakemake only")
-    configs, store = read_grid(args.file), args.store or RESULTS
+    configs, store = read_grid(args.file), Store(args.store or files.book("results", "runs"))
     table, problems = run(
         configs,
         store=store,
@@ -236,30 +240,28 @@ def _grid(args: argparse.Namespace) -> int:
         profile=args.profile or "local",
         dry_run=args.dry_run,
     )
-    print(summary(read(store), configs))
+    print(summary(store, configs))
     for problem in problems:
         print(problem, file=sys.stderr)
     return 0 if args.dry_run or (table["status"] == "complete").all() else 1
 
 
 def _results(args: argparse.Namespace) -> int:
-    from mtlrepro.runs.store import RESULTS, read
     from mtlrepro.runs.summary import section, summary
 
     wanted = None if args.section is None else section(args.section)
-    contents = read(_existing(args.store or RESULTS))
-    print(summary(contents, wanted))
-    for problem in contents.problems():
+    store = _existing(args.store)
+    print(summary(store, wanted))
+    for problem in store.problems():
         print(problem, file=sys.stderr)
     return 0
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from mtlrepro.runs.store import RESULTS
     from mtlrepro.runs.verify import verify
 
     passed = True
-    for check in verify(_existing(args.store or RESULTS), sample=args.sample, seed=args.seed, data_root=args.data_root):
+    for check in verify(_existing(args.store), sample=args.sample, seed=args.seed, data_root=args.data_root):
         prefix = {True: "passed: ", False: "failed: ", None: ""}[check.passed]
         print(f"{prefix}{check.message}", flush=True)
         passed &= check.passed is not False
@@ -270,9 +272,13 @@ def _with_notes(error: Exception) -> str:
     return "; ".join([str(error), *getattr(error, "__notes__", ())])
 
 
-def _existing(store: Path) -> Path:
-    if not store.is_dir():
-        raise ValueError(f"--store is {str(store)!r}; accepted: an existing folder of records")
+def _existing(folder: Path | None) -> "Store":
+    from mtlrepro import files
+    from mtlrepro.runs import Store
+
+    store = Store(folder or files.book("results", "runs"))
+    if not store.folder.is_dir():
+        raise ValueError(f"--store is {str(store.folder)!r}; accepted: an existing folder of records")
     return store
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 import pandas as pd
 
 from mtlrepro.runs.snakemake import check_profile, train_by_snakemake
-from mtlrepro.runs.store import RESULTS, read
+from mtlrepro.runs.store import Store
 from mtlrepro.runs.tables import frame
 from mtlrepro.runs.workers import train_here
 from mtlrepro.training.config import RunConfig
@@ -20,7 +20,7 @@ ENGINES: tuple[Engine, ...] = ("local", "snakemake")
 def grid(
     configs: Iterable[RunConfig],
     *,
-    store: str | Path = RESULTS,
+    store: Store | str | Path,
     jobs: int = 1,
     progress: bool = True,
     data_root: str | Path | None = None,
@@ -35,7 +35,7 @@ def grid(
 
     Args:
         configs: the runs; one that occurs twice is trained once.
-        store: folder of records, made where missing.
+        store: the store, or its folder, which is made where it is missing.
         jobs: number of runs at a time; each uses as many CPU threads as it is configured for, and all share the GPU.
         progress: show a bar on stderr.
         data_root: folder of a prepared real data set.
@@ -62,7 +62,7 @@ def grid(
 def run(
     configs: Iterable[RunConfig],
     *,
-    store: str | Path = RESULTS,
+    store: Store | str | Path,
     jobs: int = 1,
     progress: bool = True,
     data_root: str | Path | None = None,
@@ -83,11 +83,10 @@ def run(
         raise ValueError(f"engine is {engine!r}; accepted: {', '.join(ENGINES)}")
     if engine == "snakemake":
         check_profile(profile)
-    store = Path(store)
-    contents = read(store)
-    problems = contents.problems()
-    missing = {hash_: config for hash_, config in wanted.items() if hash_ not in contents.records}
-    damaged = [path for path in (store / f"{hash_}.json" for hash_ in missing) if path in contents.damaged]
+    store = store if isinstance(store, Store) else Store(store)
+    problems = store.problems()
+    missing = {hash_: config for hash_, config in wanted.items() if config not in store}
+    damaged = [path for path in (store.folder / f"{hash_}.json" for hash_ in missing) if path in store.damaged]
     failures = {path.stem: f"{path} is damaged or foreign; remove it to train the run again" for path in damaged}
     missing = {hash_: config for hash_, config in missing.items() if hash_ not in failures}
     if missing and engine == "snakemake":
@@ -96,7 +95,5 @@ def run(
         )
     elif missing and not dry_run:
         failures |= train_here(missing, store, jobs=jobs, progress=progress, data_root=data_root)
-    if missing:
-        contents = read(store)
     problems += [f"run {hash_} failed: {message}" for hash_, message in failures.items()]
-    return frame(wanted, contents, failures), problems
+    return frame(wanted, store, failures), problems

@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from mtlrepro.runs.store import Contents, Record
+from mtlrepro.runs.store import Store
 from mtlrepro.training.config import RunConfig
+from mtlrepro.training.records import Record
 
 ORDER = [entry.name for entry in fields(RunConfig)]
 
@@ -44,18 +45,17 @@ def results(record: Record) -> dict[str, Any]:
     return {**flat(record["metrics"]), "seconds": record["provenance"]["seconds"]}
 
 
-def frame(wanted: Mapping[str, RunConfig], contents: Contents, failures: Collection[str] = ()) -> pd.DataFrame:
+def frame(wanted: Mapping[str, RunConfig], store: Store, failures: Collection[str] = ()) -> pd.DataFrame:
     """Table of runs as ``grid`` returns it; runs neither stored nor failed have the status ``missing``."""
-    failed = {*contents.failed, *failures}
     settings = {hash_: flat(config.to_dict()) for hash_, config in wanted.items()}
     columns = [*differing(settings.values()), "seed"]
     rows = []
     for hash_, setting in settings.items():
         row = {name: setting.get(name) for name in columns}
-        if hash_ in contents.records:
-            row |= {**results(contents.records[hash_]), "status": "complete"}
+        if record := store.record(wanted[hash_]):
+            row |= {**results(record), "status": "complete"}
         else:
-            row["status"] = "failed" if hash_ in failed else "missing"
+            row["status"] = "failed" if hash_ in failures or store.failure(wanted[hash_]) else "missing"
         rows.append(row)
     table = pd.DataFrame(rows, index=pd.Index(settings, name="hash"))
     return table[[*table.columns.drop("status"), "status"]]

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from mtlrepro.data.scenes import cache as scenes
-from mtlrepro.runs.store import RESULTS, Record, read
+from mtlrepro.runs.store import Store
 from mtlrepro.training.config import RunConfig
+from mtlrepro.training.records import Record
 from mtlrepro.training.run import first_epochs, numbers, origin
 
 EPOCHS = 2
@@ -34,7 +35,7 @@ class Check:
 
 
 def verify(
-    store: str | Path = RESULTS,
+    store: Store,
     *,
     sample: int = 3,
     seed: int | None = None,
@@ -48,7 +49,7 @@ def verify(
     of which nothing can be checked. Runs that need a GPU or data which are not here are not drawn.
 
     Args:
-        store: folder of records.
+        store: The store.
         sample: number of runs.
         seed: of the sample; default: another one every time.
         data_root: folder of a prepared real data set.
@@ -57,10 +58,10 @@ def verify(
     Yields:
         A check for each file that is not used, then one that states the sample, then one for each run of it.
     """
-    contents = read(store)
-    for problem in contents.problems():
+    records = store.records
+    for problem in store.problems():
         yield Check(False, problem)
-    configs = {hash_: RunConfig.from_dict(record["config"]) for hash_, record in contents.records.items()}
+    configs = {hash_: RunConfig.from_dict(record["config"]) for hash_, record in records.items()}
     ready = sorted(hash_ for hash_, config in configs.items() if _is_ready(config, data_root))
     seed = random.SystemRandom().randrange(2**16) if seed is None else seed
     drawn = random.Random(seed).sample(ready, min(sample, len(ready)))
@@ -69,7 +70,7 @@ def verify(
     text += f"; {absent} need a GPU or data which are not here" if absent else ""
     yield Check(None if drawn else False, text)
     for hash_ in drawn:
-        yield _check(configs[hash_], contents.records[hash_], data_root, progress)
+        yield _check(configs[hash_], records[hash_], data_root, progress)
 
 
 def _is_ready(config: RunConfig, data_root: str | Path | None) -> bool:

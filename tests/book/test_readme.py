@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from mtlrepro import files
 from mtlrepro.pages import notebooks
-from mtlrepro.runs.store import RESULTS, read
+from mtlrepro.runs.store import Store
 from mtlrepro.runs.summary import section, summary
 from mtlrepro.training.config import RunConfig
 
@@ -35,7 +36,7 @@ def test_the_run_of_the_howto_has_the_name_that_is_shown():
 
 
 def test_the_results_of_the_howto_are_the_stored_ones():
-    printed = summary(read(RESULTS), section("first"))
+    printed = summary(Store(files.book("results", "runs")), section("first"))
     assert f"```text\n{printed}\n```" in (ROOT / "book" / "howto.md").read_text()
 
 

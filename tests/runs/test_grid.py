@@ -65,7 +65,7 @@ def test_so_many_at_a_time(store, stand_in, jobs, device):
 def test_each_process_has_the_threads_of_its_run_and_the_data(store, stand_in):
     wanted = [*configs(0, threads=1), *configs(0, threads=3)]
     runs.grid(wanted, store=store, progress=False, data_root="some/where")
-    records = runs.load(store)
+    records = runs.Store(store).records
     assert [records[config.hash]["provenance"]["threads"] for config in wanted] == ["1", "3"]
     assert [words[2:] for words in log(store) if words[0] == "begin"] == [("--data-root", "some/where")] * 2
 

@@ -43,18 +43,18 @@ def test_three_methods_and_two_seeds(tmp_path, monkeypatch):
             status = grid.wait()
             assert status in ((130, 0) if number == signal.SIGTERM else (-number,)), f"killed after {wait} s"
         grid.communicate()
-        assert runs.load(store).keys() <= {config.hash for config in wanted}, "no file is damaged"
+        assert runs.Store(store).records.keys() <= {config.hash for config in wanted}, "no file is damaged"
 
     assert killed, "the grid was through before it was killed"
     grid = start(arguments)
     out, err = grid.communicate()
     assert grid.returncode == 0, err
     assert [line.split()[1] + line.split()[-1] for line in out.splitlines()[2:]] == ["0-1complete"] * 3
-    records = runs.load(store)
+    records = runs.Store(store).records
     for config in wanted:
         assert numbers(records[config.hash]) == numbers(train(config, store=unbroken, progress=False))
     assert not list((store / "checkpoints").glob("*.pt"))
 
-    *_, check = verify(store, sample=1, progress=False)
+    *_, check = verify(runs.Store(store), sample=1, progress=False)
     assert check.passed, check.message
     assert "the first 2 epochs agree bit for bit" in check.message

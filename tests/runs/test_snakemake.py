@@ -30,7 +30,7 @@ def test_missing_runs_are_trained_a_failing_one_is_repeated_and_a_second_grid_re
     assert problems == [f"run {failing.hash} failed: epoch 1, step 3: the loss of depth is not finite, seed 1"]
     assert sorted(trained(store)) == sorted([*[failing.hash] * 3, cuda.hash, threads.hash])
     assert {words[2:] for words in log(store) if words[0] == "begin"} == {("--data-root", str(store.parent))}
-    records = runs.load(store)
+    records = runs.Store(store).records
     assert [records[config.hash]["provenance"]["threads"] for config in (cuda, threads)] == ["1", "2"]
 
     stand_in()
@@ -54,10 +54,10 @@ def test_a_record_made_meanwhile_is_kept(store, stand_in, monkeypatch, tmp_path)
     monkeypatch.setattr(snakemake, "_write_plan", plan)
     command = {first.hash: "true", second.hash: f"cp {kept} {store}/{second.hash}.json; false"}
     monkeypatch.setattr(snakemake, "train_command", lambda source, *_: ["sh", "-c", command[source.stem]])
-    monkeypatch.setattr(snakemake, "is_stored", lambda store, hash_: False)
+    monkeypatch.setattr(runs.Store, "__contains__", lambda *_: False)
     _, problems = run([first, second], store)
     assert len(problems) == 2
-    assert runs.load(store).keys() == {first.hash, second.hash}
+    assert runs.Store(store).records.keys() == {first.hash, second.hash}
 
 
 @installed
@@ -78,7 +78,7 @@ def test_an_interrupt_ends_the_runs(store, stand_in, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(configs(0), store)
     FileLock(store / "checkpoints" / f"{configs(0)[0].hash}.lock").acquire(timeout=5)
-    assert not runs.load(store)
+    assert not runs.Store(store).records
 
 
 @installed

@@ -8,9 +8,9 @@ import pytest
 import torch
 from training_cases import config
 
+from mtlrepro import files
 from mtlrepro.cli import main
 from mtlrepro.data import loading
-from mtlrepro.runs import RESULTS
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.run import numbers, train
 from mtlrepro.training.step import Trainer
@@ -204,5 +204,5 @@ def test_command_keeps_records_where_grids_look_for_them(tmp_path, capsys, monke
         "mtlrepro.training.run.train", lambda config, **options: asked.append(options) or {"metrics": {}}
     )
     assert main(["train", write(tmp_path / "c.json")]) == 0
-    assert asked == [{"store": RESULTS, "data_root": None}]
-    assert capsys.readouterr().out == f"{RESULTS / config().hash}.json\n"
+    assert asked == [{"store": files.book("results", "runs"), "data_root": None}]
+    assert capsys.readouterr().out == f"{files.book('results', 'runs') / config().hash}.json\n"

@@ -21,8 +21,8 @@ from mtlrepro.data.samples import Batch
 from mtlrepro.data.scenes import cache as scenes
 from mtlrepro.losses import known
 from mtlrepro.pages.figures import UNKNOWN, paint
-from mtlrepro.runs.store import RESULTS, read
-from mtlrepro.studies.lsb.grids import Setting
+from mtlrepro.runs.store import Store
+from mtlrepro.studies.lsb.grids import RESULTS, Setting
 from mtlrepro.studies.lsb.scores import NAMES
 from mtlrepro.tasks import DISPLAYS
 from mtlrepro.training import predictions as pictures
@@ -244,7 +244,7 @@ def evaluations(configs: Sequence[RunConfig], store: str | Path = RESULTS) -> pd
     Raises:
         KeyError: A run is not stored.
     """
-    records = read(store).records
+    records = Store(store).records
     rows = [
         (config.method, config.seed, entry["epoch"], task, entry["metrics"][task]["lsb_loss"])
         for config in configs
