@@ -189,8 +189,8 @@ class Comparison:
             table=self.scored(),
             caption=f"{self.finding()} Dots: seeds; bars: their means; dashed: single tasks.",
             figure=figures.strips(self.runs, self.scores.directed, by="method", references=references),
-            alt=f"{_word(len(self.scores.names)).capitalize()} panels, one a metric, each with a line of dots for every "
-            f"one of {_word(count)} methods and a bar at their mean.",
+            alt=f"{_word(len(self.scores.names)).capitalize()} panels, one a metric, each with a line of dots for "
+            f"every one of {_word(count)} methods and a bar at their mean.",
             uses=("scale", "comparison_seeds"),
             form="drawing",
         )
@@ -447,8 +447,8 @@ def beside_finding(pairs: pd.DataFrame, method: str) -> str:
         for _, row in pairs[pairs["method"] == method].iterrows()
     ]
     return (
-        f"Tuning improves {DELTA} beyond the spread of seeds in {better} and worsens it in {worse} of {len(pairs)} cases. "
-        f"{method}'s place of {pairs['method'].nunique()}, untuned and tuned: {', '.join(places)}."
+        f"Tuning improves {DELTA} beyond the spread of seeds in {better} and worsens it in {worse} of {len(pairs)} "
+        f"cases. {method}'s place of {pairs['method'].nunique()}, untuned and tuned: {', '.join(places)}."
     )
 
 

@@ -91,14 +91,14 @@ def trends(setting: Setting, tasks: Sequence[str], methods: Sequence[str] = METH
     """
     if tuple(tasks) == TASKS:
         return [run for run in comparison(setting, methods, ["full_sharing"]) if run.seed < setting.seeds]
-    pictured = pictured(map_epochs(setting.epochs), 1)
+    kept = pictured(map_epochs(setting.epochs), 1)
     return [
         setting.run(
             "full_sharing",
             method=method,
             tasks=tuple(tasks),
             seed=seed,
-            **({"pictures": pictured} if seed == 0 and tuple(tasks) == EIGHT else {}),
+            **({"pictures": kept} if seed == 0 and tuple(tasks) == EIGHT else {}),
         )
         for method in methods
         for seed in range(setting.seeds)
