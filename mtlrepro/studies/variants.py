@@ -75,9 +75,7 @@ def paired_differences(scored: pd.DataFrame, default: str, sign: int = 1) -> pd.
         raise ValueError(f"default is {default!r}; accepted: {', '.join(map(repr, wide))}")
     uneven = [str(name) for name in wide if wide[name].isna().any()]
     if uneven:
-        raise ValueError(
-            f"seeds of {', '.join(uneven)} are not those of all; accepted: the same seeds for every variant"
-        )
+        raise ValueError(f"a seed of {', '.join(uneven)} is missing; accepted: the same seeds for every variant")
     rows = []
     for name in wide.columns.drop(default):
         gains = sign * (wide[name] - wide[default])
