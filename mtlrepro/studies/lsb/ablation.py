@@ -8,7 +8,6 @@ as ``END`` does.
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,12 +25,13 @@ from mtlrepro.analysis.verdicts import (
     range_interval,
 )
 from mtlrepro.balancers import LSB
+from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import COLOURS, MARKERS, legend
-from mtlrepro.runs.store import Store
+from mtlrepro.studies import variants
 from mtlrepro.studies.lsb import grids as lsb_grids
 from mtlrepro.studies.lsb import trends as lsb_trends
-from mtlrepro.studies.lsb.grids import RESULTS, Setting
-from mtlrepro.studies.lsb.scores import METRICS, improvements
+from mtlrepro.studies.lsb.scores import TABLE_S3
+from mtlrepro.studies.setting import Setting
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.records import Record
 
@@ -65,27 +65,27 @@ class Ablation:
     broken: pd.DataFrame
 
 
-def load(setting: Setting, store: Path = RESULTS) -> Ablation:
+def load(setting: Setting) -> Ablation:
     """Read the stored runs of every variant and train the missing ones.
 
     A run whose numbers are no longer finite is a result: it would break off again, and is not tried again.
 
     Args:
-        setting: What all experiments share; it trains into the book's store.
-        store: Folder of records to read.
+        setting: What all experiments share.
     """
     grids = lsb_grids.ablation(setting)
-    found = setting.trained(unbroken(setting, store))
-    broken = lsb_grids.broken_off(Store(store))
+    found = setting.trained(unbroken(setting))
+    broken = setting.broken_off(run for own in grids.values() for run in own)
     whole = {name: own for name, own in grids.items() if not any(run.hash in broken for run in own)}
     runs = {name: found.loc[[run.hash for run in own]] for name, own in whole.items()}
-    return Ablation(runs, histories(whole, store), breaks(grids, broken))
+    return Ablation(runs, histories(setting, whole), breaks(grids, broken))
 
 
-def unbroken(setting: Setting, store: Path = RESULTS) -> list[RunConfig]:
+def unbroken(setting: Setting) -> list[RunConfig]:
     """Runs of the ablation, without those that broke off; see :func:`load`."""
-    broken = lsb_grids.broken_off(Store(store))
-    return [run for own in lsb_grids.ablation(setting).values() for run in own if run.hash not in broken]
+    runs = [run for own in lsb_grids.ablation(setting).values() for run in own]
+    broken = setting.broken_off(runs)
+    return [run for run in runs if run.hash not in broken]
 
 
 def breaks(grids: Mapping[str, Sequence[RunConfig]], broken: Mapping[str, Record]) -> pd.DataFrame:
@@ -119,9 +119,9 @@ def break_finding(broken: pd.DataFrame) -> str:
     return " ".join(found) or "All runs end with finite numbers."
 
 
-def histories(grids: Mapping[str, Sequence[RunConfig]], store: str | Path = RESULTS) -> dict[str, pd.DataFrame]:
+def histories(setting: Setting, grids: Mapping[str, Sequence[RunConfig]]) -> dict[str, pd.DataFrame]:
     """Losses, weights and loss scales of each variant, see :class:`Ablation`."""
-    every = lsb_trends.history([run for own in grids.values() for run in own], store)
+    every = lsb_trends.history(setting, [run for own in grids.values() for run in own])
     return {
         name: every[every["run"].isin([run.hash for run in own])].assign(method=name) for name, own in grids.items()
     }
@@ -130,7 +130,11 @@ def histories(grids: Mapping[str, Sequence[RunConfig]], store: str | Path = RESU
 def rates(epochs: int, names: Collection[str]) -> dict[str, float]:
     """Growth of beta per epoch of those of some variants that have difficulty and a period of one epoch."""
     plans = lsb_grids.variants(epochs)
-    options = {name: options for name, (method, options) in plans.items() if method == "lsb" and name in names}
+    options = {
+        name: plan.get("method_options", {})
+        for name, plan in plans.items()
+        if plan["method"] == "lsb" and name in names
+    }
     return {
         name: own.get("rate", LSB(1).rate) for name, own in options.items() if name != STILL and "period" not in own
     }
@@ -148,9 +152,7 @@ def scored(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     Returns:
         One row a run: ``variant``, ``seed``, ``score``.
     """
-    baseline = runs[DEFAULT][[*METRICS]].mean()
-    parts = [own[["seed"]].assign(variant=name, score=improvements(own, baseline)) for name, own in runs.items()]
-    return pd.concat(parts, ignore_index=True)[["variant", "seed", "score"]]
+    return variants.scored(runs, DEFAULT, TABLE_S3)
 
 
 def differences(scores: pd.DataFrame) -> pd.DataFrame:
@@ -455,8 +457,8 @@ def distances(
         ``... high``, the range.
     """
     weights = {name: _by_seed(_log_weights(trends[name])) for name in names}
-    baseline = runs[DEFAULT][[*METRICS]].mean()
-    metrics = {name: _by_seed(runs[name].set_index("seed")[[*METRICS]] / baseline) for name in names}
+    baseline = runs[DEFAULT][TABLE_S3.names].mean()
+    metrics = {name: _by_seed(runs[name].set_index("seed")[TABLE_S3.names] / baseline) for name in names}
     seeds = list(weights[DEFAULT])
     pairs = {f"{a}, {b}": [((a, seed), (b, seed)) for seed in seeds] for a, b in combinations(names, 2)}
     pairs[f"{DEFAULT}, other seed"] = [((DEFAULT, one), (DEFAULT, other)) for one, other in combinations(seeds, 2)]
@@ -529,3 +531,80 @@ def claims(found: Ablation, growth: Mapping[str, float]) -> list[Verdict]:
         text = f"{row['variant']}: noise is amplified as in the closed form (log of measured over computed)"
         verdicts.append(Verdict(text, "reconstruction", 0, round(float(np.log(FACTOR)), 3), Interval(*logs)))
     return verdicts
+
+
+# --- exhibits -----------------------------------------------------------------------------------------
+
+
+def exhibit(found: Ablation) -> Exhibit:
+    """Every variant against the default, in scores and in balance.
+
+    Args:
+        found: As :func:`load` gives it.
+    """
+    scores = scored(found.runs)
+    caption = f"{finding(differences(scores))} {break_finding(found.broken)}"
+    return Exhibit(name="ablation", table=table(scores, found.histories), caption=caption)
+
+
+def runs_exhibit(found: Ablation) -> Exhibit:
+    """Delta_m of every run.
+
+    Args:
+        found: As :func:`load` gives it.
+    """
+    scores = scored(found.runs)
+    return Exhibit(
+        name="ablation_runs",
+        table=scores,
+        caption=f"{finding(differences(scores))} Dots: seeds; bars: their means.",
+        figure=figure(scores),
+        alt="A line of dots for each variant of LSB, a dot for every seed and a bar at their mean, with a dashed line "
+        "at LSB's mean.",
+        uses=("scale", "seeds"),
+        form="drawing",
+    )
+
+
+def readings_exhibit(found: Ablation, growth: Mapping[str, float]) -> Exhibit:
+    """What different growths of beta do to the balance; see :func:`readings`."""
+    table = readings(found.histories, growth)
+    return Exhibit(name="readings", table=table, caption=reading_finding(table))
+
+
+def readings_trends_exhibit(found: Ablation, growth: Mapping[str, float]) -> Exhibit:
+    """Weights and loss scales at three growths of beta; see :func:`readings`."""
+    shown = [name for name in (DEFAULT, "rate 0.2", END) if name in found.histories]
+    own = pd.concat([found.histories[name] for name in shown])
+    return Exhibit(
+        name="readings_trends",
+        table=lsb_trends.by_epoch(lsb_trends.drawn(own, shown), ["weight", "scale"]),
+        caption=reading_finding(readings(found.histories, growth)),
+        figure=lsb_trends.figure(own, shown),
+        alt="Weights above loss scales on logarithmic axes over the epochs, a column for each growth of beta and a "
+        "line for each task.",
+        uses=("scale", "seeds"),
+        form="drawing",
+        rtol=1e-4,
+    )
+
+
+def amplification_exhibit(found: Ablation, growth: Mapping[str, float]) -> Exhibit:
+    """Deviations at several growths of beta, measured and by the closed form; see :func:`amplifications`."""
+    amplified = amplifications(found.histories, growth)
+    return Exhibit(
+        name="amplification",
+        table=amplified,
+        caption=amplification_finding(amplified),
+        figure=amplification_figure(amplified),
+        alt="For each variant a dot with a bar, the deviation of log shares measured over seeds, and a hollow square, "
+        "that of the closed form, on a logarithmic axis.",
+        uses=("scale", "seeds"),
+        form="drawing",
+    )
+
+
+def distances_exhibit(found: Ablation) -> Exhibit:
+    """How far LSB, lagged GLS and GLS are from each other; see :func:`distances`."""
+    apart = distances(found.histories, found.runs)
+    return Exhibit(name="distances", table=apart, caption=distance_finding(apart))
