@@ -87,5 +87,6 @@ def test_what_is_stored_at_larger_scales_is_counted(setting):
     assert shown.caption.startswith("All grids on one core: ")
     gpu = costs.exhibit(larger, lambda one: {(3, "one"): runs(one, "equal", "lsb")}, "costs")
     assert gpu.caption == (
-        "All grids on one GPU: 0.1 hours for 6 runs, one after another. A run that several grids share counts in the first."
+        "All grids on one GPU: 0.1 hours for 6 runs, one after another. "
+        "A run that several grids share counts in the first."
     )
