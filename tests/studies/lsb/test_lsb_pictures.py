@@ -208,7 +208,7 @@ def test_what_runs_kept_meets_its_targets(tmp_path, eight):
     setting = Setting("smoke", seeds=2, comparison_seeds=2)
     configs = trends(setting, EIGHT, ["equal"]) if eight else comparison(setting, ["equal"], ["full_sharing"])
     configs = [
-        replace(config, pictures={"epochs": [2], "images": [0, 2]}) if config.pictures else config for config in configs
+        config.replace(pictures={"epochs": [2], "images": [0, 2]}) if config.pictures else config for config in configs
     ]
     kept = configs[0]
     data = lsb_pictures.datasets.load("rooms", "test", n=3, size=kept.size).batch([0, 2])
