@@ -5,7 +5,6 @@ Pictures show one seed and a few images: they illustrate. What is claimed rests 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -20,12 +19,11 @@ from mtlrepro.data import datasets
 from mtlrepro.data.samples import Batch
 from mtlrepro.data.scenes import cache as scenes
 from mtlrepro.losses import known
+from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import UNKNOWN, paint
-from mtlrepro.runs.store import Store
-from mtlrepro.studies.lsb.grids import RESULTS, Setting
-from mtlrepro.studies.lsb.scores import NAMES
+from mtlrepro.studies.scores import method_title
+from mtlrepro.studies.setting import Setting
 from mtlrepro.tasks import DISPLAYS
-from mtlrepro.training import predictions as pictures
 from mtlrepro.training.config import RunConfig
 
 ERRORS = {"segmentation": "wrong class", "depth": "|log ratio|", "normal": "angle, °"}
@@ -54,7 +52,7 @@ class Shown:
     Attributes:
         tasks: Names of the tasks.
         batch: Images and targets, B of them.
-        predictions: Method as in ``NAMES`` to epoch to task to maps, as ``pictures.read`` gives them.
+        predictions: Title of a method to epoch to task to maps, as `training.predictions.read` gives them.
         n_classes: Of ``segmentation``.
     """
 
@@ -64,13 +62,12 @@ class Shown:
     n_classes: int
 
 
-def load(configs: Sequence[RunConfig], setting: Setting, store: str | Path = RESULTS) -> Shown:
+def load(setting: Setting, configs: Sequence[RunConfig]) -> Shown:
     """Read the predictions of the runs that keep some, and the images that they are for.
 
     Args:
+        setting: Holds the store, and the folder of a real data set.
         configs: Stored runs of one data set and size; those without pictures are left out.
-        setting: Holds the folder of a real data set.
-        store: Folder of records.
 
     Raises:
         FileNotFoundError: The predictions of a run are absent.
@@ -81,7 +78,7 @@ def load(configs: Sequence[RunConfig], setting: Setting, store: str | Path = RES
     dense = [*first.tasks, *(["valid"] if set(first.tasks) - {"segmentation", "depth", "normal"} else [])]
     count = max(chosen) + 1 if first.dataset in scenes.NAMES else None
     data = datasets.load(first.dataset, "test", root=setting.data_root or None, keys=dense, n=count, size=first.size)
-    found = {NAMES[config.method]: pictures.read(store, config.hash) for config in kept}
+    found = {method_title(config.method): setting.store.predictions(config) for config in kept}
     return Shown(first.tasks, data.batch(chosen), found, data.n_classes)
 
 
@@ -235,7 +232,7 @@ def _title(name: str) -> str:
     return title.replace(", ", "\n") if ", " in title else title
 
 
-def evaluations(configs: Sequence[RunConfig], store: str | Path = RESULTS) -> pd.DataFrame:
+def evaluations(setting: Setting, configs: Sequence[RunConfig]) -> pd.DataFrame:
     """Read the test losses without regularisers, with the paper's display factors, of stored runs as they train.
 
     Returns:
@@ -244,7 +241,7 @@ def evaluations(configs: Sequence[RunConfig], store: str | Path = RESULTS) -> pd
     Raises:
         KeyError: A run is not stored.
     """
-    records = Store(store).records
+    records = setting.records(configs)
     rows = [
         (config.method, config.seed, entry["epoch"], task, entry["metrics"][task]["lsb_loss"])
         for config in configs
@@ -391,3 +388,59 @@ def mosaic(rows: Sequence[Sequence[np.ndarray]], columns: Sequence[str], labels:
     axes.set_yticks([i * (height + GAP) + height / 2 for i in range(len(rows))], labels)
     axes.tick_params(length=0, labelsize=8)
     return drawing
+
+
+# --- exhibits -----------------------------------------------------------------------------------------
+
+
+def loss_maps_exhibit(shown: Shown) -> Exhibit:
+    """Loss maps of the first image, a row for every method and epoch.
+
+    Args:
+        shown: What :func:`load` gives.
+    """
+    losses = mean_losses(shown)
+    return Exhibit(
+        name="loss_maps",
+        table=losses,
+        caption=f"{maps_finding(losses)} This illustrates; the tables below have all seeds.",
+        figure=loss_maps(shown),
+        alt="A grid of loss maps, dark where the loss is small: three epochs of equal weighting, then of LSB, one "
+        "below the other, and a column for each of eight tasks and for their sum.",
+        uses=("scale",),
+        form="photograph",
+    )
+
+
+def quotients_exhibit(evaluated: pd.DataFrame) -> Exhibit:
+    """Test losses under LSB over those under equal weighting, epoch by epoch.
+
+    Args:
+        evaluated: As :func:`evaluations` gives it.
+    """
+    return Exhibit(name="loss_quotients", table=quotients(evaluated), caption=quotients_finding(evaluated))
+
+
+def losses_exhibit(runs: pd.DataFrame, tasks: Sequence[str]) -> Exhibit:
+    """Test losses after the last epoch; see :func:`final_losses`."""
+    table = final_losses(runs, tasks)
+    return Exhibit(name="final_losses", table=table, caption=losses_finding(table))
+
+
+def panels_exhibit(shown: Shown, network: str) -> Exhibit:
+    """Estimates and errors of every method side by side, a frame an image.
+
+    Args:
+        shown: What :func:`load` gives.
+        network: Name of the network.
+    """
+    title, errors = network.replace("_", " "), mean_errors(shown)
+    return Exhibit(
+        name=f"panels_{network}",
+        table=errors,
+        caption=f"{title.capitalize()}, one seed. {best(errors)}",
+        frames=slides(shown, title, 2),
+        sliders=("image",),
+        uses=("scale",),
+        form="photograph",
+    )

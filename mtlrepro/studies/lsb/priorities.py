@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from mtlrepro.analysis.compare import hypervolume
 from mtlrepro.analysis.significance import permutation_test
 from mtlrepro.analysis.verdicts import Interval, Verdict, mean_interval
+from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import COLOURS, MARKERS, legend
-from mtlrepro.studies.lsb.scores import METRICS
+from mtlrepro.studies.lsb.scores import TABLE_S3
 
 AXES = {"depth": "depth.delta1", "normal": "normal.within_30", "segmentation": "segmentation.miou"}
 """Metric of each task; higher is better."""
@@ -219,9 +220,49 @@ def figure(operating: pd.DataFrame) -> Figure:
                 )
         for axis, text in (("x", axes.set_xlabel), ("y", axes.set_ylabel)):
             task = own[f"{axis}_task"].iloc[0]
-            name, unit, _ = METRICS[AXES[task]]
-            text(f"{task}: {name}, {unit}", fontsize=9)
+            text(f"{task}: {TABLE_S3.labels[AXES[task]]}", fontsize=9)
         axes.margins(0.25, 0.15)
         axes.tick_params(left=False, bottom=False)
     legend(drawing, frames[0], 2)
     return drawing
+
+
+# --- exhibits -----------------------------------------------------------------------------------------
+
+
+def fronts_exhibit(operating: pd.DataFrame) -> Exhibit:
+    """The fronts of both methods, a panel for each pair of tasks.
+
+    Args:
+        operating: As :func:`points` gives it.
+    """
+    return Exhibit(
+        name="priorities",
+        table=operating,
+        caption=finding(differences(hypervolumes(operating))),
+        figure=figure(operating),
+        alt="Three panels, one a pair of tasks: a curve of operating points of LSB with priorities and one of fixed "
+        "weights, with the shares of both tasks at their ends and pale dots for single runs.",
+        uses=("scale", "seeds"),
+        form="drawing",
+    )
+
+
+def hypervolumes_exhibit(operating: pd.DataFrame) -> Exhibit:
+    """Hypervolumes of both methods in pairs of the same seed.
+
+    Args:
+        operating: As :func:`points` gives it.
+    """
+    caption = "Hypervolume in % of the box, paired by seed; p: exact, of the signs."
+    return Exhibit(name="hypervolumes", table=differences(hypervolumes(operating)), caption=caption)
+
+
+def control_exhibit(operating: pd.DataFrame) -> Exhibit:
+    """How often a task is worse where its priority or weight is larger.
+
+    Args:
+        operating: As :func:`points` gives it.
+    """
+    inverted = inversions(operating)
+    return Exhibit(name="control", table=control(inverted), caption=control_finding(inverted))

@@ -5,7 +5,6 @@ the weight is the factor that its gradient gives to that of the task, the mean o
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from mtlrepro.analysis.verdicts import Verdict, geometric_interval, mean_interval, plus_minus, range_interval
+from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import COLOURS, MARKERS, legend
-from mtlrepro.runs.store import Store
-from mtlrepro.studies.lsb.grids import RESULTS
-from mtlrepro.studies.lsb.scores import NAMES
+from mtlrepro.studies.scores import METHODS, method_title
+from mtlrepro.studies.setting import Setting
 from mtlrepro.tasks import DISPLAYS
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.records import Record
@@ -34,21 +33,25 @@ COLUMNS = 7
 COUNTS = {3: "three", 4: "four", 8: "eight"}
 
 
-def history(configs: Sequence[RunConfig], store: str | Path = RESULTS) -> pd.DataFrame:
+def history(setting: Setting, configs: Sequence[RunConfig]) -> pd.DataFrame:
     """Read the losses, weights and loss scales of stored runs.
 
+    Args:
+        setting: Holds the store.
+        configs: The runs.
+
     Returns:
-        One row a run, epoch and task: ``run``, its hash; ``method`` as in ``NAMES``, ``seed``, ``epoch`` from 1,
+        One row a run, epoch and task: ``run``, its hash; ``method`` as in ``METHODS``, ``seed``, ``epoch`` from 1,
         ``task``; ``loss``, the mean raw training loss; ``weight``, the mean over steps; ``scale``, their product, and
         ``share``, its part in the sum over tasks in %.
 
     Raises:
         KeyError: A run is not stored.
     """
-    records = Store(store).records
+    records = setting.records(configs)
     rows = []
     for config in configs:
-        name = NAMES.get(config.method, config.method)
+        name = method_title(config.method)
         for entry in records[config.hash]["history"]:
             losses, weights, scales = (entry[name] for name in ("losses", "weights", "loss_scales"))
             total = sum(scales.values())
@@ -157,7 +160,7 @@ def finding(table: pd.DataFrame) -> str:
     )
 
 
-def reach(table: pd.DataFrame, config: RunConfig, store: str | Path = RESULTS) -> str:
+def reach(table: pd.DataFrame, config: RunConfig, setting: Setting) -> str:
     """State how far uncertainty weighting got, and how far it could get.
 
     AdamW moves a parameter by about its learning rate a step, whatever the gradient's size, and the weights are
@@ -166,16 +169,16 @@ def reach(table: pd.DataFrame, config: RunConfig, store: str | Path = RESULTS) -
     Args:
         table: As :func:`history` gives it, with both methods.
         config: Any of the stored runs; learning rate and steps are those of all of them.
-        store: Folder of records.
+        setting: Holds the store.
 
     Raises:
         KeyError: The run is not stored.
     """
     last = table[table["epoch"] == table["epoch"].max()]
-    moved = last[last["method"] == NAMES["uncertainty"]]["weight"].max() * len(config.tasks)
-    scales = last[last["method"] == NAMES["equal"]].groupby("seed")["scale"]
+    moved = last[last["method"] == method_title("uncertainty")]["weight"].max() * len(config.tasks)
+    scales = last[last["method"] == method_title("equal")].groupby("seed")["scale"]
     needed = float((scales.max() / scales.min()).median())
-    steps = _steps(Store(store).records[config.hash])
+    steps = _steps(setting.records([config])[config.hash])
     return (
         f"Uncertainty weighting: after {steps:,} steps at a learning rate of {config.lr:g}, AdamW can have multiplied "
         f"or divided a weight by about {np.exp(config.lr * steps):.2g}; the largest one is {moved:.2g} times its "
@@ -202,20 +205,20 @@ def claims(table: pd.DataFrame) -> list[Verdict]:
     epochs = table["epoch"].max()
     found = []
     if "segmentation" in set(table["task"]):
-        for method in (NAMES["equal"], NAMES["dwa"]):
+        for method in (method_title("equal"), method_title("dwa")):
             claim = f"{method}: segmentation has the largest loss scale throughout the training; % of epochs"
             share = range_interval(_dominated(table, method, "segmentation"))
             found.append(Verdict(f"{claim}, {count}", SOURCE, 100, 100 / epochs, share))
     means = spread(table).groupby(["method", "seed"], sort=False)["spread"].mean().unstack(0)
     ends = spread(table).query("epoch == 2 or epoch == @epochs").pivot_table("spread", ["method", "seed"], "epoch")
-    level = (ends[epochs] / ends[2]).loc[NAMES["uncertainty"]]
+    level = (ends[epochs] / ends[2]).loc[method_title("uncertainty")]
     claim = f"uncertainty: loss scales converge; spread of the last epoch over that of the second, {count}"
     found.append(Verdict(claim, SOURCE, 1, 0, geometric_interval(level), below=True))
     claim = f"uncertainty: loss scales end at a similar level after {epochs} epochs; spread of the last, {count}"
-    last = mean_interval(ends.loc[NAMES["uncertainty"], epochs])
+    last = mean_interval(ends.loc[method_title("uncertainty"), epochs])
     found.append(Verdict(claim, SOURCE, round(LEVEL, 3), 0, last, below=True))
-    for method in [name for name in NAMES.values() if name in means and name != NAMES["lsb"]]:
-        quotient = geometric_interval(means[NAMES["lsb"]] / means[method])
+    for method in [name for name in METHODS.values() if name in means and name != method_title("lsb")]:
+        quotient = geometric_interval(means[method_title("lsb")] / means[method])
         claim = f"LSB levels loss scales faster than {method}; quotient of mean spreads, {count}"
         found.append(Verdict(claim, SOURCE if method in SLOWER else OURS, 1, 0, quotient, below=True))
     return found + (_small_claims(table, epochs) if SMALL in set(table["task"]) else [])
@@ -236,7 +239,7 @@ def _small_claims(table: pd.DataFrame, epochs: int) -> list[Verdict]:
     for method in shares.index.unique("method"):
         own = mean_interval(shares[method])
         title = DISPLAYS[SMALL].title
-        if method == NAMES["lsb"]:
+        if method == method_title("lsb"):
             claim = f"LSB: {title} end with their share of the loss scales, in %"
             found.append(Verdict(claim, SOURCE, fair, fair / 4, own))
         else:
@@ -253,7 +256,7 @@ def figure(table: pd.DataFrame, methods: Sequence[str]) -> Figure:
 
     Args:
         table: As :func:`history` gives it.
-        methods: Columns, as in ``NAMES``.
+        methods: Columns, as in ``METHODS``.
     """
     drawing = Figure(figsize=(7.2, 4.2), dpi=140, layout="constrained")
     axes = drawing.subplots(2, len(methods), sharex=True, sharey="row", squeeze=False)
@@ -351,3 +354,66 @@ def spread_figure(rows: pd.DataFrame) -> Figure:
     panels[0].set_ylabel("spread of log loss scales")
     legend(drawing, panels[0], 6)
     return drawing
+
+
+# --- exhibits -----------------------------------------------------------------------------------------
+
+SHOWN = ("equal", "DWA", "uncertainty", "GLS", "LSB")
+"""Methods whose weights and loss scales are drawn."""
+
+
+def balance_exhibit(table: pd.DataFrame, config: RunConfig, setting: Setting) -> Exhibit:
+    """How level the loss scales of one set of tasks are.
+
+    Args:
+        table: As :func:`history` gives it.
+        config: Any of its runs.
+        setting: Holds the store.
+    """
+    count = table["task"].nunique()
+    caption = f"{finding(table)} {reach(table, config, setting)}"
+    return Exhibit(name=f"balance_{count}", table=summary(table), caption=caption)
+
+
+def trends_exhibit(tables: Mapping[int, pd.DataFrame]) -> Exhibit:
+    """Weights and loss scales over the epochs, a frame a set of tasks.
+
+    Args:
+        tables: Number of tasks to what :func:`history` gives.
+    """
+    curves = pd.concat([drawn(own, SHOWN).assign(tasks=count) for count, own in tables.items()])
+    alt = (
+        "Two rows of panels, weights above loss scales on logarithmic axes, a column for each method and a line for "
+        "each task: the flatter the bundle of lines below, the better the balance."
+    )
+    seeds = min(own["seed"].nunique() for own in tables.values())
+    return Exhibit(
+        name="trends",
+        table=by_epoch(curves, ["weight", "scale"]),
+        caption=f"Geometric means over {seeds} seeds. " + " ".join(finding(own) for own in tables.values()),
+        frames={str(count): (figure(own, SHOWN), f"{count} tasks. {alt}") for count, own in tables.items()},
+        sliders=("tasks",),
+        uses=("scale", "seeds"),
+        form="drawing",
+        rtol=1e-4,
+    )
+
+
+def spreads_exhibit(tables: Mapping[int, pd.DataFrame]) -> Exhibit:
+    """Spread of the log loss scales over the epochs, a panel a set of tasks.
+
+    Args:
+        tables: Number of tasks to what :func:`history` gives.
+    """
+    rows = spreads(tables)
+    return Exhibit(
+        name="spreads",
+        table=by_epoch(rows, ["mean", "low", "high"]),
+        caption=f"{finding(tables[max(tables)])} Bars: all seeds. Dashed: balanced.",
+        figure=spread_figure(rows),
+        alt="Spread of log loss scales against the epoch, one line a method, a panel for each set of tasks, with a "
+        f"dashed line at {LEVEL:.2f}.",
+        uses=("scale", "seeds"),
+        form="drawing",
+        rtol=1e-4,
+    )
