@@ -73,12 +73,9 @@ def claims(table: pd.DataFrame) -> list[Verdict]:
             claim = f"{method}: segmentation has the largest loss scale throughout the training; % of epochs"
             share = range_interval(_dominated(table, method, "segmentation"))
             found.append(Verdict(f"{claim}, {count}", SOURCE, 100, 100 / epochs, share))
-    means = studies_trends.spread(table).groupby(["method", "seed"], sort=False)["spread"].mean().unstack(0)
-    ends = (
-        studies_trends.spread(table)
-        .query("epoch == 2 or epoch == @epochs")
-        .pivot_table("spread", ["method", "seed"], "epoch")
-    )
+    spreads = studies_trends.spread(table)
+    means = spreads.groupby(["method", "seed"], sort=False)["spread"].mean().unstack(0)
+    ends = spreads.query("epoch == 2 or epoch == @epochs").pivot_table("spread", ["method", "seed"], "epoch")
     level = (ends[epochs] / ends[2]).loc[method_title("uncertainty")]
     claim = f"uncertainty: loss scales converge; spread of the last epoch over that of the second, {count}"
     found.append(Verdict(claim, SOURCE, 1, 0, geometric_interval(level), below=True))
