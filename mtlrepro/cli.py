@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    from mtlrepro.pages.notebooks import RunFailed
+    from mtlrepro.pages.running import RunFailed
 
     try:
         status: int = args.command(args)
@@ -80,6 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("stored", type=Path, metavar="STORED")
     compare.add_argument("fresh", type=Path, metavar="FRESH")
     compare.set_defaults(command=_compare)
+
+    chapter = commands.add_parser("new-chapter", help="begin a chapter: a notebook, its study and that study's test")
+    chapter.add_argument("name", metavar="NAME", help="a new identifier, of the notebook and of its study's folder")
+    chapter.set_defaults(command=_new_chapter)
 
     train = commands.add_parser("train", help="train a configuration, or go on with it, and leave its record")
     train.add_argument(
@@ -135,10 +139,10 @@ def _add_grids(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", 
 
 
 def _params(args: argparse.Namespace) -> int:
-    from mtlrepro.pages.notebooks import parameters
+    from mtlrepro.pages.parameters import declared_parameters
 
     rows = [("name", "type", "default", "accepted", "help")]
-    rows += [(p.name, p.type, repr(p.default), p.accepted, p.help) for p in parameters(args.notebook)]
+    rows += [(p.name, p.type, repr(p.default), p.accepted, p.help) for p in declared_parameters(args.notebook)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(map(str.ljust, row, widths)).rstrip())
@@ -146,19 +150,20 @@ def _params(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from mtlrepro.pages.notebooks import assign, run
+    from mtlrepro.pages.parameters import assign
+    from mtlrepro.pages.running import run_notebook
 
     def show(number: int, total: int, line: str) -> None:
         print(f"{args.notebook.name}: cell {number}/{total}: {line}", file=sys.stderr, flush=True)
 
     values = assign(args.notebook, args.texts)
     output = args.output or Path(f"{args.notebook.stem}.out.ipynb")
-    print(run(args.notebook, output, values, timeout=args.timeout, progress=show))
+    print(run_notebook(args.notebook, output, values, timeout=args.timeout, progress=show))
     return 0
 
 
 def _normalise(args: argparse.Namespace) -> int:
-    from mtlrepro.pages.notebooks import normalise_file
+    from mtlrepro.pages.stored import normalise_file
 
     changed = [path for path in args.notebooks if not normalise_file(path, check=args.check)]
     for path in changed:
@@ -167,12 +172,19 @@ def _normalise(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from mtlrepro.pages.notebooks import compare_tables, tables
+    from mtlrepro.pages.tables import compare_tables, read_tables
 
-    stored, fresh = tables(args.stored), tables(args.fresh)
+    stored, fresh = read_tables(args.stored), read_tables(args.fresh)
     differences = compare_tables(stored, fresh)
     print("\n".join(differences) if differences else f"{len(stored)} tables agree")
     return 1 if differences else 0
+
+
+def _new_chapter(args: argparse.Namespace) -> int:
+    from mtlrepro.pages.new_chapter import new_chapter
+
+    print("\n".join(map(str, new_chapter(args.name))))
+    return 0
 
 
 def _train(args: argparse.Namespace) -> int:

@@ -27,7 +27,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as v2
 
 from mtlrepro.data.right_view import derivable, right_view
-from mtlrepro.data.samples import KINDS, Batch, twin
+from mtlrepro.data.samples import Batch, twin
+from mtlrepro.targets import TARGETS
 
 VISIBLE = 0.25
 """Share of a box's area that must remain in the window; other boxes are dropped."""
@@ -130,7 +131,7 @@ class Augmentation:
         height, width = batch["image"].shape[-2:]
         size = self.output_size((height, width))
         scale, mirrored = (parameters[:, column].view(-1, 1, 1, 1) for column in (0, 3))
-        maps = [key for key in keys if not KINDS[key].ragged]
+        maps = [key for key in keys if not TARGETS[key].ragged]
         self.check(batch, keys)
         names = self._with_disparity(maps)
         source = self._views(batch, names, mirrored > 0, sky) if "right" in maps and self.flip else batch
@@ -138,20 +139,18 @@ class Augmentation:
 
         def transform(key: str) -> Tensor:
             values: Tensor = source[key]
-            base = key.removesuffix("_right")
+            target = TARGETS[key]
             dense = values if values.ndim == 4 else values[:, None]
             if window is not None:
-                blend = base in ("image", "right") and self.scales != (1.0,)
+                blend = target.picture and self.scales != (1.0,)
                 dense = window.bilinear(dense) if blend else window.nearest(dense)
             elif self.flip:
                 dense = torch.where(mirrored > 0, v2.horizontal_flip(dense), dense)
-            if base in ("disparity", "curvature"):
-                dense = dense * scale
-            elif base == "depth":
-                dense = dense / scale
-            elif base == "normal":
+            if target.zoom:
+                dense = dense * scale if target.zoom > 0 else dense / scale
+            if target.mirrored:
                 dense = torch.cat([torch.where(mirrored > 0, -dense[:, :1], dense[:, :1]), dense[:, 1:]], 1)
-            elif base == "occlusion" and window is not None:
+            if target.unmatched and window is not None:
                 disparity = transform(key.replace("occlusion", "disparity"))
                 dense = dense | _leaves(disparity, 1 if key.endswith("_right") else -1)
             return dense if values.ndim == 4 else dense[:, 0]
@@ -198,7 +197,7 @@ class Augmentation:
 
     def __call__(self, batch: Batch, parameters: Tensor, sky: int | None = None) -> Batch:
         """Transform a whole batch on the CPU, with the order of its keys."""
-        keys = [key for key in batch if key in KINDS]
+        keys = [key for key in batch if key in TARGETS]
         done = self.maps(batch, parameters, keys, sky)
         done |= self.boxes(batch, parameters, (batch["image"].shape[-2], batch["image"].shape[-1]), keys)
         return {key: done.get(key, value) for key, value in batch.items()}
@@ -206,7 +205,7 @@ class Augmentation:
     def _with_disparity(self, keys: list[str]) -> list[str]:
         """Add the disparity from which a crop finds what has lost its counterpart."""
         crops = self.crop is not None or self.scales != (1.0,)
-        needed = [key.replace("occlusion", "disparity") for key in keys if crops and key.startswith("occlusion")]
+        needed = [key.replace("occlusion", "disparity") for key in keys if crops and TARGETS[key].unmatched]
         return list(dict.fromkeys([*keys, *needed]))
 
     def _views(self, batch: Batch, keys: list[str], mirrored: Tensor, sky: int | None) -> Batch:

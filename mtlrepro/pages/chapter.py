@@ -19,8 +19,8 @@ from mtlrepro import files
 from mtlrepro.analysis.verdicts import Verdict, number, placed, rows
 from mtlrepro.pages.exhibit import Exhibit, Form
 from mtlrepro.pages.figures import svg, use_style, webp
-from mtlrepro.pages.notebooks import PROVENANCE, TABLE, VERDICTS, NotebookError, Value
-from mtlrepro.pages.notebooks import parameters as declared
+from mtlrepro.pages.notebook import PROVENANCE, TABLE, VERDICTS, NotebookError
+from mtlrepro.pages.parameters import Value, declared_parameters
 from mtlrepro.pages.sliders import figure_slider, figure_sliders
 from mtlrepro.training.provenance import provenance
 
@@ -55,7 +55,7 @@ class Chapter:
         use_style()
         torch.set_num_threads(1)
         self.notebook = notebook
-        parameters = declared(files.PROJECT / notebook)
+        parameters = declared_parameters(files.PROJECT / notebook)
         # In a kernel, the caller's globals are the variables of the notebook, whoever started it.
         namespace = sys._getframe(1).f_globals
         absent = [parameter.name for parameter in parameters if parameter.name not in namespace]

@@ -1,7 +1,7 @@
 """Grids: many configurations, of which the stored runs are read and the missing ones trained."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +11,7 @@ from mtlrepro.runs.snakemake import check_profile, train_by_snakemake
 from mtlrepro.runs.store import Store
 from mtlrepro.runs.tables import frame
 from mtlrepro.runs.workers import train_here
+from mtlrepro.training import records
 from mtlrepro.training.config import RunConfig
 
 Engine = Literal["local", "snakemake"]
@@ -86,8 +87,7 @@ def run(
     store = store if isinstance(store, Store) else Store(store)
     problems = store.problems()
     missing = {hash_: config for hash_, config in wanted.items() if config not in store}
-    damaged = [path for path in (store.folder / f"{hash_}.json" for hash_ in missing) if path in store.damaged]
-    failures = {path.stem: f"{path} is damaged or foreign; remove it to train the run again" for path in damaged}
+    failures = _obstacles(store, missing)
     missing = {hash_: config for hash_, config in missing.items() if hash_ not in failures}
     if missing and engine == "snakemake":
         failures |= train_by_snakemake(
@@ -97,3 +97,14 @@ def run(
         failures |= train_here(missing, store, jobs=jobs, progress=progress, data_root=data_root)
     problems += [f"run {hash_} failed: {message}" for hash_, message in failures.items()]
     return frame(wanted, store, failures), problems
+
+
+def _obstacles(store: Store, configs: Mapping[str, RunConfig]) -> dict[str, str]:
+    """Hash and message of each run that cannot be trained because another file has the name of its record."""
+    found = {}
+    for hash_, config in configs.items():
+        try:
+            records.completed(store.folder, config)
+        except (ValueError, OSError) as error:
+            found[hash_] = str(error)
+    return found

@@ -31,14 +31,14 @@ class Store:
 
     def record(self, config: RunConfig) -> Record | None:
         """Record of a run that is complete; None if it is absent, stale or damaged."""
-        return self._usable(self.folder / f"{config.hash}.json")
+        return self._usable(records.path_of(self.folder, config.hash))
 
     def __contains__(self, config: RunConfig) -> bool:
         return self.record(config) is not None
 
     def failure(self, config: RunConfig) -> Record | None:
         """Record of a run that failed and has not been completed since."""
-        return None if config in self else self._usable(self.folder / f"{config.hash}.failed.json")
+        return None if config in self else self._usable(records.path_of(self.folder, config.hash, "failed"))
 
     def predictions(self, config: RunConfig) -> dict[int, dict[str, np.ndarray]]:
         """Predictions that a run kept, see `training.predictions.read`."""

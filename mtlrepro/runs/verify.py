@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from mtlrepro.data.scenes import cache as scenes
+from mtlrepro.data.catalogue import GENERATED
 from mtlrepro.runs.store import Store
 from mtlrepro.training.config import RunConfig
-from mtlrepro.training.records import Record
-from mtlrepro.training.run import first_epochs, numbers, origin
+from mtlrepro.training.records import Record, numbers
+from mtlrepro.training.run import first_epochs, origin
 
 EPOCHS = 2
 TOLERANCE = 0.02
@@ -75,14 +75,14 @@ def verify(
 
 def _is_ready(config: RunConfig, data_root: str | Path | None) -> bool:
     there = config.device == "cpu" or torch.cuda.is_available()
-    return there and (config.dataset in scenes.NAMES or data_root is not None)
+    return there and (config.dataset in GENERATED or data_root is not None)
 
 
 def _check(config: RunConfig, record: Record, data_root: str | Path | None, progress: bool) -> Check:
     name = f"run {config.hash}, seed {config.seed}"
     epochs = min(EPOCHS, config.epochs)
     try:
-        root = None if config.dataset in scenes.NAMES else data_root
+        root = None if config.dataset in GENERATED else data_root
         history = first_epochs(config, epochs, data_root=root, progress=progress)
     except (ValueError, OSError, FloatingPointError, torch.OutOfMemoryError) as error:
         return Check(False, f"{name}: cannot be trained again: {error}")

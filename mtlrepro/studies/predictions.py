@@ -16,13 +16,14 @@ from torch.nn.functional import normalize
 
 from mtlrepro.analysis.verdicts import number
 from mtlrepro.data import datasets
+from mtlrepro.data.catalogue import GENERATED
 from mtlrepro.data.samples import Batch
-from mtlrepro.data.scenes import cache as scenes
 from mtlrepro.losses import known
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import UNKNOWN, paint
 from mtlrepro.studies.scores import method_title
 from mtlrepro.studies.setting import Setting
+from mtlrepro.targets import TARGETS
 from mtlrepro.tasks import DISPLAYS
 from mtlrepro.training.config import RunConfig
 
@@ -70,8 +71,8 @@ def load(setting: Setting, configs: Sequence[RunConfig]) -> Shown:
     kept = [config for config in configs if config.pictures]
     first = kept[0]
     chosen = first.pictures["images"]
-    dense = [*first.tasks, *(["valid"] if set(first.tasks) - {"segmentation", "depth", "normal"} else [])]
-    count = max(chosen) + 1 if first.dataset in scenes.NAMES else None
+    dense = [*first.tasks, *(["valid"] if any(TARGETS[task].known == "mask" for task in first.tasks) else [])]
+    count = max(chosen) + 1 if first.dataset in GENERATED else None
     data = datasets.load(first.dataset, "test", root=setting.data_root or None, keys=dense, n=count, size=first.size)
     found = {method_title(config.method): setting.store.predictions(config) for config in kept}
     return Shown(first.tasks, data.batch(chosen), found, data.n_classes)

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from mtlrepro import files
-from mtlrepro.data.scenes import cache as scenes
+from mtlrepro.data.catalogue import CATALOGUE
 from mtlrepro.runs.grids import grid
 from mtlrepro.runs.store import Store
 from mtlrepro.training import scales
@@ -33,10 +33,11 @@ def check_root(dataset: str, data_root: str) -> None:
     Raises:
         ValueError: So it is; the message names the command that makes the folder.
     """
-    if dataset in scenes.NAMES and data_root:
+    entry = CATALOGUE[dataset]
+    if entry.generated and data_root:
         raise ValueError(f"data_root is {data_root!r}; accepted: none for {dataset}, which are generated")
-    if dataset not in scenes.NAMES and not data_root:
-        remedy = f"the folder TARGET that `python data_scripts/{dataset}.py prepare SOURCE TARGET` makes"
+    if not entry.generated and not data_root:
+        remedy = f"the folder TARGET that `{entry.prepare}` makes"
         raise ValueError(f"data_root is empty; accepted for {dataset}: {remedy}")
 
 
@@ -107,7 +108,7 @@ class Setting:
     @property
     def validated(self) -> bool:
         """Whether the data set has a validation split beside the test split, by which learning rates can be chosen."""
-        return self.dataset in (*scenes.NAMES, "taskonomy")
+        return CATALOGUE[self.dataset].validated
 
     # --- runs ---------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, get_args
 import torch
 
 from mtlrepro import balancers, models, tasks
-from mtlrepro.data import datasets
+from mtlrepro.data.catalogue import CATALOGUE, GENERATED
 from mtlrepro.data.scenes import cache as scenes
 from mtlrepro.data.transforms import Augmentation
 from mtlrepro.tasks import Protocol
@@ -175,15 +175,15 @@ class RunConfig:
 
     def _check_data(self) -> None:
         for name in ("n_train", "n_test", "size"):
-            if self.dataset not in scenes.NAMES and getattr(self, name) is not None:
+            if self.dataset not in GENERATED and getattr(self, name) is not None:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; accepted with dataset {self.dataset!r}: None")
-        if self.classes is not None and self.dataset not in ("streets", "cityscapes"):
+        if self.classes is not None and self.classes not in CATALOGUE[self.dataset].class_counts:
             raise ValueError(f"classes is {self.classes}; accepted with dataset {self.dataset!r}: None")
-        if self.evaluate_on != "test" and self.dataset not in (*scenes.NAMES, "taskonomy"):
+        if self.evaluate_on != "test" and not CATALOGUE[self.dataset].validated:
             raise ValueError(f"evaluate_on is {self.evaluate_on!r}; accepted with dataset {self.dataset!r}: 'test'")
         Augmentation(self.flip, self.scales, self.crop)
         n_train = scenes.COUNTS["train"] if self.n_train is None else self.n_train
-        if self.dataset in scenes.NAMES and n_train < self.batch_size:
+        if self.dataset in GENERATED and n_train < self.batch_size:
             raise ValueError(f"batch_size is {self.batch_size}; accepted: up to {n_train}, the training scenes")
 
     def _check_epochs(self) -> None:
@@ -335,11 +335,11 @@ def _one_of(*accepted: str | int | None) -> tuple[Callable[[Any], Any], str]:
 _COUNT = "a whole number of at least 1"
 _SIZE = "[height, width] in pixels, or null"
 _FIELDS: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "dataset": _one_of(*datasets.NAMES),
+    "dataset": _one_of(*CATALOGUE),
     "n_train": (_optional(_whole), f"{_COUNT}, or null"),
     "n_test": (_optional(_whole), f"{_COUNT}, or null"),
     "size": (_size, _SIZE),
-    "classes": _one_of(None, 7, 19),
+    "classes": _one_of(None, *sorted({n for entry in CATALOGUE.values() for n in entry.class_counts})),
     "tasks": (_names, f"one or more of {', '.join(tasks.NAMES)}, all different"),
     "protocol": _one_of(*get_args(Protocol)),
     "model": (_text, "a network's name"),

@@ -1,7 +1,5 @@
 """One run: a configuration is trained, resumed where it was stopped, and leaves one record."""
 
-import json
-import math
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,16 +11,15 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
-from mtlrepro import files
 from mtlrepro.balancers.gradients import processes
 from mtlrepro.distributed import from_first, join, local_rank, rank
-from mtlrepro.training import checkpoints, predictions
-from mtlrepro.training.config import ALGORITHM, RunConfig
+from mtlrepro.training import checkpoints, predictions, records
+from mtlrepro.training.config import RunConfig
 from mtlrepro.training.evaluation import evaluate, mean, probe
 from mtlrepro.training.provenance import processor, provenance
+from mtlrepro.training.records import Record
 from mtlrepro.training.step import Trainer
 
-Record = dict[str, Any]
 Taken = dict[int, dict[str, torch.Tensor]]
 
 
@@ -88,7 +85,7 @@ def train(
         stack.enter_context(settings(config, place))
         if rank() == 0:
             stack.enter_context(FileLock(folder / f"{config.hash}.lock"))
-        if (record := from_first(_stored(store, config) if rank() == 0 else None)) is not None:
+        if (record := from_first(records.completed(store, config) if rank() == 0 else None)) is not None:
             return record
         history: list[dict[str, Any]] = []
         taken: Taken = {}
@@ -99,8 +96,8 @@ def train(
             if rank() == 0:
                 if taken:
                     predictions.write(store / f"{config.hash}.npz", taken)
-                _write(store / f"{config.hash}.json", record)
-                (store / f"{config.hash}.failed.json").unlink(missing_ok=True)
+                records.write(store, record)
+                records.path_of(store, config.hash, "failed").unlink(missing_ok=True)
                 checkpoints.remove(folder, config.hash)
         except Exception as error:
             _fail(store, config, place, history, error)
@@ -137,16 +134,6 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
-def numbers(record: Record) -> Record:
-    """Part of a record that is the same, bit for bit on a CPU, for an unbroken and a resumed run.
-
-    That is all but timings and provenance.
-    """
-    timings = ("seconds", "evaluation_seconds")
-    history = [{key: value for key, value in entry.items() if key not in timings} for entry in record["history"]]
-    return {key: value for key, value in record.items() if key != "provenance"} | {"history": history}
-
-
 def _run(
     trainer: Trainer, history: list[dict[str, Any]], taken: Taken, folder: Path, progress: bool, epochs: int
 ) -> None:
@@ -174,7 +161,7 @@ def _run(
                     trainer.model, trainer.tasks, trainer.pictured_batch(), config.precision
                 )
             seconds = {"seconds": trained - started, "evaluation_seconds": time.perf_counter() - trained}
-            history.append(_finite(entry) | seconds)
+            history.append(records.finite(entry) | seconds)
             if rank() == 0:
                 state = {"trainer": trainer.state_dict(), "history": history, "pictures": taken}
                 checkpoints.save(folder, config.hash, epoch, state)
@@ -201,20 +188,21 @@ def _complete(trainer: Trainer, history: list[dict[str, Any]]) -> Record:
     last = history[-config.average_last :]
     seconds = sum(entry["seconds"] for entry in history)
     images = len(trainer.train_loader) * config.batch_size * config.epochs
-    return {
-        **_head(config, "complete"),
-        "history": history,
+    return records.new(
+        config,
+        "complete",
+        history=history,
         **{
             name: mean([entry[name] for entry in last]) for name in ("metrics", "validation_metrics") if name in last[0]
         },
-        "metrics_from": {"split": trainer.test_loader.dataset.split, "epochs": [entry["epoch"] for entry in last]},
-        "weights_source": trainer.model.weights_source,
-        "provenance": {
+        metrics_from={"split": trainer.test_loader.dataset.split, "epochs": [entry["epoch"] for entry in last]},
+        weights_source=trainer.model.weights_source,
+        provenance={
             **origin(str(trainer.device)),
             "seconds": seconds + sum(entry["evaluation_seconds"] for entry in history),
             "images_per_second": images / seconds,
         },
-    }
+    )
 
 
 def origin(device: str) -> dict[str, Any]:
@@ -232,42 +220,14 @@ def _fail(
         error.add_note(f"out of memory in epoch {len(history) + 1}; remedy: a smaller batch_size, size or network")
     for note in getattr(error, "__notes__", ()):
         message += f"; {note}"
-    path = store / f"{config.hash}.failed.json"
-    record = {**_head(config, "failed"), "error": message, "history": history}
+    path = records.path_of(store, config.hash, "failed")
+    record = records.new(config, "failed", error=message, history=history, provenance=origin(str(device)))
     try:
-        _write(path, record | {"provenance": origin(str(device))})
+        records.write(store, record)
     except OSError as second:
         error.add_note(f"{path} cannot be written either: {second}")
     else:
         error.add_note(f"recorded in {path}")
-
-
-def _head(config: RunConfig, status: str) -> Record:
-    return {"config": config.to_dict(), "hash": config.hash, "algorithm": ALGORITHM, "status": status}
-
-
-def _write(path: Path, record: Record) -> None:
-    files.write(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
-
-
-def _stored(store: Path, config: RunConfig) -> Record | None:
-    path = store / f"{config.hash}.json"
-    if not path.exists():
-        return None
-    try:
-        record: Record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); remove it to train the run again") from None
-    return record
-
-
-def _finite(value: Any) -> Any:  # noqa: ANN401
-    """Replace numbers that JSON does not have by None."""
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _device(config: RunConfig, device: str | torch.device | None) -> torch.device:

@@ -31,18 +31,12 @@ from mtlrepro.analysis.verdicts import Interval, Verdict
 from mtlrepro.pages import chapter as report
 from mtlrepro.pages import figures as plots
 from mtlrepro.pages.exhibit import Exhibit
-from mtlrepro.pages.notebooks import (
-    PROVENANCE,
-    TABLE,
-    VERDICTS,
-    NotebookError,
-    assign,
-    compare_tables,
-    run,
-    statistics,
-    tables,
-)
+from mtlrepro.pages.notebook import PROVENANCE, TABLE, VERDICTS, NotebookError
+from mtlrepro.pages.parameters import assign
+from mtlrepro.pages.running import run_notebook
 from mtlrepro.pages.sliders import figure_slider, figure_sliders
+from mtlrepro.pages.stored import notebook_statistics
+from mtlrepro.pages.tables import compare_tables, read_tables
 from mtlrepro.training.provenance import PACKAGES, processor, provenance
 
 NASTY = "5 < 6 & \"six\" > 'five' <b>bold</b>"
@@ -454,7 +448,7 @@ def test_table_payload_goes_through_a_notebook_and_back(tmp_path):
         index=[7, 3],
     )
     payload = Exhibit(name="t", table=table, caption="c").payload
-    found = tables(stored(tmp_path / "n.ipynb", payload))["t"]
+    found = read_tables(stored(tmp_path / "n.ipynb", payload))["t"]
     assert (found.name, found.rtol, found.atol) == ("t", 1e-6, 1e-9)
     assert found.columns == {
         "task": ["left", "sum"],
@@ -472,7 +466,7 @@ def test_tables_are_compared_within_their_tolerance(tmp_path, change, count):
         table = pd.DataFrame({"x": [2.0 * factor], "k": ["a"]})
         payload = Exhibit(name="t", table=table, caption="c", rtol=1e-3, atol=0).payload
         paths.append(stored(tmp_path / f"{len(paths)}.ipynb", payload))
-    assert len(compare_tables(*map(tables, paths))) == count
+    assert len(compare_tables(*map(read_tables, paths))) == count
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -488,7 +482,7 @@ def test_an_exhibit_refuses_gaps_in_other_columns(tmp_path, column):
     except ValueError:
         return
     try:
-        tables(stored(tmp_path / "n.ipynb", payload))
+        read_tables(stored(tmp_path / "n.ipynb", payload))
     except NotebookError as error:
         pytest.fail(str(error))
 
@@ -583,7 +577,7 @@ def test_a_chapter_in_a_kernel_sees_the_values_that_papermill_injects(tmp_path):
     code = f"from mtlrepro.pages.chapter import Chapter\nChapter({str(path)!r}).rerun_line()"
     book.cells.append(v4.new_code_cell(code))
     nbformat.write(book, path)
-    done = nbformat.read(run(path, tmp_path / "out.ipynb", {"seeds": 9, "sizes": [3, 4]}), 4)
+    done = nbformat.read(run_notebook(path, tmp_path / "out.ipynb", {"seeds": 9, "sizes": [3, 4]}), 4)
     (output,) = done.cells[-1].outputs
     expected = report.rerun_command(str(path), DEFAULTS | {"seeds": 9, "sizes": [3, 4]})
     assert output.text == f"{expected}\n"
@@ -751,7 +745,7 @@ def test_statistics_count_what_a_chapter_shows(chapter, shown, tmp_path):
     path = tmp_path / "n.ipynb"
     outputs = [v4.new_output("display_data", bundle) for bundle in shown]
     nbformat.write(v4.new_notebook(cells=[v4.new_code_cell("show()", outputs=outputs)]), path)
-    found = statistics(path)
+    found = notebook_statistics(path)
     assert (found["figures"], found["tables"]) == (1, 1)
     assert found["verdicts"] == {"cannot be tested here": 1}
     assert found["provenance"]["parameters"] == chapter.parameters

@@ -12,7 +12,8 @@ import pytest
 from mtlrepro import runs
 from mtlrepro.runs.verify import verify
 from mtlrepro.training import scales
-from mtlrepro.training.run import numbers, train
+from mtlrepro.training.records import numbers
+from mtlrepro.training.run import train
 
 BASE = scales.config("smoke", epochs=3).to_dict()
 

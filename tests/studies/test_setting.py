@@ -7,7 +7,7 @@ import torch
 from run_cases import put
 from study_stores import keep, metrics_of
 
-from mtlrepro.data.scenes import cache as scenes
+from mtlrepro.data.catalogue import GENERATED
 from mtlrepro.runs import store as run_store
 from mtlrepro.studies import setting as studies_setting
 from mtlrepro.studies.setting import Setting
@@ -34,7 +34,7 @@ def test_what_does_not_fit_is_refused(arguments, message):
 @pytest.mark.parametrize("network", scales.NETWORKS)
 def test_every_network_has_a_setting_on_each_of_its_data_sets(network):
     for dataset in scales.PAIRS[network]:
-        scale, root = ("cpu", "") if dataset in scenes.NAMES else ("paper", "TARGET")
+        scale, root = ("cpu", "") if dataset in GENERATED else ("paper", "TARGET")
         setting = Setting(scale=scale, dataset=dataset, network=network, data_root=root)
         run = setting.run(seed=3)
         assert (run.dataset, run.model, run.seed) == (dataset, network, 3)

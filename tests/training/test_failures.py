@@ -12,7 +12,8 @@ from mtlrepro import files
 from mtlrepro.cli import main
 from mtlrepro.data import loading
 from mtlrepro.training.config import RunConfig
-from mtlrepro.training.run import numbers, train
+from mtlrepro.training.records import numbers
+from mtlrepro.training.run import train
 from mtlrepro.training.step import Trainer
 
 

@@ -1,8 +1,8 @@
 """Experiments of the chapter on gradient noise: two overlapping digits, three tasks, one small network.
 
 Every function takes snapshots, networks at fixed parameters with all per-sample gradients, and returns one row per
-seed and condition; :func:`summarise` turns rows into means with intervals over seeds. Random draws come from CPU
-generators seeded by the snapshot's seed, so CPU and CUDA see the same batches.
+seed and condition; :func:`~mtlrepro.analysis.summaries.summarise` turns rows into means with intervals over seeds.
+Random draws come from CPU generators seeded by the snapshot's seed, so CPU and CUDA see the same batches.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +20,8 @@ from torch.func import functional_call, jacrev
 from torch.nn import Parameter
 
 from mtlrepro import noise
-from mtlrepro.analysis.verdicts import geometric_interval, mean_interval, number, range_interval
+from mtlrepro.analysis.summaries import summarise
+from mtlrepro.analysis.verdicts import geometric_interval, number, range_interval
 from mtlrepro.balancers import Balancer, create
 from mtlrepro.data.digits import TwoDigits, two_digits
 from mtlrepro.models.digits import DigitNet
@@ -162,36 +163,6 @@ def _check_finite(losses: Tensor, step: int) -> None:
     bad = [name for name, loss in zip(TASKS, losses.tolist(), strict=True) if not np.isfinite(loss)]
     if bad:
         raise FloatingPointError(f"step {step}: loss of task {', '.join(bad)} is not finite; lower the learning rate")
-
-
-def summarise(table: pd.DataFrame, value: str, by: Sequence[str]) -> pd.DataFrame:
-    """Mean and 95% interval over seeds of column ``value``, per combination of the columns ``by``.
-
-    Returns:
-        Columns ``by``, ``mean``, ``low``, ``high``; with a single seed both bounds equal the mean.
-    """
-    entries = []
-    for key, group in table.groupby(list(by), sort=False):
-        interval = mean_interval(group.groupby("seed")[value].mean())
-        low, high = (interval.low, interval.high) if np.isfinite(interval.low) else (interval.value, interval.value)
-        entries.append((*key, interval.value, low, high))
-    return pd.DataFrame(entries, columns=[*by, "mean", "low", "high"])
-
-
-def with_expected(table: pd.DataFrame, value: str, by: Sequence[str], expected: str = "expected") -> pd.DataFrame:
-    """:func:`summarise`, with the mean of column ``expected`` beside it under that name."""
-    summary = summarise(table, value, by)
-    summary["expected"] = table.groupby(list(by), sort=False)[expected].mean().to_numpy()
-    return summary
-
-
-def slopes(table: pd.DataFrame, x: str, y: str, by: Sequence[str]) -> pd.DataFrame:
-    """Least-squares slope of log ``y`` against log ``x`` per combination of ``by``: columns ``by`` and ``slope``."""
-    entries = []
-    for key, group in table.groupby(list(by), sort=False):
-        slope = np.polyfit(np.log(group[x].to_numpy(dtype=float)), np.log(group[y].to_numpy()), 1)[0]
-        entries.append((*key, slope))
-    return pd.DataFrame(entries, columns=[*by, "slope"])
 
 
 def examples(samples: int, count: int) -> tuple[Figure, pd.DataFrame]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mtlrepro import noise
+from mtlrepro.analysis import summaries
 from mtlrepro.analysis.verdicts import geometric_interval
 from mtlrepro.data.digits import two_digits
 from mtlrepro.models.digits import DigitNet
@@ -162,49 +163,6 @@ def test_training_that_blows_up_in_the_last_step_is_refused_too():
 
 # --- summaries
 
-RATIOS = pd.DataFrame(
-    {
-        "seed": [0, 0, 1, 1, 2, 2] * 2,
-        "task": ["a", "b"] * 6,
-        "n": [8] * 6 + [2] * 6,
-        "x": [1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 5.0, 7.0, 5.0, 7.0, 5.0, 7.0],
-        "expected": [2.0] * 6 + [6.0] * 6,
-    }
-)
-
-
-def test_summarise_by_hand():
-    table = study.summarise(RATIOS, "x", ["n"])
-    check(table, ["n", "mean", "low", "high"], 2)
-    half = 0.95 / math.sqrt(2 * 0.975 * 0.025) / math.sqrt(3)  # t(0.975, 2) times the standard error of 1, 2, 3
-    np.testing.assert_allclose(table.to_numpy(float), [[8, 2, 2 - half, 2 + half], [2, 6, 6, 6]])
-    assert study.summarise(RATIOS, "x", ["task", "n"])["mean"].tolist() == [2, 2, 5, 7]
-
-
-def test_summarise_averages_within_seeds_first():
-    """Rows of one seed are not independent: with one value per seed the interval is over seeds."""
-    table = pd.DataFrame({"seed": [0, 0, 0, 1], "k": ["a"] * 4, "x": [1.0, 1.0, 1.0, 3.0]})
-    assert study.summarise(table, "x", ["k"])["mean"].tolist() == [2.0]
-
-
-def test_summarise_one_seed():
-    table = study.summarise(RATIOS[RATIOS["seed"] == 0], "x", ["n"])
-    assert table.to_numpy(float).tolist() == [[8, 1, 1, 1], [2, 6, 6, 6]]
-
-
-def test_with_expected():
-    table = study.with_expected(RATIOS, "x", ["n"])
-    check(table, ["n", "mean", "low", "high", "expected"], 2)
-    assert table["expected"].tolist() == [2, 6]
-    assert study.with_expected(RATIOS, "x", ["n"], expected="n")["expected"].tolist() == [8, 2]
-
-
-def test_slopes():
-    table = pd.DataFrame({"k": ["a"] * 3 + ["b"] * 2, "x": [1, 2, 4, 1, 100], "y": [3.0, 0.75, 0.1875, 5.0, 50.0]})
-    found = study.slopes(table, "x", "y", ["k"])
-    check(found, ["k", "slope"], 2)
-    np.testing.assert_allclose(found["slope"], [-2, 0.5])
-
 
 @pytest.mark.parametrize(
     ("values", "count", "expected"),
@@ -274,7 +232,7 @@ def test_monte_carlo(taken):
     check(table, ["seed", "task", "batches", "error", "expected"], SEEDS * 3 * 3)
     np.testing.assert_allclose(table["expected"], table["batches"] ** -0.5, rtol=1e-15)
     np.testing.assert_allclose(table["error"], table["expected"], rtol=0.1)
-    slopes = study.slopes(table, "batches", "error", ["seed"])["slope"]
+    slopes = summaries.slopes(table, "batches", "error", ["seed"])["slope"]
     np.testing.assert_allclose(slopes, -0.5, atol=0.03)
 
 
