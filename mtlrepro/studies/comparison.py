@@ -189,8 +189,8 @@ class Comparison:
             table=self.scored(),
             caption=f"{self.finding()} Dots: seeds; bars: their means; dashed: single tasks.",
             figure=figures.strips(self.runs, self.scores.directed, by="method", references=references),
-            alt=f"{_word(len(self.scores.names)).capitalize()} panels, one a metric, each with a line of dots for "
-            f"every one of {_word(count)} methods and a bar at their mean.",
+            alt=f"{in_words(len(self.scores.names)).capitalize()} panels, one a metric, each with a line of dots for "
+            f"every one of {in_words(count)} methods and a bar at their mean.",
             uses=("scale", "comparison_seeds"),
             form="drawing",
         )
@@ -236,7 +236,8 @@ def _fixed(value: float, decimals: int = 1) -> str:
     return f"{round(value, decimals) + 0.0:.{decimals}f}"
 
 
-def _word(count: int) -> str:
+def in_words(count: int) -> str:
+    """Write a number up to ten as a word."""
     words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
     return words[count] if count < len(words) else str(count)
 

@@ -1,8 +1,8 @@
 r"""What matters in loss scale balancing (LSB): its method with parts left out, faster difficulty, longer periods, GLS.
 
-Nothing here is in the supplement. Variants are those of :func:`mtlrepro.studies.lsb.grids.variants`. The supplement's
-schedule has 1,000 epochs; a shorter one can keep its growth of beta per epoch, as ``DEFAULT`` does, or its last beta,
-as ``END`` does.
+Nothing here is in the supplement. Variants are those of `lsb.grids.variants`. The supplement's
+schedule has 1,000 epochs; a shorter one can keep its growth of beta per epoch, as `DEFAULT` does, or its last beta,
+as `END` does.
 """
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
@@ -27,9 +27,9 @@ from mtlrepro.analysis.verdicts import (
 from mtlrepro.balancers import LSB
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import COLOURS, MARKERS, legend
-from mtlrepro.studies import variants
+from mtlrepro.studies import trends as studies_trends
+from mtlrepro.studies import variants as studies_variants
 from mtlrepro.studies.lsb import grids as lsb_grids
-from mtlrepro.studies.lsb import trends as lsb_trends
 from mtlrepro.studies.lsb.scores import TABLE_S3
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training.config import RunConfig
@@ -53,11 +53,11 @@ class Ablation:
     """Runs of all variants.
 
     Attributes:
-        runs: Variant to what ``grid`` gives for it.
-        histories: Variant to what :func:`lsb_trends.history` gives for it, with the variant as ``method``. Both hold
+        runs: Variant to what `grid` gives for it.
+        histories: Variant to what `studies_trends.history` gives for it, with the variant as `method`. Both hold
             the variants of which every run is complete.
-        broken: One row a run that broke off as its numbers were no longer finite: ``variant``, ``seed``, ``epoch`` in
-            which it did; ``lowest`` and ``highest`` sum of the loss scales in the epochs before.
+        broken: One row a run that broke off as its numbers were no longer finite: `variant`, `seed`, `epoch` in
+            which it did; `lowest` and `highest` sum of the loss scales in the epochs before.
     """
 
     runs: dict[str, pd.DataFrame]
@@ -82,14 +82,14 @@ def load(setting: Setting) -> Ablation:
 
 
 def unbroken(setting: Setting) -> list[RunConfig]:
-    """Runs of the ablation, without those that broke off; see :func:`load`."""
+    """Runs of the ablation, without those that broke off; see `load`."""
     runs = [run for own in lsb_grids.ablation(setting).values() for run in own]
     broken = setting.broken_off(runs)
     return [run for run in runs if run.hash not in broken]
 
 
 def breaks(grids: Mapping[str, Sequence[RunConfig]], broken: Mapping[str, Record]) -> pd.DataFrame:
-    """Tell when runs broke off, and what became of the total before; see :class:`Ablation`.
+    """Tell when runs broke off, and what became of the total before; see `Ablation`.
 
     Args:
         grids: Variant to its configurations.
@@ -109,7 +109,7 @@ def break_finding(broken: pd.DataFrame) -> str:
     """State which variants broke off, in a sentence for each.
 
     Args:
-        broken: As :func:`breaks` gives it.
+        broken: As `breaks` gives it.
     """
     found = [
         f"{name}: numbers are no longer finite in epoch {', '.join(map(str, own['epoch']))} (runs: {len(own)}), after "
@@ -120,8 +120,8 @@ def break_finding(broken: pd.DataFrame) -> str:
 
 
 def histories(setting: Setting, grids: Mapping[str, Sequence[RunConfig]]) -> dict[str, pd.DataFrame]:
-    """Losses, weights and loss scales of each variant, see :class:`Ablation`."""
-    every = lsb_trends.history(setting, [run for own in grids.values() for run in own])
+    """Losses, weights and loss scales of each variant, see `Ablation`."""
+    every = studies_trends.history(setting, [run for own in grids.values() for run in own])
     return {
         name: every[every["run"].isin([run.hash for run in own])].assign(method=name) for name, own in grids.items()
     }
@@ -147,24 +147,24 @@ def scored(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Delta_m of each run against the mean of the default, in per cent, higher is better.
 
     Args:
-        runs: Variant to what ``grid`` gives for it.
+        runs: Variant to what `grid` gives for it.
 
     Returns:
-        One row a run: ``variant``, ``seed``, ``score``.
+        One row a run: `variant`, `seed`, `score`.
     """
-    return variants.scored(runs, DEFAULT, TABLE_S3)
+    return studies_variants.scored(runs, DEFAULT, TABLE_S3)
 
 
 def differences(scores: pd.DataFrame) -> pd.DataFrame:
     """Compare every variant with the default, all samples independent.
 
     Args:
-        scores: As :func:`scored` gives it.
+        scores: As `scored` gives it.
 
     Returns:
-        One row a variant: ``variant``; ``difference`` of mean Delta_m in per cent, positive where the variant is
-        better, with ``low`` and ``high`` of Welch's 95 % interval; two-sided exact ``p``, and the smallest
-        ``p_reachable`` with so few seeds, 0.1 for three against three.
+        One row a variant: `variant`; `difference` of mean Delta_m in per cent, positive where the variant is
+        better, with `low` and `high` of Welch's 95 % interval; two-sided exact `p`, and the smallest
+        `p_reachable` with so few seeds, 0.1 for three against three.
     """
     tests = one_against_others(-scores[["score"]], scores["variant"], DEFAULT)
     return tests.rename(columns={"against": "variant"})[["variant", "difference", "low", "high", "p", "p_reachable"]]
@@ -174,26 +174,26 @@ def table(scores: pd.DataFrame, trends: Mapping[str, pd.DataFrame]) -> pd.DataFr
     """Compare every variant with the default, in scores and in balance.
 
     Args:
-        scores: As :func:`scored` gives it.
-        trends: As :func:`histories` gives it.
+        scores: As `scored` gives it.
+        trends: As `histories` gives it.
 
     Returns:
-        One row a variant, as text: ``variant``; ``Δm, %`` less that of the default, with its 95 % interval, and exact
-        ``p``, as :func:`differences` gives them; after the last epoch, with half the 95 % interval over seeds, the
-        ``last spread`` of log loss scales and the ``largest share`` of a task in their sum; and that sum over the first
-        epoch's, ``total``, which alpha keeps from drifting.
+        One row a variant, as text: `variant`; `Δm, %` less that of the default, with its 95 % interval, and exact
+        `p`, as `differences` gives them; after the last epoch, with half the 95 % interval over seeds, the
+        `last spread` of log loss scales and the `largest share` of a task in their sum; and that sum over the first
+        epoch's, `total`, which alpha keeps from drifting.
     """
     compared = differences(scores).set_index("variant")
     rows = []
     for name in scores["variant"].unique():
-        last = lsb_trends.spread(trends[name]).query("epoch == epoch.max()")["spread"]
+        last = studies_trends.spread(trends[name]).query("epoch == epoch.max()")["spread"]
         row = {"variant": name, "Δm, %": "0", "p": ""}
         if name != DEFAULT:
             own = compared.loc[name]
             row |= {"Δm, %": _bounds(own), "p": f"{own['p']:.2f}"}
         row |= {
             "last spread": plus_minus(mean_interval(last), 2),
-            "largest share, %": plus_minus(mean_interval(lsb_trends.largest_shares(trends[name])["share"]), 2),
+            "largest share, %": plus_minus(mean_interval(studies_trends.largest_shares(trends[name])["share"]), 2),
             "total": number(geometric_interval(_growth(trends[name])).value, 2),
         }
         rows.append(row)
@@ -217,7 +217,7 @@ def finding(compared: pd.DataFrame) -> str:
     All runs of a variant are on one side of all runs of the default where the exact p is the smallest that can be.
 
     Args:
-        compared: As :func:`differences` gives it.
+        compared: As `differences` gives it.
     """
     apart = np.isclose(compared["p"], compared["p_reachable"])
     sides = [
@@ -261,13 +261,13 @@ def readings(trends: Mapping[str, pd.DataFrame], growth: Mapping[str, float]) ->
     """What different growths of beta do to the balance, over the second half of the epochs.
 
     Args:
-        trends: As :func:`histories` gives it.
-        growth: Variant to its growth of beta per epoch, as :func:`rates` gives it.
+        trends: As `histories` gives it.
+        growth: Variant to its growth of beta per epoch, as `rates` gives it.
 
     Returns:
-        One row a variant: ``variant``, ``rate``, ``last beta``; means over seeds with bounds ``... low`` and
-        ``... high`` of the 95 % interval: ``share``, the mean over epochs of the largest share of a task in %;
-        ``weights``, the largest over the smallest weight, geometric means; and ``changes``, the part of the epochs in %
+        One row a variant: `variant`, `rate`, `last beta`; means over seeds with bounds `... low` and
+        `... high` of the 95 % interval: `share`, the mean over epochs of the largest share of a task in %;
+        `weights`, the largest over the smallest weight, geometric means; and `changes`, the part of the epochs in %
         in which another task leads than the epoch before.
     """
     rows = []
@@ -284,7 +284,7 @@ def readings(trends: Mapping[str, pd.DataFrame], growth: Mapping[str, float]) ->
 
 
 def _late(history: pd.DataFrame) -> pd.DataFrame:
-    """Measures of :func:`readings` by seed."""
+    """Measures of `readings` by seed."""
     half = history["epoch"].max() // 2
     shares, logs = (
         history.assign(log=np.log(history["weight"])).pivot_table(name, ["seed", "epoch"], "task", sort=False)
@@ -303,7 +303,7 @@ def reading_finding(read: pd.DataFrame) -> str:
     """Contrast both readings of the schedule in a sentence, as far as their runs are complete.
 
     Args:
-        read: As :func:`readings` gives it.
+        read: As `readings` gives it.
     """
     parts = []
     for name in (DEFAULT, END):
@@ -322,13 +322,13 @@ def reading_finding(read: pd.DataFrame) -> str:
 
 
 def falls(history: pd.DataFrame) -> pd.DataFrame:
-    """Change of each log loss from one epoch to the next, less its mean over tasks, ``f_k(t)``.
+    """Change of each log loss from one epoch to the next, less its mean over tasks, `f_k(t)`.
 
     Args:
-        history: As :func:`lsb_trends.history` gives it.
+        history: As `studies_trends.history` gives it.
 
     Returns:
-        ``[(seed, epoch), tasks]``, from the second epoch on.
+        `[(seed, epoch), tasks]`, from the second epoch on.
     """
     wide = history.assign(log=np.log(history["loss"])).pivot_table("log", ["seed", "epoch"], "task", sort=False)
     steps = wide.groupby("seed").diff().dropna()
@@ -341,7 +341,7 @@ def deviations(history: pd.DataFrame) -> pd.Series:
     It is over the second half of the epochs, when losses fall slowly.
     """
     late = history[history["epoch"] > history["epoch"].max() // 2]
-    squares = lsb_trends.spread(late).assign(square=lambda rows: rows["spread"] ** 2)
+    squares = studies_trends.spread(late).assign(square=lambda rows: rows["spread"] ** 2)
     found: pd.Series = squares.groupby("seed")["square"].mean() ** 0.5
     return found
 
@@ -377,11 +377,11 @@ def amplifications(trends: Mapping[str, pd.DataFrame], growth: Mapping[str, floa
     """Deviations at several rates against those without difficulty.
 
     Args:
-        trends: As :func:`histories` gives it, ``STILL`` among them.
-        growth: Variant to its growth of beta per epoch, as :func:`rates` gives it.
+        trends: As `histories` gives it, `STILL` among them.
+        growth: Variant to its growth of beta per epoch, as `rates` gives it.
 
     Returns:
-        One row a variant: ``variant``, ``rate``, ``measured`` with ``low`` and ``high``, and ``formula``.
+        One row a variant: `variant`, `rate`, `measured` with `low` and `high`, and `formula`.
     """
     rows = []
     for name, rate in growth.items():
@@ -394,7 +394,7 @@ def amplification_finding(amplified: pd.DataFrame) -> str:
     """Measured and computed amplification in a sentence.
 
     Args:
-        amplified: As :func:`amplifications` gives it.
+        amplified: As `amplifications` gives it.
     """
     parts = [
         f"{row['variant']} {Interval(row['measured'], row['low'], row['high'])}, formula {number(row['formula'])}"
@@ -407,7 +407,7 @@ def amplification_figure(amplified: pd.DataFrame) -> Figure:
     """Draw measured amplification with its bar, and the formula's as a hollow square.
 
     Args:
-        amplified: As :func:`amplifications` gives it.
+        amplified: As `amplifications` gives it.
     """
     drawing = Figure(figsize=(7.2, 2.6), layout="constrained")
     axes = drawing.subplots()
@@ -448,13 +448,13 @@ def distances(
     the default with different seeds.
 
     Args:
-        trends: As :func:`histories` gives it.
-        runs: Variant to what ``grid`` gives for it.
+        trends: As `histories` gives it.
+        runs: Variant to what `grid` gives for it.
         names: Variants, all with the same seeds.
 
     Returns:
-        One row a pair: ``pair``, ``weights`` and ``metrics``, means over seeds or pairs of them; with ``... low`` and
-        ``... high``, the range.
+        One row a pair: `pair`, `weights` and `metrics`, means over seeds or pairs of them; with `... low` and
+        `... high`, the range.
     """
     weights = {name: _by_seed(_log_weights(trends[name])) for name in names}
     baseline = runs[DEFAULT][TABLE_S3.names].mean()
@@ -490,7 +490,7 @@ def distance_finding(apart: pd.DataFrame) -> str:
     """Distances in a sentence.
 
     Args:
-        apart: As :func:`distances` gives it.
+        apart: As `distances` gives it.
     """
     parts = [
         f"{row['pair']}: weights {row['weights']:.1f} %, metrics {row['metrics']:.1f} %" for _, row in apart.iterrows()
@@ -509,8 +509,8 @@ def claims(found: Ablation, growth: Mapping[str, float]) -> list[Verdict]:
     respond. What runs that broke off would have given is not judged.
 
     Args:
-        found: As :func:`load` gives it.
-        growth: Variant to its growth of beta per epoch, as :func:`rates` gives it.
+        found: As `load` gives it.
+        growth: Variant to its growth of beta per epoch, as `rates` gives it.
     """
     verdicts = []
     for row in differences(scored(found.runs)).to_dict("records"):
@@ -540,7 +540,7 @@ def exhibit(found: Ablation) -> Exhibit:
     """Every variant against the default, in scores and in balance.
 
     Args:
-        found: As :func:`load` gives it.
+        found: As `load` gives it.
     """
     scores = scored(found.runs)
     caption = f"{finding(differences(scores))} {break_finding(found.broken)}"
@@ -551,7 +551,7 @@ def runs_exhibit(found: Ablation) -> Exhibit:
     """Delta_m of every run.
 
     Args:
-        found: As :func:`load` gives it.
+        found: As `load` gives it.
     """
     scores = scored(found.runs)
     return Exhibit(
@@ -567,20 +567,20 @@ def runs_exhibit(found: Ablation) -> Exhibit:
 
 
 def readings_exhibit(found: Ablation, growth: Mapping[str, float]) -> Exhibit:
-    """What different growths of beta do to the balance; see :func:`readings`."""
+    """What different growths of beta do to the balance; see `readings`."""
     table = readings(found.histories, growth)
     return Exhibit(name="readings", table=table, caption=reading_finding(table))
 
 
 def readings_trends_exhibit(found: Ablation, growth: Mapping[str, float]) -> Exhibit:
-    """Weights and loss scales at three growths of beta; see :func:`readings`."""
+    """Weights and loss scales at three growths of beta; see `readings`."""
     shown = [name for name in (DEFAULT, "rate 0.2", END) if name in found.histories]
     own = pd.concat([found.histories[name] for name in shown])
     return Exhibit(
         name="readings_trends",
-        table=lsb_trends.by_epoch(lsb_trends.drawn(own, shown), ["weight", "scale"]),
+        table=studies_trends.by_epoch(studies_trends.curves(own, shown), ["weight", "scale"]),
         caption=reading_finding(readings(found.histories, growth)),
-        figure=lsb_trends.figure(own, shown),
+        figure=studies_trends.curves_figure(own, shown),
         alt="Weights above loss scales on logarithmic axes over the epochs, a column for each growth of beta and a "
         "line for each task.",
         uses=("scale", "seeds"),
@@ -590,7 +590,7 @@ def readings_trends_exhibit(found: Ablation, growth: Mapping[str, float]) -> Exh
 
 
 def amplification_exhibit(found: Ablation, growth: Mapping[str, float]) -> Exhibit:
-    """Deviations at several growths of beta, measured and by the closed form; see :func:`amplifications`."""
+    """Deviations at several growths of beta, measured and by the closed form; see `amplifications`."""
     amplified = amplifications(found.histories, growth)
     return Exhibit(
         name="amplification",
@@ -605,6 +605,6 @@ def amplification_exhibit(found: Ablation, growth: Mapping[str, float]) -> Exhib
 
 
 def distances_exhibit(found: Ablation) -> Exhibit:
-    """How far LSB, lagged GLS and GLS are from each other; see :func:`distances`."""
+    """How far LSB, lagged GLS and GLS are from each other; see `distances`."""
     apart = distances(found.histories, found.runs)
     return Exhibit(name="distances", table=apart, caption=distance_finding(apart))

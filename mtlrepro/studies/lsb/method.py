@@ -21,7 +21,7 @@ from mtlrepro.analysis.verdicts import Verdict, mean_interval, number, range_int
 from mtlrepro.balancers.loss_weighting import EpochWeighting
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import COLOURS, MARKERS, legend
-from mtlrepro.studies.lsb import trends as lsb_trends
+from mtlrepro.studies import trends as studies_trends
 from mtlrepro.studies.lsb.grids import END_BETA
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training.config import RunConfig
@@ -447,7 +447,7 @@ def replays_exhibit(run: Recorded) -> Exhibit:
     columns = ["rate", "priority", "task", "epoch", "weight"]
     return Exhibit(
         name="replays",
-        table=lsb_trends.by_epoch(replayed[columns], ["weight"]),
+        table=studies_trends.by_epoch(replayed[columns], ["weight"]),
         caption=replay_finding(replayed),
         frames=pictures(replayed),
         sliders=("growth of β per epoch", f"priority of {run.losses.columns[0]}"),

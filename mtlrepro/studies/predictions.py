@@ -1,4 +1,4 @@
-"""Figures S-5 and S-7 to S-9 of loss scale balancing (LSB): where errors are, from the stored predictions of one seed.
+"""Predictions of stored runs beside images and targets: where errors are.
 
 Pictures show one seed and a few images: they illustrate. What is claimed rests on the metrics of all seeds.
 """
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from mtlrepro.analysis.verdicts import Verdict, geometric_interval, mean_interval, number, plus_minus
+from mtlrepro.analysis.verdicts import number
 from mtlrepro.data import datasets
 from mtlrepro.data.catalogue import GENERATED
 from mtlrepro.data.samples import Batch
@@ -31,13 +31,8 @@ ERRORS = {"segmentation": "wrong class", "depth": "|log ratio|", "normal": "angl
 """Error of a pixel: for classes 0 or 1; of the other maps, |difference|."""
 HIGH = {"segmentation": 1.0, "depth": 0.5, "normal": 60.0}
 """Errors drawn in the brightest colour of the panels."""
-SMALL = ("edges2d", "edges3d", "keypoints2d", "keypoints3d")
-"""Tasks whose losses are small, by the supplement."""
-FIGURE_METHODS = ("equal", "uncertainty", "dwa", "gls", "lsb")
-"""Methods of Figures S-7 to S-9."""
 SUM = "sum"
 """Name of the overall error map."""
-SOURCE = "Section 6, Figure S-5"
 PANEL_ALT = (
     "{}: a grid of pictures, a column for the targets and one for each method; for classes, depth and normals a row of"
     " estimates and below it a row of errors, dark where they are small."
@@ -54,7 +49,7 @@ class Shown:
         tasks: Names of the tasks.
         batch: Images and targets, B of them.
         predictions: Title of a method to epoch to task to maps, as `training.predictions.read` gives them.
-        n_classes: Of ``segmentation``.
+        n_classes: Of `segmentation`.
     """
 
     tasks: Sequence[str]
@@ -90,11 +85,11 @@ def loss_map(task: str, prediction: np.ndarray, batch: Batch) -> np.ndarray:
 
     Args:
         task: Name of a dense task.
-        prediction: ``[B, H, W]`` classes or ``[B, C, H, W]`` maps, unit normals.
+        prediction: `[B, H, W]` classes or `[B, C, H, W]` maps, unit normals.
         batch: With the targets.
 
     Returns:
-        ``[B, H, W]`` float32, at least 0; NaN where the target is unknown.
+        `[B, H, W]` float32, at least 0; NaN where the target is unknown.
     """
     estimate, target = torch.from_numpy(prediction), batch[task]
     if task == "segmentation":
@@ -109,7 +104,7 @@ def loss_map(task: str, prediction: np.ndarray, batch: Batch) -> np.ndarray:
 
 
 def error_map(task: str, prediction: np.ndarray, batch: Batch) -> np.ndarray:
-    """Error of each pixel in the units of ``ERRORS``: the loss, but for normals the angle in degrees; as above."""
+    """Error of each pixel in the units of `ERRORS`: the loss, but for normals the angle in degrees; as above."""
     loss = loss_map(task, prediction, batch)
     return np.degrees(np.arccos(1 - loss)) if task == "normal" else loss
 
@@ -118,13 +113,13 @@ def mean_errors(shown: Shown) -> pd.DataFrame:
     """Mean error over the known pixels of the shown images.
 
     Returns:
-        One row a method, epoch and task: ``method``, ``epoch``, ``task``, ``error`` in the units of ``ERRORS``.
+        One row a method, epoch and task: `method`, `epoch`, `task`, `error` in the units of `ERRORS`.
     """
     return _means(shown, lambda maps: {task: error_map(task, maps[task], shown.batch) for task in shown.tasks})
 
 
 def mean_losses(shown: Shown) -> pd.DataFrame:
-    """Mean of the loss maps and of their sum, ``SUM``; otherwise as :func:`mean_errors`."""
+    """Mean of the loss maps and of their sum, `SUM`; otherwise as `mean_errors`."""
     return _means(shown, lambda maps: _losses(shown, maps))
 
 
@@ -138,14 +133,14 @@ def _means(shown: Shown, of: Callable[[Mapping[str, np.ndarray]], Mapping[str, n
     return pd.DataFrame(rows, columns=["method", "epoch", "task", "error"])
 
 
-# --- panels: Figures S-7 to S-9 -----------------------------------------------------------------------
+# --- panels -------------------------------------------------------------------------------------------
 
 
 def panel(shown: Shown, image: int) -> Figure:
     """Draw one test image: targets and the image itself, then the last estimates of each method, errors below them.
 
     Args:
-        shown: What :func:`load` gives.
+        shown: What `load` gives.
         image: Position among the shown images.
     """
     columns = [("target", None), *shown.predictions.items()]
@@ -175,7 +170,7 @@ def _input(shown: Shown, image: int, *, first: bool) -> np.ndarray:
 
 
 def slides(shown: Shown, network: str, count: int) -> dict[str, tuple[Figure, str]]:
-    """Draw the first ``count`` images for a slider: label to drawing and its alternative text."""
+    """Draw the first `count` images for a slider: label to drawing and its alternative text."""
     return {f"{i + 1}": (panel(shown, i), PANEL_ALT.format(f"{network}, image {i + 1}")) for i in range(count)}
 
 
@@ -190,7 +185,7 @@ def best(errors: pd.DataFrame) -> str:
     return f"Least mean error over the kept images: {'; '.join(parts)}."
 
 
-# --- maps of the loss during training: Figure S-5 ------------------------------------------------------
+# --- maps of the loss during training -----------------------------------------------------------------
 
 
 def overall(losses: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -200,7 +195,7 @@ def overall(losses: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def _losses(shown: Shown, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Loss maps ``[B, H, W]`` by task, and their sum."""
+    """Loss maps `[B, H, W]` by task, and their sum."""
     losses = {task: loss_map(task, maps[task], shown.batch) for task in shown.tasks}
     return {**losses, SUM: overall(losses)}
 
@@ -211,7 +206,7 @@ def loss_maps(shown: Shown, image: int = 0) -> Figure:
     Each column has one scale, up to the 98 % quantile of its first map.
 
     Args:
-        shown: What :func:`load` gives.
+        shown: What `load` gives.
         image: Position among the shown images.
     """
     rows, labels, highs = [], [], dict[str, float]()
@@ -233,132 +228,11 @@ def _title(name: str) -> str:
     return title.replace(", ", "\n") if ", " in title else title
 
 
-def evaluations(setting: Setting, configs: Sequence[RunConfig]) -> pd.DataFrame:
-    """Read the test losses without regularisers, with the paper's display factors, of stored runs as they train.
-
-    Returns:
-        One row a run, evaluated epoch and task: ``method``, ``seed``, ``epoch``, ``task``, ``loss``.
-
-    Raises:
-        KeyError: A run is not stored.
-    """
-    records = setting.records(configs)
-    rows = [
-        (config.method, config.seed, entry["epoch"], task, entry["metrics"][task]["lsb_loss"])
-        for config in configs
-        for entry in records[config.hash]["history"]
-        if entry["metrics"]
-        for task in config.tasks
-    ]
-    return pd.DataFrame(rows, columns=["method", "seed", "epoch", "task", "loss"])
-
-
-def _quotient(evaluated: pd.DataFrame) -> pd.Series:
-    """LSB over equal weighting, one number a task, epoch and seed."""
-    methods = evaluated.pivot_table("loss", ["task", "epoch", "seed"], "method", sort=False)
-    return methods["lsb"] / methods["equal"]
-
-
-def quotients(evaluated: pd.DataFrame) -> pd.DataFrame:
-    """Test loss under LSB over that under equal weighting in runs of the same seed, epoch by epoch.
-
-    Args:
-        evaluated: As :func:`evaluations` gives it.
-
-    Returns:
-        One row a task, in the order of the runs: ``task`` and a column an epoch, ``epoch N``, with the geometric mean
-        over seeds and its 95 % interval as text.
-    """
-    groups = _quotient(evaluated).groupby(["task", "epoch"], sort=False)
-    table = groups.agg(lambda values: str(geometric_interval(values))).unstack()
-    table = table.loc[evaluated["task"].unique()]
-    table.columns = [f"epoch {epoch}" for epoch in table.columns]
-    return table.rename(index=lambda task: DISPLAYS[task].title).reset_index()
-
-
-def quotients_finding(evaluated: pd.DataFrame) -> str:
-    """State for how many tasks the interval of the quotient lies below 1, at the first and the last evaluation."""
-    highs = _quotient(evaluated).groupby(["epoch", "task"]).agg(lambda values: geometric_interval(values).high)
-    below = (highs < 1).groupby("epoch").sum()
-    counts = {epoch: below[epoch] for epoch in (below.index.min(), below.index.max())}
-    parts = [f"after epoch {epoch} on {count}" for epoch, count in counts.items()]
-    total = evaluated["task"].nunique()
-    return (
-        f"Test loss under LSB over that under equal weighting, mean [95 % interval] over "
-        f"{evaluated['seed'].nunique()} seeds. It is below 1 {' and '.join(parts)} of {total} tasks."
-    )
-
-
-def final_losses(runs: pd.DataFrame, tasks: Sequence[str]) -> pd.DataFrame:
-    """Test losses without regularisers, with the paper's display factors, of equal weighting and LSB.
-
-    Args:
-        runs: One row a run: ``method``, ``seed`` and ``TASK.lsb_loss``.
-        tasks: Names of the tasks.
-
-    Returns:
-        One row a task: ``task``, ``equal`` and ``LSB`` as text, mean and half the 95 % interval over seeds;
-        ``quotient`` of LSB over equal weighting in runs of the same seed, geometric mean, with ``low`` and ``high``.
-    """
-    rows = []
-    for task in tasks:
-        values = runs.pivot_table(f"{task}.lsb_loss", "seed", "method")
-        quotient = geometric_interval(values["lsb"] / values["equal"])
-        cells = [plus_minus(mean_interval(values[method])) for method in ("equal", "lsb")]
-        rows.append((DISPLAYS[task].title, *cells, quotient.value, quotient.low, quotient.high))
-    return pd.DataFrame(rows, columns=["task", "equal", "LSB", "quotient", "low", "high"])
-
-
-def claims(runs: pd.DataFrame, tasks: Sequence[str]) -> list[Verdict]:
-    """Judge Section 6: small losses are learned better under LSB, and so are all tasks together.
-
-    Args:
-        runs: As for :func:`final_losses`.
-        tasks: Names of the tasks.
-    """
-    quotients = pd.DataFrame(
-        {
-            task: values["lsb"] / values["equal"]
-            for task in tasks
-            for values in [runs.pivot_table(f"{task}.lsb_loss", "seed", "method")]
-        }
-    )
-    text = "test loss under LSB over that under equal weighting"
-    found = [
-        Verdict(f"{DISPLAYS[task].title}: {text}", SOURCE, 1, 0, geometric_interval(quotients[task]), below=True)
-        for task in SMALL
-        if task in quotients
-    ]
-    everything = np.exp(np.log(quotients).mean(axis=1))
-    claim = f"All {len(quotients.columns)} tasks, geometric mean: {text}"
-    return [*found, Verdict(claim, SOURCE, 1, 0, geometric_interval(everything), below=True)]
-
-
-def maps_finding(errors: pd.DataFrame) -> str:
-    """State how many tasks LSB has the smaller mean error on, on the shown image after the last epoch."""
-    last = errors[(errors["epoch"] == errors["epoch"].max()) & (errors["task"] != SUM)]
-    last = last.pivot_table("error", "task", "method", sort=False)
-    better = int((last["LSB"] < last["equal"]).sum())
-    return (
-        f"Loss maps of one test image, one seed. After epoch {errors['epoch'].max()} its mean loss is smaller under "
-        f"LSB than under equal weighting on {better} of {len(last)} tasks."
-    )
-
-
-def losses_finding(table: pd.DataFrame) -> str:
-    """State which losses are smaller under LSB, and which larger, by intervals over seeds."""
-    smaller, larger = table.loc[table["high"] < 1, "task"], table.loc[table["low"] > 1, "task"]
-    return (
-        f"Test losses, and their quotient, LSB over equal weighting. By the 95 % interval, smaller under LSB: "
-        f"{', '.join(smaller) or 'none'}; larger: {', '.join(larger) or 'none'}."
-    )
-
-
-# --- drawing -------------------------------------------------------------------------------------------
+# --- drawing ------------------------------------------------------------------------------------------
 
 
 def heat(values: np.ndarray, high: float) -> np.ndarray:
-    """Colours of an error map, uint8 ``[H, W, 3]``: black at 0, bright from ``high`` on, pink where unknown."""
+    """Colours of an error map, uint8 `[H, W, 3]`: black at 0, bright from `high` on, pink where unknown."""
     palette = mpl.colormaps["magma"].with_extremes(bad=UNKNOWN)
     colours = palette(np.ma.masked_invalid(values / high).clip(0, 1), bytes=True)
     return np.asarray(colours[..., :3])
@@ -368,7 +242,7 @@ def mosaic(rows: Sequence[Sequence[np.ndarray]], columns: Sequence[str], labels:
     """Draw maps of one size as a grid, titles above the columns and beside the rows.
 
     Args:
-        rows: uint8 ``[H, W, 3]`` each.
+        rows: uint8 `[H, W, 3]` each.
         columns: Title of each column.
         labels: Title of each row.
     """
@@ -394,45 +268,11 @@ def mosaic(rows: Sequence[Sequence[np.ndarray]], columns: Sequence[str], labels:
 # --- exhibits -----------------------------------------------------------------------------------------
 
 
-def loss_maps_exhibit(shown: Shown) -> Exhibit:
-    """Loss maps of the first image, a row for every method and epoch.
-
-    Args:
-        shown: What :func:`load` gives.
-    """
-    losses = mean_losses(shown)
-    return Exhibit(
-        name="loss_maps",
-        table=losses,
-        caption=f"{maps_finding(losses)} This illustrates; the tables below have all seeds.",
-        figure=loss_maps(shown),
-        alt="A grid of loss maps, dark where the loss is small: three epochs of equal weighting, then of LSB, one "
-        "below the other, and a column for each of eight tasks and for their sum.",
-        uses=("scale",),
-        form="photograph",
-    )
-
-
-def quotients_exhibit(evaluated: pd.DataFrame) -> Exhibit:
-    """Test losses under LSB over those under equal weighting, epoch by epoch.
-
-    Args:
-        evaluated: As :func:`evaluations` gives it.
-    """
-    return Exhibit(name="loss_quotients", table=quotients(evaluated), caption=quotients_finding(evaluated))
-
-
-def losses_exhibit(runs: pd.DataFrame, tasks: Sequence[str]) -> Exhibit:
-    """Test losses after the last epoch; see :func:`final_losses`."""
-    table = final_losses(runs, tasks)
-    return Exhibit(name="final_losses", table=table, caption=losses_finding(table))
-
-
 def panels_exhibit(shown: Shown, network: str) -> Exhibit:
     """Estimates and errors of every method side by side, a frame an image.
 
     Args:
-        shown: What :func:`load` gives.
+        shown: What `load` gives.
         network: Name of the network.
     """
     title, errors = network.replace("_", " "), mean_errors(shown)
