@@ -24,18 +24,22 @@ from mtlrepro.pages.figures import UNKNOWN, paint
 from mtlrepro.studies.scores import method_title
 from mtlrepro.studies.setting import Setting
 from mtlrepro.targets import TARGETS
-from mtlrepro.tasks import DISPLAYS
+from mtlrepro.tasks import DISPLAYS, MAPS
 from mtlrepro.training.config import RunConfig
 
-ERRORS = {"segmentation": "wrong class", "depth": "|log ratio|", "normal": "angle, °"}
-"""Error of a pixel: for classes 0 or 1; of the other maps, |difference|."""
-HIGH = {"segmentation": 1.0, "depth": 0.5, "normal": 60.0}
-"""Errors drawn in the brightest colour of the panels."""
+ERRORS: dict[str, tuple[str, float]] = {
+    "segmentation": ("wrong class", 1.0),
+    "depth": ("|log ratio|", 0.5),
+    "normal": ("angle, °", 60.0),
+    "disparity": ("|difference|, px", 3.0),
+    **{task: ("|difference|", DISPLAYS[task].high or 1.0) for task in MAPS},
+}
+"""Error of a pixel, for classes 0 or 1, and the error that is drawn in the brightest colour of the panels."""
 SUM = "sum"
 """Name of the overall error map."""
 PANEL_ALT = (
-    "{}: a grid of pictures, a column for the targets and one for each method; for classes, depth and normals a row of"
-    " estimates and below it a row of errors, dark where they are small."
+    "{}: a grid of pictures, a column for the targets and one for each method; for {} a row of estimates and below it a"
+    " row of errors, dark where they are small."
 )
 GAP = 2
 """Pixels between two maps."""
@@ -46,7 +50,7 @@ class Shown:
     """Predictions of several runs for the same test images.
 
     Attributes:
-        tasks: Names of the tasks.
+        tasks: Names of the dense tasks.
         batch: Images and targets, B of them.
         predictions: Title of a method to epoch to task to maps, as `training.predictions.read` gives them.
         n_classes: Of `segmentation`.
@@ -71,17 +75,18 @@ def load(setting: Setting, configs: Sequence[RunConfig]) -> Shown:
     kept = [config for config in configs if config.pictures]
     first = kept[0]
     chosen = first.pictures["images"]
-    dense = [*first.tasks, *(["valid"] if any(TARGETS[task].known == "mask" for task in first.tasks) else [])]
+    tasks = [task for task in first.tasks if task in ERRORS]
+    keys = [*tasks, *(["valid"] if any(TARGETS[task].known == "mask" for task in tasks) else [])]
     count = max(chosen) + 1 if first.dataset in GENERATED else None
-    data = datasets.load(first.dataset, "test", root=setting.data_root or None, keys=dense, n=count, size=first.size)
+    data = datasets.load(first.dataset, "test", root=setting.data_root or None, keys=keys, n=count, size=first.size)
     found = {method_title(config.method): setting.store.predictions(config) for config in kept}
-    return Shown(first.tasks, data.batch(chosen), found, data.n_classes)
+    return Shown(tasks, data.batch(chosen), found, data.n_classes)
 
 
 def loss_map(task: str, prediction: np.ndarray, batch: Batch) -> np.ndarray:
     """Loss of each pixel, whose mean is the task's loss without regularisers; for classes 0 or 1, wrong or right.
 
-    Depth has |log ratio| (Eq. 2), normals 1 - cosine (Eq. 5), other maps |difference|, summed over channels (Eq. 9).
+    Depth has |log ratio|, normals 1 - cosine, other maps |difference|, summed over channels.
 
     Args:
         task: Name of a dense task.
@@ -156,9 +161,12 @@ def panel(shown: Shown, image: int) -> Figure:
             maps = epochs[max(epochs)]
             values = torch.from_numpy(maps[task][image])
             estimates.append(paint(picture, values, torch.ones_like(seen), classes))
-            errors.append(heat(error_map(task, maps[task], shown.batch)[image], HIGH[task]))
+            errors.append(heat(error_map(task, maps[task], shown.batch)[image], ERRORS[task][1]))
         rows += [estimates, errors]
-    labels = [label for task in shown.tasks for label in (DISPLAYS[task].title, f"{ERRORS[task]}\nto {HIGH[task]:g}")]
+    labels = []
+    for task in shown.tasks:
+        error, high = ERRORS[task]
+        labels += [DISPLAYS[task].title, f"{error}\nto {high:g}"]
     return mosaic(rows, [name for name, _ in columns], labels)
 
 
@@ -171,7 +179,9 @@ def _input(shown: Shown, image: int, *, first: bool) -> np.ndarray:
 
 def slides(shown: Shown, network: str, count: int) -> dict[str, tuple[Figure, str]]:
     """Draw the first `count` images for a slider: label to drawing and its alternative text."""
-    return {f"{i + 1}": (panel(shown, i), PANEL_ALT.format(f"{network}, image {i + 1}")) for i in range(count)}
+    *titles, last = (DISPLAYS[task].title for task in shown.tasks)
+    listed = f"{', '.join(titles)} and {last}" if titles else last
+    return {f"{i + 1}": (panel(shown, i), PANEL_ALT.format(f"{network}, image {i + 1}", listed)) for i in range(count)}
 
 
 def best(errors: pd.DataFrame) -> str:
@@ -179,7 +189,7 @@ def best(errors: pd.DataFrame) -> str:
     last = errors[errors["epoch"] == errors["epoch"].max()]
     least = last.loc[last.groupby("task", sort=False)["error"].idxmin()]
     parts = [
-        f"{DISPLAYS[row['task']].title} {row['method']} ({ERRORS[row['task']]}: {number(row['error'])})"
+        f"{DISPLAYS[row['task']].title} {row['method']} ({ERRORS[row['task']][0]}: {number(row['error'])})"
         for _, row in least.iterrows()
     ]
     return f"Least mean error over the kept images: {'; '.join(parts)}."
