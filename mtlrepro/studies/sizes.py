@@ -11,13 +11,11 @@ import pandas as pd
 from mtlrepro.bench.train import NETWORKS
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.runs.tables import flat
-from mtlrepro.studies.costs import BENCHMARKS, minutes, speeds
+from mtlrepro.studies.costs import BENCHMARKS, VARIANTS, minutes, speeds
 from mtlrepro.training import scales
 from mtlrepro.training.records import Record
 
 Scale = Literal["cpu", "gpu"]
-VARIANTS = {"cpu": "training", "gpu": "training, CUDA graph"}
-"""What runs of a scale do, as the benchmark calls it."""
 
 
 def costs(scale: Scale, records: Iterable[Record] = ()) -> Exhibit:

@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 from mtlrepro import losses
 from mtlrepro.analysis import published
 from mtlrepro.data import datasets, motorcycle
-from mtlrepro.data.catalogue import CATALOGUE, entry_of
+from mtlrepro.data.catalogue import entry_of
 from mtlrepro.data.datasets import Dataset
 from mtlrepro.data.real.bdd100k import prepare as bdd100k
 from mtlrepro.data.real.cityscapes import prepare as cityscapes
@@ -33,6 +33,7 @@ from mtlrepro.data.scenes.streets import generate as streets
 from mtlrepro.data.scenes.streets.composition import FOCAL
 from mtlrepro.data.scenes.streets.layout import BASELINE
 from mtlrepro.pages.figures import draw_map
+from mtlrepro.studies.setting import check_root
 from mtlrepro.targets import TARGETS, Display, Known
 from mtlrepro.tasks import MAPS
 
@@ -47,20 +48,6 @@ _UNKNOWN: dict[Known, str] = {
 }
 
 
-def check_root(name: str, data_root: str) -> None:
-    """Refuse a real data set without a folder, or scenes with one.
-
-    Raises:
-        ValueError: so it is; the message names the command that makes the folder.
-    """
-    entry = entry_of(name)
-    if entry.generated and data_root:
-        raise ValueError(f"data_root is {data_root!r}; accepted: none for {name}, which are generated")
-    if not entry.generated and not data_root:
-        remedy = f"the folder TARGET that `{entry.prepare}` makes"
-        raise ValueError(f"data_root is empty; accepted for {name}: {remedy}")
-
-
 def open_dataset(name: str, data_root: str, split: str, *, n: int, size: tuple[int, int]) -> Dataset:
     """Open what the gallery shows: ``n`` scenes of a size, or a split of a prepared real data set.
 
@@ -68,7 +55,7 @@ def open_dataset(name: str, data_root: str, split: str, *, n: int, size: tuple[i
         ValueError: as ``check_root``, or a folder that holds no prepared split.
     """
     check_root(name, data_root)
-    if CATALOGUE[name].generated:
+    if entry_of(name).generated:
         return datasets.load(name, split, n=n, size=size)
     return datasets.load(name, split, root=data_root)
 

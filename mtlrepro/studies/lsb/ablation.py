@@ -1,14 +1,13 @@
 r"""What matters in loss scale balancing (LSB): its method with parts left out, faster difficulty, longer periods, GLS.
 
-Nothing here is in the supplement. Variants are those of :func:`mtlrepro.studies.lsb.grids.variants`. The supplement's
-schedule has 1,000 epochs; a shorter one can keep its growth of beta per epoch, as ``DEFAULT`` does, or its last beta,
-as ``END`` does.
+Nothing here is in the supplement. Variants are those of `lsb.grids.variants`. The supplement's
+schedule has 1,000 epochs; a shorter one can keep its growth of beta per epoch, as `DEFAULT` does, or its last beta,
+as `END` does.
 """
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,12 +25,13 @@ from mtlrepro.analysis.verdicts import (
     range_interval,
 )
 from mtlrepro.balancers import LSB
+from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import COLOURS, MARKERS, legend
-from mtlrepro.runs.store import Store
+from mtlrepro.studies import trends as studies_trends
+from mtlrepro.studies import variants as studies_variants
 from mtlrepro.studies.lsb import grids as lsb_grids
-from mtlrepro.studies.lsb import trends as lsb_trends
-from mtlrepro.studies.lsb.grids import RESULTS, Setting
-from mtlrepro.studies.lsb.scores import METRICS, improvements
+from mtlrepro.studies.lsb.scores import TABLE_S3
+from mtlrepro.studies.setting import Setting
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.records import Record
 
@@ -53,11 +53,11 @@ class Ablation:
     """Runs of all variants.
 
     Attributes:
-        runs: Variant to what ``grid`` gives for it.
-        histories: Variant to what :func:`lsb_trends.history` gives for it, with the variant as ``method``. Both hold
+        runs: Variant to what `grid` gives for it.
+        histories: Variant to what `studies_trends.history` gives for it, with the variant as `method`. Both hold
             the variants of which every run is complete.
-        broken: One row a run that broke off as its numbers were no longer finite: ``variant``, ``seed``, ``epoch`` in
-            which it did; ``lowest`` and ``highest`` sum of the loss scales in the epochs before.
+        broken: One row a run that broke off as its numbers were no longer finite: `variant`, `seed`, `epoch` in
+            which it did; `lowest` and `highest` sum of the loss scales in the epochs before.
     """
 
     runs: dict[str, pd.DataFrame]
@@ -65,31 +65,31 @@ class Ablation:
     broken: pd.DataFrame
 
 
-def load(setting: Setting, store: Path = RESULTS) -> Ablation:
+def load(setting: Setting) -> Ablation:
     """Read the stored runs of every variant and train the missing ones.
 
     A run whose numbers are no longer finite is a result: it would break off again, and is not tried again.
 
     Args:
-        setting: What all experiments share; it trains into the book's store.
-        store: Folder of records to read.
+        setting: What all experiments share.
     """
     grids = lsb_grids.ablation(setting)
-    found = setting.trained(unbroken(setting, store))
-    broken = lsb_grids.broken_off(Store(store))
+    found = setting.trained(unbroken(setting))
+    broken = setting.broken_off(run for own in grids.values() for run in own)
     whole = {name: own for name, own in grids.items() if not any(run.hash in broken for run in own)}
     runs = {name: found.loc[[run.hash for run in own]] for name, own in whole.items()}
-    return Ablation(runs, histories(whole, store), breaks(grids, broken))
+    return Ablation(runs, histories(setting, whole), breaks(grids, broken))
 
 
-def unbroken(setting: Setting, store: Path = RESULTS) -> list[RunConfig]:
-    """Runs of the ablation, without those that broke off; see :func:`load`."""
-    broken = lsb_grids.broken_off(Store(store))
-    return [run for own in lsb_grids.ablation(setting).values() for run in own if run.hash not in broken]
+def unbroken(setting: Setting) -> list[RunConfig]:
+    """Runs of the ablation, without those that broke off; see `load`."""
+    runs = [run for own in lsb_grids.ablation(setting).values() for run in own]
+    broken = setting.broken_off(runs)
+    return [run for run in runs if run.hash not in broken]
 
 
 def breaks(grids: Mapping[str, Sequence[RunConfig]], broken: Mapping[str, Record]) -> pd.DataFrame:
-    """Tell when runs broke off, and what became of the total before; see :class:`Ablation`.
+    """Tell when runs broke off, and what became of the total before; see `Ablation`.
 
     Args:
         grids: Variant to its configurations.
@@ -109,7 +109,7 @@ def break_finding(broken: pd.DataFrame) -> str:
     """State which variants broke off, in a sentence for each.
 
     Args:
-        broken: As :func:`breaks` gives it.
+        broken: As `breaks` gives it.
     """
     found = [
         f"{name}: numbers are no longer finite in epoch {', '.join(map(str, own['epoch']))} (runs: {len(own)}), after "
@@ -119,9 +119,9 @@ def break_finding(broken: pd.DataFrame) -> str:
     return " ".join(found) or "All runs end with finite numbers."
 
 
-def histories(grids: Mapping[str, Sequence[RunConfig]], store: str | Path = RESULTS) -> dict[str, pd.DataFrame]:
-    """Losses, weights and loss scales of each variant, see :class:`Ablation`."""
-    every = lsb_trends.history([run for own in grids.values() for run in own], store)
+def histories(setting: Setting, grids: Mapping[str, Sequence[RunConfig]]) -> dict[str, pd.DataFrame]:
+    """Losses, weights and loss scales of each variant, see `Ablation`."""
+    every = studies_trends.history(setting, [run for own in grids.values() for run in own])
     return {
         name: every[every["run"].isin([run.hash for run in own])].assign(method=name) for name, own in grids.items()
     }
@@ -130,7 +130,11 @@ def histories(grids: Mapping[str, Sequence[RunConfig]], store: str | Path = RESU
 def rates(epochs: int, names: Collection[str]) -> dict[str, float]:
     """Growth of beta per epoch of those of some variants that have difficulty and a period of one epoch."""
     plans = lsb_grids.variants(epochs)
-    options = {name: options for name, (method, options) in plans.items() if method == "lsb" and name in names}
+    options = {
+        name: plan.get("method_options", {})
+        for name, plan in plans.items()
+        if plan["method"] == "lsb" and name in names
+    }
     return {
         name: own.get("rate", LSB(1).rate) for name, own in options.items() if name != STILL and "period" not in own
     }
@@ -143,26 +147,24 @@ def scored(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Delta_m of each run against the mean of the default, in per cent, higher is better.
 
     Args:
-        runs: Variant to what ``grid`` gives for it.
+        runs: Variant to what `grid` gives for it.
 
     Returns:
-        One row a run: ``variant``, ``seed``, ``score``.
+        One row a run: `variant`, `seed`, `score`.
     """
-    baseline = runs[DEFAULT][[*METRICS]].mean()
-    parts = [own[["seed"]].assign(variant=name, score=improvements(own, baseline)) for name, own in runs.items()]
-    return pd.concat(parts, ignore_index=True)[["variant", "seed", "score"]]
+    return studies_variants.scored(runs, DEFAULT, TABLE_S3)
 
 
 def differences(scores: pd.DataFrame) -> pd.DataFrame:
     """Compare every variant with the default, all samples independent.
 
     Args:
-        scores: As :func:`scored` gives it.
+        scores: As `scored` gives it.
 
     Returns:
-        One row a variant: ``variant``; ``difference`` of mean Delta_m in per cent, positive where the variant is
-        better, with ``low`` and ``high`` of Welch's 95 % interval; two-sided exact ``p``, and the smallest
-        ``p_reachable`` with so few seeds, 0.1 for three against three.
+        One row a variant: `variant`; `difference` of mean Delta_m in per cent, positive where the variant is
+        better, with `low` and `high` of Welch's 95 % interval; two-sided exact `p`, and the smallest
+        `p_reachable` with so few seeds, 0.1 for three against three.
     """
     tests = one_against_others(-scores[["score"]], scores["variant"], DEFAULT)
     return tests.rename(columns={"against": "variant"})[["variant", "difference", "low", "high", "p", "p_reachable"]]
@@ -172,26 +174,26 @@ def table(scores: pd.DataFrame, trends: Mapping[str, pd.DataFrame]) -> pd.DataFr
     """Compare every variant with the default, in scores and in balance.
 
     Args:
-        scores: As :func:`scored` gives it.
-        trends: As :func:`histories` gives it.
+        scores: As `scored` gives it.
+        trends: As `histories` gives it.
 
     Returns:
-        One row a variant, as text: ``variant``; ``Δm, %`` less that of the default, with its 95 % interval, and exact
-        ``p``, as :func:`differences` gives them; after the last epoch, with half the 95 % interval over seeds, the
-        ``last spread`` of log loss scales and the ``largest share`` of a task in their sum; and that sum over the first
-        epoch's, ``total``, which alpha keeps from drifting.
+        One row a variant, as text: `variant`; `Δm, %` less that of the default, with its 95 % interval, and exact
+        `p`, as `differences` gives them; after the last epoch, with half the 95 % interval over seeds, the
+        `last spread` of log loss scales and the `largest share` of a task in their sum; and that sum over the first
+        epoch's, `total`, which alpha keeps from drifting.
     """
     compared = differences(scores).set_index("variant")
     rows = []
     for name in scores["variant"].unique():
-        last = lsb_trends.spread(trends[name]).query("epoch == epoch.max()")["spread"]
+        last = studies_trends.spread(trends[name]).query("epoch == epoch.max()")["spread"]
         row = {"variant": name, "Δm, %": "0", "p": ""}
         if name != DEFAULT:
             own = compared.loc[name]
             row |= {"Δm, %": _bounds(own), "p": f"{own['p']:.2f}"}
         row |= {
             "last spread": plus_minus(mean_interval(last), 2),
-            "largest share, %": plus_minus(mean_interval(lsb_trends.largest_shares(trends[name])["share"]), 2),
+            "largest share, %": plus_minus(mean_interval(studies_trends.largest_shares(trends[name])["share"]), 2),
             "total": number(geometric_interval(_growth(trends[name])).value, 2),
         }
         rows.append(row)
@@ -215,7 +217,7 @@ def finding(compared: pd.DataFrame) -> str:
     All runs of a variant are on one side of all runs of the default where the exact p is the smallest that can be.
 
     Args:
-        compared: As :func:`differences` gives it.
+        compared: As `differences` gives it.
     """
     apart = np.isclose(compared["p"], compared["p_reachable"])
     sides = [
@@ -259,13 +261,13 @@ def readings(trends: Mapping[str, pd.DataFrame], growth: Mapping[str, float]) ->
     """What different growths of beta do to the balance, over the second half of the epochs.
 
     Args:
-        trends: As :func:`histories` gives it.
-        growth: Variant to its growth of beta per epoch, as :func:`rates` gives it.
+        trends: As `histories` gives it.
+        growth: Variant to its growth of beta per epoch, as `rates` gives it.
 
     Returns:
-        One row a variant: ``variant``, ``rate``, ``last beta``; means over seeds with bounds ``... low`` and
-        ``... high`` of the 95 % interval: ``share``, the mean over epochs of the largest share of a task in %;
-        ``weights``, the largest over the smallest weight, geometric means; and ``changes``, the part of the epochs in %
+        One row a variant: `variant`, `rate`, `last beta`; means over seeds with bounds `... low` and
+        `... high` of the 95 % interval: `share`, the mean over epochs of the largest share of a task in %;
+        `weights`, the largest over the smallest weight, geometric means; and `changes`, the part of the epochs in %
         in which another task leads than the epoch before.
     """
     rows = []
@@ -282,7 +284,7 @@ def readings(trends: Mapping[str, pd.DataFrame], growth: Mapping[str, float]) ->
 
 
 def _late(history: pd.DataFrame) -> pd.DataFrame:
-    """Measures of :func:`readings` by seed."""
+    """Measures of `readings` by seed."""
     half = history["epoch"].max() // 2
     shares, logs = (
         history.assign(log=np.log(history["weight"])).pivot_table(name, ["seed", "epoch"], "task", sort=False)
@@ -301,7 +303,7 @@ def reading_finding(read: pd.DataFrame) -> str:
     """Contrast both readings of the schedule in a sentence, as far as their runs are complete.
 
     Args:
-        read: As :func:`readings` gives it.
+        read: As `readings` gives it.
     """
     parts = []
     for name in (DEFAULT, END):
@@ -320,13 +322,13 @@ def reading_finding(read: pd.DataFrame) -> str:
 
 
 def falls(history: pd.DataFrame) -> pd.DataFrame:
-    """Change of each log loss from one epoch to the next, less its mean over tasks, ``f_k(t)``.
+    """Change of each log loss from one epoch to the next, less its mean over tasks, `f_k(t)`.
 
     Args:
-        history: As :func:`lsb_trends.history` gives it.
+        history: As `studies_trends.history` gives it.
 
     Returns:
-        ``[(seed, epoch), tasks]``, from the second epoch on.
+        `[(seed, epoch), tasks]`, from the second epoch on.
     """
     wide = history.assign(log=np.log(history["loss"])).pivot_table("log", ["seed", "epoch"], "task", sort=False)
     steps = wide.groupby("seed").diff().dropna()
@@ -339,7 +341,7 @@ def deviations(history: pd.DataFrame) -> pd.Series:
     It is over the second half of the epochs, when losses fall slowly.
     """
     late = history[history["epoch"] > history["epoch"].max() // 2]
-    squares = lsb_trends.spread(late).assign(square=lambda rows: rows["spread"] ** 2)
+    squares = studies_trends.spread(late).assign(square=lambda rows: rows["spread"] ** 2)
     found: pd.Series = squares.groupby("seed")["square"].mean() ** 0.5
     return found
 
@@ -375,11 +377,11 @@ def amplifications(trends: Mapping[str, pd.DataFrame], growth: Mapping[str, floa
     """Deviations at several rates against those without difficulty.
 
     Args:
-        trends: As :func:`histories` gives it, ``STILL`` among them.
-        growth: Variant to its growth of beta per epoch, as :func:`rates` gives it.
+        trends: As `histories` gives it, `STILL` among them.
+        growth: Variant to its growth of beta per epoch, as `rates` gives it.
 
     Returns:
-        One row a variant: ``variant``, ``rate``, ``measured`` with ``low`` and ``high``, and ``formula``.
+        One row a variant: `variant`, `rate`, `measured` with `low` and `high`, and `formula`.
     """
     rows = []
     for name, rate in growth.items():
@@ -392,7 +394,7 @@ def amplification_finding(amplified: pd.DataFrame) -> str:
     """Measured and computed amplification in a sentence.
 
     Args:
-        amplified: As :func:`amplifications` gives it.
+        amplified: As `amplifications` gives it.
     """
     parts = [
         f"{row['variant']} {Interval(row['measured'], row['low'], row['high'])}, formula {number(row['formula'])}"
@@ -405,7 +407,7 @@ def amplification_figure(amplified: pd.DataFrame) -> Figure:
     """Draw measured amplification with its bar, and the formula's as a hollow square.
 
     Args:
-        amplified: As :func:`amplifications` gives it.
+        amplified: As `amplifications` gives it.
     """
     drawing = Figure(figsize=(7.2, 2.6), layout="constrained")
     axes = drawing.subplots()
@@ -446,17 +448,17 @@ def distances(
     the default with different seeds.
 
     Args:
-        trends: As :func:`histories` gives it.
-        runs: Variant to what ``grid`` gives for it.
+        trends: As `histories` gives it.
+        runs: Variant to what `grid` gives for it.
         names: Variants, all with the same seeds.
 
     Returns:
-        One row a pair: ``pair``, ``weights`` and ``metrics``, means over seeds or pairs of them; with ``... low`` and
-        ``... high``, the range.
+        One row a pair: `pair`, `weights` and `metrics`, means over seeds or pairs of them; with `... low` and
+        `... high`, the range.
     """
     weights = {name: _by_seed(_log_weights(trends[name])) for name in names}
-    baseline = runs[DEFAULT][[*METRICS]].mean()
-    metrics = {name: _by_seed(runs[name].set_index("seed")[[*METRICS]] / baseline) for name in names}
+    baseline = runs[DEFAULT][TABLE_S3.names].mean()
+    metrics = {name: _by_seed(runs[name].set_index("seed")[TABLE_S3.names] / baseline) for name in names}
     seeds = list(weights[DEFAULT])
     pairs = {f"{a}, {b}": [((a, seed), (b, seed)) for seed in seeds] for a, b in combinations(names, 2)}
     pairs[f"{DEFAULT}, other seed"] = [((DEFAULT, one), (DEFAULT, other)) for one, other in combinations(seeds, 2)]
@@ -488,7 +490,7 @@ def distance_finding(apart: pd.DataFrame) -> str:
     """Distances in a sentence.
 
     Args:
-        apart: As :func:`distances` gives it.
+        apart: As `distances` gives it.
     """
     parts = [
         f"{row['pair']}: weights {row['weights']:.1f} %, metrics {row['metrics']:.1f} %" for _, row in apart.iterrows()
@@ -507,8 +509,8 @@ def claims(found: Ablation, growth: Mapping[str, float]) -> list[Verdict]:
     respond. What runs that broke off would have given is not judged.
 
     Args:
-        found: As :func:`load` gives it.
-        growth: Variant to its growth of beta per epoch, as :func:`rates` gives it.
+        found: As `load` gives it.
+        growth: Variant to its growth of beta per epoch, as `rates` gives it.
     """
     verdicts = []
     for row in differences(scored(found.runs)).to_dict("records"):
@@ -529,3 +531,80 @@ def claims(found: Ablation, growth: Mapping[str, float]) -> list[Verdict]:
         text = f"{row['variant']}: noise is amplified as in the closed form (log of measured over computed)"
         verdicts.append(Verdict(text, "reconstruction", 0, round(float(np.log(FACTOR)), 3), Interval(*logs)))
     return verdicts
+
+
+# --- exhibits -----------------------------------------------------------------------------------------
+
+
+def exhibit(found: Ablation) -> Exhibit:
+    """Every variant against the default, in scores and in balance.
+
+    Args:
+        found: As `load` gives it.
+    """
+    scores = scored(found.runs)
+    caption = f"{finding(differences(scores))} {break_finding(found.broken)}"
+    return Exhibit(name="ablation", table=table(scores, found.histories), caption=caption)
+
+
+def runs_exhibit(found: Ablation) -> Exhibit:
+    """Delta_m of every run.
+
+    Args:
+        found: As `load` gives it.
+    """
+    scores = scored(found.runs)
+    return Exhibit(
+        name="ablation_runs",
+        table=scores,
+        caption=f"{finding(differences(scores))} Dots: seeds; bars: their means.",
+        figure=figure(scores),
+        alt="A line of dots for each variant of LSB, a dot for every seed and a bar at their mean, with a dashed line "
+        "at LSB's mean.",
+        uses=("scale", "seeds"),
+        form="drawing",
+    )
+
+
+def readings_exhibit(found: Ablation, growth: Mapping[str, float]) -> Exhibit:
+    """What different growths of beta do to the balance; see `readings`."""
+    table = readings(found.histories, growth)
+    return Exhibit(name="readings", table=table, caption=reading_finding(table))
+
+
+def readings_trends_exhibit(found: Ablation, growth: Mapping[str, float]) -> Exhibit:
+    """Weights and loss scales at three growths of beta; see `readings`."""
+    shown = [name for name in (DEFAULT, "rate 0.2", END) if name in found.histories]
+    own = pd.concat([found.histories[name] for name in shown])
+    return Exhibit(
+        name="readings_trends",
+        table=studies_trends.by_epoch(studies_trends.curves(own, shown), ["weight", "scale"]),
+        caption=reading_finding(readings(found.histories, growth)),
+        figure=studies_trends.curves_figure(own, shown),
+        alt="Weights above loss scales on logarithmic axes over the epochs, a column for each growth of beta and a "
+        "line for each task.",
+        uses=("scale", "seeds"),
+        form="drawing",
+        rtol=1e-4,
+    )
+
+
+def amplification_exhibit(found: Ablation, growth: Mapping[str, float]) -> Exhibit:
+    """Deviations at several growths of beta, measured and by the closed form; see `amplifications`."""
+    amplified = amplifications(found.histories, growth)
+    return Exhibit(
+        name="amplification",
+        table=amplified,
+        caption=amplification_finding(amplified),
+        figure=amplification_figure(amplified),
+        alt="For each variant a dot with a bar, the deviation of log shares measured over seeds, and a hollow square, "
+        "that of the closed form, on a logarithmic axis.",
+        uses=("scale", "seeds"),
+        form="drawing",
+    )
+
+
+def distances_exhibit(found: Ablation) -> Exhibit:
+    """How far LSB, lagged GLS and GLS are from each other; see `distances`."""
+    apart = distances(found.histories, found.runs)
+    return Exhibit(name="distances", table=apart, caption=distance_finding(apart))

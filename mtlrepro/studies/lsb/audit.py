@@ -9,28 +9,27 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from mtlrepro.analysis import compare, published
 from mtlrepro.analysis.significance import effect_interval, one_against_others, samples_against, trials_needed
-from mtlrepro.analysis.verdicts import Interval, Verdict
+from mtlrepro.analysis.verdicts import Interval, Verdict, number
+from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import strips
-from mtlrepro.studies.lsb import scores
-from mtlrepro.studies.lsb.scores import measures
+from mtlrepro.studies.scores import AVERAGE_RANK, Measure, Scores
 
-METRICS = {"delta_1": True, "RMSE": False, "delta_30": True, "mean angle": False, "mIoU": True, "Acc.": True}
-"""Metrics of the table, and whether higher is better."""
-
-TITLES = {
-    "delta_1": "depth ratio below 1.25, %",
-    "RMSE": "RMSE of depth, m",
-    "delta_30": "normals within 30°, %",
-    "mean angle": "angle of normals, degrees",
-    "mIoU": "mIoU, %",
-    "Acc.": "pixel accuracy, %",
-}
-DECIMALS = dict.fromkeys(METRICS, 1) | {"RMSE": 3}
-"""Decimals printed."""
+PRINTED = Scores(
+    {
+        "delta_1": Measure("depth ratio below 1.25", "%", True, 1),
+        "RMSE": Measure("RMSE of depth", "m", False, 3),
+        "delta_30": Measure("normals within 30°", "%", True, 1),
+        "mean angle": Measure("angle of normals", "degrees", False, 1),
+        "mIoU": Measure("mIoU", "%", True, 1),
+        "Acc.": Measure("pixel accuracy", "%", True, 1),
+    }
+)
+"""Metrics of the table, with the decimals printed."""
+METRICS = PRINTED.names
+DECIMALS = PRINTED.decimals
 
 LSB, SECOND = "Proposed", "Uncert"
 """LSB as the table calls it, and the method that the supplement calls second best."""
@@ -52,7 +51,7 @@ def trials(numbers: pd.DataFrame) -> pd.DataFrame:
     """Trials as printed.
 
     Args:
-        numbers: printed numbers, ``published.read("lsb_s3")``.
+        numbers: Printed numbers, ``published.read("lsb_s3")``.
 
     Returns:
         25 rows: ``row`` as in ``numbers``, ``method``, ``trial`` (1 to 5), a column for each of ``METRICS``, its
@@ -74,17 +73,13 @@ def _rows(numbers: pd.DataFrame, pattern: str) -> pd.DataFrame:
     return labels.join(table).rename_axis(index="row", columns=None).reset_index()
 
 
-def _ranks(table: pd.DataFrame) -> pd.DataFrame:
-    return scores.ranks(table, METRICS)
-
-
 def _printed_ranks(table: pd.DataFrame) -> pd.DataFrame:
-    return table[[f"rank of {metric}" for metric in METRICS]].set_axis(list(METRICS), axis=1)
+    return table[[f"rank of {metric}" for metric in METRICS]].set_axis(METRICS, axis=1)
 
 
 def _means(table: pd.DataFrame) -> pd.DataFrame:
     """Average of each metric over the trials of a method, with ``method`` as a column."""
-    return table.groupby("method", sort=False)[list(METRICS)].mean().reset_index()
+    return table.groupby("method", sort=False)[METRICS].mean().reset_index()
 
 
 def average_ranks(numbers: pd.DataFrame) -> pd.DataFrame:
@@ -101,10 +96,10 @@ def average_ranks(numbers: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "method": means["method"],
-            "trials": _ranks(table).mean(axis=1).groupby(table["method"], sort=False).mean().to_numpy(),
+            "trials": PRINTED.average_ranks(table).groupby(table["method"], sort=False).mean().to_numpy(),
             "trials, printed": five.set_index("method")["rank Avg."].loc[means["method"]].to_numpy(),
-            "averages, rounded": _ranks(means.round(DECIMALS)).mean(axis=1),
-            "averages, unrounded": _ranks(means).mean(axis=1),
+            "averages, rounded": PRINTED.average_ranks(means.round(DECIMALS)),
+            "averages, unrounded": PRINTED.average_ranks(means),
             "averages, printed": printed["rank Avg."],
         }
     )
@@ -142,7 +137,7 @@ def _cell(table: pd.DataFrame, row: str | int, column: str) -> float:
 
 def _trial_ranks(numbers: pd.DataFrame) -> Iterator[Finding]:
     table = trials(numbers)
-    printed, found = _printed_ranks(table), _ranks(table)
+    printed, found = _printed_ranks(table), PRINTED.ranks(table)
     for metric in METRICS:
         for i in _unequal(printed[metric], found[metric]):
             value, rank = _cell(table, i, metric), _cell(found, i, metric)
@@ -159,7 +154,7 @@ def _trial_ranks(numbers: pd.DataFrame) -> Iterator[Finding]:
 def _averages(numbers: pd.DataFrame) -> Iterator[Finding]:
     printed, means = averages(numbers), _means(trials(numbers))
     rounded = means.round(DECIMALS)
-    as_printed, of_means, stated = _ranks(printed), _ranks(rounded), _printed_ranks(printed)
+    as_printed, of_means, stated = PRINTED.ranks(printed), PRINTED.ranks(rounded), _printed_ranks(printed)
     for metric in METRICS:
         for i in _unequal(printed[metric], rounded[metric]):
             reason = (
@@ -175,7 +170,7 @@ def _average_ranks(numbers: pd.DataFrame) -> Iterator[Finding]:
     printed, means = _printed_ranks(averages(numbers)), _means(trials(numbers))
     rules = {"rounded": means.round(DECIMALS), "unrounded": means}
     for metric in METRICS:
-        found = {rule: _ranks(table) for rule, table in rules.items()}
+        found = {rule: PRINTED.ranks(table) for rule, table in rules.items()}
         if any(not _unequal(ranks[metric], printed[metric]) for ranks in found.values()):
             continue
         for rule, ranks in found.items():
@@ -189,7 +184,7 @@ def _average_ranks(numbers: pd.DataFrame) -> Iterator[Finding]:
 
 def _summaries(numbers: pd.DataFrame) -> Iterator[Finding]:
     table, printed = trials(numbers), averages(numbers)
-    for rows, found in ((table, _ranks(table)), (printed, _ranks(_means(table).round(DECIMALS)))):
+    for rows, found in ((table, PRINTED.ranks(table)), (printed, PRINTED.ranks(_means(table).round(DECIMALS)))):
         stated = _printed_ranks(rows)
         for name, how in (("Min", "min"), ("Max", "max"), ("Avg.", "mean")):
             column = f"rank {name}"
@@ -216,12 +211,12 @@ def significance(table: pd.DataFrame) -> pd.DataFrame:
     and methods at once.
 
     Args:
-        table: as :func:`trials` gives it.
+        table: As :func:`trials` gives it.
 
     Returns:
         28 rows as :func:`mtlrepro.analysis.significance.one_against_others` gives them, positive where LSB is better.
     """
-    return one_against_others(measures(table, METRICS), table["method"], LSB)
+    return one_against_others(PRINTED.measures(table), table["method"], LSB)
 
 
 def power(table: pd.DataFrame) -> pd.DataFrame:
@@ -232,7 +227,7 @@ def power(table: pd.DataFrame) -> pd.DataFrame:
     correction.
 
     Args:
-        table: as :func:`trials` gives it.
+        table: As :func:`trials` gives it.
 
     Returns:
         28 rows: ``measure``, ``against``; ``effect`` (Hedges' g, positive where LSB is better) with ``low`` and
@@ -240,7 +235,7 @@ def power(table: pd.DataFrame) -> pd.DataFrame:
         where the interval holds 0.
     """
     rows = []
-    for measure, method, own, other in samples_against(measures(table, METRICS), table["method"], LSB):
+    for measure, method, own, other in samples_against(PRINTED.measures(table), table["method"], LSB):
         effect = effect_interval(own, other)
         near = min(effect.low, effect.high, key=abs)
         at_low = trials_needed(near) if effect.low * effect.high > 0 else np.nan
@@ -255,12 +250,12 @@ def top_places(table: pd.DataFrame) -> pd.DataFrame:
     """Count who holds the first five places, "top 20 %", of each metric; the red marks of the print are not kept.
 
     Args:
-        table: as :func:`trials` gives it.
+        table: As :func:`trials` gives it.
 
     Returns:
-        One row a metric and method, as :func:`mtlrepro.studies.lsb.scores.top_places` gives it.
+        One row a metric and method, as `Scores.top_places` gives it.
     """
-    return scores.top_places(table, METRICS, TOP)
+    return PRINTED.top_places(table, TOP)
 
 
 def claims(numbers: pd.DataFrame) -> list[Verdict]:
@@ -271,7 +266,7 @@ def claims(numbers: pd.DataFrame) -> list[Verdict]:
     metrics as blocks (Nemenyi's test); they share runs, so the true critical difference is, if anything, larger.
 
     Args:
-        numbers: printed numbers, ``published.read("lsb_s3")``.
+        numbers: Printed numbers, ``published.read("lsb_s3")``.
     """
     table = trials(numbers)
     ranks = average_ranks(numbers).set_index("method")
@@ -280,7 +275,7 @@ def claims(numbers: pd.DataFrame) -> list[Verdict]:
     majorities = (top > TOP / 2).sum()
     means = _means(table).set_index("method")
     alone, first = zip(*(_firsts(rule) for rule in (means.round(DECIMALS), means)), strict=True)
-    p_values = significance(table).query("measure == @scores.AVERAGE_RANK and against == @SECOND")["p"]
+    p_values = significance(table).query("measure == @AVERAGE_RANK and against == @SECOND")["p"]
     apart = round(_cell(ranks, SECOND, "averages, printed") - _cell(ranks, LSB, "averages, printed"), 2)
 
     verdicts = [
@@ -326,21 +321,63 @@ def _verdict(
 
 def _firsts(means: pd.DataFrame) -> tuple[int, int]:
     """Number of metrics on which LSB is first alone, and on which it is first alone or in a tie."""
-    tied = _ranks(means).loc[LSB].to_numpy()
-    least = compare.ranks(means.round(9), METRICS, "min").loc[LSB].to_numpy()
+    tied = PRINTED.ranks(means).loc[LSB].to_numpy()
+    least = compare.ranks(means.round(9), PRINTED.higher, "min").loc[LSB].to_numpy()
     return int((tied == 1).sum()), int((least == 1).sum())
 
 
-# --- figure -------------------------------------------------------------------------------------------
+# --- exhibits -----------------------------------------------------------------------------------------
 
 
-def figure(table: pd.DataFrame) -> Figure:
-    """Draw the trials, a panel for each metric, a line of dots for each method and a bar at its mean.
+def trials_exhibit(numbers: pd.DataFrame) -> Exhibit:
+    """The trials, a panel for each metric, a line of dots for each method and a bar at its mean.
 
-    Args:
-        table: as :func:`trials` gives it. Trials 1 to 5 of a method stand below each other, so that ties are seen.
+    Trials 1 to 5 of a method stand below each other, so that ties are seen.
     """
-    labels = {
-        metric: f"{TITLES[metric]}\n{'higher' if higher else 'lower'} is better" for metric, higher in METRICS.items()
-    }
-    return strips(table, labels, by="method")
+    table = trials(numbers)
+    return Exhibit(
+        name="trials",
+        table=table[["method", "trial", *METRICS]],
+        caption="Table S-3 as printed: five trials a method, bars at their means. LSB is called Proposed.",
+        figure=strips(table, PRINTED.directed, by="method"),
+        alt=FIGURE_ALT,
+        form="drawing",
+    )
+
+
+def ranks_exhibit(numbers: pd.DataFrame) -> Exhibit:
+    """Average ranks, printed and recomputed."""
+    caption = (
+        "Average ranks over six metrics, recomputed and printed: of the trials among 25, and of the averages among "
+        "five, compared as the table rounds them or as the trials give them."
+    )
+    return Exhibit(name="average_ranks", table=average_ranks(numbers), caption=caption)
+
+
+def slips_exhibit(numbers: pd.DataFrame) -> Exhibit:
+    """The printed cells that do not follow from the others."""
+    slips = audit(numbers)
+    caption = f"The {len(slips)} printed cells that do not follow from the others, found by recomputing all of them."
+    return Exhibit(name="slips", table=slips, caption=caption)
+
+
+def significance_exhibit(numbers: pd.DataFrame) -> Exhibit:
+    """Tests of LSB against each other method."""
+    tests = significance(trials(numbers))
+    caption = (
+        f"LSB against each other method, positive where LSB is better. Corrected for all {len(tests)} tests, the "
+        f"smallest p-value is {number(tests['p_holm_all'].min(), 2)}."
+    )
+    return Exhibit(name="significance", table=tests, caption=caption)
+
+
+def power_exhibit(numbers: pd.DataFrame) -> Exhibit:
+    """Trials that it would take to find the observed effects."""
+    found = power(trials(numbers))
+    ranked = found[(found["measure"] == AVERAGE_RANK) & (found["against"] == SECOND)].iloc[0]
+    caption = (
+        "Trials per method with which a t-test at 5 % finds an effect of the observed size with a power of 80 %, and "
+        f"of the size at the near end of its interval. The average rank against {SECOND} takes {ranked['trials']:.0f}."
+    )
+    bounds = ["no bound" if np.isnan(count) else f"{count:.0f}" for count in found["trials_at_low"]]
+    return Exhibit(name="power", table=found.assign(trials_at_low=bounds), caption=caption)

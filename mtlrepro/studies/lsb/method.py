@@ -7,7 +7,6 @@ Nothing here computes LSB's weights: losses go epoch by epoch to the balancer th
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,12 @@ from matplotlib.ticker import MaxNLocator
 from mtlrepro import balancers
 from mtlrepro.analysis.verdicts import Verdict, mean_interval, number, range_interval
 from mtlrepro.balancers.loss_weighting import EpochWeighting
+from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import COLOURS, MARKERS, legend
-from mtlrepro.studies.lsb.grids import END_BETA, RESULTS
-from mtlrepro.training import records
+from mtlrepro.studies import trends as studies_trends
+from mtlrepro.studies.lsb.grids import END_BETA
+from mtlrepro.studies.setting import Setting
+from mtlrepro.training.config import RunConfig
 
 RATES = (0.0, 0.02, 0.05, 0.5, 1.1)
 """Growth of beta per epoch: none, the supplement's three, and one that ends at its largest beta after 20 epochs."""
@@ -49,16 +51,14 @@ class Recorded:
     weights: pd.DataFrame
 
 
-def recorded(runs: Iterable[str], store: Path = RESULTS) -> list[Recorded]:
-    """Read stored runs by hash.
+def recorded(setting: Setting, configs: Iterable[RunConfig]) -> list[Recorded]:
+    """Read stored runs.
 
     Raises:
-        OSError: a run is not stored.
-        ValueError: a file is no record.
+        KeyError: A run is not stored.
     """
     found = []
-    for hash_ in runs:
-        record = records.read(Path(store) / f"{hash_}.json")
+    for record in setting.records(configs).values():
         config = record["config"]
         epochs = pd.Index([entry["epoch"] for entry in record["history"]], name="epoch")
         tables = (
@@ -426,3 +426,59 @@ def _lines(axes: Axes, rows: pd.DataFrame, column: str) -> None:
         colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
         axes.plot(own["epoch"], own[column], color=colour, marker=marker, markevery=(place, 3), label=str(task))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+
+
+# --- exhibits -----------------------------------------------------------------------------------------
+
+
+def regimes_exhibit(run: Recorded) -> Exhibit:
+    """The first epochs of a run, replayed."""
+    first = replay(run.losses).query("epoch <= 4")
+    caption = (
+        f"The three regimes in a run of full sharing, seed {run.seed}. Largest share of the total loss by epoch: "
+        f"{largest_shares(first)}."
+    )
+    return Exhibit(name="regimes", table=first, caption=caption)
+
+
+def replays_exhibit(run: Recorded) -> Exhibit:
+    """Weights and shares under LSB for the losses of a run, a frame a growth of beta and a priority."""
+    replayed = replays(run.losses)
+    columns = ["rate", "priority", "task", "epoch", "weight"]
+    return Exhibit(
+        name="replays",
+        table=studies_trends.by_epoch(replayed[columns], ["weight"]),
+        caption=replay_finding(replayed),
+        frames=pictures(replayed),
+        sliders=("growth of β per epoch", f"priority of {run.losses.columns[0]}"),
+        uses=("scale",),
+        form="drawing",
+        rtol=1e-4,
+    )
+
+
+def difficulty_exhibit(runs: Sequence[Recorded]) -> Exhibit:
+    """Losses and log difficulties of the first of some runs; the caption has all."""
+    curves = noise_curves(runs[0])
+    return Exhibit(
+        name="difficulty",
+        table=curves,
+        caption=f"{noise_finding(noise_table(noise(runs)))} Drawn: seed {runs[0].seed}.",
+        figure=noise_figure(curves),
+        alt="Two panels over epochs, a line for each task: on the left mean training losses on a logarithmic scale; on "
+        "the right log difficulties per unit of beta, with a dashed line at zero.",
+        uses=("scale",),
+        form="drawing",
+    )
+
+
+def noise_exhibit(runs: Sequence[Recorded]) -> Exhibit:
+    """What is steady in the difficulty, and what changes between epochs; see :func:`noise_table`."""
+    epochs, tasks = runs[0].losses.shape
+    caption = (
+        "Log difficulty per unit of β, in both halves of training: mean and deviation over epochs, the size of their "
+        f"ratio, the correlation of neighbouring epochs, intervals over {len(runs)} seeds. Columns beta and factor: "
+        f"the β at which one deviation doubles a weight, and its factor at β = {END_BETA:g}, where the paper's main "
+        f"schedule ends. Here β ends at {balancers.LSB(tasks).beta(epochs):.2g}."
+    )
+    return Exhibit(name="noise", table=noise_table(noise(runs)), caption=caption)

@@ -3,14 +3,15 @@ from math import log, sqrt
 import numpy as np
 import pandas as pd
 import pytest
-from run_cases import Held
 from scipy import stats
+from study_stores import keep
 
 from mtlrepro.studies.lsb import ablation as lsb_ablation
 from mtlrepro.studies.lsb import method
 from mtlrepro.studies.lsb.ablation import DEFAULT, END, LAGGED, LOOSE, PLAIN, STILL, Ablation
-from mtlrepro.studies.lsb.grids import TASKS, Setting, ablation, variants
-from mtlrepro.studies.lsb.scores import METRICS
+from mtlrepro.studies.lsb.grids import TASKS, ablation, variants
+from mtlrepro.studies.lsb.scores import TABLE_S3
+from mtlrepro.studies.setting import Setting
 
 
 def history(losses, weights, seed=0):
@@ -115,7 +116,7 @@ def metrics(offset, seeds=3):
     rows = []
     for seed in range(seeds):
         gain = 1 + (offset + 0.1 * (seed - 1)) / 100
-        values = dict.fromkeys(METRICS, 1.0) | {"depth.delta1": gain, "depth.rmse": 2 - gain}
+        values = dict.fromkeys(TABLE_S3.names, 1.0) | {"depth.delta1": gain, "depth.rmse": 2 - gain}
         rows.append({"seed": seed, **values})
     return pd.DataFrame(rows)
 
@@ -128,8 +129,8 @@ def test_distances_by_hand_without_common_factors():
         DEFAULT: pd.concat([history(ones, ones, seed) for seed in range(2)]),
         "far": pd.concat([history(ones, far * (1 if seed else 3), seed) for seed in range(2)]),
     }
-    own = metrics(0.0, 2)[["seed", *METRICS]]
-    runs = {DEFAULT: own, "far": own.assign(**{name: own[name] + 0.1 * own[name].mean() for name in METRICS})}
+    own = metrics(0.0, 2)[["seed", *TABLE_S3.names]]
+    runs = {DEFAULT: own, "far": own.assign(**{name: own[name] + 0.1 * own[name].mean() for name in TABLE_S3.names})}
     table = lsb_ablation.distances(trends, runs, [DEFAULT, "far"]).set_index("pair")
     # log 2 in one of three tasks, less the mean: 2/3, -1/3, -1/3
     assert table["weights"].to_dict() == pytest.approx({"LSB, far": 100 * log(2) * sqrt(2) / 3, "LSB, other seed": 0})
@@ -217,32 +218,28 @@ def test_claims_about_parts_the_end_value_and_noise():
 
 def failed(losses, error):
     entries = [{"loss_scales": dict(zip(TASKS, values, strict=True))} for values in losses]
-    return {"error": error, "history": entries}
+    return {"status": "failed", "error": error, "history": entries}
 
 
-def test_load_tells_variants_apart_and_does_not_try_broken_runs_again(monkeypatch):
+def test_load_tells_variants_apart_and_does_not_try_broken_runs_again(tmp_path, monkeypatch):
     grids = ablation(Setting(seeds=2))
     loose = grids[LOOSE][1].hash
     retried = grids["rate 0.2"][0].hash
-    records = {
-        loose: failed(
-            [[1.0, 1.0, 1.0], [2e5, 2e5, 1e5], [1e-9, 1e-9, 2e-9]], "FloatingPointError: epoch 4: not finite"
-        ),
-        retried: failed([], "OutOfMemoryError: epoch 1"),
-    }
+    totals = [[1.0, 1.0, 1.0], [2e5, 2e5, 1e5], [1e-9, 1e-9, 2e-9]]
+    keep(tmp_path, grids[LOOSE][1], **failed(totals, "FloatingPointError: epoch 4: not finite"))
+    store = keep(tmp_path, grids["rate 0.2"][0], **failed([], "OutOfMemoryError: epoch 1"))
     asked = []
 
-    def history(runs, store):
+    def history(setting, runs):
         return pd.DataFrame([{"run": run.hash, "method": "LSB", "seed": run.seed} for run in runs])
 
     def trained(self, runs):
         asked.extend(run.hash for run in runs)
         return pd.DataFrame({"hash": asked, "metric": 1.0}).set_index("hash")
 
-    monkeypatch.setattr(lsb_ablation.lsb_trends, "history", history)
-    monkeypatch.setattr(lsb_ablation, "Store", lambda store: Held(failed=records))
+    monkeypatch.setattr(lsb_ablation.studies_trends, "history", history)
     monkeypatch.setattr(Setting, "trained", trained)
-    found = lsb_ablation.load(Setting(seeds=2))
+    found = lsb_ablation.load(Setting(seeds=2, store=store))
     assert loose not in asked and retried in asked
     assert list(found.runs) == list(found.histories) == [name for name in grids if name != LOOSE]
     for name, runs in found.runs.items():

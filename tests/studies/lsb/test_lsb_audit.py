@@ -7,7 +7,7 @@ from mtlrepro.analysis.compare import ranks
 from mtlrepro.analysis.published import read
 from mtlrepro.analysis.significance import trials_needed
 from mtlrepro.studies.lsb import audit
-from mtlrepro.studies.lsb.audit import METRICS
+from mtlrepro.studies.lsb.audit import METRICS, PRINTED
 
 
 @pytest.fixture
@@ -73,9 +73,9 @@ def test_reasons_can_be_checked_by_hand(numbers, table):
 
 def test_ties_are_averaged_not_shared(table):
     printed = table[[f"rank of {metric}" for metric in METRICS]].to_numpy()
-    values = table[list(METRICS)]
-    assert (ranks(values, METRICS).to_numpy() != printed).sum() == 1
-    assert (ranks(values, METRICS, "min").to_numpy() != printed).sum() > 50
+    values = table[METRICS]
+    assert (ranks(values, PRINTED.higher).to_numpy() != printed).sum() == 1
+    assert (ranks(values, PRINTED.higher, "min").to_numpy() != printed).sum() > 50
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_claims(numbers):
 def test_claims_follow_the_trials(numbers):
     """With LSB ahead in every trial of every metric, all claims that trials can decide hold."""
     better = numbers.copy()
-    for metric, higher in METRICS.items():
+    for metric, higher in PRINTED.higher.items():
         own = (better["column"] == metric) & better["row"].str.startswith("Proposed, trial")
         best = better.loc[better["column"] == metric, "value"].agg("max" if higher else "min")
         better.loc[own, "value"] = best * (1.1 if higher else 0.9) * np.linspace(0.99, 1.01, 5)
@@ -212,13 +212,13 @@ def test_claims_follow_the_trials(numbers):
     assert [statuses[i] for i in (0, 1, 4, 5, 6)] == ["holds"] * 5
 
 
-def test_figure_shows_every_trial_and_what_its_text_says(table):
-    drawing = audit.figure(table)
+def test_figure_shows_every_trial_and_what_its_text_says(numbers, table):
+    drawing = audit.trials_exhibit(numbers).figure
     assert len(drawing.axes) == len(METRICS)
     shown = {axes.get_xlabel().split("\n")[0]: axes for axes in drawing.axes}
-    for metric, higher in METRICS.items():
-        dots = shown[audit.TITLES[metric]].lines[::2]
-        bars = shown[audit.TITLES[metric]].lines[1::2]
+    for metric, higher in PRINTED.higher.items():
+        dots = shown[PRINTED.labels[metric]].lines[::2]
+        bars = shown[PRINTED.labels[metric]].lines[1::2]
         assert sorted(x for line in dots for x in line.get_xdata()) == sorted(table[metric])
         means = np.array([line.get_xdata()[0] for line in bars]) * (1 if higher else -1)
         assert np.argmax(means) == 4  # the best bar is LSB's
@@ -226,3 +226,12 @@ def test_figure_shows_every_trial_and_what_its_text_says(table):
         assert max(value.max() for value in values[:4]) > values[4].min()
     ticks = pd.Series([label.get_text() for label in drawing.axes[0].get_yticklabels()])
     assert ticks.tolist() == table["method"].unique().tolist()
+
+
+def test_exhibits_say_what_their_tables_hold(numbers):
+    assert audit.slips_exhibit(numbers).caption.startswith("The 6 printed cells")
+    assert audit.significance_exhibit(numbers).caption.endswith("for all 28 tests, the smallest p-value is 0.22.")
+    power = audit.power_exhibit(numbers)
+    assert power.caption.endswith("The average rank against Uncert takes 12.")
+    assert set(power.table["trials_at_low"]) > {"no bound"}
+    assert audit.ranks_exhibit(numbers).table.equals(audit.average_ranks(numbers))

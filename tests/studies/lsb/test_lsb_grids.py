@@ -1,68 +1,60 @@
-import pandas as pd
+from hashlib import sha256
+
 import pytest
-import torch
-from run_cases import Held
 
+from mtlrepro.studies import comparison
 from mtlrepro.studies.lsb import grids as lsb_grids
-from mtlrepro.studies.lsb.grids import EIGHT, FOUR, TASKS, Setting
+from mtlrepro.studies.lsb.grids import EIGHT, FOUR, TASKS
+from mtlrepro.studies.setting import Setting
+
+NAMED = {
+    ("comparison", "cpu"): (90, "25137b9cd27f", 54),
+    ("comparison", "gpu"): (90, "4aaaf3d87d4c", 90),
+    ("single tasks", "cpu"): (15, "aca37519afde", 15),
+    ("single tasks", "gpu"): (15, "500db449cb3f", 15),
+    ("tuning", "cpu"): (36, "9c5a519d7628", 0),
+    ("tuning", "gpu"): (36, "d80606a25021", 36),
+    ("trends", "cpu"): (54, "6fd84df76b92", 54),
+    ("trends", "gpu"): (54, "54053337f4c5", 18),
+    ("priorities", "cpu"): (90, "97a5a23653e0", 0),
+    ("priorities", "gpu"): (90, "d4f7df2a751a", 90),
+    ("ablation", "cpu"): (33, "3c544468d672", 6),
+    ("ablation", "gpu"): (33, "4e29a47719f4", 33),
+}
+"""Runs of each grid, the first digits of the sha256 of their sorted hashes, and how many the book has at least."""
+GRIDS = {
+    "comparison": lsb_grids.comparison,
+    "single tasks": comparison.single_tasks,
+    "tuning": lsb_grids.tuning,
+    "trends": lsb_grids.all_trends,
+    "priorities": lsb_grids.priorities,
+    "ablation": lambda setting: [run for runs in lsb_grids.ablation(setting).values() for run in runs],
+}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"dataset": "nyuv2"}, "scale is 'cpu'; accepted with dataset 'nyuv2': paper"),
-        ({"dataset": "nyuv2", "scale": "paper"}, "data_root is empty; accepted for nyuv2: .*nyuv2.py prepare"),
-        ({"seeds": 4, "comparison_seeds": 3}, "seeds is 4; accepted: up to comparison_seeds, 3"),
-        ({"data_root": "somewhere"}, "data_root is 'somewhere'; accepted: none for rooms"),
-        ({"dataset": "digits"}, "dataset is 'digits'; accepted with network 'multi_decoder': rooms, nyuv2, taskonomy"),
-    ],
-)
-def test_what_does_not_fit_is_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        Setting(**arguments)
+@pytest.fixture(scope="module")
+def book():
+    return Setting().store
 
 
-def test_a_real_data_set_and_jobs_reach_the_grid(monkeypatch):
-    seen = {}
-    monkeypatch.setattr(lsb_grids, "grid", lambda runs, **options: seen.update(options) or pd.DataFrame({"status": []}))
-    setting = Setting("paper", "taskonomy", data_root="TARGET", jobs=4)
-    setting.trained([])
-    assert seen == {"store": lsb_grids.RESULTS, "jobs": 4, "data_root": "TARGET"}
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_without_a_gpu_missing_runs_of_its_scale_are_refused(monkeypatch):
-    setting = Setting("gpu", seeds=2)
-    runs = lsb_grids.tuning(setting)
-    monkeypatch.setattr(lsb_grids, "is_stored", lambda store, run: run.hash == runs[0].hash)
-    message = r"scale is 'gpu', but 35 of 36 runs are not stored, .*; accepted here: a scale at which"
-    with pytest.raises(ValueError, match=message):
-        setting.trained(runs)
-
-
-def test_a_run_that_broke_off_is_a_result_and_one_that_failed_is_not(monkeypatch):
-    runs = lsb_grids.priorities(Setting(seeds=2))[:2]
-    frame = pd.DataFrame({"status": ["failed", "complete"]}, index=[run.hash for run in runs])
-    monkeypatch.setattr(lsb_grids, "grid", lambda runs, **options: frame)
-    monkeypatch.setattr(lsb_grids, "is_stored", lambda store, run: True)
-    for error, lost in (("FloatingPointError: epoch 2: a loss is not finite", 0), ("OSError: no space left", 1)):
-        monkeypatch.setattr(
-            lsb_grids, "Store", lambda store, error=error: Held(failed={runs[0].hash: {"error": error}})
-        )
-        if lost:
-            with pytest.raises(RuntimeError, match="1 of 2 runs failed"):
-                Setting().trained(runs)
-        else:
-            assert Setting().trained(runs) is frame
+@pytest.mark.parametrize(("name", "scale"), NAMED)
+def test_grids_name_the_runs_of_the_book(name, scale, book):
+    """The digests are of the hashes before grids were made of shared parts: no stored run is lost by a change."""
+    setting = Setting(scale=scale, store=book)
+    runs = {run.hash: run for run in GRIDS[name](setting)}
+    count, digest, least = NAMED[name, scale]
+    assert (len(runs), sha256("".join(sorted(runs)).encode()).hexdigest()[:12]) == (count, digest)
+    broken = setting.broken_off(runs.values())
+    assert sum(run in book or hash_ in broken for hash_, run in runs.items()) >= least
 
 
 def test_tasks_go_with_the_data_sets_of_the_supplement():
     offered = {
-        name: [len(tasks) for tasks in (TASKS, FOUR, EIGHT) if setting.offers(tasks)]
+        name: [len(tasks) for tasks in (TASKS, FOUR, EIGHT) if lsb_grids.offers(setting, tasks)]
         for name, setting in {
             "rooms": Setting(),
-            "nyuv2": Setting("paper", "nyuv2", data_root="TARGET"),
-            "taskonomy": Setting("paper", "taskonomy", data_root="TARGET"),
+            "nyuv2": Setting(scale="paper", dataset="nyuv2", data_root="TARGET"),
+            "taskonomy": Setting(scale="paper", dataset="taskonomy", data_root="TARGET"),
         }.items()
     }
     assert offered == {"rooms": [3, 4, 8], "nyuv2": [3], "taskonomy": [4, 8]}
@@ -131,5 +123,5 @@ def test_all_trends_are_those_of_the_tasks_of_a_data_set():
     setting = Setting(seeds=2)
     expected = [run for tasks in (TASKS, FOUR, EIGHT) for run in lsb_grids.trends(setting, tasks)]
     assert lsb_grids.all_trends(setting) == expected
-    taskonomy = lsb_grids.all_trends(Setting("paper", "taskonomy", data_root="TARGET"))
+    taskonomy = lsb_grids.all_trends(Setting(scale="paper", dataset="taskonomy", data_root="TARGET"))
     assert {run.tasks for run in taskonomy} == {FOUR, EIGHT}

@@ -1,16 +1,16 @@
 """Replays of LSB by hand, its identities on right and on wrong weights, and what noise in losses does."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from study_stores import keep
 
-from mtlrepro.studies.lsb import grids
+from mtlrepro.runs.store import Store
 from mtlrepro.studies.lsb import method as lsb_method
 from mtlrepro.studies.lsb.method import IDENTITIES, Recorded
-from mtlrepro.training.config import ALGORITHM
+from mtlrepro.studies.setting import Setting
 
 
 def table(values, tasks="abc"):
@@ -34,24 +34,14 @@ def lsb_run(seed=0, **changes):
 
 
 def test_losses_and_weights_are_read_from_a_record(tmp_path):
-    config = grids.Setting("smoke").run(method="lsb", seed=3)
+    config = Setting(scale="smoke").run(method="lsb", seed=3)
     losses = [dict.fromkeys(config.tasks, 2.0), dict(zip(config.tasks, [1.0, 0.5, 0.25], strict=True))]
     weights = [dict.fromkeys(config.tasks, 1 / 3)] * 2
     history = [
         {"epoch": n + 1, "losses": one, "weights": other}
         for n, (one, other) in enumerate(zip(losses, weights, strict=True))
     ]
-    record = {
-        "config": config.to_dict(),
-        "hash": config.hash,
-        "algorithm": ALGORITHM,
-        "status": "complete",
-        "provenance": {},
-        "history": history,
-        "metrics": {},
-    }
-    (tmp_path / f"{config.hash}.json").write_text(json.dumps(record))
-    (run,) = lsb_method.recorded([config.hash], tmp_path)
+    (run,) = lsb_method.recorded(Setting(scale="smoke", store=keep(tmp_path, config, history=history)), [config])
     assert (run.method, run.options, run.seed) == ("lsb", {}, 3)
     assert list(run.losses.columns) == list(run.weights.columns) == list(config.tasks)
     assert run.losses.to_numpy().tolist() == [[2.0, 2.0, 2.0], [1.0, 0.5, 0.25]]
@@ -60,8 +50,9 @@ def test_losses_and_weights_are_read_from_a_record(tmp_path):
 
 
 def test_a_run_that_is_not_stored_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="0123456789ab"):
-        lsb_method.recorded(["0123456789ab"], tmp_path)
+    setting = Setting(scale="smoke", store=Store(tmp_path))
+    with pytest.raises(KeyError, match=f"run {setting.run().hash} is not stored"):
+        lsb_method.recorded(setting, [setting.run()])
 
 
 # --- replays

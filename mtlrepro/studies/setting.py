@@ -1,0 +1,171 @@
+"""What the experiments of a chapter share, and the runs of it that are stored."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Self, get_args
+
+import pandas as pd
+import torch
+
+from mtlrepro import files
+from mtlrepro.data.catalogue import entry_of
+from mtlrepro.runs.grids import grid
+from mtlrepro.runs.store import Store
+from mtlrepro.training import scales
+from mtlrepro.training.config import RunConfig
+from mtlrepro.training.records import Record
+from mtlrepro.training.scales import Scale
+
+NOT_FINITE = "FloatingPointError"
+"""What the record of a run that broke off says."""
+USUAL = "multi_decoder"
+"""Network of a data set that goes with it, unless another is named."""
+
+
+def book_store() -> Store:
+    """The records of the book."""
+    return Store(files.book("results", "runs"))
+
+
+def check_root(dataset: str, data_root: str) -> None:
+    """Refuse a real data set without a folder, or scenes with one.
+
+    Raises:
+        ValueError: So it is; the message names the command that makes the folder.
+    """
+    entry = entry_of(dataset)
+    if entry.generated and data_root:
+        raise ValueError(f"data_root is {data_root!r}; accepted: none for {dataset}, which are generated")
+    if not entry.generated and not data_root:
+        remedy = f"the folder TARGET that `{entry.prepare}` makes"
+        raise ValueError(f"data_root is empty; accepted for {dataset}: {remedy}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What all experiments of a chapter share, and the store that holds their runs.
+
+    Attributes:
+        scale: Size of the runs, see `training.scales`.
+        dataset: Name of a data set.
+        network: Network of a run that names no other; empty: `multi_decoder` where it goes with the data set, else the
+            first that does.
+        tasks: Tasks of a run that names no others; empty: those that its network learns on the data set.
+        seeds: Seeds of every experiment but the comparison.
+        comparison_seeds: Seeds of the comparison of methods, at least as many, since other experiments share its runs.
+        data_root: Folder of a prepared real data set.
+        jobs: Number of runs trained at a time.
+        store: Where runs are read from, and where missing ones are trained to; default: the book's.
+
+    Raises:
+        ValueError: The data set does not come at this scale or with this network, the tasks do not fit, a real data set
+            has no `data_root`, scenes have one, or there are more `seeds` than `comparison_seeds`.
+    """
+
+    scale: Scale = "cpu"
+    dataset: str = "rooms"
+    network: str = ""
+    tasks: tuple[str, ...] = ()
+    seeds: int = 3
+    comparison_seeds: int = 5
+    data_root: str = ""
+    jobs: int = 1
+    store: Store = field(default_factory=book_store, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.seeds > self.comparison_seeds:
+            raise ValueError(f"seeds is {self.seeds}; accepted: up to comparison_seeds, {self.comparison_seeds}")
+        if not self.network:
+            suited = [name for name, datasets in scales.PAIRS.items() if self.dataset in datasets]
+            if not suited:
+                known = dict.fromkeys(name for datasets in scales.PAIRS.values() for name in datasets)
+                raise ValueError(f"dataset is {self.dataset!r}; accepted: {', '.join(known)}")
+            object.__setattr__(self, "network", USUAL if USUAL in suited else suited[0])
+        self.run()
+        check_root(self.dataset, self.data_root)
+
+    # --- configurations -----------------------------------------------------------------------------------
+
+    def run(self, network: str = "", **changes: Any) -> RunConfig:  # noqa: ANN401
+        """Configure one run; it is evaluated and its gradients are compared four times.
+
+        Args:
+            network: Name of a network; empty: that of the setting.
+            **changes: Other fields of `RunConfig`; they take the place of the scale's.
+        """
+        chosen: dict[str, Any] = {"dataset": self.dataset, "network": network or self.network}
+        every = max(scales.config(self.scale, **chosen).epochs // 4, 1)
+        tasks = {"tasks": self.tasks} if self.tasks else {}
+        return scales.config(
+            self.scale, **chosen, **{"evaluate_every": every, "probe_every": every, **tasks, **changes}
+        )
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of a run."""
+        return self.run().epochs
+
+    @property
+    def validated(self) -> bool:
+        """Whether the data set has a validation split beside the test split, by which learning rates can be chosen."""
+        return entry_of(self.dataset).validated
+
+    # --- runs ---------------------------------------------------------------------------------------------
+
+    def trained(self, configs: Iterable[RunConfig]) -> pd.DataFrame:
+        """Read the stored runs and train the missing ones, see `runs.grid`.
+
+        Raises:
+            ValueError: Runs are missing that need a CUDA device, and there is none.
+            RuntimeError: A run failed for another reason than that its numbers were no longer finite.
+        """
+        configs = list(configs)
+        missing = [config for config in configs if config not in self.store]
+        if any(config.device == "cuda" for config in missing) and not torch.cuda.is_available():
+            raise ValueError(
+                f"scale is {self.scale!r}, but {len(missing)} of {len(configs)} runs are not stored, and there is no "
+                "CUDA device to train them; accepted here: a scale at which all are stored, or one without CUDA"
+            )
+        runs = grid(configs, store=self.store, jobs=self.jobs, data_root=self.data_root or None)
+        failed = set(runs.index[runs["status"] == "failed"])
+        if failed and (lost := failed - self.broken_off(configs).keys()):
+            raise RuntimeError(f"{len(lost)} of {len(configs)} runs failed; the warnings above say why")
+        return runs
+
+    def records(self, configs: Iterable[RunConfig]) -> dict[str, Record]:
+        """Hash to record of runs that are complete, in their order.
+
+        Raises:
+            KeyError: A run is not stored.
+        """
+        found: dict[str, Record] = {}
+        for config in configs:
+            record = self.store.record(config)
+            if record is None:
+                raise KeyError(f"run {config.hash} is not stored in {self.store.folder}")
+            found[config.hash] = record
+        return found
+
+    def broken_off(self, configs: Iterable[RunConfig]) -> dict[str, Record]:
+        """Hash to record of those runs that broke off as their numbers were no longer finite."""
+        failures = {config.hash: self.store.failure(config) for config in configs}
+        return {name: record for name, record in failures.items() if record and record["error"].startswith(NOT_FINITE)}
+
+    def stored(self, configs: Iterable[RunConfig]) -> bool:
+        """Whether all of some runs are complete."""
+        return all(config in self.store for config in configs)
+
+    def scales_from(self) -> list[Self]:
+        """List this setting and the same at each larger scale that its data set comes at, in order of size."""
+        order: tuple[Scale, ...] = get_args(Scale)
+        larger = [scale for scale in order[order.index(self.scale) :] if scale in scales.DATA[self.dataset]]
+        return [replace(self, scale=scale) for scale in larger]
+
+    def largest_stored(self, configs: Callable[[Self], Iterable[RunConfig]]) -> Self:
+        """The same at the largest scale at which a grid is stored completely, or at the scale asked for.
+
+        Args:
+            configs: What makes the grid of a setting.
+        """
+        complete = [larger for larger in self.scales_from() if larger.stored(configs(larger))]
+        return complete[-1] if complete else self

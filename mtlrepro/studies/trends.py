@@ -1,0 +1,312 @@
+"""Losses, weights and loss scales over the epochs of stored runs, and how level the loss scales are.
+
+The loss scale of a task is its mean raw training loss of an epoch times its weight. For a method without weights of its
+own, such as GLS, the weight is the factor that its gradient gives to that of the task, the mean over the steps of an
+epoch.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+from mtlrepro.analysis.verdicts import mean_interval, plus_minus
+from mtlrepro.pages.exhibit import Exhibit
+from mtlrepro.pages.figures import COLOURS, MARKERS, legend
+from mtlrepro.studies.comparison import in_words
+from mtlrepro.studies.scores import method_title
+from mtlrepro.studies.setting import Setting
+from mtlrepro.tasks import DISPLAYS
+from mtlrepro.training.config import RunConfig
+
+LEVEL = float(np.log(1.25))
+"""Spread below which loss scales count as balanced: they are typically within 25 % of their geometric mean."""
+COLUMNS = 7
+"""Epochs of which the numbers of curves are written."""
+
+
+def history(setting: Setting, configs: Sequence[RunConfig]) -> pd.DataFrame:
+    """Read the losses, weights and loss scales of stored runs.
+
+    Args:
+        setting: Holds the store.
+        configs: The runs.
+
+    Returns:
+        One row a run, epoch and task: `run`, its hash; `method`, its title; `seed`; `epoch` from 1;
+        `task`; `loss`, the mean raw training loss; `weight`, the mean over steps; `scale`, their product, and
+        `share`, its part in the sum over tasks in %.
+
+    Raises:
+        KeyError: A run is not stored.
+    """
+    records = setting.records(configs)
+    rows = []
+    for config in configs:
+        name = method_title(config.method)
+        for entry in records[config.hash]["history"]:
+            losses, weights, scales = (entry[name] for name in ("losses", "weights", "loss_scales"))
+            total = sum(scales.values())
+            for task in config.tasks:
+                numbers = losses[task], weights[task], scales[task], 100 * scales[task] / total
+                rows.append((config.hash, name, config.seed, entry["epoch"], task, *numbers))
+    return pd.DataFrame(rows, columns=["run", "method", "seed", "epoch", "task", "loss", "weight", "scale", "share"])
+
+
+def spread(table: pd.DataFrame) -> pd.DataFrame:
+    """Standard deviation over tasks of the log loss scales; 0 where all are equal, unchanged if all grow alike.
+
+    It is that of the population, the mean over tasks. Two tasks that are a factor r apart give ln(r) / 2.
+
+    Args:
+        table: As `history` gives it.
+
+    Returns:
+        One row a run and epoch: `method`, `seed`, `epoch`, `spread`.
+    """
+    logs = table.assign(spread=np.log(table["scale"]))
+    return logs.groupby(["method", "seed", "epoch"], sort=False)["spread"].std(ddof=0).reset_index()
+
+
+def balanced_from(spreads: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
+    """First epoch from which the spread stays below a level to the end of the run.
+
+    Returns:
+        One row a run: `method`, `seed`, `epoch`; NaN where the last epoch is not below it.
+    """
+    rows = []
+    for (method, seed), run in spreads.groupby(["method", "seed"], sort=False):
+        above = run["epoch"][run["spread"] >= level]
+        first = run["epoch"].min() if above.empty else above.max() + 1
+        rows.append((method, seed, first if first <= run["epoch"].max() else np.nan))
+    return pd.DataFrame(rows, columns=["method", "seed", "epoch"]).astype({"epoch": float})
+
+
+def medians(first: pd.DataFrame) -> pd.Series:
+    """Median over seeds of the epoch from which loss scales are balanced, by method.
+
+    Runs that never are come after all others (right-censored): infinite if they are half of the runs or more.
+
+    Args:
+        first: As `balanced_from` gives it.
+    """
+    found: pd.Series = first.fillna({"epoch": np.inf}).groupby("method", sort=False)["epoch"].median()
+    return found
+
+
+def largest_shares(table: pd.DataFrame) -> pd.DataFrame:
+    """Largest loss scale of the last epoch in % of their sum: 100 / T if balanced, near 100 if the winner takes all.
+
+    Returns:
+        One row a run: `method`, `seed`, `share`.
+    """
+    last = table[table["epoch"] == table["epoch"].max()]
+    shares: pd.DataFrame = last.groupby(["method", "seed"], sort=False)["share"].max().reset_index()
+    return shares
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """How level the loss scales are.
+
+    Returns:
+        One row a method, as text: `method`; `mean spread` over all epochs and `last spread`, each with half its
+        95 % interval over seeds; `balanced from` epoch, the range over seeds; `largest share` of a task in the sum
+        of loss scales of the last epoch, in %.
+    """
+    spreads = spread(table)
+    first = balanced_from(spreads)
+    shares = largest_shares(table)
+    rows = []
+    for method, runs in spreads.groupby("method", sort=False):
+        last = runs[runs["epoch"] == runs["epoch"].max()]
+        rows.append(
+            {
+                "method": method,
+                "mean spread": plus_minus(mean_interval(runs.groupby("seed")["spread"].mean()), 2),
+                "last spread": plus_minus(mean_interval(last["spread"]), 2),
+                "balanced from": _range(first.loc[first["method"] == method, "epoch"]),
+                "largest share, %": plus_minus(mean_interval(shares.loc[shares["method"] == method, "share"]), 2),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _range(epochs: pd.Series) -> str:
+    found = epochs.dropna()
+    if found.empty:
+        return "never"
+    text = f"{found.min():.0f}" if found.nunique() == 1 else f"{found.min():.0f} to {found.max():.0f}"
+    return text if len(found) == len(epochs) else f"{text}, {len(epochs) - len(found)} of {len(epochs)} never"
+
+
+def finding(table: pd.DataFrame) -> str:
+    """State in which order methods balance the loss scales, and which do not."""
+    found = medians(balanced_from(spread(table)))
+    reached = found[np.isfinite(found)].sort_values(kind="stable")
+    ordered = ", ".join(f"{method} {epoch:g}" for method, epoch in reached.items())
+    missed = ", ".join(map(str, found.index[np.isinf(found)]))
+    return (
+        f"{in_words(table['task'].nunique()).capitalize()} tasks, epoch from which loss scales stay balanced (spread "
+        f"below {LEVEL:.2f}), median over seeds: {ordered or 'no method'}; "
+        f"never in half of the runs or more: {missed or 'none'}."
+    )
+
+
+# --- figures ------------------------------------------------------------------------------------------
+
+
+def curves_figure(table: pd.DataFrame, methods: Sequence[str]) -> Figure:
+    """Draw weights above loss scales, a column a method and a line a task: the geometric mean over seeds.
+
+    Args:
+        table: As `history` gives it.
+        methods: Columns, by title.
+    """
+    drawing = Figure(figsize=(7.2, 4.2), dpi=140, layout="constrained")
+    axes = drawing.subplots(2, len(methods), sharex=True, sharey="row", squeeze=False)
+    means = curves(table, methods)
+    for column, method in enumerate(methods):
+        for index, task in enumerate(dict.fromkeys(table["task"])):
+            run = means[(means["method"] == method) & (means["task"] == task)]
+            style = {
+                "color": COLOURS[index % len(COLOURS)],
+                "marker": MARKERS[index % len(MARKERS)],
+                "markevery": max(len(run) // 5, 1),
+                "linestyle": "-" if index < len(COLOURS) else "--",
+                "linewidth": 1,
+                "markersize": 3.5,
+                "label": DISPLAYS[task].title,
+            }
+            for row, name in enumerate(("weight", "scale")):
+                axes[row, column].plot(run["epoch"], run[name], **style)
+                axes[row, column].set_yscale("log")
+        axes[0, column].set_title(method, fontsize=10)
+        axes[1, column].set_xlabel("epoch")
+    for name, (first, *_) in zip(("weight", "loss scale"), axes, strict=True):
+        first.set_ylabel(name)
+        decades = np.ptp(np.log10(first.get_ylim()))
+        locator = LogLocator(subs=(1, 3)) if decades < 3 else LogLocator(numticks=6)
+        first.yaxis.set(major_locator=locator, major_formatter="{x:g}", minor_locator=NullLocator())
+    axes[0, 0].xaxis.set_major_locator(MaxNLocator(3, integer=True))
+    legend(drawing, axes[0, 0], 4)
+    return drawing
+
+
+def curves(table: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
+    """The numbers of `curves_figure`: one row a method, task and epoch, `weight` and `scale`."""
+    own = table[table["method"].isin(methods)]
+    logs = own.assign(weight=np.log(own["weight"]), scale=np.log(own["scale"]))
+    means = logs.groupby(["method", "task", "epoch"], sort=False)[["weight", "scale"]].mean()
+    return means.apply(np.exp).reset_index()
+
+
+def by_epoch(table: pd.DataFrame, quantities: Sequence[str]) -> pd.DataFrame:
+    """Write numbers of a figure in a compact form: a row a curve, a column an epoch, five significant digits.
+
+    Of many epochs every second, third and so on is written, at most `COLUMNS`, and the last.
+
+    Args:
+        table: Long table with `epoch`, the columns `quantities`, and others that tell curves apart.
+        quantities: Columns of numbers.
+    """
+    keys = [name for name in table if name not in ("epoch", *quantities)]
+    step = -(-table["epoch"].max() // COLUMNS)
+    kept = table[(table["epoch"] % step == 1 % step) | (table["epoch"] == table["epoch"].max())]
+    long = kept.melt([*keys, "epoch"], quantities, var_name="quantity")
+    wide = long.pivot(index=[*keys, "quantity"], columns="epoch", values="value")
+    rounded: pd.DataFrame = wide.map(lambda value: float(f"{value:.5g}"))
+    return rounded.rename(columns=str).rename_axis(columns=None).reset_index()
+
+
+def spreads(tables: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
+    """Spread over the epochs for several sets of tasks.
+
+    Args:
+        tables: Number of tasks to what `history` gives.
+
+    Returns:
+        One row a set, method and epoch: `tasks`, `method`, `epoch`; `mean`, `low` and `high` over seeds.
+    """
+    parts = []
+    for count, table in tables.items():
+        seeds = spread(table).groupby(["method", "epoch"], sort=False)["spread"]
+        own = seeds.agg(["mean", "min", "max"]).reset_index().rename(columns={"min": "low", "max": "high"})
+        parts.append(own.assign(tasks=count))
+    return pd.concat(parts, ignore_index=True)
+
+
+def spread_figure(rows: pd.DataFrame) -> Figure:
+    """Draw the spread of log loss scales, a panel a set of tasks and a line a method; bars reach over all seeds.
+
+    Args:
+        rows: As `spreads` gives it.
+    """
+    sets, methods = (list(dict.fromkeys(rows[name])) for name in ("tasks", "method"))
+    drawing = Figure(figsize=(7.2, 3.4), dpi=140, layout="constrained")
+    panels = drawing.subplots(1, len(sets), sharey=True, squeeze=False)[0]
+    for axes, count in zip(panels, sets, strict=True):
+        for method, own in rows[rows["tasks"] == count].groupby("method", sort=False):
+            index = methods.index(method)
+            colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+            every = max(len(own) // 5, 1)
+            axes.plot(own["epoch"], own["mean"], color=colour, marker=marker, markevery=every, label=str(method))
+            barred = own.iloc[::every]
+            axes.vlines(barred["epoch"], barred["low"], barred["high"], color=colour, linewidth=1)
+        axes.axhline(LEVEL, color="0.4", linestyle="--", linewidth=1)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.set(xlabel="epoch", title=f"{in_words(count)} tasks")
+    panels[0].set_ylabel("spread of log loss scales")
+    legend(drawing, panels[0], 6)
+    return drawing
+
+
+# --- exhibits -----------------------------------------------------------------------------------------
+
+
+def curves_exhibit(tables: Mapping[int, pd.DataFrame], methods: Sequence[str], name: str) -> Exhibit:
+    """Weights and loss scales over the epochs, a picture for each set of tasks.
+
+    Args:
+        tables: Number of tasks to what `history` gives.
+        methods: Columns, by title.
+        name: Name of the table.
+    """
+    numbers = pd.concat([curves(own, methods).assign(tasks=count) for count, own in tables.items()])
+    seeds = min(own["seed"].nunique() for own in tables.values())
+    alt = (
+        "Two rows of panels, weights above loss scales on logarithmic axes, a column for each method and a line for "
+        "each task: the flatter the bundle of lines below, the better the balance."
+    )
+    return Exhibit(
+        name=name,
+        table=by_epoch(numbers, ["weight", "scale"]),
+        caption=f"Geometric means over {seeds} seeds. {' '.join(finding(own) for own in tables.values())}",
+        frames={str(count): (curves_figure(own, methods), f"{count} tasks. {alt}") for count, own in tables.items()},
+        sliders=("tasks",),
+        uses=("scale", "seeds"),
+        form="drawing",
+        rtol=1e-4,
+    )
+
+
+def spreads_exhibit(tables: Mapping[int, pd.DataFrame], name: str) -> Exhibit:
+    """Spread of the log loss scales over the epochs, a panel for each set of tasks.
+
+    Args:
+        tables: Number of tasks to what `history` gives.
+        name: Name of the table.
+    """
+    rows = spreads(tables)
+    return Exhibit(
+        name=name,
+        table=by_epoch(rows, ["mean", "low", "high"]),
+        caption=f"{finding(tables[max(tables)])} Bars: all seeds. Dashed: balanced.",
+        figure=spread_figure(rows),
+        alt="Spread of log loss scales against the epoch, one line a method, a panel for each set of tasks, with a "
+        f"dashed line at {LEVEL:.2f}.",
+        uses=("scale", "seeds"),
+        form="drawing",
+        rtol=1e-4,
+    )

@@ -1,0 +1,22 @@
+"""Stores of runs that were never trained, for studies that read them."""
+
+from run_cases import put
+
+from mtlrepro import tasks
+from mtlrepro.runs.store import Store
+
+
+def keep(folder, *configs, **changes):
+    """Store a record of each configuration, see `run_cases.put`; returns the store."""
+    for config in configs:
+        put(folder, config, **changes)
+    return Store(folder)
+
+
+def metrics_of(config, value):
+    """Metrics of a run that are all as good as a number: the number where higher is better, else its inverse."""
+    used = tasks.create(config.tasks, protocol=config.protocol)
+    return {
+        task.name: {name: value if higher else 1 / value for name, higher in task.metrics().higher_is_better.items()}
+        for task in used
+    }
