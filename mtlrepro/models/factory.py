@@ -9,6 +9,7 @@ from mtlrepro.models.detection import DETECTION, detection
 from mtlrepro.models.pyramid_pooling import mtsgd
 from mtlrepro.models.segnet import segnet, segnet_mtan
 from mtlrepro.models.sharing import full_sharing, multi_column, multi_decoder
+from mtlrepro.models.unet import small_unet
 from mtlrepro.tasks import Task
 
 MODELS: dict[str, Callable[..., MultiTaskModel]] = {
@@ -19,6 +20,7 @@ MODELS: dict[str, Callable[..., MultiTaskModel]] = {
     "segnet_mtan": segnet_mtan,
     "mtsgd": mtsgd,
     "detection": detection,
+    "small_unet": small_unet,
 }
 
 
