@@ -9,8 +9,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mtlrepro.balancers.gradients import processes
-
 _T = TypeVar("_T")
 
 PATIENCE = timedelta(hours=6)
@@ -34,6 +32,11 @@ def join(kind: str) -> None:
         torch.cuda.set_device(local_rank())
     dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=PATIENCE)
     atexit.register(dist.destroy_process_group)
+
+
+def processes() -> int:
+    """Count the processes that train together: 1 unless ``torch.distributed`` is initialised."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:

@@ -93,19 +93,15 @@ class MaxGNR(GradientBalancer):
     def _step(self, step: Step) -> Tensor | None:
         if self.steps % self.refresh == 0:
             return super()._step(step)
-        weights = self._present(step)
+        weights = step.present(self._weights)
         self._weighted_backward(step, weights)
         return step.spread(weights)
 
     def _merge(self, step: Step, rows: list[Row]) -> tuple[Tensor, Tensor]:
         self._observe(step, rows)
-        weights = self._present(step)
+        weights = step.present(self._weights)
         accumulate(step.shared, combine(rows, weights))
         return step.spread(weights), weights
-
-    def _present(self, step: Step) -> Tensor:
-        everyone = self._weights.unbind()
-        return torch.stack([everyone[k] for k in step.tasks])
 
     def _observe(self, step: Step, rows: list[Row]) -> None:
         """Update momenta, estimates and weights from one step's gradients; a bad step changes nothing."""

@@ -14,8 +14,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from mtlrepro import files
-from mtlrepro.balancers.gradients import processes
-from mtlrepro.distributed import from_first, join, local_rank, rank
+from mtlrepro.distributed import from_first, join, local_rank, processes, rank
 from mtlrepro.training import checkpoints, predictions
 from mtlrepro.training.config import ALGORITHM, RunConfig
 from mtlrepro.training.evaluation import evaluate, mean, probe

@@ -12,12 +12,11 @@ from torch.optim.lr_scheduler import MultiStepLR
 
 from mtlrepro import balancers, models, tasks
 from mtlrepro.balancers import CapturedStep
-from mtlrepro.balancers.gradients import processes
 from mtlrepro.data import datasets
 from mtlrepro.data.loading import DiskLoader, Loader, MemoryLoader
 from mtlrepro.data.samples import Batch
 from mtlrepro.data.transforms import Augmentation
-from mtlrepro.distributed import rank, synchronise, total
+from mtlrepro.distributed import processes, rank, synchronise, total
 from mtlrepro.losses import Terms
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.evaluation import per_task, predict
