@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    from mtlrepro.pages.notebooks import RunFailed
+    from mtlrepro.pages.running import RunFailed
 
     try:
         status: int = args.command(args)
@@ -131,10 +131,10 @@ def _add_grids(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", 
 
 
 def _params(args: argparse.Namespace) -> int:
-    from mtlrepro.pages.notebooks import parameters
+    from mtlrepro.pages.parameters import declared_parameters
 
     rows = [("name", "type", "default", "accepted", "help")]
-    rows += [(p.name, p.type, repr(p.default), p.accepted, p.help) for p in parameters(args.notebook)]
+    rows += [(p.name, p.type, repr(p.default), p.accepted, p.help) for p in declared_parameters(args.notebook)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(map(str.ljust, row, widths)).rstrip())
@@ -142,19 +142,20 @@ def _params(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from mtlrepro.pages.notebooks import assign, run
+    from mtlrepro.pages.parameters import assign
+    from mtlrepro.pages.running import run_notebook
 
     def show(number: int, total: int, line: str) -> None:
         print(f"{args.notebook.name}: cell {number}/{total}: {line}", file=sys.stderr, flush=True)
 
     values = assign(args.notebook, args.texts)
     output = args.output or Path(f"{args.notebook.stem}.out.ipynb")
-    print(run(args.notebook, output, values, timeout=args.timeout, progress=show))
+    print(run_notebook(args.notebook, output, values, timeout=args.timeout, progress=show))
     return 0
 
 
 def _normalise(args: argparse.Namespace) -> int:
-    from mtlrepro.pages.notebooks import normalise_file
+    from mtlrepro.pages.stored import normalise_file
 
     changed = [path for path in args.notebooks if not normalise_file(path, check=args.check)]
     for path in changed:
@@ -163,9 +164,9 @@ def _normalise(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from mtlrepro.pages.notebooks import compare_tables, tables
+    from mtlrepro.pages.tables import compare_tables, read_tables
 
-    stored, fresh = tables(args.stored), tables(args.fresh)
+    stored, fresh = read_tables(args.stored), read_tables(args.fresh)
     differences = compare_tables(stored, fresh)
     print("\n".join(differences) if differences else f"{len(stored)} tables agree")
     return 1 if differences else 0

@@ -22,7 +22,7 @@ from mtlrepro import cli
 from mtlrepro.analysis.verdicts import Status, number
 from mtlrepro.pages.chapter import badge, figure_html, image_html
 from mtlrepro.pages.figures import use_style
-from mtlrepro.pages.notebooks import statistics
+from mtlrepro.pages.stored import notebook_statistics
 from mtlrepro.runs.store import RESULTS, read
 from mtlrepro.studies import costs, first_grid, toys
 from mtlrepro.training import scales
@@ -34,7 +34,7 @@ def statistics_rows(paths: list[Path]) -> list[dict[str, str]]:
     """One row of Markdown cells for each notebook."""
     rows = []
     for path in paths:
-        found = statistics(path)
+        found = notebook_statistics(path)
         origin = found["provenance"] or {}
         verdicts = [
             badge(status, f"{found['verdicts'][status]} {status}") for status in STATUSES if status in found["verdicts"]

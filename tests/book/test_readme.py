@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mtlrepro.pages import notebooks
+from mtlrepro.pages.parameters import assign
 from mtlrepro.runs.store import RESULTS, read
 from mtlrepro.runs.summary import section, summary
 from mtlrepro.training.config import RunConfig
@@ -50,7 +50,7 @@ def test_make_targets_exist():
 def test_rerun_line_is_accepted():
     (line,) = re.findall(r"mtlrepro run (\S+) (.*) -o", README)
     pairs = re.findall(r"-p (\S+) (\S+)", line[1])
-    assert notebooks.assign(ROOT / line[0], pairs) == {"batch_size": 64, "seeds": 10}
+    assert assign(ROOT / line[0], pairs) == {"batch_size": 64, "seeds": 10}
 
 
 def test_picture_exists_and_is_small():

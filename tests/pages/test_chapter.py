@@ -10,8 +10,10 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import nbformat
@@ -25,20 +27,16 @@ from nbformat import v4
 from PIL import Image
 
 from mtlrepro import cli
-from mtlrepro.analysis.verdicts import Interval
+from mtlrepro.analysis.verdicts import Interval, Verdict
 from mtlrepro.pages import chapter as report
 from mtlrepro.pages import figures as plots
-from mtlrepro.pages.notebooks import (
-    PROVENANCE,
-    TABLE,
-    VERDICTS,
-    NotebookError,
-    assign,
-    compare_tables,
-    statistics,
-    tables,
-)
+from mtlrepro.pages.exhibit import Exhibit
+from mtlrepro.pages.notebook import PROVENANCE, TABLE, VERDICTS, NotebookError
+from mtlrepro.pages.parameters import assign
+from mtlrepro.pages.running import run_notebook
 from mtlrepro.pages.sliders import figure_slider, figure_sliders
+from mtlrepro.pages.stored import notebook_statistics
+from mtlrepro.pages.tables import compare_tables, read_tables
 from mtlrepro.training.provenance import PACKAGES, processor, provenance
 
 NASTY = "5 < 6 & \"six\" > 'five' <b>bold</b>"
@@ -62,10 +60,32 @@ def shown(monkeypatch):
     return found
 
 
+CHOSEN = {"seeds": 3, "sizes": [4, 8], "rates": [1e-5, 0.5], "device": "cpu", "quick": True, "note": "it's < 5"}
+
+
+def declaring(path, text):
+    """Notebook that declares parameters."""
+    cell = v4.new_code_cell(text, metadata={"tags": ["parameters"]})
+    nbformat.write(v4.new_notebook(cells=[cell]), path)
+    return path
+
+
+def opened(notebook, values):
+    """Chapter made in a module, or kernel, of these variables."""
+    namespace = {"Chapter": report.Chapter, **values}
+    exec(f"chapter = Chapter({str(notebook)!r})", namespace)
+    return namespace["chapter"]
+
+
 @pytest.fixture
-def chapter():
-    parameters = {"seeds": 3, "sizes": [4, 8], "rates": [1e-5, 0.5], "device": "cpu", "quick": True, "note": "it's < 5"}
-    return report.Chapter("book/sgd_noise.ipynb", parameters)
+def chapter(tmp_path):
+    kinds = {"seeds": "int", "sizes": "list[int]", "rates": "list[float]", "device": "str", "quick": "bool"}
+    lines = [f"{name}: {kinds.get(name, 'str')} = {value!r}  # help" for name, value in CHOSEN.items()]
+    return opened(declaring(tmp_path / "chapter.ipynb", "\n".join(lines)), CHOSEN)
+
+
+def exhibit(**changes):
+    return Exhibit(**{"name": "noise", "table": measured(), "caption": "It falls.", **changes})
 
 
 class Parsed(HTMLParser):
@@ -350,21 +370,29 @@ sizes: list[int] = [8]  # images
 rates: list[float] = [0.1]  # several
 names: list[str] = ["a"]  # several
 """
+DEFAULTS = {
+    "seeds": 5,
+    "rate": 0.1,
+    "device": "cpu",
+    "quick": False,
+    "sizes": [8],
+    "rates": [0.1],
+    "names": ["a"],
+}
 
 
 @pytest.fixture
 def notebook(tmp_path):
-    path = tmp_path / "it's a notebook.ipynb"
-    cell = v4.new_code_cell(DECLARED, metadata={"tags": ["parameters"]})
-    nbformat.write(v4.new_notebook(cells=[cell]), path)
-    return path
+    return declaring(tmp_path / "it's a notebook.ipynb", DECLARED)
 
 
-def test_rerun_line():
-    line = report.rerun_line("book/a.ipynb", {"n": 3, "sizes": [4, 8], "quick": True, "slow": False, "rate": 1e-5})
+def test_rerun_command():
+    line = report.rerun_command("book/a.ipynb", {"n": 3, "sizes": [4, 8], "quick": True, "slow": False, "rate": 1e-5})
     assert line == "mtlrepro run book/a.ipynb -p n 3 -p sizes 4,8 -p quick true -p slow false -p rate 1e-05"
-    assert report.rerun_line("a.ipynb", {}) == "mtlrepro run a.ipynb"
-    assert report.rerun_line("a b.ipynb", {"x": "$HOME; it's"}) == """mtlrepro run 'a b.ipynb' -p x '$HOME; it'"'"'s'"""
+    assert report.rerun_command("a.ipynb", {}) == "mtlrepro run a.ipynb"
+    assert (
+        report.rerun_command("a b.ipynb", {"x": "$HOME; it's"}) == """mtlrepro run 'a b.ipynb' -p x '$HOME; it'"'"'s'"""
+    )
 
 
 @pytest.mark.parametrize(
@@ -378,20 +406,25 @@ def test_rerun_line():
         {},
     ],
 )
-def test_the_command_line_reads_back_the_values_that_rerun_line_writes(notebook, values):
-    program, *words = shlex.split(report.rerun_line(str(notebook), values))
+def test_the_command_line_reads_back_the_values_that_rerun_command_writes(notebook, values):
+    program, *words = shlex.split(report.rerun_command(str(notebook), values))
     arguments = cli._parser().parse_args(words)
     assert (program, arguments.subcommand, arguments.notebook) == ("mtlrepro", "run", notebook)
     assert assign(notebook, arguments.texts) == values
 
 
 def test_chapters_name_the_parameters_that_were_asked_for(chapter):
-    chapter.defaults = dict(chapter.parameters)
-    assert chapter.rerun("sizes", "quick") == "mtlrepro run book/sgd_noise.ipynb -p sizes 4,8 -p quick true"
+    run = f"mtlrepro run {shlex.quote(chapter.notebook)}"
+    assert chapter.command("sizes", "quick") == f"{run} -p sizes 4,8 -p quick true"
     chapter.defaults["seeds"] = 99
-    assert chapter.rerun("sizes").endswith(f"-p sizes 4,8 -p seeds {chapter.parameters['seeds']}")
+    assert chapter.command("sizes").endswith(f"-p sizes 4,8 -p seeds {chapter.parameters['seeds']}")
     with pytest.raises(KeyError, match="tasks"):
-        chapter.rerun("tasks")
+        chapter.command("tasks")
+
+
+def test_the_rerun_line_has_all_parameters(chapter, capsys):
+    chapter.rerun_line()
+    assert capsys.readouterr().out == f"{chapter.command(*CHOSEN)}\n"
 
 
 # --- tables
@@ -414,8 +447,8 @@ def test_table_payload_goes_through_a_notebook_and_back(tmp_path):
         },
         index=[7, 3],
     )
-    payload = report.table_payload(table, "t", 1e-6, 1e-9)
-    found = tables(stored(tmp_path / "n.ipynb", payload))["t"]
+    payload = Exhibit(name="t", table=table, caption="c").payload
+    found = read_tables(stored(tmp_path / "n.ipynb", payload))["t"]
     assert (found.name, found.rtol, found.atol) == ("t", 1e-6, 1e-9)
     assert found.columns == {
         "task": ["left", "sum"],
@@ -430,25 +463,26 @@ def test_table_payload_goes_through_a_notebook_and_back(tmp_path):
 def test_tables_are_compared_within_their_tolerance(tmp_path, change, count):
     paths = []
     for factor in (1, 1 + change):
-        payload = report.table_payload(pd.DataFrame({"x": [2.0 * factor], "k": ["a"]}), "t", 1e-3, 0)
+        table = pd.DataFrame({"x": [2.0 * factor], "k": ["a"]})
+        payload = Exhibit(name="t", table=table, caption="c", rtol=1e-3, atol=0).payload
         paths.append(stored(tmp_path / f"{len(paths)}.ipynb", payload))
-    assert len(compare_tables(*map(tables, paths))) == count
+    assert len(compare_tables(*map(read_tables, paths))) == count
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_table_payload_refuses_numbers_that_are_not_finite(value):
+def test_an_exhibit_refuses_numbers_that_are_not_finite(value):
     with pytest.raises(ValueError, match=r"table 'mine', column 'x', holds a value that is missing or not finite"):
-        report.table_payload(pd.DataFrame({"k": ["a", "b"], "x": [1.0, value]}), "mine", 1e-6, 0)
+        exhibit(name="mine", table=pd.DataFrame({"k": ["a", "b"], "x": [1.0, value]}))
 
 
 @pytest.mark.parametrize("column", [["a", None], ["a", math.nan], pd.Series([1.0, math.nan], dtype=object)])
-def test_table_payload_refuses_gaps_in_other_columns(tmp_path, column):
+def test_an_exhibit_refuses_gaps_in_other_columns(tmp_path, column):
     try:
-        payload = report.table_payload(pd.DataFrame({"k": column}), "mine", 1e-6, 0)
+        payload = exhibit(table=pd.DataFrame({"k": column})).payload
     except ValueError:
         return
     try:
-        tables(stored(tmp_path / "n.ipynb", payload))
+        read_tables(stored(tmp_path / "n.ipynb", payload))
     except NotebookError as error:
         pytest.fail(str(error))
 
@@ -512,61 +546,95 @@ def test_sliders_need_a_figure_for_each_pair(labels, counts):
 # --- chapters
 
 
-def test_a_chapter_sets_style_and_one_thread():
+def test_a_chapter_sets_style_and_one_thread(notebook):
     mpl.rcdefaults()
     torch.set_num_threads(2)
-    report.Chapter("a.ipynb", {})
+    opened(notebook, DEFAULTS)
     assert mpl.rcParams["svg.hashsalt"] == "mtlrepro"
     assert torch.get_num_threads() == 1
 
 
-def test_a_chapter_keeps_its_own_copy_of_the_parameters():
-    parameters = {"n": 1}
-    chapter = report.Chapter("a.ipynb", parameters)
-    parameters["n"] = 2
-    assert chapter.rerun("n") == "mtlrepro run a.ipynb -p n 1"
+def test_a_chapter_reads_the_declared_parameters_and_no_others(notebook):
+    chapter = opened(notebook, DEFAULTS | {"seeds": 7, "rate": 2, "undeclared": 1})
+    assert chapter.parameters == DEFAULTS | {"seeds": 7, "rate": 2.0}
+    assert chapter.defaults == DEFAULTS
+
+
+def test_a_chapter_names_parameters_without_a_value(notebook):
+    values = {name: value for name, value in DEFAULTS.items() if name not in ("rate", "names")}
+    with pytest.raises(NotebookError, match="no value of rate, names; accepted: a value for each"):
+        opened(notebook, values)
+
+
+def test_a_chapter_refuses_a_value_that_the_declaration_refuses(notebook):
+    with pytest.raises(NotebookError, match=r"parameter 'seeds': found 0, accepted: a whole number in \[1\.\.\]"):
+        opened(notebook, DEFAULTS | {"seeds": 0})
+
+
+def test_a_chapter_in_a_kernel_sees_the_values_that_papermill_injects(tmp_path):
+    path = declaring(tmp_path / "n.ipynb", DECLARED)
+    book = nbformat.read(path, 4)
+    code = f"from mtlrepro.pages.chapter import Chapter\nChapter({str(path)!r}).rerun_line()"
+    book.cells.append(v4.new_code_cell(code))
+    nbformat.write(book, path)
+    done = nbformat.read(run_notebook(path, tmp_path / "out.ipynb", {"seeds": 9, "sizes": [3, 4]}), 4)
+    (output,) = done.cells[-1].outputs
+    expected = report.rerun_command(str(path), DEFAULTS | {"seeds": 9, "sizes": [3, 4]})
+    assert output.text == f"{expected}\n"
 
 
 def test_a_figure_carries_its_table_caption_alt_and_command(chapter, shown):
-    table = measured()
-    chapter.figure(drawing(), table, "noise", caption=NASTY, alt="A <curve>.", uses=["seeds", "note"], rtol=1e-3)
+    one = exhibit(figure=drawing(), caption=NASTY, alt="A <curve>.", uses=("seeds", "note"), rtol=1e-3)
+    chapter.show(one)
     (bundle,) = shown
     assert set(bundle) == {"text/html", "text/plain", TABLE}
     parsed = Parsed(bundle["text/html"])
     assert parsed.tags["img"][0]["alt"] == "A <curve>."
     assert parsed.texts["figcaption"] == [bundle["text/plain"]] == [NASTY]
-    assert parsed.texts["code"] == [chapter.rerun("seeds", "note")]
-    assert bundle[TABLE] == report.table_payload(table, "noise", 1e-3, 1e-9)
+    assert parsed.texts["code"] == [chapter.command("seeds", "note")]
+    assert (
+        bundle[TABLE]
+        == one.payload
+        == {
+            "name": "noise",
+            "rtol": 1e-3,
+            "atol": 1e-9,
+            "columns": measured().to_dict("list"),
+        }
+    )
 
 
 def test_a_slider_shows_every_figure_with_its_alt_and_one_table(chapter, shown):
-    figures = {str(n): (drawing((0, n)), f"Batches of {n} & more.") for n in (2, 8, 32)}
-    chapter.slider(figures, measured(), "noise", description="batch", caption="It falls.", uses=["sizes"], atol=0.5)
+    frames = {str(n): (drawing((0, n)), f"Batches of {n} & more.") for n in (2, 8, 32)}
+    one = exhibit(frames=frames, sliders=("batch",), uses=("sizes",), atol=0.5)
+    chapter.show(one)
     box, bundle = shown
     slider, stack = box.children
     assert slider.options == ("2", "8", "32")
-    for child, (label, (_, alt)) in zip(stack.children, figures.items(), strict=True):
+    assert slider.description == "batch"
+    for child, (label, (_, alt)) in zip(stack.children, frames.items(), strict=True):
         assert child.value == report.image_html(drawing((0, int(label))), alt)
         assert Parsed(child.value).tags["img"][0]["alt"] == alt
     assert len({child.value for child in stack.children}) == 3
     parsed = Parsed(bundle["text/html"])
+    assert "img" not in parsed.tags
     assert parsed.texts["figcaption"] == ["It falls."]
-    assert parsed.texts["code"] == [chapter.rerun("sizes")]
-    assert bundle[TABLE] == report.table_payload(measured(), "noise", 1e-6, 0.5)
+    assert parsed.texts["code"] == [chapter.command("sizes")]
+    assert bundle[TABLE] == one.payload
 
 
-def test_a_single_figure_needs_no_slider(chapter, shown):
-    chapter.slider({"2": (drawing(), "One.")}, measured(), "noise", description="batch", caption="It falls.", uses=[])
+@pytest.mark.parametrize(("labels", "sliders"), [("2", ("batch",)), (("2", "3"), ("batch", "size"))])
+def test_a_single_figure_needs_no_slider(chapter, shown, labels, sliders):
+    chapter.show(exhibit(frames={labels: (drawing(), "One.")}, sliders=sliders))
     (bundle,) = shown
     assert [image["alt"] for image in Parsed(bundle["text/html"]).tags["img"]] == ["One."]
-    assert bundle[TABLE] == report.table_payload(measured(), "noise", 1e-6, 1e-9)
+    assert bundle[TABLE] == exhibit().payload
 
 
-def test_sliders_show_compact_pictures_with_their_alts_and_one_table(chapter, shown):
-    figures = {(n, k): (drawing((0, int(n + k))), f"Sizes {n} and {k} & more.") for n in "12" for k in "34"}
-    chapter.sliders(
-        figures, measured(), "noise", descriptions=("n", "k"), caption="It falls.", uses=["sizes"], rtol=0.25
-    )
+def test_two_sliders_show_pictures_with_their_alts_and_one_table(chapter, shown):
+    frames = {(n, k): (drawing((0, int(n + k))), f"Sizes {n} and {k} & more.") for n in "12" for k in "34"}
+    one = exhibit(frames=frames, sliders=("n", "k"), form="drawing", uses=("sizes",), rtol=0.25)
+    chapter.show(one)
     box, bundle = shown
     *sliders, rows = box.children
     assert [slider.description for slider in sliders] == ["n", "k"]
@@ -578,33 +646,77 @@ def test_sliders_show_compact_pictures_with_their_alts_and_one_table(chapter, sh
             assert kind == "data:image/webp;base64"
             assert base64.b64decode(data) == plots.webp(drawing((0, int(n + k))))
     assert Parsed(bundle["text/html"]).texts["figcaption"] == ["It falls."]
-    assert bundle[TABLE] == report.table_payload(measured(), "noise", 0.25, 1e-9)
+    assert bundle[TABLE] == one.payload
+
+
+def test_a_slider_of_one_label_is_left_out(chapter, shown):
+    frames = {("1", k): (drawing((0, int(k))), f"Size {k}.") for k in "34"}
+    chapter.show(exhibit(frames=frames, sliders=("n", "k")))
+    slider, _ = shown[0].children
+    assert (slider.description, slider.options) == ("k", ("3", "4"))
 
 
 def test_a_table_shows_three_digits_and_stores_all(chapter, shown):
     table = pd.DataFrame({"name": [NASTY, "b"], "x": [0.123456, 3e-17], "n": [123456, 7]})
-    chapter.table(table, "t", caption="Finding.")
+    chapter.show(exhibit(table=table))
     (bundle,) = shown
     assert Parsed(bundle["text/html"]).texts["td"] == [NASTY, "0.123", "123456", "b", "< 1e-12", "7"]
+    assert "p" not in Parsed(bundle["text/html"]).tags  # no command
     assert bundle[TABLE]["columns"] == {"name": [NASTY, "b"], "x": [0.123456, 3e-17], "n": [123456, 7]}
-    assert bundle["text/plain"] == "Finding."
+    assert bundle["text/plain"] == "It falls."
 
 
-def test_what_cannot_be_compared_is_not_shown(chapter, shown):
-    gap = pd.DataFrame({"x": [math.nan]})
-    with pytest.raises(ValueError, match="not finite"):
-        chapter.table(gap, "t", caption="c")
-    with pytest.raises(ValueError, match="not finite"):
-        chapter.figure(drawing(), gap, "t", caption="c", alt="a", uses=[])
-    assert shown == []
+def test_a_table_can_be_shown_to_readers_in_another_form(chapter, shown):
+    chapter.show(exhibit(shown=pd.DataFrame({"size, images": ["none"], "share": [math.nan]}).fillna(0.25)))
+    (bundle,) = shown
+    assert Parsed(bundle["text/html"]).texts["th"] == ["size, images", "share"]
+    assert Parsed(bundle["text/html"]).texts["td"] == ["none", "0.250"]
+    assert bundle[TABLE] == exhibit().payload
+
+
+def test_two_tables_of_one_name_are_refused(chapter, shown):
+    chapter.show(exhibit(), exhibit(name="other"))
+    with pytest.raises(ValueError, match="table 'noise' is shown twice; accepted: a name each"):
+        chapter.show(exhibit(caption="Another."))
+    assert len(shown) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"figure": drawing(), "frames": {"a": (drawing(), "A.")}, "alt": "A."}, "has a figure and frames"),
+        ({"figure": drawing()}, "without alternative text"),
+        ({"frames": {"a": (drawing(), "")}, "sliders": ("n",)}, "without alternative text"),
+        ({"frames": {"a": (drawing(), "A.")}}, r"sliders is \(\); accepted: 1 of them"),
+        ({"frames": {("a", "b"): (drawing(), "A.")}, "sliders": ("n",)}, "accepted: 2 of them"),
+    ],
+)
+def test_an_exhibit_refuses_pictures_that_do_not_fit_together(changes, message):
+    with pytest.raises(ValueError, match=message):
+        exhibit(**changes)
+
+
+def test_a_view_at_one_size_names_it_in_captions_and_claims(chapter, shown):
+    view = chapter.at(SimpleNamespace(scale="gpu"))
+    view.show(exhibit(), exhibit(name="other", caption="Flat.", figure=drawing(), alt="A line."))
+    assert [bundle["text/plain"] for bundle in shown] == ["It falls. (gpu scale)", "Flat. (gpu scale)"]
+    verdict = Verdict("It holds", "Eq. 1", 1.0, 0.1, Interval(1.0, 0.95, 1.05))
+    view.judge(verdict, Verdict("It is small", "Eq. 2"))
+    chapter.judge(verdict)
+    assert [one.claim for one in chapter.judged] == ["It holds (gpu scale)", "It is small (gpu scale)", "It holds"]
+    assert replace(chapter.judged[0], claim="It holds") == verdict
+    with pytest.raises(ValueError, match="twice"):
+        chapter.show(exhibit())
 
 
 def test_verdicts_are_collected_and_shown_with_badges(chapter, shown):
-    chapter.judge(NASTY, "Eq. 1", 1.0, 0.1, Interval(1.0, 0.95, 1.05))
-    chapter.judge("no", "Eq. 2", 1.0, 0.1, Interval(2.0, 1.9, 2.1))
-    chapter.judge("who knows", "Eq. 3", 1.0, 0.1, Interval(1.0, 0.0, 2.0))
-    chapter.judge("small", "Eq. 4", 1.0, 0.1, Interval(-5.0, -6.0, -4.0), below=True)
-    chapter.judge("elsewhere", "Table 1")
+    chapter.judge(
+        Verdict(NASTY, "Eq. 1", 1.0, 0.1, Interval(1.0, 0.95, 1.05)),
+        Verdict("no", "Eq. 2", 1.0, 0.1, Interval(2.0, 1.9, 2.1)),
+        Verdict("who knows", "Eq. 3", 1.0, 0.1, Interval(1.0, 0.0, 2.0)),
+        Verdict("small", "Eq. 4", 1.0, 0.1, Interval(-5.0, -6.0, -4.0), below=True),
+    )
+    chapter.judge(Verdict("elsewhere", "Table 1"))
     assert shown == []
     chapter.verdicts()
     (bundle,) = shown
@@ -626,14 +738,14 @@ def test_verdicts_are_collected_and_shown_with_badges(chapter, shown):
 
 
 def test_statistics_count_what_a_chapter_shows(chapter, shown, tmp_path):
-    chapter.figure(drawing(), measured(), "noise", caption="c", alt="a", uses=[])
-    chapter.judge("elsewhere", "Table 1")
+    chapter.show(exhibit(figure=drawing(), alt="a"))
+    chapter.judge(Verdict("elsewhere", "Table 1"))
     chapter.verdicts()
     chapter.environment()
     path = tmp_path / "n.ipynb"
     outputs = [v4.new_output("display_data", bundle) for bundle in shown]
     nbformat.write(v4.new_notebook(cells=[v4.new_code_cell("show()", outputs=outputs)]), path)
-    found = statistics(path)
+    found = notebook_statistics(path)
     assert (found["figures"], found["tables"]) == (1, 1)
     assert found["verdicts"] == {"cannot be tested here": 1}
     assert found["provenance"]["parameters"] == chapter.parameters
