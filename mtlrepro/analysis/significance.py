@@ -7,7 +7,6 @@ runs share their initialisation or data order. Few seeds bound what any test can
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import comb
-from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,61 +15,7 @@ from scipy import special, stats
 
 from mtlrepro.analysis.verdicts import Interval
 
-Method = Literal["BCa", "percentile"]
 MAX_ARRANGEMENTS = 1_000_000
-
-
-def bootstrap_interval(
-    a: ArrayLike,
-    b: ArrayLike | None = None,
-    *,
-    paired: bool = False,
-    confidence: float = 0.95,
-    method: Method = "BCa",
-    resamples: int = 9_999,
-    seed: int = 0,
-) -> Interval:
-    """Bootstrap interval of a mean, or of the difference of two means, ``mean(a) - mean(b)`` (Efron 1987).
-
-    With fewer than about 10 numbers a sample it covers less often than it says; Student's interval
-    (:func:`mtlrepro.analysis.verdicts.mean_interval`) is then the better one.
-
-    Args:
-        a: two or more finite numbers.
-        b: a second sample; ``None`` for the mean of ``a`` alone.
-        paired: whether ``a[i]`` and ``b[i]`` belong together; pairs are then drawn, otherwise each sample by itself.
-        confidence: coverage, in (0, 1).
-        method: ``BCa``, bias-corrected and accelerated, or ``percentile``.
-        resamples: number of bootstrap samples, 100 or more.
-        seed: seed of the draws, 0 or more.
-
-    Returns:
-        The estimate with its bounds. Samples without any variation give an interval of length 0.
-
-    Raises:
-        ValueError: if an argument is out of range.
-    """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence}; accepted: 0 < confidence < 1")
-    if method not in get_args(Method):
-        raise ValueError(f"method is {method!r}; accepted: {', '.join(map(repr, get_args(Method)))}")
-    for name, value, least in (("resamples", resamples, 100), ("seed", seed, 0)):
-        if value < least:
-            raise ValueError(f"{name} is {value}; accepted: {least} or more")
-    samples = _samples(a, b, paired=paired)
-    estimate = float(_difference(*samples))
-    if not any(np.ptp(sample) for sample in samples):
-        return Interval(estimate, estimate, estimate)
-    low, high = stats.bootstrap(
-        samples,
-        _difference,
-        confidence_level=confidence,
-        method=method,
-        n_resamples=resamples,
-        vectorized=True,
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Interval(estimate, float(low), float(high))
 
 
 @dataclass(frozen=True)
@@ -305,15 +250,14 @@ def _difference(*samples: NDArray[np.float64], axis: int = -1) -> NDArray[np.flo
     return first - sum(second)
 
 
-def _samples(a: ArrayLike, b: ArrayLike | None, *, paired: bool) -> tuple[NDArray[np.float64], ...]:
-    """Check one or two samples; the differences of pairs are one sample."""
-    named = {"a": a} if b is None else {"a": a, "b": b}
-    samples = tuple(np.asarray(values, dtype=np.float64).ravel() for values in named.values())
-    for name, sample in zip(named, samples, strict=True):
+def _samples(a: ArrayLike, b: ArrayLike, *, paired: bool) -> tuple[NDArray[np.float64], ...]:
+    """Check two samples; the differences of pairs are one sample."""
+    samples = tuple(np.asarray(values, dtype=np.float64).ravel() for values in (a, b))
+    for name, sample in zip("ab", samples, strict=True):
         if len(sample) < 2 or not np.isfinite(sample).all():
             raise ValueError(f"{name} is {sample}; accepted: two or more finite numbers")
     if not paired:
         return samples
-    if len(samples) < 2 or len(samples[0]) != len(samples[1]):
+    if len(samples[0]) != len(samples[1]):
         raise ValueError(f"paired is True with samples of {[len(s) for s in samples]}; accepted: two of one length")
     return (samples[0] - samples[1],)
