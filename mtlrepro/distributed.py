@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 _T = TypeVar("_T")
 
-PATIENCE = timedelta(hours=6)
+TIMEOUT = timedelta(hours=6)
 """How long a process waits for the others, while the first one evaluates or waits for another run of the same name."""
 
 
@@ -22,7 +22,7 @@ def join(kind: str) -> None:
         kind: ``cuda`` for nccl, each process with its own device; else gloo.
 
     Raises:
-        ValueError: there is no CUDA device for this process.
+        ValueError: There is no CUDA device for this process.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         return
@@ -30,7 +30,7 @@ def join(kind: str) -> None:
         if local_rank() >= (n := torch.cuda.device_count()):
             raise ValueError(f"device is 'cuda', for process {local_rank()} of this machine; it has {n} CUDA devices")
         torch.cuda.set_device(local_rank())
-    dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=PATIENCE)
+    dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=TIMEOUT)
     atexit.register(dist.destroy_process_group)
 
 
@@ -40,12 +40,12 @@ def processes() -> int:
 
 
 def rank() -> int:
-    """Number of this process; 0 where it is alone."""
+    """Rank of this process; 0 where it is alone."""
     return dist.get_rank() if processes() > 1 else 0
 
 
 def local_rank() -> int:
-    """Number of this process on its machine."""
+    """Rank of this process on its machine."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 

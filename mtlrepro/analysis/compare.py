@@ -24,14 +24,14 @@ def improvement(
 
     Args:
         table: ``[methods, metrics]``.
-        baseline: one value a metric, for exactly the metrics of ``table``.
-        higher_is_better: direction of each metric; may name further ones.
+        baseline: One value a metric, for exactly the metrics of ``table``.
+        higher_is_better: Direction of each metric; may name further ones.
 
     Returns:
         ``[methods, metrics]``, positive where the method is better than the baseline.
 
     Raises:
-        ValueError: if a metric is missing in one of the arguments, a value is not finite, or a baseline is not a
+        ValueError: A metric is missing in one of the arguments, a value is not finite, or a baseline is not a
             positive finite number: relative changes need a scale with a zero.
     """
     for other, name in ((baseline, "baseline"), (higher_is_better, "higher_is_better")):
@@ -72,16 +72,16 @@ def delta_m(
 
     Args:
         table: ``[methods, metrics]``.
-        baseline: single-task values, for exactly the metrics of ``table``.
-        higher_is_better: direction of each metric; may name further ones.
-        tasks: task of each metric; may name further ones. Not used by the first convention.
-        convention: which of the two.
+        baseline: Single-task values, for exactly the metrics of ``table``.
+        higher_is_better: Direction of each metric; may name further ones.
+        tasks: Task of each metric; may name further ones. Not used by the first convention.
+        convention: Which of the two.
 
     Returns:
         ``[methods]``, per cent.
 
     Raises:
-        ValueError: as :func:`improvement`; if a metric has no task, or ``convention`` is unknown.
+        ValueError: See :func:`improvement`; or a metric has no task, or ``convention`` is unknown.
     """
     if convention not in get_args(Convention):
         raise ValueError(f"convention is {convention!r}; accepted: {', '.join(map(repr, get_args(Convention)))}")
@@ -97,12 +97,12 @@ def ranks(table: pd.DataFrame, higher_is_better: Mapping[str, bool], ties: Ties 
 
     Args:
         table: ``[methods, metrics]``.
-        higher_is_better: direction of each metric; may name further ones.
-        ties: rank of equal values: the ``average`` of their places (Demšar 2006; LSB's Table S-3), so that each
+        higher_is_better: Direction of each metric; may name further ones.
+        ties: Rank of equal values: the ``average`` of their places (Demšar 2006; LSB's Table S-3), so that each
             metric hands out the same sum, or the smallest place (``min``), as in sports.
 
     Raises:
-        ValueError: if a metric has no direction, a value is not finite, or ``ties`` is unknown.
+        ValueError: A metric has no direction, a value is not finite, or ``ties`` is unknown.
     """
     if ties not in get_args(Ties):
         raise ValueError(f"ties is {ties!r}; accepted: {', '.join(map(repr, get_args(Ties)))}")
@@ -118,12 +118,12 @@ def critical_difference(n_methods: int, n_blocks: int, alpha: float = 0.05) -> f
     :math:`k` values with infinite degrees of freedom, divided by :math:`\sqrt 2`. It holds for all pairs at once.
 
     Args:
-        n_methods: k, 2 or more.
-        n_blocks: N, 1 or more; independent ones, which the metrics of one run are not.
-        alpha: probability of any false difference, in (0, 1).
+        n_methods: Number of methods k, 2 or more.
+        n_blocks: Number of blocks N, 1 or more; independent ones, which the metrics of one run are not.
+        alpha: Probability of any false difference, in (0, 1).
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: An argument is out of range.
     """
     if n_methods < 2 or n_blocks < 1:
         raise ValueError(f"n_methods is {n_methods}, n_blocks is {n_blocks}; accepted: 2 or more and 1 or more")
@@ -146,7 +146,7 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
         The area, in the product of both units.
 
     Raises:
-        ValueError: if points are not pairs, or a number is not finite.
+        ValueError: Points are not pairs, or a number is not finite.
     """
     values, corner = np.asarray(points, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     if values.ndim != 2 or values.shape[1:] != (2,) or corner.shape != (2,):

@@ -24,10 +24,10 @@ class PermutationTest:
 
     Attributes:
         difference: ``mean(a) - mean(b)``.
-        p_value: two-sided.
-        smallest_p_value: the smallest p-value these sample sizes can give, ``2 / arrangements``: at a stricter level
+        p_value: Two-sided.
+        smallest_p_value: The smallest p-value these sample sizes can give, ``2 / arrangements``: at a stricter level
             no outcome is significant.
-        arrangements: number of splits or of sign patterns, all of which were counted.
+        arrangements: Number of splits or of sign patterns, all of which were counted.
     """
 
     difference: float
@@ -46,12 +46,12 @@ def permutation_test(a: ArrayLike, b: ArrayLike, *, paired: bool = False) -> Per
     would miss ties among decimal numbers.
 
     Args:
-        a: finite numbers, one a seed.
-        b: likewise; as many as ``a`` if paired.
-        paired: whether ``a[i]`` and ``b[i]`` belong together.
+        a: Finite numbers, one a seed.
+        b: Likewise; as many as ``a`` if paired.
+        paired: Whether ``a[i]`` and ``b[i]`` belong together.
 
     Raises:
-        ValueError: if a sample has fewer than 2 numbers, one is not finite, paired samples differ in length, or there
+        ValueError: A sample has fewer than 2 numbers, one is not finite, paired samples differ in length, or there
             are more than a million arrangements.
     """
     samples = _samples(a, b, paired=paired)
@@ -90,7 +90,7 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
         ``[n]``, in the order of the argument.
 
     Raises:
-        ValueError: if there are none or one is not in [0, 1].
+        ValueError: There are none or one is not in [0, 1].
     """
     p = np.asarray(p_values, dtype=np.float64).ravel()
     if not len(p) or not ((p >= 0) & (p <= 1)).all():
@@ -109,7 +109,7 @@ def hedges_g(a: ArrayLike, b: ArrayLike) -> float:
     :math:`J(\nu) = \Gamma(\nu/2) / (\sqrt{\nu/2}\, \Gamma((\nu-1)/2))`, about :math:`1 - 3/(4\nu - 1)`.
 
     Raises:
-        ValueError: if a sample has fewer than 2 numbers, one is not finite, or neither sample varies.
+        ValueError: A sample has fewer than 2 numbers, one is not finite, or neither sample varies.
     """
     x, y = _samples(a, b, paired=False)
     freedom = len(x) + len(y) - 2
@@ -127,7 +127,7 @@ def effect_interval(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Int
     t distribution with noncentrality :math:`\delta \sqrt{n_a n_b / (n_a + n_b)}`.
 
     Raises:
-        ValueError: as :func:`hedges_g`.
+        ValueError: See :func:`hedges_g`.
     """
     g = hedges_g(a, b)
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
@@ -147,15 +147,15 @@ def trials_needed(effect: float, power: float = 0.8, alpha: float = 0.05) -> flo
     Significance in the wrong direction does not count; at a power of 80 % it has no weight.
 
     Args:
-        effect: true difference of means in standard deviations, delta.
-        power: probability of finding it, in (``alpha``, 1).
-        alpha: level of the test, in (0, 1).
+        effect: True difference of means in standard deviations, delta.
+        power: Probability of finding it, in (``alpha``, 1).
+        alpha: Level of the test, in (0, 1).
 
     Returns:
         A whole number; infinite for ``effect`` 0.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: An argument is out of range.
     """
     if not (np.isfinite(effect) and 0 < alpha < power < 1):
         raise ValueError(
@@ -184,7 +184,7 @@ def cliffs_delta(a: ArrayLike, b: ArrayLike) -> float:
     :math:`\delta = (\#\{a_i > b_j\} - \#\{a_i < b_j\}) / (n_a n_b)`, in [-1, 1]; unchanged by any increasing function.
 
     Raises:
-        ValueError: if a sample has fewer than 2 numbers or one is not finite.
+        ValueError: A sample has fewer than 2 numbers or one is not finite.
     """
     x, y = _samples(a, b, paired=False)
     return float(np.sign(x[:, None] - y).mean())
@@ -198,10 +198,10 @@ def samples_against(
     Args:
         measures: ``[runs, measures]``.
         groups: ``[runs]``, the group of each run, on the same index.
-        one: the group that is compared with all others.
+        one: The group that is compared with all others.
 
     Raises:
-        ValueError: if there is no such group.
+        ValueError: There is no such group.
     """
     if one not in set(groups):
         raise ValueError(f"one is {one!r}; accepted: {', '.join(map(repr, groups.unique()))}")
@@ -221,7 +221,7 @@ def one_against_others(measures: pd.DataFrame, groups: pd.Series, one: str) -> p
     Args:
         measures: ``[runs, measures]``, with signs such that larger is better.
         groups: ``[runs]``, the group of each run, on the same index.
-        one: the group that is compared with all others.
+        one: The group that is compared with all others.
 
     Returns:
         One row a measure and other group: ``measure``, ``against``; ``difference`` of means, with ``low`` and ``high``
@@ -229,7 +229,7 @@ def one_against_others(measures: pd.DataFrame, groups: pd.Series, one: str) -> p
         ``p_holm_measure`` and ``p_holm_all``. Differences and effects are positive where ``one`` is better.
 
     Raises:
-        ValueError: if there is no such group, or as :func:`permutation_test` and :func:`hedges_g`.
+        ValueError: There is no such group, or as :func:`permutation_test` and :func:`hedges_g`.
     """
     rows = []
     for measure, name, own, other in samples_against(measures, groups, one):
