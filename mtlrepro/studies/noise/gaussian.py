@@ -103,7 +103,8 @@ def kurtosis_claims(kurtosis: pd.DataFrame, batch_size: int) -> list[Verdict]:
 def quantile_figure(table: pd.DataFrame) -> Exhibit:
     """Quantiles of the noise against a Gaussian's, one picture per batch size, from :func:`gaussianity`."""
     frames = {}
-    for size, rows in table.groupby("batch", sort=False):
+    for size in table["batch"].unique():
+        rows = table[table["batch"] == size]
         figure, axes = canvas(height=3.6)
         quantiles(axes, rows, by="direction")
         axes.set(xlabel="quantile of a Gaussian", ylabel="quantile of the noise", ylim=(-5.5, 5.5))

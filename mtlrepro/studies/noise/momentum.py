@@ -142,12 +142,13 @@ def frozen_figure(ratios: pd.DataFrame) -> Exhibit:
     """Noise of momentum against the step, one picture per gamma, from :func:`frozen_noise`."""
     table = with_expected(ratios, "ratio", ["gamma", "step"], expected="finite")
     frames = {}
-    for gamma, rows in table.groupby("gamma", sort=False):
+    for gamma in table["gamma"].unique():
+        rows = table[table["gamma"] == gamma]
         figure, axes = canvas()
         curves(axes, rows, "step", by="gamma", expected="expected", labels=["measured"])
         level(axes, momentum_limit(gamma), "limit printed in Eq. 8")
         axes.set(xlabel="step t", ylabel="noise of momentum / of gradient", ylim=(0, 1.1))
-        log_x(axes, rows["step"])
+        log_x(axes, rows["step"].tolist())
         legend(figure, axes, 2)
         frames[f"{gamma:g}"] = (figure, momentum_alt(gamma, rows))
     return Exhibit(

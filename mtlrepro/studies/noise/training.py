@@ -90,7 +90,9 @@ def error_parts(moving: pd.DataFrame) -> pd.DataFrame:
 
 def late_error(moving: pd.DataFrame) -> pd.DataFrame:
     """Mean of :func:`training_error` over the second half of training, by gamma and seed."""
-    return moving[moving["step"] > moving["step"].max() / 2].groupby(["gamma", "seed"]).mean()
+    late = moving[moving["step"] > moving["step"].max() / 2]
+    means: pd.DataFrame = late.groupby(["gamma", "seed"]).mean()
+    return means
 
 
 def training_claims(moving: pd.DataFrame) -> list[Verdict]:
