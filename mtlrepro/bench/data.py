@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
 
 import pandas as pd
 import torch
@@ -10,6 +9,8 @@ import torch
 from mtlrepro.bench.loading import loading
 from mtlrepro.bench.timing import check_device, timings
 from mtlrepro.data import datasets
+from mtlrepro.data.catalogue import GENERATED
+from mtlrepro.data.scenes.cache import generator_of
 
 SIZE = (96, 128)
 KEYS = ("image", "segmentation", "depth", "normal")
@@ -28,8 +29,8 @@ def data(device: str = "cpu", *, images: int | None = None, rounds: int = 5) -> 
         rounds: Rounds that count, see `timings`.
 
     Returns:
-        `part` (rooms, streets, loading), `arm`, the times of `timings`, `images_per_second` and, for
-        loaders that feed a network, `waiting`, the share of the time not spent on it.
+        `part` (name of the scenes, or loading), `arm`, the times of `timings`, `images_per_second` and, for loaders
+        that feed a network, `waiting`, the share of the time not spent on it.
 
     Raises:
         ValueError: CUDA is asked for and absent, or an argument is below 1.
@@ -41,7 +42,7 @@ def data(device: str = "cpu", *, images: int | None = None, rounds: int = 5) -> 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        tables = [generation(name, count, device, rounds) for name in ("rooms", "streets")]
+        tables = [generation(name, count, device, rounds) for name in GENERATED]
         rooms = datasets.load("rooms", n=LOADED, size=SIZE, keys=KEYS)
         tables.append(loading(rooms, device, rounds=rounds).assign(part="loading"))
     finally:
@@ -59,7 +60,7 @@ def generation(name: str, images: int, device: str = "cpu", rounds: int = 5) -> 
         device: A torch device.
         rounds: Rounds that count.
     """
-    module = import_module(f"mtlrepro.data.scenes.{name}.generate")
+    module = generator_of(name)
     make = partial(module.generate, range(images), split="train", size=SIZE, device=device)
     left = [key for key in module.KEYS if not key.endswith("_right")]
     variants: dict[str, Callable[[], object]] = {"all keys": partial(make, keys=left)}

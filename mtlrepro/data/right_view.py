@@ -5,7 +5,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from mtlrepro.data.samples import KINDS, Batch
+from mtlrepro.data.samples import Batch
+from mtlrepro.targets import TARGETS
 
 
 def right_view(batch: Batch, keys: Iterable[str], sky: int | None = None) -> Batch:
@@ -44,14 +45,14 @@ def right_view(batch: Batch, keys: Iterable[str], sky: int | None = None) -> Bat
         if base == "depth":
             before = disparity.gather(2, place)[:, None]
             taken = torch.where(moved[:, None] > 0, taken * before / moved[:, None], taken)
-        taken = taken.masked_fill(unseen[:, None], KINDS[key].invalid)
+        taken = taken.masked_fill(unseen[:, None], TARGETS[key].invalid)
         result[key] = taken if values.ndim == 4 else taken[:, 0]
     return result
 
 
 def derivable(key: str) -> bool:
     """Say whether ``right_view`` can derive a key: maps of the right view, except what only the scene tells."""
-    return key.endswith("_right") and not KINDS[key].ragged and key != "occlusion_right"
+    return key.endswith("_right") and not TARGETS[key].ragged and not TARGETS[key].unmatched
 
 
 def _move(disparity: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,8 @@ from filelock import BaseFileLock, FileLock, Timeout
 from torch import Tensor
 
 from mtlrepro import files
-from mtlrepro.data.samples import KINDS, encode
+from mtlrepro.data.samples import encode, is_ragged
+from mtlrepro.targets import TARGETS
 
 FORMAT = 1
 META = "meta.json"
@@ -139,9 +140,9 @@ class Writer:
                 before, or a ragged key.
             OSError: no space for the whole array.
         """
-        if name in KINDS and KINDS[name].ragged:
+        if is_ragged(name):
             raise ValueError(f"{name} has another number of rows for each image; accepted: append({name!r}, rows)")
-        values = encode(name, array, start) if name in KINDS else np.asarray(array)
+        values = encode(name, array, start) if name in TARGETS else np.asarray(array)
         if name in ("segmentation", "segmentation_right") and "classes" in self.meta and values.size:
             _require_below(name, values, start, len(self.meta["classes"]))
         stop = start + len(values)
@@ -164,8 +165,8 @@ class Writer:
         Raises:
             ValueError: no ragged key of a sample, values that ``samples.encode`` refuses, or more images than ``n``.
         """
-        if name not in KINDS or not KINDS[name].ragged:
-            accepted = ", ".join(key for key, kind in KINDS.items() if kind.ragged)
+        if not is_ragged(name):
+            accepted = ", ".join(filter(is_ragged, TARGETS))
             raise ValueError(f"name is {name!r}; accepted: {accepted}")
         counts = self._counts.setdefault(name, [])
         if len(counts) >= self.n:
@@ -226,7 +227,7 @@ class Writer:
             self._written[name] = np.arange(self.n) < self.done
         for name in state["ragged"]:
             counts = np.fromfile(self._partial / f"{name}.counts", np.int64)[: self.done]
-            row = int(np.prod(KINDS[name].shape)) * np.dtype(KINDS[name].stored).itemsize
+            row = int(np.prod(TARGETS[name].shape)) * np.dtype(TARGETS[name].stored).itemsize
             os.truncate(self._partial / f"{name}.counts", counts.nbytes)
             os.truncate(self._partial / f"{name}.rows", int(counts.sum()) * row)
             self._counts[name] = counts.tolist()
@@ -257,8 +258,8 @@ class Writer:
         pair = name.replace("labels", "boxes") if "labels" in name else name.replace("boxes", "labels")
         if counts != self._counts.get(pair):
             raise ValueError(f"{name} and {pair} have not the same numbers of rows; accepted: one label for each box")
-        kind = KINDS[name]
-        rows = np.fromfile(self._partial / f"{name}.rows", dtype=kind.stored).reshape(-1, *kind.shape)
+        target = TARGETS[name]
+        rows = np.fromfile(self._partial / f"{name}.rows", dtype=target.stored).reshape(-1, *target.shape)
         np.save(self._partial / f"{name}.npy", rows, allow_pickle=False)
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         np.save(self._partial / f"{offsets_of(name)}.npy", offsets, allow_pickle=False)

@@ -27,7 +27,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as v2
 
 from mtlrepro.data.right_view import derivable, right_view
-from mtlrepro.data.samples import KINDS, Batch, twin
+from mtlrepro.data.samples import Batch, twin
+from mtlrepro.targets import TARGETS
 
 VISIBLE = 0.25
 """Share of a box's area that must remain in the window; other boxes are dropped."""
@@ -130,7 +131,7 @@ class Augmentation:
         height, width = batch["image"].shape[-2:]
         size = self.output_size((height, width))
         scale, mirrored = (parameters[:, column].view(-1, 1, 1, 1) for column in (0, 3))
-        maps = [key for key in keys if not KINDS[key].ragged]
+        maps = [key for key in keys if not TARGETS[key].ragged]
         self.check(batch, keys)
         names = self._with_disparity(maps)
         source = self._views(batch, names, mirrored > 0, sky) if "right" in maps and self.flip else batch
@@ -198,7 +199,7 @@ class Augmentation:
 
     def __call__(self, batch: Batch, parameters: Tensor, sky: int | None = None) -> Batch:
         """Transform a whole batch on the CPU, with the order of its keys."""
-        keys = [key for key in batch if key in KINDS]
+        keys = [key for key in batch if key in TARGETS]
         done = self.maps(batch, parameters, keys, sky)
         done |= self.boxes(batch, parameters, (batch["image"].shape[-2], batch["image"].shape[-1]), keys)
         return {key: done.get(key, value) for key, value in batch.items()}

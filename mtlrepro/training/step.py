@@ -13,37 +13,35 @@ from torch.optim.lr_scheduler import MultiStepLR
 from mtlrepro import balancers, models, tasks
 from mtlrepro.balancers import CapturedStep
 from mtlrepro.data import datasets
+from mtlrepro.data.catalogue import CATALOGUE
 from mtlrepro.data.loading import DiskLoader, Loader, MemoryLoader
 from mtlrepro.data.samples import Batch
 from mtlrepro.data.transforms import Augmentation
 from mtlrepro.distributed import processes, rank, synchronise, total
 from mtlrepro.losses import Terms
+from mtlrepro.targets import TARGETS
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.evaluation import per_task, predict
 
-TEST_SPLITS = {"cityscapes": "val", "bdd100k": "val"}
-"""Splits that stand for the test set where its labels are not public; other data sets have the configuration's."""
-NO_LIMITS = (0.1, 1000.0)
-"""Depths in metres outside which LSB's regularisers act, for data sets without a range of their own."""
 HELD = 2 * 2**30
 """Bytes up to which a split is held in memory, on the device; larger ones are read from disk."""
 
 
 class Trainer:
-    """One run in the making: ``epoch`` trains for one epoch.
+    """One run in the making: `epoch` trains for one epoch.
 
     Args:
-        config: what to train.
+        config: What to train.
         device: where.
-        data_root: folder of a prepared data set; None for scenes.
+        data_root: Folder of a prepared data set; None for scenes.
 
     Attributes:
-        model: the network.
+        model: The network.
         tasks: T tasks.
-        balancer: how their losses become one gradient.
-        train_loader: training batches; of several processes each has its part.
-        test_loader: what final metrics are measured on.
-        validation_loader: the validation split, where the configuration asks for ``both``; else None.
+        balancer: How their losses become one gradient.
+        train_loader: Training batches; of several processes each has its part.
+        test_loader: What final metrics are measured on.
+        validation_loader: The validation split, where the configuration asks for `both`; else None.
 
     Raises:
         ValueError: data, network and tasks do not go together, or data are absent or damaged.
@@ -58,14 +56,15 @@ class Trainer:
         self.config = config
         self.device = device
         torch.manual_seed(config.seed)
-        reported = "val" if config.evaluate_on == "val" else "test"
-        train, test = (self._data(split, data_root) for split in ("train", TEST_SPLITS.get(config.dataset, reported)))
+        entry = CATALOGUE[config.dataset]
+        reported = "val" if config.evaluate_on == "val" else entry.test_split
+        train, test = (self._data(split, data_root) for split in ("train", reported))
         validation = self._data("val", data_root) if config.evaluate_on == "both" else None
         self.tasks = tasks.create(
             config.tasks,
             protocol=config.protocol,
             n_classes=train.n_classes or 13,
-            depth_range=tasks.DEPTH_RANGES.get(config.dataset, NO_LIMITS),
+            depth_range=entry.depth_range,
         )
         self.model = models.create(config.model, self.tasks, **config.model_options)
         self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -106,14 +105,14 @@ class Trainer:
         """Train for one epoch.
 
         Args:
-            after_step: called after every step.
+            after_step: Called after every step.
 
         Returns:
-            ``losses``: raw mean losses of the epoch by task; ``weights``: mean of the steps' weights, or None where the
-            method has none; ``loss_scales``: their product; ``lr``: the learning rate.
+            `losses`: raw mean losses of the epoch by task; `weights`: mean of the steps' weights, or None where the
+            method has none; `loss_scales`: their product; `lr`: the learning rate.
 
         Raises:
-            FloatingPointError: a loss or gradient was not finite; names epoch, step and task.
+            FloatingPointError: A loss or gradient was not finite; names epoch, step and task.
         """
         epoch = self.train_loader.epoch + 1
         lr = float(self.optimizer.param_groups[0]["lr"])
@@ -160,7 +159,7 @@ class Trainer:
         return state | {"generators": [generator.get_state() for generator in self._generators()]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state that ``state_dict`` gave."""
+        """Go on from a state that `state_dict` gave."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         for group in self.optimizer.param_groups:
@@ -200,12 +199,11 @@ class Trainer:
 
     def _data(self, split: str, root: str | Path | None) -> datasets.Dataset:
         config = self.config
-        if config.dataset in datasets.REAL and root is None:
-            remedy = f"python data_scripts/{config.dataset}.py prepare SOURCE TARGET"
-            raise ValueError(f"data_root is None; accepted for {config.dataset}: the TARGET of `{remedy}`")
+        entry = CATALOGUE[config.dataset]
+        if not entry.generated and root is None:
+            raise ValueError(f"data_root is None; accepted for {config.dataset}: the TARGET of `{entry.prepare}`")
         keys = ["boxes" if name == "detection" else name for name in config.tasks]
-        masked = set(tasks.MAPS) - {"edges2d", "keypoints2d"}
-        keys += ["valid"] if masked & set(keys) else []
+        keys += ["valid"] if any(TARGETS[key].known == "mask" for key in keys) else []
         count = config.n_train if split == "train" else config.n_test
         return datasets.load(
             config.dataset, split, root=root, keys=keys, classes=config.classes, n=count, size=config.size

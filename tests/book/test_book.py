@@ -26,9 +26,10 @@ import pytest
 import yaml
 
 import mtlrepro
+from mtlrepro import files
 from mtlrepro.pages.parameters import assign, declared_parameters
 from mtlrepro.pages.stored import normalise_file, notebook_statistics
-from mtlrepro.runs.store import RESULTS, read
+from mtlrepro.runs.store import Store
 from mtlrepro.studies import costs, first_grid, toys
 from mtlrepro.training import scales
 
@@ -252,7 +253,7 @@ def test_runs_page_shows_costs_sizes_and_the_first_grid(rendered):
     plain = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", text)))
     for row in [*costs.cost_rows("cpu"), *costs.cost_rows("gpu")]:
         assert " ".join(row.values()).replace("`", "") in plain
-    assert costs.grid_time(read(RESULTS)) in plain
+    assert costs.grid_time(Store(files.book("results", "runs"))) in plain
     assert scales.DATA["rooms"]["gpu"].reason in plain
 
 

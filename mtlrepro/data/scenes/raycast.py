@@ -9,17 +9,19 @@ and none sums over pixels or images. An image therefore has the same bits whatev
 threads compute it.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-KINDS = ("room", "ground", "box", "sphere", "cylinder")
 FAR = 1e9
+"""Depth beyond everything, metres."""
 MISS = 1e28
+"""Factor that takes the entry of a ray that misses a round solid out of reach."""
 TINY = 1e-8
+"""Added to what is divided by, so that a ray along an axis has a finite inverse."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Scene:
     """B scenes of N slots each.
 
     Attributes:
-        kinds: kind of each slot, one of ``KINDS``.
+        kinds: Kind of each slot.
 
             - ``room``: the inside of a box; the camera is in it.
             - ``ground``: the horizontal plane at the y of ``centre``.
@@ -159,10 +161,10 @@ class Bundle:
         *self.buffers, self.spare = rays[1].new_empty(6, *rays[1].shape).unbind(0)
         self.frame = -1
 
-    def interval(self, slot: int) -> tuple[Tensor, Tensor, Tensor]:
+    def interval(self, slot: int) -> tuple[Tensor, Tensor]:
         """Ray parameters at which the rays enter and leave a solid; entry > exit where they miss.
 
-        Entry is at least 0. The third tensor is free for intermediate results; the next call overwrites all three.
+        Entry is at least 0. The next call overwrites both.
         """
         near, far, *free = self.buffers
         kind = self.scene.kinds[slot]
@@ -176,7 +178,7 @@ class Bundle:
             self._box(slot, near, far, free)
         if kind in ("room", "ground"):  # seen from inside, from above: the exit is what is hit
             near.copy_(far)
-        return near.clamp_(min=0.0), far, free[0]
+        return near.clamp_(min=0.0), far
 
     def _turn(self, frame: int) -> None:
         if frame != self.frame:
@@ -267,74 +269,8 @@ class Bundle:
         return 1.0 / self.square
 
 
-def cast(scene: Scene, camera: Camera) -> tuple[Tensor, Tensor]:
-    """Find the nearest solid along every ray.
-
-    Where two are equally near, to a relative 2^(k - 23) with k the number of bits that number the slots, the earlier
-    slot wins.
-
-    Returns:
-        z-depth ``[B, H, W]`` in metres, 0 where nothing is hit, and the slot hit, int64 ``[B, H, W]``, -1 for none.
-
-    Raises:
-        ValueError: if a kind is unknown.
-    """
-    for kind in scene.kinds:
-        if kind not in KINDS:
-            raise ValueError(f"kinds has {kind!r}; accepted: {', '.join(KINDS)}")
-    bundle = Bundle(scene, camera.position, camera.rays)
-    depth = torch.full_like(camera.rays[0], FAR)
-    low = (1 << len(scene.kinds).bit_length()) - 1
-    nearest = (depth.view(torch.int32) & ~low) | low
-    for n in _present(scene):
-        near, far, missed = bundle.interval(n)
-        # Positive floats are ordered as their bits: with the slot in the last bits, one minimum finds both.
-        near.add_(torch.sub(near, far, out=missed).clamp_(min=0.0).mul_(MISS))
-        torch.minimum(depth, near, out=depth)
-        torch.minimum(nearest, near.view(torch.int32).bitwise_and_(~low).bitwise_or_(n), out=nearest)
-    slot = (nearest & low).masked_fill_(depth >= FAR, -1)
-    return depth.masked_fill_(slot < 0, 0.0), slot.long()
-
-
-def blocked(
-    scene: Scene, points: Tensor, source: Tensor, casters: Tensor | None = None, margin: float = 2e-3
-) -> Tensor:
-    """Say where a solid lies between a point and ``source``: shadow if that is a lamp, occlusion if another camera.
-
-    Rooms and grounds block nothing. The part of the segment next to the point, ``margin`` of its length, is left out,
-    so that a surface does not block itself.
-
-    Args:
-        scene: B scenes.
-        points: ``[B, 3, H, W]``, world axes.
-        source: ``[B, 3]``, world axes, outside of every solid.
-        casters: bool ``[B, N]``, slots that can block; default: all that are active.
-        margin: a fraction of the distance to the source.
-
-    Returns:
-        bool ``[B, H, W]``.
-    """
-    if casters is not None:
-        scene = replace(scene, active=scene.active & casters)
-    bundle = Bundle(scene, source, (points - source[:, :, None, None]).unbind(1))
-    inside = torch.full_like(bundle.inverse_y, -FAR)
-    for n in _present(scene):
-        if scene.kinds[n] not in ("room", "ground"):
-            near, far, _ = bundle.interval(n)
-            torch.maximum(inside, far.clamp_(max=1.0 - margin).sub_(near), out=inside)
-    return inside >= 0
-
-
-def _present(scene: Scene) -> Iterable[int]:
-    """Slots that any image has; on CUDA all of them, so that the host need not wait for the device."""
-    if scene.active.is_cuda:
-        return range(len(scene.kinds))
-    active: list[bool] = scene.active.any(0).tolist()
-    return [n for n, there in enumerate(active) if there or scene.kinds[n] in ("room", "ground")]
-
-
 def shade(scene: Scene, camera: Camera, depth: Tensor, slot: Tensor) -> Surface:
-    """Describe the surfaces that :func:`cast` found.
+    """Describe the surfaces that rays hit.
 
     Args:
         scene: B scenes.

@@ -25,7 +25,7 @@ def cast(scene: Scene, camera: Camera) -> tuple[Tensor, Tensor]:
     tiles = _Tiles(camera)
     yaw = scene.yaw[:, scene.frame[0], None]
     around = Scene(scene.kinds[:1], (0,), yaw, scene.centre[:, :1], scene.half[:, :1], scene.active[:, :1])
-    near, far, _ = Bundle(around, camera.position, camera.rays).interval(0)
+    near, far = Bundle(around, camera.position, camera.rays).interval(0)
     keys = tiles.split(_key(torch.where(near > far, FAR, near), 0))
     windows = _window(camera, corners(scene), EDGES)
     rays = [tiles.split(ray) for ray in camera.rays]
@@ -178,7 +178,7 @@ def _meetings(
         turns = scene.yaw[image, frame[slot]][:, None]
         centre, half = scene.centre[image, slot][:, None], scene.half[image, slot][:, None]
         solids = Scene((kind,), (0,), turns, centre, half, torch.ones_like(half[..., 0], dtype=torch.bool))
-        near, far, _ = Bundle(solids, origin[image], [ray[tile] for ray in rays]).interval(0)
+        near, far = Bundle(solids, origin[image], [ray[tile] for ray in rays]).interval(0)
         yield tile, slot, near, far
 
 

@@ -8,7 +8,6 @@ data set share its scenes; seeds differ in initial weights, order and mirror ima
 """
 
 from dataclasses import dataclass
-from importlib import import_module
 
 import pandas as pd
 import torch
@@ -16,8 +15,10 @@ from torch import Tensor
 
 from mtlrepro import files
 from mtlrepro.analysis.verdicts import Verdict, mean_interval
+from mtlrepro.data.catalogue import CATALOGUE
+from mtlrepro.data.scenes.cache import generator_of
 from mtlrepro.metrics import confusion, mean_iou
-from mtlrepro.runs.store import RESULTS, is_stored
+from mtlrepro.runs.store import Store
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.run import train
 
@@ -74,10 +75,9 @@ def learned(dataset: str, *, seeds: int, images: int, epochs: int, device: str =
     evaluated = scenes(dataset, "test", images // 10)
     colour = best_by_colour(scenes(dataset, "train", images // 4), evaluated)[0]
     constant = best_constant(evaluated.distance)[1]
-    rows = []
+    stored, rows = Store(files.book("results", "runs")), []
     for run in runs:
-        store = RESULTS if is_stored(RESULTS, run.hash) else files.cache_dir() / "runs"
-        metrics = train(run, store=store)["metrics"]
+        metrics = (stored.record(run) or train(run, store=files.cache_dir() / "runs"))["metrics"]
         network, distance_error = metrics["segmentation"]["miou"], metrics[distance][error]
         ratio = distance_error / constant
         rows.append((dataset, run.seed, colour, network, network - colour, constant, distance_error, ratio))
@@ -111,10 +111,10 @@ def configs(dataset: str, *, seeds: int, images: int, epochs: int, device: str =
 
 def scenes(dataset: str, split: str, n: int) -> Images:
     """Make the first scenes of a split, with the targets of the comparison alone."""
-    module = import_module(f"mtlrepro.data.scenes.{dataset}.generate")
+    generator = generator_of(dataset)
     keys = ("image", "segmentation", DISTANCES[dataset][0])
-    batch = module.generate(range(n), split=split, size=SIZES[dataset], seed=0, keys=keys)
-    return Images(*(batch[key] for key in keys), len(module.CLASSES))
+    batch = generator.generate(range(n), split=split, size=SIZES[dataset], seed=0, keys=keys)
+    return Images(*(batch[key] for key in keys), len(CATALOGUE[dataset].classes))
 
 
 def best_by_colour(train: Images, evaluate: Images) -> tuple[float, str]:

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
+from mtlrepro import files
 from mtlrepro.data import datasets
-from mtlrepro.runs.store import RESULTS, is_stored
+from mtlrepro.runs.store import Store
 from mtlrepro.studies.data import learnability as study
 
 TINY = {"seeds": 1, "images": 40, "epochs": 4}
@@ -98,4 +99,5 @@ def test_verdicts():
 def test_the_runs_of_the_chapter_are_stored(dataset):
     runs = study.configs(dataset, seeds=3, images=2000, epochs=16)
     assert all(run.n_train // run.batch_size * run.epochs == 4000 for run in runs)
-    assert [run.hash for run in runs if not is_stored(RESULTS, run.hash)] == []
+    store = Store(files.book("results", "runs"))
+    assert [run.hash for run in runs if run not in store] == []

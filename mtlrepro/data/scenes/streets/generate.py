@@ -8,20 +8,17 @@ to the image. Colours overlap between classes. As in real data some objects have
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mtlrepro.data.classes import BDD100K, CITYSCAPES
 from mtlrepro.data.scenes import tiled
+from mtlrepro.data.scenes.batches import chosen_keys, seeds_of, some_rows
 from mtlrepro.data.scenes.raycast import Camera, Lookup, Surface, shade
-from mtlrepro.data.scenes.rooms.generate import some_rows
 from mtlrepro.data.scenes.streets.layout import BASELINE, SIDEWALK, TERRAIN, VOID, Layout, draw
 from mtlrepro.data.scenes.streets.picture import develop, radiance, smooth
 
 VERSION = 1
-CLASSES = CITYSCAPES
-BOX_CLASSES = BDD100K
 KEYS = (
     "image",
     "right",
@@ -39,7 +36,6 @@ KEYS = (
     "boxes_right",
     "labels_right",
 )
-SPLITS = ("train", "val", "test")
 PIXELS = {"cpu": 100_000, "cuda": 4_000_000}  # of one chunk
 SKY = CITYSCAPES.index("sky")
 BOX_LABEL = {CITYSCAPES.index("person" if name == "pedestrian" else name): k for k, name in enumerate(BDD100K)}
@@ -93,22 +89,14 @@ def generate(
     Raises:
         ValueError: an argument is out of range.
     """
-    wanted = set(KEYS if keys is None else keys) | {"image"}
-    if unknown := sorted(wanted - set(KEYS)):
-        raise ValueError(f"keys hold {unknown[0]!r}; accepted: {', '.join(KEYS)}")
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}; accepted: {', '.join(SPLITS)}")
-    if not len(indices) or min(indices) < 0:
-        raise ValueError(f"indices are {list(indices)}; accepted: one or more, from 0")
-    if seed < 0:
-        raise ValueError(f"seed is {seed}; accepted: 0 or more")
+    chosen = chosen_keys(keys, KEYS)
+    seeds = seeds_of(indices, split, seed)
     chunk = max(1, PIXELS[torch.device(device).type] // (size[0] * size[1]))
-    seeds = [np.random.SeedSequence([seed, SPLITS.index(split), int(i)]) for i in indices]
     layout = draw(seeds, size, device)
-    parts = [_render(some_rows(layout, slice(start, start + chunk)), wanted) for start in range(0, len(seeds), chunk)]
+    parts = [_render(some_rows(layout, slice(start, start + chunk)), chosen) for start in range(0, len(seeds), chunk)]
     result: dict[str, Tensor | list[Tensor]] = {}
     for key in KEYS:
-        if key in wanted:
+        if key in chosen:
             values = [part[key] for part in parts]
             dense = [value for value in values if isinstance(value, Tensor)]
             result[key] = torch.cat(dense) if dense else [row for rows in values for row in rows]
@@ -151,29 +139,29 @@ def hidden(layout: Layout, view: View, other: Camera) -> Tensor:
     return (place < 0) | (place > width) | tiled.hidden(layout.scene, camera, points, other)
 
 
-def _render(layout: Layout, wanted: set[str]) -> dict[str, Tensor | list[Tensor]]:
+def _render(layout: Layout, chosen: set[str]) -> dict[str, Tensor | list[Tensor]]:
     result: dict[str, Tensor | list[Tensor]] = {}
     for number, suffix in enumerate(("", "_right")):
         picture = ("image", "right")[number]
         if not any(
-            key == picture or (key not in ("image", "right") and key.endswith("_right") == number) for key in wanted
+            key == picture or (key not in ("image", "right") and key.endswith("_right") == number) for key in chosen
         ):
             continue
         camera, other = (layout.left, layout.right)[:: 1 - 2 * number]
         view = look_at(layout, camera)
         surface, look = view.surface, Lookup(view.rows)
         sky = surface.slot < 0
-        if picture in wanted:
+        if picture in chosen:
             result[picture] = develop(layout, camera, radiance(layout, camera, surface, look), number)
         labels = look(layout.classes).masked_fill(sky, SKY)
-        if "segmentation" + suffix in wanted:
+        if "segmentation" + suffix in chosen:
             result["segmentation" + suffix] = labels
-        if "disparity" + suffix in wanted:
+        if "disparity" + suffix in chosen:
             known = ~(sky | _holes(layout, camera, number) | ((labels == VOID) & (surface.depth < 3.0)))
             result["disparity" + suffix] = disparity(camera, surface.depth, known)[:, None]
-        if "occlusion" + suffix in wanted:
+        if "occlusion" + suffix in chosen:
             result["occlusion" + suffix] = hidden(layout, view, other)[:, None]
-        if wanted & {"boxes" + suffix, "labels" + suffix}:
+        if chosen & {"boxes" + suffix, "labels" + suffix}:
             found = [
                 boxes(*pair) for pair in zip(instances(layout, view), layout.instances, layout.classes, strict=True)
             ]
