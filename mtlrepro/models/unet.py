@@ -34,7 +34,7 @@ class UNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images `[B, 3, H, W]` to features `[B, 16, H/2, W/2]`, sizes rounded up."""
-        features = self.first(images - 0.5)
+        features: Tensor = self.first(images - 0.5)
         skips = []
         for down in self.down:
             skips.append(features)

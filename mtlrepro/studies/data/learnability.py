@@ -19,7 +19,7 @@ from mtlrepro.data.catalogue import CATALOGUE
 from mtlrepro.data.scenes.cache import generator_of
 from mtlrepro.metrics import confusion, mean_iou
 from mtlrepro.runs.store import Store
-from mtlrepro.training.config import RunConfig
+from mtlrepro.training.config import Device, RunConfig
 from mtlrepro.training.run import train
 
 DISTANCES = {"rooms": ("depth", "abs_err"), "streets": ("disparity", "aepe")}
@@ -51,7 +51,7 @@ class Images:
     n_classes: int
 
 
-def learned(dataset: str, *, seeds: int, images: int, epochs: int, device: str = "cpu") -> pd.DataFrame:
+def learned(dataset: str, *, seeds: int, images: int, epochs: int, device: Device = "cpu") -> pd.DataFrame:
     """Compare the network with both baselines on the scenes of the split `test`.
 
     Args:
@@ -84,7 +84,7 @@ def learned(dataset: str, *, seeds: int, images: int, epochs: int, device: str =
     return pd.DataFrame(rows, columns=["scenes", "seed", "colour", "network", "gain", "constant", "error", "ratio"])
 
 
-def configs(dataset: str, *, seeds: int, images: int, epochs: int, device: str = "cpu") -> list[RunConfig]:
+def configs(dataset: str, *, seeds: int, images: int, epochs: int, device: Device = "cpu") -> list[RunConfig]:
     """Configure the runs of `learned`; rate, widths and batch were chosen on rooms."""
     return [
         RunConfig(
@@ -112,9 +112,10 @@ def configs(dataset: str, *, seeds: int, images: int, epochs: int, device: str =
 def scenes(dataset: str, split: str, n: int) -> Images:
     """Make the first scenes of a split, with the targets of the comparison alone."""
     generator = generator_of(dataset)
-    keys = ("image", "segmentation", DISTANCES[dataset][0])
+    distance = DISTANCES[dataset][0]
+    keys = ("image", "segmentation", distance)
     batch = generator.generate(range(n), split=split, size=SIZES[dataset], seed=0, keys=keys)
-    return Images(*(batch[key] for key in keys), len(CATALOGUE[dataset].classes))
+    return Images(batch["image"], batch["segmentation"], batch[distance], len(CATALOGUE[dataset].classes))
 
 
 def best_by_colour(train: Images, evaluate: Images) -> tuple[float, str]:
