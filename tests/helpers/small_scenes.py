@@ -5,7 +5,7 @@ import torch
 
 
 class Noise:
-    """Every key of a sample, with the classes of streets, as independent noise that depends on (seed, split, index) alone."""
+    """Every key of a sample as independent noise that depends on (seed, split, index); classes are those of streets."""
 
     VERSION = 3
     KEYS = (

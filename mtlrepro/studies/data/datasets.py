@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 from mtlrepro import losses
 from mtlrepro.analysis import published
 from mtlrepro.data import datasets, motorcycle
-from mtlrepro.data.catalogue import CATALOGUE
+from mtlrepro.data.catalogue import CATALOGUE, entry_of
 from mtlrepro.data.datasets import Dataset
 from mtlrepro.data.real.bdd100k import prepare as bdd100k
 from mtlrepro.data.real.cityscapes import prepare as cityscapes
@@ -53,7 +53,7 @@ def check_root(name: str, data_root: str) -> None:
     Raises:
         ValueError: so it is; the message names the command that makes the folder.
     """
-    entry = CATALOGUE[name]
+    entry = entry_of(name)
     if entry.generated and data_root:
         raise ValueError(f"data_root is {data_root!r}; accepted: none for {name}, which are generated")
     if not entry.generated and not data_root:

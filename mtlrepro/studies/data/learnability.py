@@ -8,6 +8,7 @@ data set share its scenes; seeds differ in initial weights, order and mirror ima
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import pandas as pd
 import torch
@@ -19,7 +20,7 @@ from mtlrepro.data.catalogue import CATALOGUE
 from mtlrepro.data.scenes.cache import generator_of
 from mtlrepro.metrics import confusion, mean_iou
 from mtlrepro.runs.store import Store
-from mtlrepro.training.config import Device, RunConfig
+from mtlrepro.training.config import RunConfig
 from mtlrepro.training.run import train
 
 DISTANCES = {"rooms": ("depth", "abs_err"), "streets": ("disparity", "aepe")}
@@ -51,7 +52,9 @@ class Images:
     n_classes: int
 
 
-def learned(dataset: str, *, seeds: int, images: int, epochs: int, device: Device = "cpu") -> pd.DataFrame:
+def learned(
+    dataset: str, *, seeds: int, images: int, epochs: int, device: Literal["cpu", "cuda"] = "cpu"
+) -> pd.DataFrame:
     """Compare the network with both baselines on the scenes of the split `test`.
 
     Args:
@@ -84,7 +87,9 @@ def learned(dataset: str, *, seeds: int, images: int, epochs: int, device: Devic
     return pd.DataFrame(rows, columns=["scenes", "seed", "colour", "network", "gain", "constant", "error", "ratio"])
 
 
-def configs(dataset: str, *, seeds: int, images: int, epochs: int, device: Device = "cpu") -> list[RunConfig]:
+def configs(
+    dataset: str, *, seeds: int, images: int, epochs: int, device: Literal["cpu", "cuda"] = "cpu"
+) -> list[RunConfig]:
     """Configure the runs of `learned`; rate, widths and batch were chosen on rooms."""
     return [
         RunConfig(

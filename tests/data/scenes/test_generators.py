@@ -1,4 +1,4 @@
-"""What every generator of scenes keeps: bits that depend on (seed, split, index) alone, and arguments that it refuses."""
+"""What both generators keep: scenes that depend on (seed, split, index) alone, and arguments that are refused."""
 
 import pytest
 import torch

@@ -240,20 +240,6 @@ def test_seven_categories():
     assert groups["vehicle"] == ["car", "truck", "bus", "train", "motorcycle", "bicycle"]
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"split": "dev"}, "split is 'dev'; accepted: train, val, test"),
-        ({"keys": ["edges"]}, "keys hold 'edges'; accepted: image, right"),
-        ({"indices": []}, r"indices are \[\]; accepted: one or more, from 0"),
-        ({"seed": -1}, "seed is -1; accepted: 0 or more"),
-    ],
-)
-def test_arguments_out_of_range(options, message):
-    with pytest.raises(ValueError, match=message):
-        streets.generate(**({"indices": [0], "split": "train", "size": SIZE} | options))
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_cuda_makes_the_same_geometry(batch):
     there = streets.generate(range(5), split="train", size=SIZE, device="cuda")
