@@ -69,7 +69,7 @@ def shares(streets: Dataset, data: Dataset) -> Exhibit:
         parts.append(datasets.class_shares(data).assign(source=data.name))
     table = pd.concat(parts, ignore_index=True)
     real, ours = (part.set_index("class")["share"] for part in (published, own))
-    worst = (real / ours).apply(np.log).abs().idxmax()
+    worst = str((real / ours).apply(np.log).abs().idxmax())
     return Exhibit(
         name="shares",
         table=table,
