@@ -9,11 +9,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mtlrepro.balancers.gradients import processes
-
 _T = TypeVar("_T")
 
-PATIENCE = timedelta(hours=6)
+TIMEOUT = timedelta(hours=6)
 """How long a process waits for the others, while the first one evaluates or waits for another run of the same name."""
 
 
@@ -24,7 +22,7 @@ def join(kind: str) -> None:
         kind: ``cuda`` for nccl, each process with its own device; else gloo.
 
     Raises:
-        ValueError: there is no CUDA device for this process.
+        ValueError: There is no CUDA device for this process.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         return
@@ -32,17 +30,22 @@ def join(kind: str) -> None:
         if local_rank() >= (n := torch.cuda.device_count()):
             raise ValueError(f"device is 'cuda', for process {local_rank()} of this machine; it has {n} CUDA devices")
         torch.cuda.set_device(local_rank())
-    dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=PATIENCE)
+    dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=TIMEOUT)
     atexit.register(dist.destroy_process_group)
 
 
+def processes() -> int:
+    """Count the processes that train together: 1 unless ``torch.distributed`` is initialised."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
 def rank() -> int:
-    """Number of this process; 0 where it is alone."""
+    """Rank of this process; 0 where it is alone."""
     return dist.get_rank() if processes() > 1 else 0
 
 
 def local_rank() -> int:
-    """Number of this process on its machine."""
+    """Rank of this process on its machine."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 

@@ -28,9 +28,9 @@ def per_sample_gradients(
 
     Args:
         losses: ``(parameters, one sample) -> [T]``, the losses of the tasks on that sample.
-        parameters: parameters to differentiate by, ``P`` numbers in all.
-        samples: pytree of tensors whose first dimension is ``N``.
-        chunk_size: samples differentiated at once; memory grows with it. ``None`` takes all.
+        parameters: Parameters to differentiate by, ``P`` numbers in all.
+        samples: Pytree of tensors whose first dimension is ``N``.
+        chunk_size: Samples differentiated at once; memory grows with it. ``None`` takes all.
 
     Returns:
         ``[T, N, P]``, the parameters flattened in the order of the mapping.
@@ -58,7 +58,7 @@ def batch_weights(n: int, batch: int, draws: int, generator: torch.Generator, *,
         ``[draws, n]`` float64 on the CPU: multiplicity of each sample divided by ``batch``; rows sum to 1.
 
     Raises:
-        ValueError: if ``batch`` is below 1, or above ``n`` without replacement.
+        ValueError: ``batch`` is below 1, or above ``n`` without replacement.
     """
     if batch < 1 or (not replacement and batch > n):
         raise ValueError(f"batch is {batch}; accepted: 1 to {n} samples" + " or more" * replacement)
@@ -95,13 +95,13 @@ def momentum(values: Tensor, gamma: float) -> Tensor:
 
     Args:
         values: ``[steps, ...]``; gradients or, as momentum is linear, the sample weights of the batches.
-        gamma: in [0, 1).
+        gamma: In [0, 1).
 
     Returns:
         ``[steps, ...]``, :math:`m_1, m_2, \dots`. Divide by :math:`1-\gamma^t` for an average whose weights sum to 1.
 
     Raises:
-        ValueError: if ``gamma`` is out of range.
+        ValueError: ``gamma`` is out of range.
     """
     _check_gamma(gamma)
     averages = torch.empty_like(values)
@@ -171,7 +171,7 @@ class Combination:
     """A way to join losses, with the effective weights that Eq. 5 predicts for it.
 
     Attributes:
-        name: as in the literature.
+        name: As in the literature.
         combine: ``[T] -> scalar``.
         weights: ``[T] -> [T]``, the closed form of the derivative.
     """
@@ -189,7 +189,7 @@ def combinations(sigma: Tensor, p: float) -> tuple[Combination, ...]:
 
     Args:
         sigma: ``[T]``, the noise scales of uncertainty weighting (Kendall et al. 2018), positive.
-        p: exponent of the p-norm, at least 1.
+        p: Exponent of the p-norm, at least 1.
     """
     return (
         Combination(
@@ -218,13 +218,13 @@ def two_batch_estimate(small: Tensor, large: Tensor, b: int, batch: int) -> tupl
     :math:`\mathrm{tr}\,C = (|\hat g_b|^2 - |\hat g_B|^2)/(1/b - 1/B)`. Either may come out negative.
 
     Args:
-        small: squared norms of gradients of batches of ``b``, ``[...]``.
-        large: squared norms of gradients of batches of ``batch``, ``[...]``.
-        b: the smaller batch size, at least 1.
-        batch: the larger one, more than ``b``.
+        small: Squared norms of gradients of batches of ``b``, ``[...]``.
+        large: Squared norms of gradients of batches of ``batch``, ``[...]``.
+        b: The smaller batch size, at least 1.
+        batch: The larger one, more than ``b``.
 
     Raises:
-        ValueError: unless ``1 <= b < batch``.
+        ValueError: ``1 <= b < batch`` does not hold.
     """
     if not 1 <= b < batch:
         raise ValueError(f"b is {b} and batch {batch}; accepted: 1 <= b < batch")
@@ -248,14 +248,14 @@ def momentum_estimates(gradients: Tensor, gamma: float, rate: float) -> tuple[Te
 
     Args:
         gradients: ``[steps, P]``, mini-batch gradients of one task, ``steps`` at least 2.
-        gamma: momentum, in [0, 1).
-        rate: memory of the two averages, in [0, 1); 0 keeps only the last step.
+        gamma: Momentum, in [0, 1).
+        rate: Memory of the two averages, in [0, 1); 0 keeps only the last step.
 
     Returns:
         ``(signal, noise)``, each ``[steps - 1]``: the estimates after steps 2, 3, ...
 
     Raises:
-        ValueError: if ``gamma`` or ``rate`` is out of range, or there are fewer than 2 steps.
+        ValueError: ``gamma`` or ``rate`` is out of range, or there are fewer than 2 steps.
     """
     if len(gradients) < 2:
         raise ValueError(f"gradients holds {len(gradients)} steps; accepted: 2 or more")
@@ -292,8 +292,8 @@ def gnr(weights: Tensor, signal: Tensor, noise: Tensor, *, itgn: Itgn = "narrow"
         weights: ``[T]``, positive; their common scale does not matter.
         signal: ``[T]``, :math:`a_i^2 = |g_i|^2`.
         noise: ``[T]``, :math:`s_i^2 = \mathrm{tr}\,C_i/B`.
-        itgn: reading of inter-task gradient noise.
-        own_noise: whether a task's own noise counts.
+        itgn: Reading of inter-task gradient noise.
+        own_noise: Whether a task's own noise counts.
 
     Returns:
         ``[T]``; infinite where nothing disturbs a task.
@@ -331,13 +331,13 @@ def gnr_weights(
         noise: ``[T]``, :math:`s_i^2`, at least 0.
         scalarisation: ``maxmin`` or ``product``.
         itgn: ``narrow`` or ``broad``, see :func:`gnr`.
-        own_noise: whether a task's own noise counts, see :func:`gnr`.
+        own_noise: Whether a task's own noise counts, see :func:`gnr`.
 
     Returns:
         ``[T]``, positive, sum T.
 
     Raises:
-        ValueError: for an unknown reading, or a product without a unique maximum: of two tasks without own
+        ValueError: The reading is unknown, or is a product without a unique maximum: of two tasks without own
             noise (it does not depend on the weights), or broad with own noise (its supremum need not be attained).
     """
     tasks = len(signal)

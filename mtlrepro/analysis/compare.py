@@ -1,4 +1,4 @@
-r"""Comparisons of methods over tables of methods x metrics: improvement, ranks, Friedman, Nemenyi, hypervolume.
+r"""Comparisons of methods over tables of methods x metrics: improvement, ranks, Nemenyi, hypervolume.
 
 Symbols: method :math:`m` scores :math:`M_{m,i}` on metric :math:`i = 1, \dots, K`; the baseline :math:`b` is
 single-task learning; :math:`l_i = 1` where higher is better, otherwise 0. In Demšar's symbols, :math:`k` methods are
@@ -6,7 +6,6 @@ ranked in :math:`N` blocks (data sets or metrics), and :math:`R_j` is the averag
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -25,14 +24,14 @@ def improvement(
 
     Args:
         table: ``[methods, metrics]``.
-        baseline: one value a metric, for exactly the metrics of ``table``.
-        higher_is_better: direction of each metric; may name further ones.
+        baseline: One value a metric, for exactly the metrics of ``table``.
+        higher_is_better: Direction of each metric; may name further ones.
 
     Returns:
         ``[methods, metrics]``, positive where the method is better than the baseline.
 
     Raises:
-        ValueError: if a metric is missing in one of the arguments, a value is not finite, or a baseline is not a
+        ValueError: A metric is missing in one of the arguments, a value is not finite, or a baseline is not a
             positive finite number: relative changes need a scale with a zero.
     """
     for other, name in ((baseline, "baseline"), (higher_is_better, "higher_is_better")):
@@ -73,16 +72,16 @@ def delta_m(
 
     Args:
         table: ``[methods, metrics]``.
-        baseline: single-task values, for exactly the metrics of ``table``.
-        higher_is_better: direction of each metric; may name further ones.
-        tasks: task of each metric; may name further ones. Not used by the first convention.
-        convention: which of the two.
+        baseline: Single-task values, for exactly the metrics of ``table``.
+        higher_is_better: Direction of each metric; may name further ones.
+        tasks: Task of each metric; may name further ones. Not used by the first convention.
+        convention: Which of the two.
 
     Returns:
         ``[methods]``, per cent.
 
     Raises:
-        ValueError: as :func:`improvement`; if a metric has no task, or ``convention`` is unknown.
+        ValueError: See :func:`improvement`; or a metric has no task, or ``convention`` is unknown.
     """
     if convention not in get_args(Convention):
         raise ValueError(f"convention is {convention!r}; accepted: {', '.join(map(repr, get_args(Convention)))}")
@@ -98,68 +97,18 @@ def ranks(table: pd.DataFrame, higher_is_better: Mapping[str, bool], ties: Ties 
 
     Args:
         table: ``[methods, metrics]``.
-        higher_is_better: direction of each metric; may name further ones.
-        ties: rank of equal values: the ``average`` of their places (Demšar 2006; LSB's Table S-3), so that each
+        higher_is_better: Direction of each metric; may name further ones.
+        ties: Rank of equal values: the ``average`` of their places (Demšar 2006; LSB's Table S-3), so that each
             metric hands out the same sum, or the smallest place (``min``), as in sports.
 
     Raises:
-        ValueError: if a metric has no direction, a value is not finite, or ``ties`` is unknown.
+        ValueError: A metric has no direction, a value is not finite, or ``ties`` is unknown.
     """
     if ties not in get_args(Ties):
         raise ValueError(f"ties is {ties!r}; accepted: {', '.join(map(repr, get_args(Ties)))}")
     _require_keys(table, higher_is_better, "higher_is_better")
     sign = np.array([-1.0 if higher_is_better[metric] else 1.0 for metric in table.columns])
     return (_finite(table) * sign).apply(lambda column: stats.rankdata(column, method=ties)).astype(np.float64)
-
-
-@dataclass(frozen=True)
-class FriedmanTest:
-    """Test of the hypothesis that all methods rank alike.
-
-    Attributes:
-        average_ranks: ``[methods]``, ties averaged.
-        chi2: Friedman's statistic, corrected for ties.
-        chi2_p_value: its p-value by the chi-squared distribution with k - 1 degrees of freedom; too large for few
-            blocks.
-        f: Iman and Davenport's statistic; infinite if all blocks agree.
-        f_p_value: its p-value by the F distribution with k - 1 and (k - 1)(N - 1) degrees of freedom.
-    """
-
-    average_ranks: pd.Series
-    chi2: float
-    chi2_p_value: float
-    f: float
-    f_p_value: float
-
-
-def friedman(ranks: pd.DataFrame) -> FriedmanTest:
-    r"""Friedman's test, with the F statistic of Iman and Davenport (Demšar 2006, Section 3.2.2).
-
-    Without ties :math:`\chi_F^2 = \frac{12N}{k(k+1)} \left(\sum_j R_j^2 - \frac{k(k+1)^2}{4}\right)`; ties divide it by
-    :math:`1 - \sum (t^3 - t) / (N k (k^2 - 1))`, over groups of :math:`t` equal ranks, which Demšar's formula leaves
-    out. :math:`F_F = (N-1)\chi_F^2 / (N(k-1) - \chi_F^2)`, with the corrected :math:`\chi_F^2` the F of a two-way
-    analysis of variance of the ranks. Blocks must be independent; metrics of one run are not, so over metrics the
-    p-values describe, they do not prove.
-
-    Args:
-        ranks: ``[k methods, N blocks]``, small is good; ranked again within each block, so :func:`ranks` with either
-            rule for ties will do.
-
-    Raises:
-        ValueError: if there are fewer than 3 methods or 2 blocks, all methods tie in every block, or a value is not
-            finite.
-    """
-    methods, blocks = ranks.shape
-    if methods < 3 or blocks < 2:
-        raise ValueError(f"ranks has {methods} methods and {blocks} blocks; accepted: 3 or more and 2 or more")
-    ordered = _finite(ranks).rank(axis=0)
-    if (ordered == (methods + 1) / 2).all(axis=None):
-        raise ValueError("ranks has all methods equal in every block; accepted: a block with a difference")
-    chi2, chi2_p_value = (float(value) for value in stats.friedmanchisquare(*ordered.to_numpy()))
-    rest = blocks * (methods - 1) - chi2
-    f = (blocks - 1) * chi2 / rest if rest > 1e-9 * chi2 else np.inf
-    f_p_value = float(stats.f.sf(f, methods - 1, (methods - 1) * (blocks - 1)))
-    return FriedmanTest(ordered.mean(axis=1), chi2, chi2_p_value, f, f_p_value)
 
 
 def critical_difference(n_methods: int, n_blocks: int, alpha: float = 0.05) -> float:
@@ -169,12 +118,12 @@ def critical_difference(n_methods: int, n_blocks: int, alpha: float = 0.05) -> f
     :math:`k` values with infinite degrees of freedom, divided by :math:`\sqrt 2`. It holds for all pairs at once.
 
     Args:
-        n_methods: k, 2 or more.
-        n_blocks: N, 1 or more; independent ones, as in :func:`friedman`.
-        alpha: probability of any false difference, in (0, 1).
+        n_methods: Number of methods k, 2 or more.
+        n_blocks: Number of blocks N, 1 or more; independent ones, which the metrics of one run are not.
+        alpha: Probability of any false difference, in (0, 1).
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: An argument is out of range.
     """
     if n_methods < 2 or n_blocks < 1:
         raise ValueError(f"n_methods is {n_methods}, n_blocks is {n_blocks}; accepted: 2 or more and 1 or more")
@@ -197,7 +146,7 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
         The area, in the product of both units.
 
     Raises:
-        ValueError: if points are not pairs, or a number is not finite.
+        ValueError: Points are not pairs, or a number is not finite.
     """
     values, corner = np.asarray(points, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     if values.ndim != 2 or values.shape[1:] != (2,) or corner.shape != (2,):

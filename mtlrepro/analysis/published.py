@@ -33,13 +33,13 @@ def read(name: str) -> pd.DataFrame:
     """Printed numbers of one source, in the order of its tables.
 
     Args:
-        name: name of the file, without ``.csv``.
+        name: Name of the file, without ``.csv``.
 
     Returns:
         Columns as in this module's docstring; ``value`` and ``uncertainty`` are float64, NaN where none is printed.
 
     Raises:
-        ValueError: if there is no such file.
+        ValueError: There is no such file.
     """
     names = sorted(path.stem for path in FOLDER.glob("*.csv"))
     if name not in names:
@@ -52,7 +52,7 @@ def pivot(numbers: pd.DataFrame, values: str = "value") -> pd.DataFrame:
     """Table of methods x metrics, both in the order in which they first occur.
 
     Args:
-        numbers: lines of :func:`read`, with each pair of ``row`` and ``column`` once; choose a ``place`` where a
+        numbers: Lines of :func:`read`, with each pair of ``row`` and ``column`` once; choose a ``place`` where a
             source has several tables.
         values: ``value`` or ``uncertainty``.
 
@@ -60,7 +60,7 @@ def pivot(numbers: pd.DataFrame, values: str = "value") -> pd.DataFrame:
         float64, NaN where nothing is printed.
 
     Raises:
-        ValueError: if a pair occurs twice.
+        ValueError: A pair occurs twice.
     """
     cells = numbers[["row", "column"]]
     if cells.duplicated().any():

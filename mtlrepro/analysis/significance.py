@@ -7,7 +7,6 @@ runs share their initialisation or data order. Few seeds bound what any test can
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import comb
-from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,61 +15,7 @@ from scipy import special, stats
 
 from mtlrepro.analysis.verdicts import Interval
 
-Method = Literal["BCa", "percentile"]
 MAX_ARRANGEMENTS = 1_000_000
-
-
-def bootstrap_interval(
-    a: ArrayLike,
-    b: ArrayLike | None = None,
-    *,
-    paired: bool = False,
-    confidence: float = 0.95,
-    method: Method = "BCa",
-    resamples: int = 9_999,
-    seed: int = 0,
-) -> Interval:
-    """Bootstrap interval of a mean, or of the difference of two means, ``mean(a) - mean(b)`` (Efron 1987).
-
-    With fewer than about 10 numbers a sample it covers less often than it says; Student's interval
-    (:func:`mtlrepro.analysis.verdicts.mean_interval`) is then the better one.
-
-    Args:
-        a: two or more finite numbers.
-        b: a second sample; ``None`` for the mean of ``a`` alone.
-        paired: whether ``a[i]`` and ``b[i]`` belong together; pairs are then drawn, otherwise each sample by itself.
-        confidence: coverage, in (0, 1).
-        method: ``BCa``, bias-corrected and accelerated, or ``percentile``.
-        resamples: number of bootstrap samples, 100 or more.
-        seed: seed of the draws, 0 or more.
-
-    Returns:
-        The estimate with its bounds. Samples without any variation give an interval of length 0.
-
-    Raises:
-        ValueError: if an argument is out of range.
-    """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence}; accepted: 0 < confidence < 1")
-    if method not in get_args(Method):
-        raise ValueError(f"method is {method!r}; accepted: {', '.join(map(repr, get_args(Method)))}")
-    for name, value, least in (("resamples", resamples, 100), ("seed", seed, 0)):
-        if value < least:
-            raise ValueError(f"{name} is {value}; accepted: {least} or more")
-    samples = _samples(a, b, paired=paired)
-    estimate = float(_difference(*samples))
-    if not any(np.ptp(sample) for sample in samples):
-        return Interval(estimate, estimate, estimate)
-    low, high = stats.bootstrap(
-        samples,
-        _difference,
-        confidence_level=confidence,
-        method=method,
-        n_resamples=resamples,
-        vectorized=True,
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Interval(estimate, float(low), float(high))
 
 
 @dataclass(frozen=True)
@@ -79,10 +24,10 @@ class PermutationTest:
 
     Attributes:
         difference: ``mean(a) - mean(b)``.
-        p_value: two-sided.
-        smallest_p_value: the smallest p-value these sample sizes can give, ``2 / arrangements``: at a stricter level
+        p_value: Two-sided.
+        smallest_p_value: The smallest p-value these sample sizes can give, ``2 / arrangements``: at a stricter level
             no outcome is significant.
-        arrangements: number of splits or of sign patterns, all of which were counted.
+        arrangements: Number of splits or of sign patterns, all of which were counted.
     """
 
     difference: float
@@ -101,12 +46,12 @@ def permutation_test(a: ArrayLike, b: ArrayLike, *, paired: bool = False) -> Per
     would miss ties among decimal numbers.
 
     Args:
-        a: finite numbers, one a seed.
-        b: likewise; as many as ``a`` if paired.
-        paired: whether ``a[i]`` and ``b[i]`` belong together.
+        a: Finite numbers, one a seed.
+        b: Likewise; as many as ``a`` if paired.
+        paired: Whether ``a[i]`` and ``b[i]`` belong together.
 
     Raises:
-        ValueError: if a sample has fewer than 2 numbers, one is not finite, paired samples differ in length, or there
+        ValueError: A sample has fewer than 2 numbers, one is not finite, paired samples differ in length, or there
             are more than a million arrangements.
     """
     samples = _samples(a, b, paired=paired)
@@ -145,7 +90,7 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
         ``[n]``, in the order of the argument.
 
     Raises:
-        ValueError: if there are none or one is not in [0, 1].
+        ValueError: There are none or one is not in [0, 1].
     """
     p = np.asarray(p_values, dtype=np.float64).ravel()
     if not len(p) or not ((p >= 0) & (p <= 1)).all():
@@ -164,7 +109,7 @@ def hedges_g(a: ArrayLike, b: ArrayLike) -> float:
     :math:`J(\nu) = \Gamma(\nu/2) / (\sqrt{\nu/2}\, \Gamma((\nu-1)/2))`, about :math:`1 - 3/(4\nu - 1)`.
 
     Raises:
-        ValueError: if a sample has fewer than 2 numbers, one is not finite, or neither sample varies.
+        ValueError: A sample has fewer than 2 numbers, one is not finite, or neither sample varies.
     """
     x, y = _samples(a, b, paired=False)
     freedom = len(x) + len(y) - 2
@@ -182,7 +127,7 @@ def effect_interval(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Int
     t distribution with noncentrality :math:`\delta \sqrt{n_a n_b / (n_a + n_b)}`.
 
     Raises:
-        ValueError: as :func:`hedges_g`.
+        ValueError: See :func:`hedges_g`.
     """
     g = hedges_g(a, b)
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
@@ -202,15 +147,15 @@ def trials_needed(effect: float, power: float = 0.8, alpha: float = 0.05) -> flo
     Significance in the wrong direction does not count; at a power of 80 % it has no weight.
 
     Args:
-        effect: true difference of means in standard deviations, delta.
-        power: probability of finding it, in (``alpha``, 1).
-        alpha: level of the test, in (0, 1).
+        effect: True difference of means in standard deviations, delta.
+        power: Probability of finding it, in (``alpha``, 1).
+        alpha: Level of the test, in (0, 1).
 
     Returns:
         A whole number; infinite for ``effect`` 0.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: An argument is out of range.
     """
     if not (np.isfinite(effect) and 0 < alpha < power < 1):
         raise ValueError(
@@ -239,7 +184,7 @@ def cliffs_delta(a: ArrayLike, b: ArrayLike) -> float:
     :math:`\delta = (\#\{a_i > b_j\} - \#\{a_i < b_j\}) / (n_a n_b)`, in [-1, 1]; unchanged by any increasing function.
 
     Raises:
-        ValueError: if a sample has fewer than 2 numbers or one is not finite.
+        ValueError: A sample has fewer than 2 numbers or one is not finite.
     """
     x, y = _samples(a, b, paired=False)
     return float(np.sign(x[:, None] - y).mean())
@@ -253,10 +198,10 @@ def samples_against(
     Args:
         measures: ``[runs, measures]``.
         groups: ``[runs]``, the group of each run, on the same index.
-        one: the group that is compared with all others.
+        one: The group that is compared with all others.
 
     Raises:
-        ValueError: if there is no such group.
+        ValueError: There is no such group.
     """
     if one not in set(groups):
         raise ValueError(f"one is {one!r}; accepted: {', '.join(map(repr, groups.unique()))}")
@@ -276,7 +221,7 @@ def one_against_others(measures: pd.DataFrame, groups: pd.Series, one: str) -> p
     Args:
         measures: ``[runs, measures]``, with signs such that larger is better.
         groups: ``[runs]``, the group of each run, on the same index.
-        one: the group that is compared with all others.
+        one: The group that is compared with all others.
 
     Returns:
         One row a measure and other group: ``measure``, ``against``; ``difference`` of means, with ``low`` and ``high``
@@ -284,7 +229,7 @@ def one_against_others(measures: pd.DataFrame, groups: pd.Series, one: str) -> p
         ``p_holm_measure`` and ``p_holm_all``. Differences and effects are positive where ``one`` is better.
 
     Raises:
-        ValueError: if there is no such group, or as :func:`permutation_test` and :func:`hedges_g`.
+        ValueError: There is no such group, or as :func:`permutation_test` and :func:`hedges_g`.
     """
     rows = []
     for measure, name, own, other in samples_against(measures, groups, one):
@@ -305,15 +250,14 @@ def _difference(*samples: NDArray[np.float64], axis: int = -1) -> NDArray[np.flo
     return first - sum(second)
 
 
-def _samples(a: ArrayLike, b: ArrayLike | None, *, paired: bool) -> tuple[NDArray[np.float64], ...]:
-    """Check one or two samples; the differences of pairs are one sample."""
-    named = {"a": a} if b is None else {"a": a, "b": b}
-    samples = tuple(np.asarray(values, dtype=np.float64).ravel() for values in named.values())
-    for name, sample in zip(named, samples, strict=True):
+def _samples(a: ArrayLike, b: ArrayLike, *, paired: bool) -> tuple[NDArray[np.float64], ...]:
+    """Check two samples; the differences of pairs are one sample."""
+    samples = tuple(np.asarray(values, dtype=np.float64).ravel() for values in (a, b))
+    for name, sample in zip("ab", samples, strict=True):
         if len(sample) < 2 or not np.isfinite(sample).all():
             raise ValueError(f"{name} is {sample}; accepted: two or more finite numbers")
     if not paired:
         return samples
-    if len(samples) < 2 or len(samples[0]) != len(samples[1]):
+    if len(samples[0]) != len(samples[1]):
         raise ValueError(f"paired is True with samples of {[len(s) for s in samples]}; accepted: two of one length")
     return (samples[0] - samples[1],)

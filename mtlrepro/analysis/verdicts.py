@@ -33,11 +33,11 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     """Mean of independent values with its Student-t interval.
 
     Args:
-        values: one number per seed. A single number has an infinite interval.
-        confidence: coverage, in (0, 1).
+        values: One number per seed. A single number has an infinite interval.
+        confidence: Coverage, in (0, 1).
 
     Raises:
-        ValueError: if there are no values, one is not finite, or ``confidence`` is out of range.
+        ValueError: There are no values, one is not finite, or ``confidence`` is out of range.
     """
     sample = _finite(values)
     if not 0 < confidence < 1:
@@ -54,7 +54,7 @@ def geometric_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     """Geometric mean of independent positive values, with the Student-t interval of their logarithms.
 
     Raises:
-        ValueError: as :func:`mean_interval`, also for values that are not positive.
+        ValueError: See :func:`mean_interval`, also for values that are not positive.
     """
     sample = np.asarray(values, dtype=np.float64).ravel()
     if not (sample > 0).all():
@@ -67,7 +67,7 @@ def range_interval(values: ArrayLike) -> Interval:
     """Mean with the smallest and largest value: for identities, which must hold in every run, not on average.
 
     Raises:
-        ValueError: if there are no values or one is not finite.
+        ValueError: There are no values or one is not finite.
     """
     sample = _finite(values)
     return Interval(float(sample.mean()), float(sample.min()), float(sample.max()))
@@ -85,12 +85,12 @@ class Verdict:
     """A claim beside its measurement.
 
     Attributes:
-        claim: the claim in one sentence.
-        source: where it is made, e.g. ``Eq. 8``, or ``reconstruction``.
-        claimed: the value claimed.
-        tolerance: how far from it still counts as agreement.
-        measured: what was measured; ``None`` if it cannot be tested here.
-        below: whether the claim is one-sided: below ``claimed``.
+        claim: The claim in one sentence.
+        source: Where it is made, e.g. ``Eq. 8``, or ``reconstruction``.
+        claimed: The value claimed.
+        tolerance: How far from it still counts as agreement.
+        measured: What was measured; ``None`` if it cannot be tested here.
+        below: Whether the claim is one-sided: below ``claimed``.
     """
 
     claim: str

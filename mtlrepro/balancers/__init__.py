@@ -8,27 +8,24 @@ from mtlrepro.balancers.base import CONTROLS, METHODS, Balancer, register
 from mtlrepro.balancers.cagrad import CAGrad
 from mtlrepro.balancers.capture import CapturedStep
 from mtlrepro.balancers.diagnostics import Diagnostics, diagnostics
+from mtlrepro.balancers.dwa import DWA
+from mtlrepro.balancers.equal import Equal
 from mtlrepro.balancers.factory import create
+from mtlrepro.balancers.fixed import Fixed
+from mtlrepro.balancers.gls import GLS, LaggedGLS
 from mtlrepro.balancers.graddrop import GradDrop
 from mtlrepro.balancers.gradient_balancing import GramianWeighting, SliceRule
 from mtlrepro.balancers.gradients import gramian, task_gradients
 from mtlrepro.balancers.gradnorm import GradNorm
-from mtlrepro.balancers.loss_weighting import (
-    DWA,
-    GLS,
-    LSB,
-    Equal,
-    Fixed,
-    LaggedGLS,
-    LossWeighting,
-    Uncertainty,
-)
+from mtlrepro.balancers.loss_weighting import LossWeighting
+from mtlrepro.balancers.lsb import LSB
 from mtlrepro.balancers.maxgnr import MaxGNR
 from mtlrepro.balancers.mclgs import MCLGS, CAGradMCLGS
 from mtlrepro.balancers.mgda import MGDA
 from mtlrepro.balancers.mtsgd import MTSGD
 from mtlrepro.balancers.pcgrad import PCGrad
 from mtlrepro.balancers.torchjd import TorchJD
+from mtlrepro.balancers.uncertainty import Uncertainty
 
 __all__ = [
     "CONTROLS",

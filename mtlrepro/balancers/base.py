@@ -10,9 +10,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.nn.utils import get_total_norm
-from torch.optim import SGD, Optimizer
 
-from mtlrepro.balancers.gradients import accumulate, average, leaves, processes
+from mtlrepro.balancers.gradients import accumulate, average, leaves
+from mtlrepro.balancers.guard import Guard
+from mtlrepro.distributed import processes
 
 Losses = Sequence[Tensor | None] | Mapping[str, Tensor | None]
 
@@ -59,14 +60,19 @@ class Step:
             for f, loss in zip(factors.unbind(), self.losses, strict=True)
         ]
 
+    def present(self, weights: Tensor) -> Tensor:
+        """Take the present tasks' weights out of those of all tasks [n_tasks]."""
+        by_task = weights.unbind()
+        return torch.stack([by_task[k] for k in self.tasks])
+
     def spread(self, weights: Tensor) -> Tensor:
-        """Put the present tasks' weights at their places among all tasks; an absent task has weight 0."""
-        places = dict(zip(self.tasks, weights.unbind(), strict=True))
+        """Give each present task's weight its index among all tasks; an absent task has weight 0."""
+        by_task = dict(zip(self.tasks, weights.unbind(), strict=True))
         zero = weights.new_zeros(())
-        return torch.stack([places.get(k, zero) for k in range(len(self.values))])
+        return torch.stack([by_task.get(k, zero) for k in range(len(self.values))])
 
 
-class Balancer(nn.Module, ABC):
+class Balancer(Guard, ABC):
     """How T losses become one gradient: ``backward`` replaces ``loss.backward()`` in a training step.
 
     Scale convention: always the mean. If all task gradients are equal to g, the combined gradient is g
@@ -88,20 +94,10 @@ class Balancer(nn.Module, ABC):
     per_sample: bool = False
 
     def __init__(self, n_tasks: int) -> None:
-        super().__init__()
         if not isinstance(n_tasks, int) or n_tasks < 1:
             raise ValueError(f"n_tasks is {n_tasks!r}; accepted: an integer of at least 1")
-        self.n_tasks = n_tasks
-        self.steps = 0
+        super().__init__(n_tasks)
         self.epochs = 0
-        self._count: Tensor
-        self._names: tuple[str, ...] = tuple(str(k) for k in range(n_tasks))
-        self.guarded = False
-        self._first_bad: Tensor
-        self._skip: Tensor
-        self.register_buffer("_count", torch.zeros((), dtype=torch.int64), persistent=False)
-        self.register_buffer("_first_bad", torch.full((2,), -1), persistent=False)
-        self.register_buffer("_skip", torch.zeros(()), persistent=False)
 
     @torch.no_grad()
     def backward(
@@ -200,58 +196,6 @@ class Balancer(nn.Module, ABC):
         """The weights now in force, [T] float64, or None where a method has none between steps."""
         return None
 
-    def guard(self, optimizer: Optimizer) -> None:
-        """Find bad steps on the device: no host-device synchronisation, and the optimizer skips them.
-
-        Without a guard, ``backward`` raises at once, which costs two synchronisations per step on CUDA. With
-        it, a device flag keeps the first bad step and task for ``check``, and the optimizer's fused kernel
-        leaves parameters, momenta and step counts as they are, also where gradients were accumulated over
-        several calls. ``.grad`` of a bad step is undefined.
-
-        Args:
-            optimizer: A torch optimizer with ``fused=True`` in all its groups.
-
-        Raises:
-            ValueError: The optimizer is not fused, so it could not skip without asking the device; or is SGD
-                with dampening.
-        """
-        if not all(group.get("fused") for group in optimizer.param_groups):
-            name = type(optimizer).__name__
-            raise ValueError(f"optimizer is {name} without fused=True; accepted: fused=True in all groups")
-
-        momentum = [group for group in optimizer.param_groups if isinstance(optimizer, SGD) and group["momentum"]]
-        if any(group["dampening"] for group in momentum):
-            raise ValueError("optimizer has dampening; accepted: SGD with dampening=0")
-
-        def skip(optimizer: Any, *_: object) -> None:  # noqa: ANN401
-            for parameter in (p for group in momentum for p in group["params"] if p.grad is not None):
-                # torch leaves this buffer uninitialised when the first step is skipped
-                if optimizer.state[parameter].get("momentum_buffer") is None:
-                    optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-            scaled = getattr(optimizer, "found_inf", None)
-            optimizer.found_inf = self._skip if scaled is None else torch.maximum(scaled, self._skip)
-
-        def done(optimizer: Any, *_: object) -> None:  # noqa: ANN401
-            self._skip.zero_()
-            optimizer.found_inf = None
-
-        optimizer.register_step_pre_hook(skip)
-        optimizer.register_step_post_hook(done)
-        self.guarded = True
-
-    def check(self) -> None:
-        """Raise if a guarded step was bad. Reads the device: call it at logging points.
-
-        Raises:
-            FloatingPointError: Names the first bad step and its task.
-        """
-        step, task = self._first_bad.tolist()
-        if step >= 0:
-            raise FloatingPointError(
-                f"step {step}: the loss or gradient of {self._who(task)} is not finite; "
-                "the optimizer has skipped this and every other bad step"
-            )
-
     def generators(self) -> list[torch.Generator]:
         """List the random streams in use, which a CUDA graph has to know."""
         return []
@@ -296,19 +240,6 @@ class Balancer(nn.Module, ABC):
                     "to learn the task, take the step with a method that sees each gradient, such as 'mgda'"
                 ),
             )
-
-    def _report(self, bad: Tensor, why: Callable[[int], str]) -> None:
-        """Raise for the first task marked in ``bad`` [n_tasks (+ 1 for their sum)], or note it if guarded."""
-        if self.guarded:
-            found = torch.stack([self._count, bad.int().argmax()])
-            self._first_bad.copy_(torch.where(bad.any() & (self._first_bad[0] < 0), found, self._first_bad))
-            self._skip.copy_(torch.maximum(self._skip, bad.any()))
-        elif bad.any():
-            k = int(bad.int().argmax())
-            raise FloatingPointError(f"step {self.steps}, {self._who(k)}: {why(k)}; no parameter was changed")
-
-    def _who(self, k: int) -> str:
-        return f"task {self._names[k]!r}" if k < self.n_tasks else "the weighted sum of all tasks"
 
     def _values(self, losses: list[Tensor | None], device: torch.device) -> Tensor:
         """Mean of each loss over samples and processes, [n_tasks] float64, NaN where absent."""

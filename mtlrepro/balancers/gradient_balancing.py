@@ -18,9 +18,9 @@ from mtlrepro.balancers.gradients import (
     combine,
     gramian,
     leaves,
-    processes,
     task_gradients,
 )
+from mtlrepro.distributed import processes
 
 
 class GradientBalancer(Balancer):

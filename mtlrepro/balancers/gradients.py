@@ -11,6 +11,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.graph import Node, get_gradient_edge
 
+from mtlrepro.distributed import processes
+
 Row = list[Tensor | None]
 
 BLOCK = 2**16
@@ -145,11 +147,6 @@ def accumulate(parameters: Sequence[Tensor], gradients: Row) -> None:
             parameter.grad = gradient
         else:
             parameter.grad = torch.empty_like(parameter, dtype=gradient.dtype).copy_(gradient)
-
-
-def processes() -> int:
-    """Count the processes that train together: 1 unless ``torch.distributed`` is initialised."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def blocks(tensors: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:

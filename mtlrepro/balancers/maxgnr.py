@@ -93,19 +93,15 @@ class MaxGNR(GradientBalancer):
     def _step(self, step: Step) -> Tensor | None:
         if self.steps % self.refresh == 0:
             return super()._step(step)
-        weights = self._present(step)
+        weights = step.present(self._weights)
         self._weighted_backward(step, weights)
         return step.spread(weights)
 
     def _merge(self, step: Step, rows: list[Row]) -> tuple[Tensor, Tensor]:
         self._observe(step, rows)
-        weights = self._present(step)
+        weights = step.present(self._weights)
         accumulate(step.shared, combine(rows, weights))
         return step.spread(weights), weights
-
-    def _present(self, step: Step) -> Tensor:
-        everyone = self._weights.unbind()
-        return torch.stack([everyone[k] for k in step.tasks])
 
     def _observe(self, step: Step, rows: list[Row]) -> None:
         """Update momenta, estimates and weights from one step's gradients; a bad step changes nothing."""
@@ -123,15 +119,18 @@ class MaxGNR(GradientBalancer):
         valid = self._judge(step, gg)
         gg, gm, mm = step.spread(gg), step.spread(gm), step.spread(mm)
 
+        # The momentum starts at 0. Divided by 1 - gamma^t it is an unbiased mean of t gradients, and its noise is the
+        # share v of one gradient's. It holds no part of g_t, so <g_t, m> has the mean |E g|^2, and |g_t - m|^2 =
+        # gg - 2 gm + mm has the mean (1 + v) times the noise of one gradient.
         decay = self.gamma**self._seen
         bias = 1 - decay
-        own = (1 - self.gamma) * (1 + decay) / ((1 + self.gamma) * bias)
+        v = (1 - self.gamma) * (1 + decay) / ((1 + self.gamma) * bias)
         gm, mm = gm / bias, mm / bias.square()
         fresh = ~step.values.isnan() & valid
-        again = fresh & (self._seen > 0)
+        again = fresh & (self._seen > 0)  # a task's first gradient has no momentum to be compared with
         for average, sample in (
             (self._signal, gm),
-            (self._noise, (gg - 2 * gm + mm).clamp_min(0) / (1 + own)),
+            (self._noise, (gg - 2 * gm + mm).clamp_min(0) / (1 + v)),
         ):
             average.copy_(torch.where(again, average.lerp(sample, 1 - self.averaging), average))
         self._seen += fresh
@@ -139,11 +138,13 @@ class MaxGNR(GradientBalancer):
             for m, g in zip(self._momentum[k], row, strict=True):
                 if g is not None:
                     g = g if scale is None else g / scale.to(g.dtype)
+                    # A bad step moves the momentum towards itself, which changes nothing and asks no device.
                     m.lerp_(g if step.certain else torch.where(valid, g, m), 1 - self.gamma)
         self._weights.copy_(self._clipped())
 
     def _clipped(self) -> Tensor:
         noise = self.noise
+        # An estimate of |E g|^2 can be negative or vanish; weights need it positive, and small against the noise.
         signal = torch.maximum(self.signal, 1e-6 * (self.signal.abs() + noise))
         w = gnr_weights(signal, noise, scalarisation=self.scalarisation, itgn=self.itgn, own_noise=self.own_noise)
         w = w.clamp(0.1, 10.0)

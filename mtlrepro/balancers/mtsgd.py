@@ -74,15 +74,18 @@ class MTSGD(SliceRule):
         if out.shape[1] == 1 and self._signs_must_agree(len(gradients)):
             self._least_of_one_sign(gradients, out)
             return
+        # Memory traffic sets the time: a gradient is read for its norm, for each pair's product and for the sum, and
+        # everything else here is one number a slice, worked on in place.
         pairs = list(combinations(range(len(gradients)), 2))
         ones = out.new_ones(out.shape[1])
         norms = torch.stack([_inner(g, g, ones) for g in gradients]).sqrt_()
-        inverse = norms.clamp_min(torch.finfo(norms.dtype).tiny).reciprocal_()
+        inverse = norms.clamp_min(torch.finfo(norms.dtype).tiny).reciprocal_()  # a zero gradient has e = 0, not NaN
         cosines = torch.stack([_inner(gradients[i], gradients[j], ones) for i, j in pairs])
         factors = inverse.unbind()
         for cosine, (i, j) in zip(cosines.unbind(), pairs, strict=True):
             cosine.mul_(factors[i]).mul_(factors[j])
         similarity = cosines.amin(0) if self.similarity == "min" else cosines.mean(0)
+        # The mask and the 1/T of the mean; parallel gradients must pass a threshold of 1 despite rounding.
         keep = similarity.ge_(self.threshold - _rounding(norms)).div_(self.n_tasks)
         least = norms.amin(0).mul_(keep)
         first, *others = zip(gradients, inverse.mul_(least).unsqueeze(2), strict=True)
@@ -95,11 +98,15 @@ class MTSGD(SliceRule):
                 plain += gradient
             plain /= self.n_tasks
             length = _inner(out, out, ones).sqrt_()
+            # What is left of gradients that cancel is rounding, without a direction: such a slice becomes 0.
             real = length > 8 * _rounding(length) * least
             out *= torch.where(real, _inner(plain, plain, ones).sqrt_() / length, 0.0).unsqueeze(1)
 
     def _signs_must_agree(self, count: int) -> bool:
-        """Whether slices of one element are kept only where all gradients have the same sign."""
+        """Whether slices of one element are kept only where all gradients have the same sign.
+
+        The cosine of two numbers is 1, -1, or 0 where one is 0, so the rule needs no norms there.
+        """
         smallest = self.similarity == "min" or count == 2
         return smallest and self.threshold > -0.99 and not self.restore_norm
 
@@ -110,6 +117,7 @@ class MTSGD(SliceRule):
         for gradient in gradients[2:]:
             torch.minimum(low, gradient, out=low)
             torch.maximum(high, gradient, out=high)
+        # The minimum where all are positive, the maximum where all are negative; elsewhere both clamps give 0.
         low.clamp_min_(0)
         low += high.clamp_max_(0)
         low *= len(gradients) / self.n_tasks

@@ -81,6 +81,7 @@ def min_norm_point(gramian: Tensor) -> Tensor:
     # beta_k = alpha_k norm_k: minimise beta' C beta subject to u' beta = 1, u = 1 / norm.
     u = p.faces / p.norms
     u = u / u.amax(1, keepdim=True)
+    # One bordered system a face: rows of inactive tasks are the identity and give 0; the last is u' beta = 1.
     system = torch.zeros(len(u), n + 1, n + 1, dtype=torch.float64, device=u.device)
     system[:, :n, :n] = p.cosines * p.faces[:, :, None] * p.faces[:, None, :] + torch.diag_embed(1 - p.faces)
     system[:, n, :n] = system[:, :n, n] = u

@@ -1,9 +1,6 @@
 """Cost of a step of each balancer, as a ratio to T separate backward passes (the floor)."""
 
-import ctypes
-import gc
 import importlib.util
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
@@ -14,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.models import mobilenet_v2, resnet18
 
 from mtlrepro.balancers import METHODS, CapturedStep, create
-from mtlrepro.bench.timing import turns
+from mtlrepro.bench.timing import interleave, keep_freed_memory, peak_memory
 
 Trunk = Literal["resnet18", "mobilenet_v2"]
 LOSS_WEIGHTING = ("equal", "uncertainty", "dwa", "gls", "lsb")
@@ -48,7 +45,7 @@ class Network(nn.Module):
 
 
 class Workload:
-    """One network and batch; its methods are the arms, each a full step up to the optimizer.
+    """One network and batch; its methods are the variants, each a full step up to the optimizer.
 
     Args:
         trunk: Name of the trunk.
@@ -84,7 +81,7 @@ class Workload:
             torch.autograd.backward(loss, retain_graph=k < self.n_tasks - 1)
 
     def method(self, name: str, **options: Any) -> Callable[[], None]:  # noqa: ANN401
-        """Make the arm of one balancer."""
+        """Make the variant of one balancer."""
         balancer = create(name, self.n_tasks, **options)
 
         def step() -> None:
@@ -94,7 +91,7 @@ class Workload:
         return step
 
     def captured(self, name: str, **options: Any) -> Callable[[], None]:  # noqa: ANN401
-        """Make the arm of one balancer whose step is replayed as a CUDA graph."""
+        """Make the variant of one balancer whose step is replayed as a CUDA graph."""
         balancer = create(name, self.n_tasks, **options).to(self.images.device)
         balancer.guard(torch.optim.SGD([*self.network.parameters(), *balancer.parameters()], fused=True))
 
@@ -105,7 +102,7 @@ class Workload:
         return CapturedStep(step, balancer)
 
     def torchjd(self, name: str, chunk: int | None) -> Callable[[], None]:
-        """Make the arm of one TorchJD aggregator; ``chunk`` is its parallel_chunk_size."""
+        """Make the variant of one TorchJD aggregator; `chunk` is its parallel_chunk_size."""
         from torchjd import aggregation
         from torchjd.autojac import jac_to_grad, mtl_backward
 
@@ -119,8 +116,8 @@ class Workload:
         return step
 
 
-def arms(work: Workload) -> dict[str, Callable[[], None]]:
-    """Make all arms of a workload: plain, floor, every method, variants, and TorchJD if it is installed.
+def variants(work: Workload) -> dict[str, Callable[[], None]]:
+    """Make all variants of a workload: plain, floor, every method, variants, and TorchJD if it is installed.
 
     On CUDA every method comes once more, replayed as a CUDA graph.
     """
@@ -141,41 +138,6 @@ def arms(work: Workload) -> dict[str, Callable[[], None]]:
     return result
 
 
-def keep_freed_memory() -> None:
-    """Ask glibc to keep freed memory, for the whole process; does nothing elsewhere.
-
-    By default it goes back to the system after each step, and the page faults of the next step's T gradients
-    cost a tenth of it on CPUs (ResNet-18, T = 3); the floor, which frees each gradient at once, has none.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        trim_threshold, top_pad, mmap_threshold = -1, -2, -3
-        mallopt(trim_threshold, 2**31 - 1)
-        mallopt(top_pad, 2**26)
-        mallopt(mmap_threshold, 2**25)
-
-
-def peak_memory(run: Callable[[], None], device: str) -> int:
-    """Measure the peak of tensor memory that a run adds to what was allocated before it, in bytes."""
-    gc.collect()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        run()
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - before
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        run()
-    now = peak = 0
-    kineto: Any = profile.profiler
-    events = [e for e in kineto.kineto_results.events() if e.name() == "[memory]"]
-    for event in sorted(events, key=lambda e: e.start_ns()):
-        now += event.nbytes()
-        peak = max(peak, now)
-    return peak
-
-
 def balancers(
     device: str = "cpu",
     trunks: Sequence[Trunk] = ("resnet18", "mobilenet_v2"),
@@ -186,20 +148,21 @@ def balancers(
 ) -> pd.DataFrame:
     """Measure every balancer against the floor, T separate backward passes, in interleaved rounds.
 
-    Freed memory is kept (``keep_freed_memory``). State that a method keeps between steps (maxgnr: T rows)
+    Freed memory is kept (`keep_freed_memory`). State that a method keeps between steps (maxgnr: T rows)
     comes on top of the peak, and so does the memory that a captured step owns.
 
     Args:
-        device: ``cpu`` or ``cuda``.
+        device: `cpu` or `cuda`.
         trunks: Shared trunks.
         tasks: Numbers of tasks T.
         sizes: Sides of the images in pixels.
         rounds: Timed rounds.
-        only: Arms to keep besides ``plain`` and ``floor``; all if not given.
+        only: Variants to keep besides `plain` and `floor`; all if not given.
 
     Returns:
-        One row per trunk, T, size and arm: median seconds and the images/s they make, the ratio to the floor and to
-        the plain step with the quartiles of the per-round ratio, and peak memory over the plain step in gradient rows.
+        One row per trunk, T, size and variant (column `arm`): median seconds and the images/s they make, the ratio to
+        the floor and to the plain step with the quartiles of the per-round ratio, and peak memory over the plain step
+        in gradient rows.
     """
     keep_freed_memory()
     kept = None if only is None else {"plain", "floor", *only}
@@ -208,12 +171,12 @@ def balancers(
         for n_tasks in tasks:
             for size in sizes:
                 work = Workload(trunk, n_tasks, size, device)
-                chosen = {name: arm for name, arm in arms(work).items() if kept is None or name in kept}
-                times = dict(zip(chosen, turns(chosen, rounds).T, strict=True))
+                chosen = {name: run for name, run in variants(work).items() if kept is None or name in kept}
+                times = dict(zip(chosen, interleave(chosen, rounds).T, strict=True))
                 work.network.zero_grad()
                 peaks = {}
-                for name, arm in chosen.items():
-                    peaks[name] = peak_memory(arm, device)
+                for name, run in chosen.items():
+                    peaks[name] = peak_memory(run, device)
                     work.network.zero_grad()
                 row_bytes = sum(p.numel() * p.element_size() for p in work.shared)
                 for name, seconds in times.items():

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from mtlrepro.bench.timing import interleaved
+from mtlrepro.bench.timing import timings
 from mtlrepro.data.datasets import Dataset
 from mtlrepro.data.loading import DiskLoader, Loader, MemoryLoader
 from mtlrepro.data.samples import Batch
@@ -31,7 +31,7 @@ class SmallNetwork(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(128, 1, 1), nn.Upsample(scale_factor=8))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Map images ``[B, 3, H, W]`` to ``[B, 1, H, W]``, H and W multiples of 8."""
+        """Map images `[B, 3, H, W]` to `[B, 1, H, W]`, H and W multiples of 8."""
         output: torch.Tensor = self.layers(images)
         return output
 
@@ -39,18 +39,18 @@ class SmallNetwork(nn.Module):
 def loading(dataset: Dataset, device: str = "cpu", *, workers: int = 2, rounds: int = 5) -> pd.DataFrame:
     """Time epochs of both loaders in batches of 32 images.
 
-    Every arm is run without and with mirror and zoom, and once more with a training step of a small network for each
-    batch; the step alone, on one batch that is there already, is the first arm.
+    Every variant is run without and with mirror and zoom, and once more with a training step of a small network for
+    each batch; the step alone, on one batch that is there already, is the first variant.
 
     Args:
-        dataset: what to load.
-        device: a torch device.
-        workers: processes of the loader from disk.
-        rounds: rounds that count, see ``bench.interleaved``.
+        dataset: What to load.
+        device: A torch device.
+        workers: Processes of the loader from disk.
+        rounds: Rounds that count, see `timings`.
 
     Returns:
-        The columns of ``bench.interleaved``, with ``ratio`` to the step alone; ``images_per_second``; ``waiting``, for
-        arms with a step, the share of the time that is not spent on it.
+        The columns of `timings`, with `ratio` to the step alone; `images_per_second`; `waiting`, for
+        variants with a step, the share of the time that is not spent on it.
     """
     network = SmallNetwork().to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
@@ -67,11 +67,11 @@ def loading(dataset: Dataset, device: str = "cpu", *, workers: int = 2, rounds: 
         loaders[f"memory{transforms}"] = MemoryLoader(dataset, BATCH, **options)
         loaders[f"disk{transforms}"] = DiskLoader(dataset, BATCH, workers=workers, **options)
     ready = list(MemoryLoader(dataset, BATCH, device=device))
-    arms: dict[str, Callable[[], object]] = {"step alone": partial(train, ready)}
+    variants: dict[str, Callable[[], object]] = {"step alone": partial(train, ready)}
     for name, loader in loaders.items():
-        arms[name] = partial(_read, loader)
-        arms[f"{name}, step"] = partial(train, loader)
-    table = interleaved(arms, rounds)
+        variants[name] = partial(_read, loader)
+        variants[f"{name}, step"] = partial(train, loader)
+    table = timings(variants, rounds)
     steps = table["arm"].str.endswith(", step")
     return table.assign(
         images_per_second=len(dataset) / table["seconds"], waiting=(1 - 1 / table["ratio"]).where(steps).clip(lower=0)

@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from mtlrepro.bench.balancers import keep_freed_memory, peak_memory
-from mtlrepro.bench.timing import interleaved
+from mtlrepro.bench.timing import check_device, keep_freed_memory, peak_memory, timings
 from mtlrepro.losses import Batch
 from mtlrepro.models import MODELS, Detections, MultiTaskModel, create
 from mtlrepro.models.base import Prediction
@@ -30,8 +29,8 @@ def models(
 ) -> pd.DataFrame:
     """Time all networks in turn, with three dense tasks (NYUv2's), or detection and segmentation, and random weights.
 
-    All passes are in training mode, with the losses of loss scale balancing; ``forward`` has no losses and builds no
-    graph, ``losses`` has the losses and their gradients with respect to given predictions. PNASNet-5, where timm is
+    All passes are in training mode, with the losses of loss scale balancing; `forward` has no losses and builds no
+    graph, `losses` has the losses and their gradients with respect to given predictions. PNASNet-5, where timm is
     there, in the multi-decoder network.
 
     Args:
@@ -42,15 +41,14 @@ def models(
         only: Networks to keep; default: all.
 
     Returns:
-        One row per pass and network: median ``seconds`` with quartiles, ``ratio`` to the first network in the same
-        round, ``images/s``, ``share`` of the network's time for forward and backward, ``peak MB`` of tensors that the
-        pass adds to parameters and images, ``parameters``.
+        One row per pass and network: median `seconds` with quartiles, `ratio` to the first network in the same
+        round, `images/s`, `share` of the network's time for forward and backward, `peak MB` of tensors that the
+        pass adds to parameters and images, `parameters`.
 
     Raises:
-        ValueError: CUDA is asked for and absent, or a name in ``only`` is unknown.
+        ValueError: CUDA is asked for and absent, or a name in `only` is unknown.
     """
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device is {device!r}, but PyTorch finds no CUDA device; accepted here: 'cpu'")
+    check_device(device)
     cpu = device == "cpu"
     size = size or ((96, 128) if cpu else (288, 384))
     batch = batch or (2 if cpu else 8)
@@ -61,13 +59,13 @@ def models(
         samples = _samples(batch, size, device)
     frames = []
     for way in PASSES:
-        arms = {name: _arm(network, samples, way) for name, network in networks.items()}
-        frame = interleaved(arms, rounds)
+        variants = {name: _variant(network, samples, way) for name, network in networks.items()}
+        frame = timings(variants, rounds)
         frame.insert(0, "pass", way)
         peaks = []
-        for name, arm in arms.items():
+        for name, variant in variants.items():
             networks[name].zero_grad()
-            peaks.append(peak_memory(arm, device) / 1e6)
+            peaks.append(peak_memory(variant, device) / 1e6)
             networks[name].zero_grad()
         frame["images/s"] = batch / frame["seconds"]
         frame["peak MB"] = peaks
@@ -109,7 +107,7 @@ def _networks(only: Sequence[str] | None) -> dict[str, MultiTaskModel]:
     return {name: makers[name]() for name in names}
 
 
-def _arm(network: MultiTaskModel, samples: Batch, way: str) -> Callable[[], None]:
+def _variant(network: MultiTaskModel, samples: Batch, way: str) -> Callable[[], None]:
     """Make one pass."""
 
     def losses(predictions: Mapping[str, Prediction]) -> None:

@@ -7,10 +7,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mtlrepro.bench.timing import interleaved
+from mtlrepro.bench.timing import check_device, timings
 from mtlrepro.data.digits import TwoDigits, two_digits
-from mtlrepro.models.digits import DigitNet
-from mtlrepro.studies.noise.digits import sample_gradients, shared_gradient, task_losses
+from mtlrepro.models.digits import DigitNet, sample_gradients, shared_gradient, task_losses
 
 CHUNKS = (64, 256)
 
@@ -21,28 +20,27 @@ def noise(device: str = "cpu", *, images: int = 256, rounds: int = 11) -> pd.Dat
     In float64, as the chapter on gradient noise, with as many CPU threads as PyTorch is set to.
 
     Args:
-        device: a torch device.
-        images: number of images, each with three gradients.
-        rounds: rounds that count, see :func:`interleaved`.
+        device: A torch device.
+        images: Number of images, each with three gradients.
+        rounds: Rounds that count, see `timings`.
 
     Returns:
-        The columns of :func:`interleaved` and ``images_per_second``, from the median.
+        The columns of `timings` and `images_per_second`, from the median.
 
     Raises:
-        ValueError: if CUDA is asked for and absent, or ``images`` or ``rounds`` is below 1.
+        ValueError: CUDA is asked for and absent, or `images` or `rounds` is below 1.
     """
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device is {device!r}, but PyTorch finds no CUDA device; accepted here: 'cpu'")
+    check_device(device)
     data = two_digits(images).to(device, torch.float64)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = DigitNet().to(data.images)
-    table = interleaved(gradient_arms(model, data), rounds)
+    table = timings(gradient_variants(model, data), rounds)
     return table.assign(images_per_second=images / table["seconds"])
 
 
-def gradient_arms(model: DigitNet, data: TwoDigits) -> dict[str, Callable[[], Tensor]]:
-    """Ways to compute per-sample gradients over the shared parameters; each returns ``[T, N, P]``, the same numbers."""
+def gradient_variants(model: DigitNet, data: TwoDigits) -> dict[str, Callable[[], Tensor]]:
+    """Ways to compute per-sample gradients over the shared parameters; each returns `[T, N, P]`, the same numbers."""
 
     def loop() -> Tensor:
         rows = []

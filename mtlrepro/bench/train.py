@@ -11,8 +11,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from mtlrepro.bench.balancers import keep_freed_memory
-from mtlrepro.bench.timing import interleaved
+from mtlrepro.bench.timing import check_device, keep_freed_memory, timings
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.run import settings
 from mtlrepro.training.scales import config
@@ -40,29 +39,28 @@ def train(
 ) -> pd.DataFrame:
     """Time epochs of four batches, data loading with mirror images included, one CPU thread each.
 
-    The arms of a network: ``bare loop``, written out by hand with the mean of the losses in the place of a balancer;
-    ``training``, what ``mtlrepro train`` does, with loss scale balancing and without a CUDA graph; on CUDA also
-    ``training, CUDA graph``, for dense tasks; ``steps alone``, training steps on a batch that is there already. Last,
+    The variants of a network: `bare loop`, written out by hand with the mean of the losses in the place of a balancer;
+    `training`, what `mtlrepro train` does, with loss scale balancing and without a CUDA graph; on CUDA also
+    `training, CUDA graph`, for dense tasks; `steps alone`, training steps on a batch that is there already. Last,
     several runs of the multi-decoder network at once, each in its own process, with a graph where the scale has one.
     Encoders start at random, which costs the same.
 
     Args:
-        device: a torch device.
-        scale: of ``scales``; default: ``cpu`` on CPUs, else ``gpu``.
-        networks: of ``NETWORKS``.
-        rounds: rounds that count, see ``bench.interleaved``.
-        at_once: numbers of runs at once; default: 1 and 2 on CPUs, else 1, 2, 4 and 8.
+        device: A torch device.
+        scale: Of `scales`; default: `cpu` on CPUs, else `gpu`.
+        networks: Of `NETWORKS`.
+        rounds: Rounds that count, see `timings`.
+        at_once: Numbers of runs at once; default: 1 and 2 on CPUs, else 1, 2, 4 and 8.
 
     Returns:
-        One row an arm: ``network``, ``arm``, ``seconds`` of an epoch with quartiles, ``images/s``, ``speed`` in
-        relation to the bare loop, for several runs to one; ``waiting``, the share of the time of ``training`` that is
+        One row a variant: `network`, `arm`, its name, `seconds` of an epoch with quartiles, `images/s`, `speed` in
+        relation to the bare loop, for several runs to one; `waiting`, the share of the time of `training` that is
         not spent on steps.
 
     Raises:
         ValueError: CUDA is asked for and absent, or a network is unknown.
     """
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device is {device!r}, but PyTorch finds no CUDA device; accepted here: 'cpu'")
+    check_device(device)
     unknown = [name for name in networks if name not in NETWORKS]
     if unknown:
         raise ValueError(f"networks has {unknown}; accepted: {', '.join(NETWORKS)}")
@@ -94,11 +92,11 @@ def _network(name: str, scale: str, device: str, rounds: int) -> pd.DataFrame:
     trainer = Trainer(run, place)
     batch = next(iter(trainer.train_loader))
     trainer.train_loader.position = 0
-    arms: dict[str, Callable[[], object]] = {"bare loop": bare_loop(Trainer(run, place)), "training": trainer.epoch}
+    variants: dict[str, Callable[[], object]] = {"bare loop": bare_loop(Trainer(run, place)), "training": trainer.epoch}
     if device != "cpu" and "detection" not in run.tasks:
-        arms["training, CUDA graph"] = Trainer(_config(name, scale, device, cuda_graph=True), place).epoch
-    arms["steps alone"] = partial(_steps, Trainer(run, place), batch)
-    table = interleaved(arms, rounds)
+        variants["training, CUDA graph"] = Trainer(_config(name, scale, device, cuda_graph=True), place).epoch
+    variants["steps alone"] = partial(_steps, Trainer(run, place), batch)
+    table = timings(variants, rounds)
     table["images/s"] = BATCHES * run.batch_size / table["seconds"]
     table["speed"] = 1 / table["ratio"]
     alone = table["ratio"].iloc[-1]
@@ -132,13 +130,13 @@ def _steps(trainer: Trainer, batch: Any) -> None:  # noqa: ANN401
 
 
 def together(run: RunConfig, device: str, counts: Sequence[int], epochs: int = 3) -> pd.DataFrame:
-    """Time several runs at once, each in a process of its own; ``speed`` is that of all of them, in runs of the first.
+    """Time several runs at once, each in a process of its own; `speed` is that of all of them, in runs of the first.
 
     Args:
-        run: what each trains, with seeds of its own.
-        device: a torch device.
-        counts: numbers of runs.
-        epochs: epochs that count, after one that does not.
+        run: What each trains, with seeds of its own.
+        device: A torch device.
+        counts: Numbers of runs.
+        epochs: Epochs that count, after one that does not.
     """
     rows = []
     for count in counts:

@@ -2,7 +2,7 @@
 
 from mtlrepro.models.base import MultiTaskModel
 from mtlrepro.models.boxes import Detections
+from mtlrepro.models.description import describe_model
 from mtlrepro.models.factory import MODELS, create
-from mtlrepro.models.summary import summary
 
-__all__ = ["MODELS", "Detections", "MultiTaskModel", "create", "summary"]
+__all__ = ["MODELS", "Detections", "MultiTaskModel", "create", "describe_model"]

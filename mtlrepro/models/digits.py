@@ -1,9 +1,13 @@
-"""A small convolutional network for images of two digits."""
+"""A small convolutional network for images of two digits, and its gradients."""
 
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
+from mtlrepro import noise
+from mtlrepro.data.digits import TwoDigits
 from mtlrepro.tasks import TWO_DIGITS, Task
 
 
@@ -14,8 +18,8 @@ class DigitNet(nn.Module):
     per-sample gradients do not exist. 2,700 shared parameters with the default widths.
 
     Args:
-        tasks: the tasks, one head each.
-        widths: channels of the two convolutions and units of the linear layer.
+        tasks: The tasks, one head each.
+        widths: Channels of the two convolutions and units of the linear layer.
     """
 
     def __init__(self, tasks: Sequence[Task] = TWO_DIGITS, widths: tuple[int, int, int] = (8, 12, 16)) -> None:
@@ -33,7 +37,7 @@ class DigitNet(nn.Module):
         self.heads = nn.ModuleDict({task.name: nn.Linear(units, task.channels) for task in tasks})
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Images ``[B, 1, 12, 12]`` in [0, 1] to ``{task: [B, channels]}``."""
+        """Map images `[B, 1, 12, 12]` in [0, 1] to `{task: [B, channels]}`."""
         features = self.encoder(images)
         return {name: head(features) for name, head in self.heads.items()}
 
@@ -42,5 +46,31 @@ class DigitNet(nn.Module):
         return self.encoder.parameters()
 
     def task_parameters(self, name: str) -> Iterator[nn.Parameter]:
-        """Parameters that only task ``name`` uses: its head's."""
+        """Parameters that only task `name` uses: its head's."""
         return self.heads[name].parameters()
+
+
+def task_losses(model: DigitNet, data: TwoDigits) -> Tensor:
+    """Mean loss of each task over `data`, `[T]`."""
+    outputs = model(data.images)
+    return torch.stack([task.loss(outputs[task.name], data.targets).mean() for task in TWO_DIGITS])
+
+
+def shared_gradient(loss: Tensor, model: DigitNet) -> Tensor:
+    """Gradient of a scalar over the shared parameters, flattened, `[P]`."""
+    gradients = torch.autograd.grad(loss, list(model.shared_parameters()), retain_graph=True)
+    return torch.cat([gradient.flatten() for gradient in gradients])
+
+
+def sample_gradients(model: DigitNet, data: TwoDigits, chunk_size: int = 256) -> Tensor:
+    """Per-sample gradients of each task over the shared parameters, `[T, N, P]`, `chunk_size` images at once."""
+    parameters = {name: value.detach() for name, value in model.named_parameters()}
+    shared = {name: value for name, value in parameters.items() if name.startswith("encoder.")}
+
+    def losses(shared: dict[str, Tensor], sample: tuple[Tensor, dict[str, Tensor]]) -> Tensor:
+        image, targets = sample
+        outputs = functional_call(model, {**parameters, **shared}, (image[None],))
+        targets = {name: value[None] for name, value in targets.items()}
+        return torch.stack([task.loss(outputs[task.name], targets).mean() for task in TWO_DIGITS])
+
+    return noise.per_sample_gradients(losses, shared, (data.images, data.targets), chunk_size=chunk_size)

@@ -1,7 +1,7 @@
 """Encoders from torchvision and timm: images to features, at a chosen output stride, from a stated start."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,19 @@ from mtlrepro.models.weights import load
 
 Weights = Literal["none", "imagenet"]
 ENCODERS = ("mobilenet_v2", "resnet18", "resnet34", "resnet50", "pnasnet5")
+OutputStride = Literal[8, 16, 32]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+class EncoderOptions(TypedDict, total=False):
+    """Arguments of `create`, which networks hand on from their own callers."""
+
+    encoder: str
+    weights: Weights
+    width: float
+    views: int
+    output_stride: OutputStride
+    dilate: bool
 
 
 class Encoder(nn.Module):
@@ -36,6 +48,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.channels = tuple(channels)
+        self.views = views
         self.weights_source = weights_source
         self.mean: Tensor
         self.std: Tensor
@@ -61,10 +74,10 @@ class Encoder(nn.Module):
 
 
 def create(
-    name: str,
+    encoder: str,
     *,
     weights: Weights = "none",
-    output_stride: Literal[8, 16, 32] = 32,
+    output_stride: OutputStride = 32,
     dilate: bool = True,
     width: float = 1.0,
     views: int = 1,
@@ -72,7 +85,7 @@ def create(
     """Make an encoder.
 
     Args:
-        name: ``mobilenet_v2`` (Sandler et al., CVPR 2018), ``resnet18``, ``resnet34``, ``resnet50`` (He et al., CVPR
+        encoder: ``mobilenet_v2`` (Sandler et al., CVPR 2018), ``resnet18``, ``resnet34``, ``resnet50`` (He et al., CVPR
             2016; stride in the 3x3 convolution), or ``pnasnet5`` (Liu et al., ECCV 2018), which needs timm.
         weights: ``none`` starts at random; ``imagenet`` reads the checkpoint from torchvision's cache.
         output_stride: Pixels per step of the last features.
@@ -91,27 +104,27 @@ def create(
         FileNotFoundError: The checkpoint is not in the cache; names the command that fetches it.
         ImportError: PNASNet-5 was asked for without timm.
     """
-    if name not in ENCODERS:
-        raise ValueError(f"encoder is {name!r}; accepted: {', '.join(ENCODERS)}")
+    if encoder not in ENCODERS:
+        raise ValueError(f"encoder is {encoder!r}; accepted: {', '.join(ENCODERS)}")
     if weights not in ("none", "imagenet"):
         raise ValueError(f"weights is {weights!r}; accepted: 'none', 'imagenet'")
     if output_stride not in (8, 16, 32):
         raise ValueError(f"output_stride is {output_stride!r}; accepted: 8, 16, 32")
-    if name != "mobilenet_v2" and width != 1:
-        raise ValueError(f"width is {width!r}; accepted with {name}: 1")
+    if encoder != "mobilenet_v2" and width != 1:
+        raise ValueError(f"width is {width!r}; accepted with {encoder}: 1")
     if not width > 0 or (weights == "imagenet" and width != 1):
         raise ValueError(f"width is {width!r}; accepted: positive numbers, with weights='imagenet' only 1")
-    if name == "pnasnet5":
+    if encoder == "pnasnet5":
         if output_stride != 32:
             raise ValueError(f"output_stride is {output_stride!r}; accepted with pnasnet5: 32")
         return _pnasnet5(weights, views)
-    if name == "mobilenet_v2":
-        encoder = _mobilenet_v2(weights, output_stride if dilate else 32, width, views)
+    if encoder == "mobilenet_v2":
+        made = _mobilenet_v2(weights, output_stride if dilate else 32, width, views)
     else:
-        encoder = _resnet(name, weights, output_stride if dilate else 32, views)
+        made = _resnet(encoder, weights, output_stride if dilate else 32, views)
     if not dilate:
-        encoder.cut({8: 2, 16: 1, 32: 0}[output_stride])
-    return encoder
+        made.cut({8: 2, 16: 1, 32: 0}[output_stride])
+    return made
 
 
 def _mobilenet_v2(weights: Weights, output_stride: int, width: float, views: int) -> Encoder:

@@ -6,9 +6,11 @@ from typing import Any
 
 from mtlrepro.models.base import MultiTaskModel, check_tasks
 from mtlrepro.models.detection import DETECTION, detection
+from mtlrepro.models.encoders import EncoderOptions
 from mtlrepro.models.pyramid_pooling import mtsgd
 from mtlrepro.models.segnet import segnet, segnet_mtan
 from mtlrepro.models.sharing import full_sharing, multi_column, multi_decoder
+from mtlrepro.models.unet import small_unet
 from mtlrepro.tasks import Task
 
 MODELS: dict[str, Callable[..., MultiTaskModel]] = {
@@ -19,6 +21,7 @@ MODELS: dict[str, Callable[..., MultiTaskModel]] = {
     "segnet_mtan": segnet_mtan,
     "mtsgd": mtsgd,
     "detection": detection,
+    "small_unet": small_unet,
 }
 
 
@@ -41,7 +44,7 @@ def create(name: str, tasks: Sequence[Task], **options: Any) -> MultiTaskModel: 
     if name not in MODELS:
         raise ValueError(f"name is {name!r}; accepted: {', '.join(MODELS)}")
     builder = MODELS[name]
-    known = list(inspect.signature(builder).parameters)[1:]
+    known = _options(builder)
     for option in options:
         if option not in known:
             raise ValueError(f"{name}: option {option!r} is unknown; accepted: {', '.join(known)}")
@@ -51,3 +54,10 @@ def create(name: str, tasks: Sequence[Task], **options: Any) -> MultiTaskModel: 
             f"tasks has {DETECTION!r}; accepted by {name}: dense tasks; boxes need the network 'detection'"
         )
     return builder(tasks, **options)
+
+
+def _options(builder: Callable[..., MultiTaskModel]) -> list[str]:
+    """Names of a network's options; those that it hands on to its encoder come first."""
+    parameters = list(inspect.signature(builder).parameters.values())[1:]
+    own = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
+    return own if len(own) == len(parameters) else [*EncoderOptions.__annotations__, *own]

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Literal
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mtlrepro.models import encoders
 from mtlrepro.models.base import MultiTaskModel
-from mtlrepro.models.encoders import Weights
+from mtlrepro.models.encoders import EncoderOptions
 from mtlrepro.tasks import Task
 
 BINS = (1, 2, 3, 6)
@@ -19,12 +19,8 @@ BINS = (1, 2, 3, 6)
 def mtsgd(
     tasks: Sequence[Task],
     *,
-    encoder: str = "resnet50",
-    weights: Weights = "none",
-    width: float = 1.0,
-    views: int = 2,
-    output_stride: Literal[8, 16, 32] = 8,
     bins: Sequence[int] = BINS,
+    **encoder: Unpack[EncoderOptions],
 ) -> MultiTaskModel:
     """Encoder with dilation and pooling for all tasks; each head is a 1x1 convolution and bilinear upsampling.
 
@@ -34,22 +30,18 @@ def mtsgd(
 
     Args:
         tasks: Dense tasks.
-        encoder: Name of an encoder, see ``encoders.create``; so are ``weights``, ``width``, ``views`` and
-            ``output_stride``.
-        weights: Start of the encoder.
-        width: Multiplier of MobileNetV2's channels.
-        views: 2 for stereo, or 1.
-        output_stride: Pixels per step of the features.
         bins: Cells per side of each grid of the pyramid.
+        **encoder: Arguments of ``encoders.create``; ResNet-50 with two views and an output stride of 8 by default.
 
     Raises:
         ValueError: ``bins`` or an argument of the encoder is not accepted.
     """
-    front = encoders.create(encoder, weights=weights, width=width, views=views, output_stride=output_stride)
+    chosen: EncoderOptions = {"encoder": "resnet50", "views": 2, "output_stride": 8, **encoder}
+    front = encoders.create(**chosen)
     pooling = SpatialPyramidPooling(front.channels[-1], bins)
     shared = nn.Sequential(OrderedDict(encoder=front, pooling=pooling))
     heads = [nn.Conv2d(pooling.out_channels, task.channels, 1) for task in tasks]
-    return MultiTaskModel(tasks, shared, heads, views=views, weights_source=front.weights_source)
+    return MultiTaskModel(tasks, shared, heads, views=front.views, weights_source=front.weights_source)
 
 
 class SpatialPyramidPooling(nn.Module):

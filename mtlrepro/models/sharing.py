@@ -4,14 +4,14 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from functools import reduce
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from mtlrepro.models import encoders
 from mtlrepro.models.base import MultiTaskModel
-from mtlrepro.models.encoders import Weights
+from mtlrepro.models.encoders import Encoder, EncoderOptions
 from mtlrepro.tasks import Task
 
 WIDTHS = (1024, 512, 256, 128, 64, 32)
@@ -21,13 +21,8 @@ Stitch = Literal["identity", "uniform"]
 def full_sharing(
     tasks: Sequence[Task],
     *,
-    encoder: str = "mobilenet_v2",
-    weights: Weights = "none",
-    width: float = 1.0,
-    views: int = 1,
-    output_stride: Literal[8, 16, 32] = 32,
-    dilate: bool = True,
     decoder_widths: Sequence[int] = WIDTHS,
+    **encoder: Unpack[EncoderOptions],
 ) -> MultiTaskModel:
     """One encoder and one decoder, with as many output channels as all tasks have together (NYUv2: 17).
 
@@ -35,20 +30,14 @@ def full_sharing(
 
     Args:
         tasks: Dense tasks.
-        encoder: Name of an encoder, see ``encoders.create``; so are ``weights``, ``width``, ``views``,
-            ``output_stride`` and ``dilate``.
-        weights: Start of the encoder.
-        width: Multiplier of MobileNetV2's channels.
-        views: 1, or 2 for stereo.
-        output_stride: Pixels per step of the encoder's features.
-        dilate: Whether it is kept by dilation, or by leaving out stages.
         decoder_widths: Channels of the decoder, see ``decoder_trunk``; as many upsamplings as undo the output stride,
             6 widths for 32, 5 for 16, 4 for 8.
+        **encoder: Arguments of ``encoders.create``; MobileNetV2 by default.
 
     Raises:
         ValueError: The decoder does not undo the output stride, or an argument of the encoder is not accepted.
     """
-    front = _encoder(encoder, weights, width, views, output_stride, dilate, decoder_widths)
+    front = _encoder(encoder, decoder_widths)
     trunk = decoder_trunk(front.channels[-1], decoder_widths)
     joint = _convolution(decoder_widths[-1], sum(task.channels for task in tasks))
     sizes = [task.channels for task in tasks]
@@ -59,38 +48,28 @@ def full_sharing(
         nn.init.zeros_(head.bias)  # type: ignore[arg-type]
         heads.append(head)
     shared = nn.Sequential(OrderedDict(encoder=front, decoder=trunk))
-    return MultiTaskModel(tasks, shared, heads, views=views, weights_source=front.weights_source)
+    return MultiTaskModel(tasks, shared, heads, views=front.views, weights_source=front.weights_source)
 
 
 def multi_decoder(
     tasks: Sequence[Task],
     *,
-    encoder: str = "mobilenet_v2",
-    weights: Weights = "none",
-    width: float = 1.0,
-    views: int = 1,
-    output_stride: Literal[8, 16, 32] = 32,
-    dilate: bool = True,
     decoder_widths: Sequence[int] = WIDTHS,
+    **encoder: Unpack[EncoderOptions],
 ) -> MultiTaskModel:
     """One encoder, and a decoder for each task; arguments as for ``full_sharing``."""
-    front = _encoder(encoder, weights, width, views, output_stride, dilate, decoder_widths)
+    front = _encoder(encoder, decoder_widths)
     heads = [decoder(front.channels[-1], task.channels, decoder_widths) for task in tasks]
     shared = nn.Sequential(OrderedDict(encoder=front))
-    return MultiTaskModel(tasks, shared, heads, views=views, weights_source=front.weights_source)
+    return MultiTaskModel(tasks, shared, heads, views=front.views, weights_source=front.weights_source)
 
 
 def multi_column(
     tasks: Sequence[Task],
     *,
-    encoder: str = "mobilenet_v2",
-    weights: Weights = "none",
-    width: float = 1.0,
-    views: int = 1,
-    output_stride: Literal[8, 16, 32] = 32,
-    dilate: bool = True,
     decoder_widths: Sequence[int] = WIDTHS,
     stitch: Stitch = "identity",
+    **encoder: Unpack[EncoderOptions],
 ) -> MultiTaskModel:
     """An encoder and a decoder for each task, and a cross-stitch unit between them.
 
@@ -98,16 +77,11 @@ def multi_column(
 
     Args:
         tasks: Dense tasks.
-        encoder: As for ``full_sharing``, and the other arguments too.
-        weights: Start of every encoder.
-        width: Multiplier of MobileNetV2's channels.
-        views: 1, or 2 for stereo.
-        output_stride: Pixels per step of every encoder's features.
-        dilate: Whether it is kept by dilation, or by leaving out stages.
-        decoder_widths: Channels of every decoder.
+        decoder_widths: As for ``full_sharing``, of every decoder.
         stitch: Start of the cross-stitch unit, see ``cross_stitch``.
+        **encoder: As for ``full_sharing``, of every encoder.
     """
-    fronts = [_encoder(encoder, weights, width, views, output_stride, dilate, decoder_widths) for _ in tasks]
+    fronts = [_encoder(encoder, decoder_widths) for _ in tasks]
     matrix = cross_stitch(len(tasks), stitch)
     channels = fronts[0].channels[-1]
     heads = [
@@ -115,7 +89,7 @@ def multi_column(
     ]
     names = [task.name for task in tasks]
     shared = Columns(OrderedDict(zip(names, fronts, strict=True)))
-    return MultiTaskModel(tasks, shared, heads, views=views, weights_source=fronts[0].weights_source)
+    return MultiTaskModel(tasks, shared, heads, views=fronts[0].views, weights_source=fronts[0].weights_source)
 
 
 class Columns(nn.Sequential):
@@ -196,22 +170,16 @@ def decoder_trunk(in_channels: int, widths: Sequence[int] = WIDTHS) -> nn.Sequen
     return nn.Sequential(*layers)
 
 
-def _encoder(
-    name: str,
-    weights: Weights,
-    width: float,
-    views: int,
-    output_stride: Literal[8, 16, 32],
-    dilate: bool,
-    decoder_widths: Sequence[int],
-) -> encoders.Encoder:
+def _encoder(options: EncoderOptions, decoder_widths: Sequence[int]) -> Encoder:
     """Make the encoder, if the decoder's upsamplings undo its stride."""
+    output_stride = options.get("output_stride", 32)
     if 2 ** (len(decoder_widths) - 1) != output_stride:
         raise ValueError(
             f"decoder_widths has {len(decoder_widths)} widths and output_stride is {output_stride!r}; "
             "accepted: 6 widths with output_stride 32, 5 with 16, 4 with 8"
         )
-    return encoders.create(name, weights=weights, width=width, views=views, output_stride=output_stride, dilate=dilate)
+    chosen: EncoderOptions = {"encoder": "mobilenet_v2", **options}
+    return encoders.create(**chosen)
 
 
 def _convolution(in_channels: int, out_channels: int) -> nn.Conv2d:

@@ -11,8 +11,7 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
-from mtlrepro.balancers.gradients import processes
-from mtlrepro.distributed import from_first, join, local_rank, rank
+from mtlrepro.distributed import from_first, join, local_rank, processes, rank
 from mtlrepro.training import checkpoints, predictions, records
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.evaluation import evaluate, mean, probe

@@ -12,13 +12,12 @@ from torch.optim.lr_scheduler import MultiStepLR
 
 from mtlrepro import balancers, models, tasks
 from mtlrepro.balancers import CapturedStep
-from mtlrepro.balancers.gradients import processes
 from mtlrepro.data import datasets
 from mtlrepro.data.catalogue import CATALOGUE
 from mtlrepro.data.loading import DiskLoader, Loader, MemoryLoader
 from mtlrepro.data.samples import Batch
 from mtlrepro.data.transforms import Augmentation
-from mtlrepro.distributed import rank, synchronise, total
+from mtlrepro.distributed import processes, rank, synchronise, total
 from mtlrepro.losses import Terms
 from mtlrepro.models import MultiTaskModel
 from mtlrepro.models.base import Prediction

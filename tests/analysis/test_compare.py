@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from mtlrepro.analysis.compare import critical_difference, delta_m, friedman, hypervolume, improvement, ranks
+from mtlrepro.analysis.compare import critical_difference, delta_m, hypervolume, improvement, ranks
 
 PER_METRIC, PER_TASK = "per metric, lower is better", "per task, higher is better"
 HIGHER = {"mIoU": True, "Pix Acc": True, "Abs Err": False}
@@ -121,74 +121,7 @@ def test_ranks_name_what_they_refuse():
         ranks(table([1, 2, math.inf]), HIGHER)
 
 
-# --- Friedman and Nemenyi -----------------------------------------------------------------------------
-
-# Ranks of four versions of C4.5 on 14 data sets, Demšar 2006, Table 6.
-DEMSAR = pd.DataFrame(
-    {
-        "C4.5": [4, 1, 4, 4, 4, 1, 3, 2.5, 4, 2.5, 4, 3, 4, 3],
-        "C4.5+m": [3, 2, 1, 1, 2, 2.5, 2, 2.5, 3, 2.5, 2.5, 2, 1, 1],
-        "C4.5+cf": [2, 3, 2, 3, 3, 4, 4, 4, 2, 2.5, 1, 4, 2, 4],
-        "C4.5+m+cf": [1, 4, 3, 2, 1, 2.5, 1, 1, 1, 2.5, 2.5, 1, 3, 2],
-    }
-).T
-
-
-def test_friedman_on_the_example_of_demsar():
-    """He prints 9.28 and 3.69 without the correction for ties: three pairs and one four, 1 - 78/840."""
-    found = friedman(DEMSAR)
-    np.testing.assert_allclose(found.average_ranks, [3.143, 2.000, 2.893, 1.964], atol=5e-4)
-    chi2 = found.chi2 * (1 - (3 * (2**3 - 2) + (4**3 - 4)) / (14 * 4 * (4**2 - 1)))
-    assert math.isclose(chi2, 9.28, abs_tol=0.005)
-    assert math.isclose(13 * chi2 / (14 * 3 - chi2), 3.69, abs_tol=0.005)
-    assert critical_difference(4, 14, 0.10) < found.average_ranks["C4.5"] - found.average_ranks["C4.5+m+cf"]
-
-
-def test_f_is_that_of_a_two_way_analysis_of_variance_of_the_ranks():
-    """Sums of squares by hand: between methods against what methods and blocks leave."""
-    grid = DEMSAR.to_numpy()
-    methods, blocks = grid.shape
-    between = blocks * np.square(grid.mean(axis=1) - 2.5).sum()
-    within = np.square(grid - 2.5).sum() - between  # blocks all have the same mean
-    f = (between / (methods - 1)) / (within / ((methods - 1) * (blocks - 1)))
-    found = friedman(DEMSAR)
-    assert math.isclose(found.f, f)
-    assert math.isclose(found.f_p_value, stats.f.sf(f, 3, 39))
-    assert found.f_p_value < found.chi2_p_value
-
-
-def test_friedman_by_hand_without_ties_and_by_either_rule_with_ties():
-    """Three methods in three blocks, ranks 123, 132, 213: R = 4/3, 2, 8/3 and chi2 = 3 (16/9 + 4 + 64/9 - 12)."""
-    rows = pd.DataFrame([[1, 1, 2], [2, 3, 1], [3, 2, 3]], index=["a", "b", "c"])
-    found = friedman(rows)
-    assert math.isclose(found.chi2, 3 * (16 / 9 + 4 + 64 / 9 - 12))
-    assert math.isclose(found.chi2_p_value, math.exp(-found.chi2 / 2))  # chi-squared with 2 degrees of freedom
-    values = random_table(9).round(1)
-    averaged, smallest = (friedman(ranks(values, HIGHER, ties)) for ties in ("average", "min"))
-    pd.testing.assert_series_equal(averaged.average_ranks, smallest.average_ranks)
-    assert averaged.chi2 == smallest.chi2
-
-
-def test_blocks_that_all_agree_give_an_infinite_f():
-    for methods, blocks in ((3, 5), (6, 7)):  # with 6 and 7 rounding leaves 3e-14 of N (k - 1) - chi2
-        found = friedman(pd.DataFrame([[i] * blocks for i in range(methods)]))
-        assert math.isclose(found.chi2, blocks * (methods - 1))  # the largest there is
-        assert (found.f, found.f_p_value) == (math.inf, 0)
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ([[1, 2], [2, 1]], "2 methods and 2 blocks"),
-        ([[1], [2], [3]], "3 methods and 1 blocks"),
-        ([[2, 2]] * 3, "all methods equal"),
-        ([[1, 1], [2, 2], [3, math.nan]], "is nan"),
-    ],
-)
-def test_friedman_refuses(values, message):
-    with pytest.raises(ValueError, match=message):
-        friedman(pd.DataFrame(values))
-
+# --- Nemenyi -----------------------------------------------------------------------------
 
 # Demšar 2006, Table 5(a): critical values of Nemenyi's test for 2 to 10 methods.
 NEMENYI = {

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mtlrepro.analysis.significance import (
-    bootstrap_interval,
     cliffs_delta,
     effect_interval,
     hedges_g,
@@ -22,7 +21,6 @@ from mtlrepro.analysis.significance import (
     samples_against,
     trials_needed,
 )
-from mtlrepro.analysis.verdicts import Interval
 
 tenths = st.lists(st.integers(590, 620), min_size=2, max_size=5)
 
@@ -122,80 +120,6 @@ def test_permutation_test_refuses():
     ):
         with pytest.raises(ValueError, match=message):
             permutation_test(a, b, paired=paired)
-
-
-# --- bootstrap ----------------------------------------------------------------------------------------
-
-
-def test_percentile_interval_of_two_numbers_is_known():
-    """Means of two draws from {0, 1} are 0, 1/2 and 1 with probabilities 1/4, 1/2, 1/4."""
-    assert bootstrap_interval([0, 1], method="percentile", confidence=0.8) == Interval(0.5, 0, 1)
-    assert bootstrap_interval([0, 1], method="percentile", confidence=0.4) == Interval(0.5, 0.5, 0.5)
-
-
-def test_percentile_interval_equals_the_exact_bootstrap_distribution():
-    sample = np.array([0.0, 1.0, 4.0, 10.0, 11.0])
-    means = np.array([np.mean(draw) for draw in product(sample, repeat=5)])
-    found = bootstrap_interval(sample, method="percentile", confidence=0.9, resamples=50_000)
-    low, high = np.quantile(means, [0.05, 0.95])
-    assert math.isclose(found.low, low, abs_tol=0.2)
-    assert math.isclose(found.high, high, abs_tol=0.2)
-
-
-def test_bca_interval_of_a_large_sample_is_that_of_student_and_follows_the_skew_of_a_small_one():
-    large = normal(400)
-    found = bootstrap_interval(large)
-    expected = stats.ttest_1samp(large, 0).confidence_interval()
-    assert math.isclose(found.low, expected.low, abs_tol=0.01)
-    assert math.isclose(found.high, expected.high, abs_tol=0.01)
-    skewed = np.exp(2 * normal(12))
-    bca, percentile = (bootstrap_interval(skewed, method=method) for method in ("BCa", "percentile"))
-    assert bca.low > percentile.low
-    assert bca.high > percentile.high
-
-
-def test_pairs_are_resampled_together():
-    a = normal(12)
-    b = a + 0.01 * normal(12, seed=1) + 1
-    paired = bootstrap_interval(a, b, paired=True)
-    assert paired == bootstrap_interval(a - b)
-    apart = bootstrap_interval(a, b)
-    assert math.isclose(paired.value, apart.value)
-    assert 20 * (paired.high - paired.low) < apart.high - apart.low
-
-
-@pytest.mark.parametrize("method", ["BCa", "percentile"])
-def test_intervals_follow_shift_scale_and_sign(method):
-    a, b = normal(8), normal(6, seed=1)
-    found = bootstrap_interval(a, b, method=method)
-    moved = bootstrap_interval(2 * a + 5, 2 * b + 5, method=method)
-    np.testing.assert_allclose([moved.low, moved.high], [2 * found.low, 2 * found.high])
-    assert bootstrap_interval(a, b, method=method) == found
-    assert bootstrap_interval(a, b, method=method, seed=1) != found
-    inner = bootstrap_interval(a, b, method=method, confidence=0.5)
-    assert found.low < inner.low < found.value < inner.high < found.high
-
-
-def test_samples_without_variation_have_an_interval_of_length_zero():
-    assert bootstrap_interval([2, 2, 2]) == Interval(2, 2, 2)
-    assert bootstrap_interval([3, 4], [1, 2], paired=True) == Interval(2, 2, 2)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "options", "message"),
-    [
-        (([1, 2],), {"confidence": 1}, "confidence is 1; accepted"),
-        (([1, 2],), {"method": "basic"}, "method is 'basic'; accepted: 'BCa', 'percentile'"),
-        (([1, 2],), {"resamples": 0}, "resamples is 0; accepted: 100 or more"),
-        (([1, 2],), {"seed": -1}, "seed is -1; accepted: 0 or more"),
-        (([1],), {}, r"a is \[1.\]; accepted: two or more finite numbers"),
-        (([1, 2], [1, math.inf]), {}, "b is"),
-        (([1, 2],), {"paired": True}, "paired is True"),
-    ],
-)
-def test_bootstrap_refuses(arguments, options, message):
-    with pytest.raises(ValueError, match=message):
-        bootstrap_interval(*arguments, **options)
 
 
 # --- several tests ------------------------------------------------------------------------------------

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from mtlrepro.bench.balancers import Workload, arms, balancers, peak_memory
+from mtlrepro.bench.balancers import Workload, balancers, variants
+from mtlrepro.bench.timing import peak_memory
 
 
-def test_table_has_a_row_per_arm_with_ratios_to_the_floor():
+def test_table_has_a_row_per_variant_with_ratios_to_the_floor():
     table = balancers(
         trunks=["mobilenet_v2"],
         tasks=[2],
@@ -35,9 +36,9 @@ def test_memory_stays_within_the_gradients():
         assert (peak[name] - peak["plain"]) / row < 2.6
 
 
-def test_every_arm_leaves_gradients():
+def test_every_variant_leaves_gradients():
     work = Workload("mobilenet_v2", 2, 32, "cpu", batch=2)
-    for name, run in arms(work).items():
+    for name, run in variants(work).items():
         run()
         assert work.shared[0].grad is not None, name
         work.network.zero_grad()

@@ -8,7 +8,7 @@ from mtlrepro.training.scales import config
 from mtlrepro.training.step import Trainer
 
 
-def test_a_row_for_each_arm():
+def test_a_row_for_each_variant():
     table = train(scale="smoke", networks=["full_sharing", "mtsgd"], rounds=1, at_once=[1, 2])
     arms = ["bare loop", "training", "steps alone"]
     assert table["arm"].tolist() == [*arms, *arms, "1 at once", "2 at once"]

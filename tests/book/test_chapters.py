@@ -32,7 +32,7 @@ SMALL: dict[str, dict] = {
         "steps": 3,
         "gammas": [0.5, 0.9],
     },
-    "datasets.ipynb": {"scenes": 8, "shown": 2, "seeds": 2, "images": 40, "steps": 10},
+    "datasets.ipynb": {"scenes": 8, "shown": 2, "seeds": 2, "images": 40, "epochs": 4},
     "loss_scale_balancing.ipynb": {"seeds": 2, "comparison_seeds": 3},  # fewer stored runs: nothing is trained
     "runs.ipynb": {"level": 0.1},
     "toys.ipynb": {"steps": 10},

@@ -15,6 +15,7 @@ OPTIONS: dict[str, dict] = {
     "segnet_mtan": {"widths": (4, 6, 8, 8, 8)},
     "mtsgd": {"encoder": "mobilenet_v2", "width": 0.25, "bins": (2, 3)},
     "detection": {"encoder": "mobilenet_v2", "width": 0.25, "channels": 64},
+    "small_unet": {},
 }
 NAMES = list(MODELS)
 

@@ -221,14 +221,14 @@ def test_missing_weights_stop_with_the_command_that_fetches_them(name, tmp_path,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "vgg16"}, "encoder is 'vgg16'; accepted: mobilenet_v2, resnet18"),
-        ({"name": "resnet18", "weights": "random"}, "weights is 'random'; accepted: 'none', 'imagenet'"),
-        ({"name": "resnet18", "output_stride": 4}, "output_stride is 4; accepted: 8, 16, 32"),
-        ({"name": "resnet18", "width": 0.5}, "width is 0.5; accepted with resnet18: 1"),
-        ({"name": "mobilenet_v2", "width": 0.0}, "width is 0.0; accepted: positive numbers"),
-        ({"name": "mobilenet_v2", "width": 0.5, "weights": "imagenet"}, "with weights='imagenet' only 1"),
-        ({"name": "mobilenet_v2", "views": 0}, "views is 0; accepted: 1 or more"),
-        ({"name": "pnasnet5", "output_stride": 8}, "output_stride is 8; accepted with pnasnet5: 32"),
+        ({"encoder": "vgg16"}, "encoder is 'vgg16'; accepted: mobilenet_v2, resnet18"),
+        ({"encoder": "resnet18", "weights": "random"}, "weights is 'random'; accepted: 'none', 'imagenet'"),
+        ({"encoder": "resnet18", "output_stride": 4}, "output_stride is 4; accepted: 8, 16, 32"),
+        ({"encoder": "resnet18", "width": 0.5}, "width is 0.5; accepted with resnet18: 1"),
+        ({"encoder": "mobilenet_v2", "width": 0.0}, "width is 0.0; accepted: positive numbers"),
+        ({"encoder": "mobilenet_v2", "width": 0.5, "weights": "imagenet"}, "with weights='imagenet' only 1"),
+        ({"encoder": "mobilenet_v2", "views": 0}, "views is 0; accepted: 1 or more"),
+        ({"encoder": "pnasnet5", "output_stride": 8}, "output_stride is 8; accepted with pnasnet5: 32"),
     ],
 )
 def test_refused(options, message):

@@ -9,7 +9,7 @@ from model_cases import BOXES, DENSE, NAMES, images, losses, make_task, small, t
 from torch import nn
 
 from mtlrepro.balancers import create as balancer
-from mtlrepro.models import Detections, MultiTaskModel, create, summary
+from mtlrepro.models import Detections, MultiTaskModel, create, describe_model
 
 
 @pytest.mark.parametrize("size", [(64, 96), (75, 50)])
@@ -195,9 +195,9 @@ def test_refused(call, message):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_summary_counts_every_parameter_once_and_all_multiply_adds(name):
+def test_description_counts_every_parameter_once_and_all_multiply_adds(name):
     model = small(name)
-    table = summary(model, (64, 96)).set_index("part")
+    table = describe_model(model, (64, 96)).set_index("part")
     assert table.loc["total", "parameters"] == sum(p.numel() for p in model.parameters())
     for column in ("parameters", "multiply-adds"):
         assert table[column].drop("total").sum() == table.loc["total", column]

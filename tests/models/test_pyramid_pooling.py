@@ -4,7 +4,7 @@ import torch
 from model_cases import STEREO, images, small
 from torch import nn
 
-from mtlrepro.models import create, summary
+from mtlrepro.models import create, describe_model
 from mtlrepro.models.pyramid_pooling import SpatialPyramidPooling
 
 
@@ -22,7 +22,7 @@ def test_pooling_by_hand():
 
 def test_the_papers_network():
     """ResNet-50 with a stem of 6 channels, four 1x1 convolutions with normalisation, heads of one 1x1 convolution."""
-    table = summary(create("mtsgd", STEREO), (512, 512)).set_index("part")["parameters"]
+    table = describe_model(create("mtsgd", STEREO), (512, 512)).set_index("part")["parameters"]
     assert table["shared.encoder"] == 25_557_032 - 2049 * 1000 + 64 * 3 * 49
     assert table["shared.pooling"] == 4 * (2048 * 512 + 2 * 512)
     assert table["heads.segmentation"] == 4096 * 19 + 19

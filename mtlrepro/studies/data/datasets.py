@@ -1,7 +1,7 @@
 """What the chapter on the data sets shows: galleries, ranges, class shares, encodings and exactness."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -339,14 +339,3 @@ def _same(map_: Tensor, middle: Tensor | None) -> Tensor:
     own = map_[:, 1:-1, 1:-1] if middle is None else middle
     parts = (map_[:, 1:-1, :-2], map_[:, 1:-1, 2:], map_[:, :-2, 1:-1], map_[:, 2:, 1:-1])
     return torch.stack([part == own for part in parts]).all(0)
-
-
-def learned(table: pd.DataFrame, name: str, margins: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
-    """Bring the rows of ``learnability.compare`` and its margins into one table, a row a seed."""
-    found = margins(table)
-    for column, method in (("colour", "colour"), ("network", "network")):
-        found[column] = table[table["method"] == method]["miou"].to_numpy()
-    for column, method in (("constant", "constant"), ("error", "network")):
-        found[column] = table[table["method"] == method]["error"].to_numpy()
-    found.insert(0, "scenes", name)
-    return found[["scenes", "seed", "colour", "network", "gain", "constant", "error", "ratio"]]

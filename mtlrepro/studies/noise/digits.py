@@ -12,11 +12,10 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from mtlrepro import noise
 from mtlrepro.data.digits import TwoDigits, two_digits
-from mtlrepro.models.digits import DigitNet
+from mtlrepro.models.digits import DigitNet, sample_gradients, task_losses
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import gallery
 from mtlrepro.tasks import TWO_DIGITS
@@ -56,32 +55,6 @@ def seeded_generator(seed: int, study: int) -> torch.Generator:
     """CPU generator whose stream belongs to this seed and study alone."""
     state = np.random.SeedSequence([seed, study]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
-
-
-def task_losses(model: DigitNet, data: TwoDigits) -> Tensor:
-    """Mean loss of each task over `data`, `[T]`."""
-    outputs = model(data.images)
-    return torch.stack([task.loss(outputs[task.name], data.targets).mean() for task in TWO_DIGITS])
-
-
-def shared_gradient(loss: Tensor, model: DigitNet) -> Tensor:
-    """Gradient of a scalar over the shared parameters, flattened, `[P]`."""
-    gradients = torch.autograd.grad(loss, list(model.shared_parameters()), retain_graph=True)
-    return torch.cat([gradient.flatten() for gradient in gradients])
-
-
-def sample_gradients(model: DigitNet, data: TwoDigits, chunk_size: int = 256) -> Tensor:
-    """Per-sample gradients of each task over the shared parameters, `[T, N, P]`, `chunk_size` images at once."""
-    parameters = {name: value.detach() for name, value in model.named_parameters()}
-    shared = {name: value for name, value in parameters.items() if name.startswith("encoder.")}
-
-    def losses(shared: dict[str, Tensor], sample: tuple[Tensor, dict[str, Tensor]]) -> Tensor:
-        image, targets = sample
-        outputs = functional_call(model, {**parameters, **shared}, (image[None],))
-        targets = {name: value[None] for name, value in targets.items()}
-        return torch.stack([task.loss(outputs[task.name], targets).mean() for task in TWO_DIGITS])
-
-    return noise.per_sample_gradients(losses, shared, (data.images, data.targets), chunk_size=chunk_size)
 
 
 def check_parameters(samples: int, batch_size: int, batch_sizes: Sequence[int], gammas: Sequence[float]) -> None:

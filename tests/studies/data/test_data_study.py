@@ -11,7 +11,6 @@ from mtlrepro.data.scenes.rooms import generate as rooms
 from mtlrepro.data.scenes.streets import generate as streets
 from mtlrepro.data.store import Writer
 from mtlrepro.studies.data import datasets as study
-from mtlrepro.studies.data import learnability
 
 
 @pytest.fixture
@@ -128,14 +127,6 @@ def test_exactness():
     assert found["normals"] < 0.1
     assert found["curvature"] < 1e-5
     assert found["disparity"] < 1e-4
-
-
-def test_learned_puts_methods_beside_each_other():
-    table = learnability.compare("rooms", seeds=2, train=8, evaluate=4, steps=10, size=(32, 32))
-    found = study.learned(table, "rooms", learnability.margins)
-    assert found["seed"].tolist() == [0, 1]
-    assert (found["network"] - found["colour"]).tolist() == pytest.approx(found["gain"].tolist())
-    assert (found["error"] / found["constant"]).tolist() == pytest.approx(found["ratio"].tolist())
 
 
 def test_rooms_have_every_map_of_the_gallery():

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mtlrepro.models.base import MultiTaskModel
 
 
-def summary(model: MultiTaskModel, size: tuple[int, int]) -> pd.DataFrame:
+def describe_model(model: MultiTaskModel, size: tuple[int, int]) -> pd.DataFrame:
     """Count parameters and multiply-adds of one image, without computing anything.
 
     Multiply-adds are those of convolutions, as torch counts them; normalisation, activations and resizing have none.

@@ -1,0 +1,96 @@
+"""Loss scale balancing."""
+
+import torch
+from torch import Tensor
+
+from mtlrepro.balancers.base import register
+from mtlrepro.balancers.loss_weighting import EpochWeighting, log_losses, shares
+
+
+@register("lsb")
+class LSB(EpochWeighting):
+    """Loss scale balancing (Lee, Lee, Kim, ICCV 2021): equal loss scales w_k l_k, tilted towards slow tasks.
+
+    Period t = 1, 2, ... is an epoch; l_k(t) the mean raw loss, L(t) = sum_k w_k(t) l_k(t), pi_k the priority::
+
+        t = 1    w_k = pi_k
+        t = 2    w_k = pi_k L(1) / l_k(1)
+        t >= 3   w_k = alpha d_k pi_k L(t-1) / l_k(t-1),   alpha = 1 / sum_j pi_j d_j,
+                 d_k = [ (l_k(t-1) / l_k(t-2)) / (L(t-1) / L(t-2)) ]^beta(t),   beta(t) = rate (t - offset)
+
+    alpha d pi is computed as softmax(log pi + log d), in which the ratio of the totals L cancels. The
+    supplement states the priorities (by its Section 3, Eq. 4 of the main paper), the equal start, the period
+    and the rates of beta; the formulas for t >= 2 are a reconstruction (the main paper's text was not
+    available), and so is the offset. Scale: pinned at the first period, where equal priorities give the mean;
+    afterwards sum_k w_k(t) l_k(t-1) = L(t-1). Factor to the paper: 1.
+    Departures: beta is never negative (offset > 3), and losses are clamped at 1e-30 in the logarithm. Two options serve
+    ablations and leave the paper's method: ``period`` above 1 and ``conserve=False``.
+
+    Args:
+        n_tasks: Number of tasks T.
+        priority: T positive numbers pi, scaled here to sum 1; equal if not given.
+        rate: Growth of beta per epoch, at least 0: 0.02 (NYUv2, MobileNetV2, 1000 epochs), 0.05 (NYUv2,
+            PNASNet, 50 epochs), 0.5 (Taskonomy, 200 epochs).
+        offset: Period at which beta is zero.
+        period: Epochs in a period, at least 1; beta(t) = rate period (t - offset) still grows by ``rate`` per epoch.
+        conserve: Whether alpha keeps sum_k w_k(t) l_k(t-1) = L(t-1); otherwise alpha = 1.
+
+    Raises:
+        ValueError: An option is out of range, or an epoch's mean loss is negative.
+    """
+
+    def __init__(
+        self,
+        n_tasks: int,
+        priority: list[float] | None = None,
+        rate: float = 0.02,
+        offset: float = 2.0,
+        period: int = 1,
+        conserve: bool = True,
+    ) -> None:
+        super().__init__(n_tasks)
+        pi = shares("priority", priority, n_tasks)
+        if not rate >= 0:
+            raise ValueError(f"rate is {rate!r}; accepted: a number of at least 0")
+        if not isinstance(period, int) or isinstance(period, bool) or period < 1:
+            raise ValueError(f"period is {period!r}; accepted: a whole number of at least 1")
+        if not isinstance(conserve, bool):
+            raise ValueError(f"conserve is {conserve!r}; accepted: True, False")
+        self.rate = rate
+        self.offset = offset
+        self.period = period
+        self.conserve = conserve
+        self._priority: Tensor
+        self._sums: Tensor
+        self._log_L: Tensor
+        self.register_buffer("_priority", pi)
+        self.register_buffer("_sums", torch.zeros(n_tasks, dtype=torch.float64))
+        self.register_buffer("_log_L", torch.ones((), dtype=torch.float64))
+        self._weights.copy_(pi)
+
+    def _end_epoch(self, losses: Tensor) -> None:
+        self._sums += losses
+        if (self.epochs + 1) % self.period == 0:
+            super()._end_epoch(self._sums / self.period)
+            self._sums.zero_()
+
+    def beta(self, t: int) -> float:
+        """Exponent of the difficulty in period t >= 3."""
+        return max(self.rate * self.period * (t - self.offset), 0.0)
+
+    def next_weights(self, losses: Tensor) -> Tensor:
+        """Return w_k(t) from the mean losses l(t-1), where t - 1 is the period that ends."""
+        t = (self.epochs + 1) // self.period + 1
+        log_l = log_losses(losses, "lsb")
+        log_L = (self._weights * losses).sum().clamp_min(1e-30).log()
+        log_d = torch.zeros_like(log_l)
+        if t >= 3:
+            change = log_l - self._previous.clamp_min(1e-30).log()
+            if not self.conserve:  # otherwise the softmax below cancels what all tasks have in common
+                change = change - (log_L - self._log_L)
+            log_d = self.beta(t) * change
+        self._log_L.copy_(log_L)
+        log_share = self._priority.log() + log_d
+        if self.conserve:
+            log_share = log_share.log_softmax(0)  # log(alpha d_k pi_k)
+        return (log_share + log_L - log_l).exp()

@@ -1,0 +1,48 @@
+"""What the chapter says about tables that are known by heart."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+
+from mtlrepro.studies.data import datasets, exhibits
+
+
+def test_shares_name_each_set_with_its_own_numbers(monkeypatch):
+    classes = ["road", "sky", "car", "dog"]
+    published = pd.DataFrame({"class": classes, "share": [40.0, 30.0, 20.0, 10.0]})
+    own = pd.DataFrame({"class": classes, "share": [50.0, 1.0, 30.0, 19.0]})
+    monkeypatch.setattr(datasets, "published_shares", lambda: published)
+    monkeypatch.setattr(datasets, "class_shares", lambda data: own)
+    streets = SimpleNamespace(name="streets", n_classes=4)
+    exhibit = exhibits.shares(streets, streets)
+    assert "own 99 % of the labelled pixels there and 90 % in Cityscapes" in exhibit.caption
+    assert "Least alike: sky, 1 % and 30 %" in exhibit.caption
+    assert exhibit.table["source"].unique().tolist() == ["Cityscapes, published", "streets"]
+    other = SimpleNamespace(name="rooms", n_classes=4)
+    assert exhibits.shares(streets, other).table["source"].unique().tolist()[-1] == "rooms"
+    assert exhibits.shares_claim().measured.value == 1
+
+
+def test_stereo_compares_each_pair_with_its_wrong_sign():
+    matches = pd.DataFrame({"pair": ["a", "a", "b", "b"], "difference": [2.0, 8.0, 3.0, 4.0]})
+    assert "differ by 2.0 of 255 levels, with the wrong sign by 8.0; the noisy street by 3.0 and 4.0" in (
+        exhibits.stereo(matches).caption
+    )
+    claim = exhibits.stereo_claim(matches)
+    assert (claim.measured.low, claim.measured.high) == (0.25, 0.75)
+
+
+def test_encodings_are_judged_by_their_worst_map():
+    table = pd.DataFrame({"format": ["a", "a", "b"], "error": [0.1, 0.5, 0.2], "bound": [0.2, 0.4, 0.2]})
+    assert [verdict.status for verdict in exhibits.encoding_claims(table)] == ["inconclusive", "holds"]
+
+
+def test_learned_gives_the_means_of_each_set():
+    tables = [
+        pd.DataFrame({"scenes": name, "seed": [0, 1], "gain": [gain, gain + 2], "ratio": [ratio, ratio]})
+        for name, gain, ratio in (("rooms", 40.0, 0.3), ("streets", 30.0, 0.2))
+    ]
+    caption = exhibits.learned(tables).caption
+    assert "Mean gain: 41 points in rooms, 31 points in streets" in caption
+    assert "error over that of the constant: 0.30 in rooms, 0.20 in streets" in caption
+    assert len(exhibits.learned_claims(tables)) == 4
