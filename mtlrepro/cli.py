@@ -134,8 +134,14 @@ def _add_grids(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", 
 
     for command in (train, grid, verify):
         command.add_argument("--data-root", type=Path, metavar="FOLDER", help="a prepared real data set")
-    for command in (train, grid, results, verify):
-        command.add_argument("--store", type=Path, metavar="FOLDER", help="of the records (default: the book's)")
+    train.add_argument("--store", type=Path, default="runs", metavar="FOLDER", help="of the records (default: runs)")
+    for command in (grid, results, verify):
+        command.add_argument(
+            "--store",
+            type=Path,
+            metavar="FOLDER",
+            help="of the records (default: the book's; without a book, runs)",
+        )
 
 
 def _params(args: argparse.Namespace) -> int:
@@ -188,21 +194,20 @@ def _new_chapter(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from mtlrepro import files
     from mtlrepro.distributed import local_rank
     from mtlrepro.training.config import RunConfig
     from mtlrepro.training.run import out_of_memory, train
 
-    config, store = RunConfig.from_json(args.config), args.store or files.book("results", "runs")
+    config = RunConfig.from_json(args.config)
     try:
-        record = train(config, store=store, data_root=args.data_root)
+        record = train(config, store=args.store, data_root=args.data_root)
     except Exception as error:
         if not isinstance(error, FloatingPointError) and not out_of_memory(error):
             raise
         print(f"mtlrepro train: {_with_notes(error)}", file=sys.stderr)
         return 1
     if local_rank() == 0:
-        print(store / f"{config.hash}.json")
+        print(args.store / f"{config.hash}.json")
         for task, metrics in record["metrics"].items():
             values = ", ".join(f"{name} {'-' if v is None else format(v, '.4g')}" for name, v in metrics.items())
             print(f"{task}: {values}")
@@ -235,15 +240,14 @@ def _bench(args: argparse.Namespace) -> int:
 
 
 def _grid(args: argparse.Namespace) -> int:
-    from mtlrepro import files
-    from mtlrepro.runs import Store, read_grid
-    from mtlrepro.runs.grids import run
-    from mtlrepro.runs.summary import summary
+    from mtlrepro.runs import read_grid
+    from mtlrepro.runs.grids import train_grid
+    from mtlrepro.runs.summary import describe_store
 
     if args.profile is not None and args.engine == "local":
         raise ValueError(f"--profile is {args.profile!r}; accepted with --engine snakemake only")
-    configs, store = read_grid(args.file), Store(args.store or files.book("results", "runs"))
-    table, problems = run(
+    configs, store = read_grid(args.file), _store(args)
+    table, problems = train_grid(
         configs,
         store=store,
         jobs=args.jobs,
@@ -252,28 +256,28 @@ def _grid(args: argparse.Namespace) -> int:
         profile=args.profile or "local",
         dry_run=args.dry_run,
     )
-    print(summary(store, configs))
+    print(describe_store(store, configs))
     for problem in problems:
         print(problem, file=sys.stderr)
     return 0 if args.dry_run or (table["status"] == "complete").all() else 1
 
 
 def _results(args: argparse.Namespace) -> int:
-    from mtlrepro.runs.summary import section, summary
+    from mtlrepro.runs.summary import describe_store, section
 
-    wanted = None if args.section is None else section(args.section)
-    store = _existing(args.store)
-    print(summary(store, wanted))
+    configs = None if args.section is None else section(args.section)
+    store = _existing(_store(args))
+    print(describe_store(store, configs))
     for problem in store.problems():
         print(problem, file=sys.stderr)
     return 0
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from mtlrepro.runs.verify import verify
+    from mtlrepro.runs.verify import verify_records
 
     passed = True
-    for check in verify(_existing(args.store), sample=args.sample, seed=args.seed, data_root=args.data_root):
+    for check in verify_records(_existing(_store(args)), sample=args.sample, seed=args.seed, data_root=args.data_root):
         prefix = {True: "passed: ", False: "failed: ", None: ""}[check.passed]
         print(f"{prefix}{check.message}", flush=True)
         passed &= check.passed is not False
@@ -284,11 +288,21 @@ def _with_notes(error: Exception) -> str:
     return "; ".join([str(error), *getattr(error, "__notes__", ())])
 
 
-def _existing(folder: Path | None) -> "Store":
+def _store(args: argparse.Namespace) -> "Store":
+    """Open the folder that is asked for, else the book's, else that into which `mtlrepro train` writes."""
     from mtlrepro import files
     from mtlrepro.runs import Store
 
-    store = Store(folder or files.book("results", "runs"))
+    if args.store is not None:
+        return Store(args.store)
+    try:
+        folder = files.book("results", "runs")
+    except FileNotFoundError:
+        folder = Path("runs")
+    return Store(folder)
+
+
+def _existing(store: "Store") -> "Store":
     if not store.folder.is_dir():
         raise ValueError(f"--store is {str(store.folder)!r}; accepted: an existing folder of records")
     return store

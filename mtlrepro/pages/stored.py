@@ -124,10 +124,12 @@ def _number_widgets(notebook: NotebookNode) -> NotebookNode:
     """Replace the random ids of widget models by their number, wherever they occur."""
     states = _models(notebook)
     shown = {view["model_id"] for view in payloads(notebook, _WIDGET_VIEW)}
+    # Other text may look like an id: only ids of models, stored or shown, are replaced.
     ids = {id_ for id_ in states.keys() | shown if _WIDGET_ID.fullmatch(id_)}
     numbers: dict[str, str] = {}
 
     def visit(content: object) -> None:
+        # Depth first, so that numbers follow from what is shown: a model, then those that it refers to.
         for id_ in _WIDGET_ID.findall(json.dumps(content, sort_keys=True)):
             if id_ in ids and id_ not in numbers:
                 numbers[id_] = f"{len(numbers) + 1:032x}"

@@ -12,12 +12,12 @@ def read_grid(path: str | Path) -> list[RunConfig]:
     """Read the configurations of a grid from a JSON file.
 
     The file holds a configuration, fields that are left out having their defaults; or
-    ``{"base": {field: value, ...}, "vary": {field: [value, ...], ...}}``, one run for every combination, the last field
+    `{"base": {field: value, ...}, "vary": {field: [value, ...], ...}}`, one run for every combination, the last field
     varying fastest; or a list of both.
 
     Raises:
-        ValueError: the file is not of that form, or a configuration is not accepted; names file, place and field.
-        OSError: the file cannot be read.
+        ValueError: The file is not of that form, or a configuration is not accepted; names file, place and field.
+        OSError: The file cannot be read.
     """
     path = Path(path)
     try:

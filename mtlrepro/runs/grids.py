@@ -35,32 +35,32 @@ def grid(
     failed before is tried again.
 
     Args:
-        configs: the runs; one that occurs twice is trained once.
-        store: the store, or its folder, which is made where it is missing.
-        jobs: number of runs at a time; each uses as many CPU threads as it is configured for, and all share the GPU.
-        progress: show a bar on stderr.
-        data_root: folder of a prepared real data set.
-        engine: ``local`` starts processes on this machine; ``snakemake`` leaves that to Snakemake.
-        profile: Snakemake's ``local``, ``slurm`` or ``kubernetes``.
+        configs: The runs; one that occurs twice is trained once.
+        store: The store, or its folder, which is made where it is missing.
+        jobs: Number of runs at a time; each uses as many CPU threads as it is configured for, and all share the GPU.
+        progress: Show a bar on stderr.
+        data_root: Folder of a prepared real data set.
+        engine: `local` starts processes on this machine; `snakemake` leaves that to Snakemake.
+        profile: Snakemake's `local`, `slurm` or `kubernetes`.
 
     Returns:
-        One row for each run, in the order of ``configs``, indexed by hash: the fields in which configurations differ
-        (options as ``model_options.NAME``), ``seed``, final metrics (``TASK.METRIC``, missing where the run failed),
-        ``seconds`` and ``status``, ``complete`` or ``failed``. Failed runs, and files of the store that are not used,
+        One row for each run, in the order of `configs`, indexed by hash: the fields in which configurations differ
+        (options as `model_options.NAME`), `seed`, final metrics (`TASK.METRIC`, missing where the run failed),
+        `seconds` and `status`, `complete` or `failed`. Failed runs, and files of the store that are not used,
         are named in warnings.
 
     Raises:
-        ValueError: an argument is not accepted, or Snakemake is not installed.
+        ValueError: An argument is not accepted, or Snakemake is not installed.
     """
-    frame, problems = run(
+    table, problems = train_grid(
         configs, store=store, jobs=jobs, progress=progress, data_root=data_root, engine=engine, profile=profile
     )
     for problem in problems:
         warnings.warn(problem, stacklevel=2)
-    return frame
+    return table
 
 
-def run(
+def train_grid(
     configs: Iterable[RunConfig],
     *,
     store: Store | str | Path,
@@ -71,9 +71,9 @@ def run(
     profile: str = "local",
     dry_run: bool = False,
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Do what ``grid`` does, and give the messages as a list.
+    """Do what `grid` does, and give the messages as a list.
 
-    With ``dry_run``, nothing is trained, and what is not stored has the status ``missing``.
+    With `dry_run`, nothing is trained, and what is not stored has the status `missing`.
     """
     wanted = {config.hash: config for config in configs}
     if not wanted:

@@ -36,25 +36,25 @@ def train_by_snakemake(
     profile: str = "local",
     dry_run: bool = False,
 ) -> dict[str, str]:
-    """Train runs that a store lacks, ``jobs`` at a time, each up to three times.
+    """Train runs that a store lacks, `jobs` at a time, each up to three times.
 
-    Snakemake also reads the user's own profile that the variable ``SNAKEMAKE_PROFILE`` names: the place for what
+    Snakemake also reads the user's own profile that the variable `SNAKEMAKE_PROFILE` names: the place for what
     belongs to a cluster, such as account and partition, or container image and volumes.
 
     Args:
-        configs: hash to configuration.
+        configs: Hash to configuration.
         store: The store; jobs must see its folder under the same path.
-        jobs: number of jobs at a time.
-        progress: let Snakemake report jobs on stderr.
-        data_root: folder of a prepared real data set, for which the same holds.
-        profile: one of ``PROFILES``.
-        dry_run: let Snakemake say on stderr what it would do, and train nothing.
+        jobs: Number of jobs at a time.
+        progress: Let Snakemake report jobs on stderr.
+        data_root: Folder of a prepared real data set, for which the same holds.
+        profile: One of `PROFILES`.
+        dry_run: Let Snakemake say on stderr what it would do, and train nothing.
 
     Returns:
         Hash of each run that failed, and its message; none after a dry run that went well.
 
     Raises:
-        ValueError: the profile is unknown, or a package is not installed.
+        ValueError: The profile is unknown, or a package is not installed.
     """
     check_profile(profile)
     records = store.folder.resolve()

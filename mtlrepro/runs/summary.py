@@ -16,18 +16,15 @@ from mtlrepro.runs.tables import differing, flat
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.records import Record
 
-SECTIONS = files.PROJECT / "book" / "grids"
-"""Folder of the grid files behind the book's sections, ``NAME.json`` each."""
-
 
 @dataclass(frozen=True)
 class Entry:
     """One run of a store.
 
     Attributes:
-        settings: the configuration, flat.
-        status: ``complete``, ``failed``, ``stale`` or ``missing``.
-        record: its record, unless it is missing.
+        settings: The configuration, flat.
+        status: `complete`, `failed`, `stale` or `missing`.
+        record: Its record, unless it is missing.
     """
 
     settings: Mapping[str, Any]
@@ -36,18 +33,20 @@ class Entry:
 
 
 def section(name: str) -> list[RunConfig]:
-    """Configurations of the runs behind a section of the book.
+    """Configurations of the runs behind a section of the book, from its grid file `NAME.json`.
 
     Raises:
-        ValueError: the book has no grid file of that name, or it is not accepted.
+        ValueError: The book has no grid file of that name, or it is not accepted.
+        FileNotFoundError: There is no book.
     """
-    known = sorted(path.stem for path in SECTIONS.glob("*.json"))
+    folder = files.book("grids")
+    known = sorted(path.stem for path in folder.glob("*.json"))
     if name not in known:
         raise ValueError(f"section is {name!r}; accepted: {', '.join(known) or 'none yet'}")
-    return read_grid(SECTIONS / f"{name}.json")
+    return read_grid(folder / f"{name}.json")
 
 
-def summary(store: Store, wanted: Sequence[RunConfig] | None = None) -> str:
+def describe_store(store: Store, wanted: Sequence[RunConfig] | None = None) -> str:
     """Table of a store's runs: a block for each data set and tasks, a row for configurations equal but for the seed.
 
     Columns: the fields in which the rows of a block differ, seeds, the first metric of each task as mean and standard
@@ -55,7 +54,7 @@ def summary(store: Store, wanted: Sequence[RunConfig] | None = None) -> str:
 
     Args:
         store: The store.
-        wanted: only these runs, with those that are missing; default: all.
+        wanted: Only these runs, with those that are missing; default: all.
     """
     entries = list(_entries(store, wanted))
     blocks: dict[str, list[Entry]] = {}
@@ -106,7 +105,7 @@ def _block(entries: Sequence[Entry]) -> str:
 
 
 def ranges(numbers: Sequence[int]) -> str:
-    """Increasing numbers as text: ``0-2, 5``."""
+    """Increasing numbers as text: `0-2, 5`."""
     runs: list[list[int]] = []
     for value in numbers:
         if runs and value == runs[-1][-1] + 1:

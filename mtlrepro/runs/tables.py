@@ -1,7 +1,6 @@
 """Tables of runs: where configurations differ, and what came out."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import fields
 from typing import Any
 
 import pandas as pd
@@ -10,11 +9,11 @@ from mtlrepro.runs.store import Store
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.records import Record
 
-ORDER = [entry.name for entry in fields(RunConfig)]
+ORDER = list(RunConfig.model_fields)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested objects as one, with names such as ``model_options.encoder``, and lists as tuples."""
+    """Nested objects as one, with names such as `model_options.encoder`, and lists as tuples."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -29,7 +28,7 @@ def _hashable(value: Any) -> Any:  # noqa: ANN401
 
 
 def differing(settings: Collection[Mapping[str, Any]]) -> list[str]:
-    """Names whose values are not the same in all ``settings``, without the seed, in the order of ``RunConfig``."""
+    """Names whose values are not the same in all `settings`, without the seed, in the order of `RunConfig`."""
     names = {name for setting in settings for name in setting} - {"seed"}
     differ = [name for name in names if len({repr(setting.get(name)) for setting in settings}) > 1]
     return sorted(differ, key=_place)
@@ -41,12 +40,12 @@ def _place(name: str) -> tuple[int, str]:
 
 
 def results(record: Record) -> dict[str, Any]:
-    """Final metrics of a complete run as ``TASK.METRIC``, and the ``seconds`` that training and evaluation took."""
+    """Final metrics of a complete run as `TASK.METRIC`, and the `seconds` that training and evaluation took."""
     return {**flat(record["metrics"]), "seconds": record["provenance"]["seconds"]}
 
 
 def frame(wanted: Mapping[str, RunConfig], store: Store, failures: Collection[str] = ()) -> pd.DataFrame:
-    """Table of runs as ``grid`` returns it; runs neither stored nor failed have the status ``missing``."""
+    """Table of runs as `grid` returns it; runs neither stored nor failed have the status `missing`."""
     settings = {hash_: flat(config.to_dict()) for hash_, config in wanted.items()}
     columns = [*differing(settings.values()), "seed"]
     rows = []

@@ -27,14 +27,14 @@ class Check:
 
     Attributes:
         passed: None where this machine cannot tell.
-        message: one line.
+        message: One line.
     """
 
     passed: bool | None
     message: str
 
 
-def verify(
+def verify_records(
     store: Store,
     *,
     sample: int = 3,
@@ -45,15 +45,15 @@ def verify(
     """Retrain the first epochs of a random sample of a store's runs and compare losses, weights and metrics.
 
     On the same machine with the same versions, runs on the CPU must agree bit for bit; elsewhere, and on a GPU, the
-    first epoch's losses must agree within ``TOLERANCE``. Stale, damaged and foreign files do not pass, nor does a store
+    first epoch's losses must agree within `TOLERANCE`. Stale, damaged and foreign files do not pass, nor does a store
     of which nothing can be checked. Runs that need a GPU or data which are not here are not drawn.
 
     Args:
         store: The store.
-        sample: number of runs.
-        seed: of the sample; default: another one every time.
-        data_root: folder of a prepared real data set.
-        progress: show bars on stderr.
+        sample: Number of runs.
+        seed: Of the sample; default: another one every time.
+        data_root: Folder of a prepared real data set.
+        progress: Show bars on stderr.
 
     Yields:
         A check for each file that is not used, then one that states the sample, then one for each run of it.

@@ -23,17 +23,17 @@ PATIENCE = 10.0  # seconds that a process has to end when it is told to
 def train_here(
     configs: Mapping[str, RunConfig], store: Store, *, jobs: int, progress: bool, data_root: str | Path | None
 ) -> dict[str, str]:
-    """Train runs that a store lacks, ``jobs`` at a time; on ``cuda`` these share the GPU.
+    """Train runs that a store lacks, `jobs` at a time; on `cuda` these share the GPU.
 
     A run that another process is training is put off until no other is left, so that two grids share the work.
     Whatever ends this function also ends the processes; their checkpoints stay.
 
     Args:
-        configs: hash to configuration.
+        configs: Hash to configuration.
         store: The store, whose folder also holds the checkpoints.
-        jobs: number of processes at a time.
-        progress: show a bar on stderr.
-        data_root: folder of a prepared real data set.
+        jobs: Number of processes at a time.
+        progress: Show a bar on stderr.
+        data_root: Folder of a prepared real data set.
 
     Returns:
         Hash of each run that failed, and its message.
@@ -75,12 +75,12 @@ def train_command(config: Path, store: Path, data_root: str | Path | None) -> li
 
 
 def package_path() -> str:
-    """``PYTHONPATH`` with which other processes import this very package."""
+    """`PYTHONPATH` with which other processes import this very package."""
     return os.pathsep.join(filter(None, [str(files.PROJECT), os.environ.get("PYTHONPATH")]))
 
 
 def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End processes; those that do not within ``PATIENCE`` are killed."""
+    """End processes; those that do not within `PATIENCE` are killed."""
     for process in processes:
         process.terminate()
     end = time.monotonic() + PATIENCE

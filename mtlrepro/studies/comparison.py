@@ -182,7 +182,7 @@ class Comparison:
 
     def runs_exhibit(self, name: str) -> Exhibit:
         """Every run, a panel for each metric; dashed: single-task learning."""
-        references = {metric: float(value) for metric, value in self.baseline.items()}
+        references = {metric: float(self.baseline[metric]) for metric in self.scores.names}
         count = self.runs["method"].nunique()
         return Exhibit(
             name=name,

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -89,7 +88,7 @@ def table(grids: Grids, setting: Setting) -> pd.DataFrame:
 
 def _minutes(runs: list[RunConfig], store: Store) -> tuple[float, str]:
     measured = [
-        (replace(run, seed=0, pictures={}).hash, record["provenance"]["seconds"])
+        (run.replace(seed=0, pictures={}).hash, record["provenance"]["seconds"])
         for run in runs
         if (record := store.record(run)) is not None
     ]

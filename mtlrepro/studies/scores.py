@@ -108,7 +108,7 @@ class Scores:
         for name in names:
             if name not in _SHOWN:
                 raise ValueError(f"metric is {name!r}; accepted: {', '.join(_SHOWN)}")
-        used = tasks.create(dict.fromkeys(name.split(".")[0] for name in names))
+        used = tasks.create(sorted({name.split(".")[0] for name in names}))
         higher = {f"{task.name}.{key}": up for task in used for key, up in task.metrics().higher_is_better.items()}
         measures = {}
         for name in names:

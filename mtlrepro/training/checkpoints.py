@@ -22,13 +22,13 @@ def save(folder: Path, run: str, epoch: int, state: dict[str, Any]) -> None:
     """Write a checkpoint under its name only when it is whole, then remove all but it and the one before.
 
     Args:
-        folder: where checkpoints are.
-        run: the configuration's hash.
-        epoch: number of completed epochs.
-        state: what ``torch.load(weights_only=True)`` can read.
+        folder: Where checkpoints are.
+        run: The configuration's hash.
+        epoch: Number of completed epochs.
+        state: What `torch.load(weights_only=True)` can read.
 
     Raises:
-        OSError: the file cannot be written, for one because the disk is full; earlier checkpoints stay.
+        OSError: The file cannot be written, for one because the disk is full; earlier checkpoints stay.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -47,7 +47,7 @@ def load(folder: Path, run: str) -> dict[str, Any] | None:
         The state, or None if there is none.
 
     Raises:
-        OSError: a file cannot be read, which says nothing about what is in it.
+        OSError: A file cannot be read, which says nothing about what is in it.
     """
     for path in _found(folder, run):
         content = path.read_bytes()

@@ -19,7 +19,7 @@ Metrics = dict[str, dict[str, float]]
 
 
 def predict(model: MultiTaskModel, batch: Batch, precision: str = "float32") -> dict[str, Prediction]:
-    """Run a network on a batch: channels last, under autocast if ``precision`` is ``bf16``."""
+    """Run a network on a batch: channels last, under autocast if `precision` is `bf16`."""
     views = ("image", "right")[: model.views]
     images = {key: batch[key].contiguous(memory_format=torch.channels_last) for key in views}
     with torch.autocast(batch["image"].device.type, torch.bfloat16, enabled=precision == "bf16"):
@@ -32,10 +32,10 @@ def evaluate(model: MultiTaskModel, tasks: Sequence[ImageTask], loader: Loader, 
     """Score a network on a set, in evaluation mode.
 
     Args:
-        model: the network; it is left in training mode.
-        tasks: what to score.
-        loader: one epoch of it is read.
-        precision: ``float32`` or ``bf16``.
+        model: The network; it is left in training mode.
+        tasks: What to score.
+        loader: One epoch of it is read.
+        precision: `float32` or `bf16`.
 
     Returns:
         Metrics pooled over the set, by task and name.
@@ -56,13 +56,13 @@ def probe(
     """Compare the tasks' gradients by the shared parameters on one batch, as in training but without a step.
 
     Args:
-        model: the network, in training mode; parameters, running statistics and ``.grad`` stay as they are.
+        model: The network, in training mode; parameters, running statistics and `.grad` stay as they are.
         tasks: T tasks.
         batch: B samples.
-        precision: ``float32`` or ``bf16``.
+        precision: `float32` or `bf16`.
 
     Returns:
-        ``norms``, by task; ``cosines``, T x T in task order; ``conflicts``, the share of pairs with a negative one.
+        `norms`, by task; `cosines`, T x T in task order; `conflicts`, the share of pairs with a negative one.
     """
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     predictions = predict(model, batch, precision)
@@ -90,5 +90,5 @@ def mean(evaluations: Sequence[Mapping[str, Mapping[str, float | None]]]) -> dic
 
 
 def per_task(tasks: Sequence[ImageTask], values: Tensor) -> dict[str, float]:
-    """Name the values ``[T]`` by their tasks."""
+    """Name the values `[T]` by their tasks."""
     return dict(zip([task.name for task in tasks], values.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""Predictions for a few images, kept beside a run's record in ``HASH.npz`` for the figures that show them."""
+"""Predictions for a few images, kept beside a run's record in `HASH.npz` for the figures that show them."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -27,14 +27,14 @@ def take(
     """Predict maps for some images, in evaluation mode.
 
     Args:
-        model: the network; it is left in training mode.
-        tasks: dense tasks.
+        model: The network; it is left in training mode.
+        tasks: Dense tasks.
         batch: B images.
-        precision: ``float32`` or ``bf16``.
+        precision: `float32` or `bf16`.
 
     Returns:
-        By task, on the CPU: classes ``[B, H, W]`` int8; unit normals ``[B, 3, H, W]`` int8, times ``UNIT``; other maps
-        ``[B, C, H, W]`` float16.
+        By task, on the CPU: classes `[B, H, W]` int8; unit normals `[B, 3, H, W]` int8, times `UNIT`; other maps
+        `[B, C, H, W]` float16.
     """
     model.eval()
     predictions: dict[str, Any] = predict(model, batch, precision)
@@ -54,11 +54,11 @@ def write(path: Path, pictures: Mapping[int, Mapping[str, Tensor]]) -> None:
     """Write what was taken after some epochs, under its name only when it is whole.
 
     Args:
-        path: ``STORE/HASH.npz``.
-        pictures: number of epochs to what ``take`` gave.
+        path: `STORE/HASH.npz`.
+        pictures: Number of epochs to what `take` gave.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: The file cannot be written.
     """
     buffer = io.BytesIO()
     named = {f"{epoch}/{task}": values.numpy() for epoch, maps in pictures.items() for task, values in maps.items()}
@@ -70,15 +70,15 @@ def read(store: str | Path, run: str) -> dict[int, dict[str, np.ndarray]]:
     """Read the predictions of a stored run, normals as float32 unit vectors, other numbers as float32.
 
     Args:
-        store: folder of records.
-        run: the configuration's hash.
+        store: Folder of records.
+        run: The configuration's hash.
 
     Returns:
-        By number of epochs and task, ``[B, H, W]`` classes or ``[B, C, H, W]`` maps.
+        By number of epochs and task, `[B, H, W]` classes or `[B, C, H, W]` maps.
 
     Raises:
-        FileNotFoundError: there is no such file; says how it is made.
-        ValueError: the file is damaged.
+        FileNotFoundError: There is no such file; says how it is made.
+        ValueError: The file is damaged.
     """
     path = Path(store) / f"{run}.npz"
     if not path.exists():

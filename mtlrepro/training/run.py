@@ -33,48 +33,48 @@ def train(
 ) -> Record:
     """Train a configuration, or go on with it, or read its record if it is complete.
 
-    Data, model, losses, balancer and optimizer follow one another in ``trainer.Trainer.step``; this function adds what
-    surrounds the steps. After each epoch ``STORE/checkpoints/HASH-EPOCH.pt`` holds the state, so a run that was stopped
-    at any moment ends with the numbers of one that was not: bit for bit on the CPU, see ``numbers``. A second call
+    Data, model, losses, balancer and optimizer follow one another in `trainer.Trainer.step`; this function adds what
+    surrounds the steps. After each epoch `STORE/checkpoints/HASH-EPOCH.pt` holds the state, so a run that was stopped
+    at any moment ends with the numbers of one that was not: bit for bit on the CPU, see `numbers`. A second call
     for the same configuration waits for the first and reads its record.
 
     Under torchrun all processes train together, each on its part of every batch, to the result of one process up to
     rounding, where batch normalisation and detection's loss, which look at a process's own images, do not part them
     (on GPUs batch normalisation looks at all). The folder has to be one that all of them see.
 
-    The record, ``STORE/HASH.json``, is a dictionary:
+    The record, `STORE/HASH.json`, is a dictionary:
 
-    - ``config``, ``hash``, ``algorithm``, ``status``: ``complete``, or ``failed``, then in ``HASH.failed.json`` with
-      ``error``;
-    - ``history``: for each epoch ``epoch``, ``losses`` (raw mean training losses by task), ``weights`` (mean over its
-      steps, None where the method has none), ``loss_scales`` (weights times losses), ``lr``, ``metrics`` and ``probe``
-      (None in epochs without), ``seconds`` of training with its data, ``evaluation_seconds``;
-    - ``metrics``: final ones by task and name, and ``metrics_from``, the split and the epochs over whose evaluations
+    - `config`, `hash`, `algorithm`, `status`: `complete`, or `failed`, then in `HASH.failed.json` with
+      `error`;
+    - `history`: for each epoch `epoch`, `losses` (raw mean training losses by task), `weights` (mean over its
+      steps, None where the method has none), `loss_scales` (weights times losses), `lr`, `metrics` and `probe`
+      (None in epochs without), `seconds` of training with its data, `evaluation_seconds`;
+    - `metrics`: final ones by task and name, and `metrics_from`, the split and the epochs over whose evaluations
       they are means;
-    - with ``evaluate_on="both"``, ``validation_metrics``: those on the validation split, over the same epochs, here and
-      in each entry of ``history``;
-    - ``weights_source``: what the network started from;
-    - ``provenance``: commit, versions, device, processor, threads, processes, date, seconds, images per second.
+    - with `evaluate_on="both"`, `validation_metrics`: those on the validation split, over the same epochs, here and
+      in each entry of `history`;
+    - `weights_source`: what the network started from;
+    - `provenance`: commit, versions, device, processor, threads, processes, date, seconds, images per second.
 
-    Predictions that ``config.pictures`` asks for stand beside it, see ``pictures``. No epoch is chosen by its metrics.
+    Predictions that `config.pictures` asks for stand beside it, see `pictures`. No epoch is chosen by its metrics.
     Numbers that are not finite are None.
 
     Args:
-        config: what to train.
-        store: folder of records and checkpoints; made if absent.
-        data_root: folder of the prepared data set; needed for real ones, not for scenes.
-        progress: show a bar on stderr, if that is a terminal.
-        device: which device of the configured kind, such as ``cuda:1``.
+        config: What to train.
+        store: Folder of records and checkpoints; made if absent.
+        data_root: Folder of the prepared data set; needed for real ones, not for scenes.
+        progress: Show a bar on stderr, if that is a terminal.
+        device: Which device of the configured kind, such as `cuda:1`.
 
     Returns:
         The record.
 
     Raises:
-        ValueError: the device is absent or of another kind, or data, network and tasks do not go together.
+        ValueError: The device is absent or of another kind, or data, network and tasks do not go together.
         FileNotFoundError: ImageNet weights are absent.
-        FloatingPointError: a loss or gradient was not finite; names epoch, step and task.
-        torch.OutOfMemoryError: the device's memory did not suffice.
-        OSError: a file cannot be written. For all of these the failure is recorded, and the last checkpoint stays.
+        FloatingPointError: A loss or gradient was not finite; names epoch, step and task.
+        torch.OutOfMemoryError: The device's memory did not suffice.
+        OSError: A file cannot be written. For all of these the failure is recorded, and the last checkpoint stays.
     """
     store = Path(store)
     folder = store / "checkpoints"
@@ -108,19 +108,19 @@ def train(
 def first_epochs(
     config: RunConfig, epochs: int, *, data_root: str | Path | None = None, progress: bool = True
 ) -> list[dict[str, Any]]:
-    """Train the first epochs of a run anew and keep nothing but their ``history``.
+    """Train the first epochs of a run anew and keep nothing but their `history`.
 
     Args:
-        config: the run.
-        epochs: how many, up to those of the run.
-        data_root: as for ``train``, and so is the other.
-        progress: show a bar.
+        config: The run.
+        epochs: How many, up to those of the run.
+        data_root: As for `train`, and so is the other.
+        progress: Show a bar.
 
     Returns:
         One entry for each epoch.
 
     Raises:
-        ValueError, FileNotFoundError, FloatingPointError, torch.OutOfMemoryError: see ``train``.
+        ValueError, FileNotFoundError, FloatingPointError, torch.OutOfMemoryError: See `train`.
     """
     place = _device(config, None)
     history: list[dict[str, Any]] = []

@@ -1,7 +1,7 @@
 """How large runs are: one table for every data set and network at the scales smoke, cpu, gpu and paper.
 
-``smoke`` takes seconds and is for tests; ``cpu`` takes minutes on one core and is the book's default; ``gpu`` is the
-same at a size for which a GPU is worth having; ``paper`` is the paper's own protocol on the real data set, as far as
+`smoke` takes seconds and is for tests; `cpu` takes minutes on one core and is the book's default; `gpu` is the
+same at a size for which a GPU is worth having; `paper` is the paper's own protocol on the real data set, as far as
 its text gives it. What a paper leaves open is named as a choice.
 """
 
@@ -20,7 +20,7 @@ class Size:
 
     Attributes:
         reason: Why it is so.
-        fields: Of ``RunConfig``.
+        fields: Of `RunConfig`.
     """
 
     reason: str
@@ -206,10 +206,10 @@ def config(
     """Make the configuration of a run at a scale.
 
     Args:
-        scale: ``smoke``, ``cpu``, ``gpu`` or ``paper``.
-        dataset: Name of a data set; scenes have all scales but ``paper``, real data sets have ``paper`` alone.
+        scale: `smoke`, `cpu`, `gpu` or `paper`.
+        dataset: Name of a data set; scenes have all scales but `paper`, real data sets have `paper` alone.
         network: Name of a network.
-        **changes: Other fields of ``RunConfig``, such as ``method`` and ``seed``; they take the place of the table's.
+        **changes: Other fields of `RunConfig`, such as `method` and `seed`; they take the place of the table's.
 
     Raises:
         ValueError: A name is unknown or there is no such entry; names what is accepted.

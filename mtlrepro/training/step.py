@@ -29,20 +29,20 @@ HELD = 2 * 2**30
 
 
 class Trainer:
-    """One run in the making: ``epoch`` trains for one epoch.
+    """One run in the making: `epoch` trains for one epoch.
 
     Args:
-        config: what to train.
+        config: What to train.
         device: where.
-        data_root: folder of a prepared data set; None for scenes.
+        data_root: Folder of a prepared data set; None for scenes.
 
     Attributes:
-        model: the network.
+        model: The network.
         tasks: T tasks.
-        balancer: how their losses become one gradient.
-        train_loader: training batches; of several processes each has its part.
-        test_loader: what final metrics are measured on.
-        validation_loader: the validation split, where the configuration asks for ``both``; else None.
+        balancer: How their losses become one gradient.
+        train_loader: Training batches; of several processes each has its part.
+        test_loader: What final metrics are measured on.
+        validation_loader: The validation split, where the configuration asks for `both`; else None.
 
     Raises:
         ValueError: data, network and tasks do not go together, or data are absent or damaged.
@@ -106,14 +106,14 @@ class Trainer:
         """Train for one epoch.
 
         Args:
-            after_step: called after every step.
+            after_step: Called after every step.
 
         Returns:
-            ``losses``: raw mean losses of the epoch by task; ``weights``: mean of the steps' weights, or None where the
-            method has none; ``loss_scales``: their product; ``lr``: the learning rate.
+            `losses`: raw mean losses of the epoch by task; `weights`: mean of the steps' weights, or None where the
+            method has none; `loss_scales`: their product; `lr`: the learning rate.
 
         Raises:
-            FloatingPointError: a loss or gradient was not finite; names epoch, step and task.
+            FloatingPointError: A loss or gradient was not finite; names epoch, step and task.
         """
         epoch = self.train_loader.epoch + 1
         lr = float(self.optimizer.param_groups[0]["lr"])
@@ -160,7 +160,7 @@ class Trainer:
         return state | {"generators": [generator.get_state() for generator in self._generators()]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state that ``state_dict`` gave."""
+        """Go on from a state that `state_dict` gave."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         for group in self.optimizer.param_groups:

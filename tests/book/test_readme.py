@@ -8,7 +8,7 @@ import pytest
 from mtlrepro import files
 from mtlrepro.pages.parameters import assign
 from mtlrepro.runs.store import Store
-from mtlrepro.runs.summary import section, summary
+from mtlrepro.runs.summary import describe_store, section
 from mtlrepro.training.config import RunConfig
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def test_the_run_of_the_howto_has_the_name_that_is_shown():
 
 
 def test_the_results_of_the_howto_are_the_stored_ones():
-    printed = summary(Store(files.book("results", "runs")), section("first"))
+    printed = describe_store(Store(files.book("results", "runs")), section("first"))
     assert f"```text\n{printed}\n```" in (ROOT / "book" / "howto.md").read_text()
 
 

@@ -148,7 +148,7 @@ def test_two_grids_at_once_share_the_runs(store, stand_in):
     tables = {}
 
     def train(name, order):
-        tables[name] = grids.run(order, store=store, jobs=2, progress=False)
+        tables[name] = grids.train_grid(order, store=store, jobs=2, progress=False)
 
     threads = [threading.Thread(target=train, args=item) for item in (("one", wanted), ("two", wanted[::-1]))]
     for thread in threads:
@@ -184,7 +184,7 @@ def test_unusable_files_are_named(store, stand_in):
 def test_a_dry_run_trains_nothing(store, stand_in):
     one, two = configs(0, 1)
     put(store, one)
-    table, problems = grids.run([one, two], store=store, dry_run=True)
+    table, problems = grids.train_grid([one, two], store=store, dry_run=True)
     assert table["status"].tolist() == ["complete", "missing"]
     assert not problems
     assert not trained(store)

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from mtlrepro import runs
-from mtlrepro.runs.verify import verify
+from mtlrepro.runs.verify import verify_records
 from mtlrepro.training import scales
 from mtlrepro.training.records import numbers
 from mtlrepro.training.run import train
@@ -56,6 +56,6 @@ def test_three_methods_and_two_seeds(tmp_path, monkeypatch):
         assert numbers(records[config.hash]) == numbers(train(config, store=unbroken, progress=False))
     assert not list((store / "checkpoints").glob("*.pt"))
 
-    *_, check = verify(runs.Store(store), sample=1, progress=False)
+    *_, check = verify_records(runs.Store(store), sample=1, progress=False)
     assert check.passed, check.message
     assert "the first 2 epochs agree bit for bit" in check.message

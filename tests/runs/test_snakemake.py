@@ -16,7 +16,7 @@ installed = pytest.mark.skipif(find_spec("snakemake") is None, reason="needs the
 
 
 def run(wanted, store, **options):
-    return grids.run(wanted, store=store, engine="snakemake", progress=False, **options)
+    return grids.train_grid(wanted, store=store, engine="snakemake", progress=False, **options)
 
 
 @installed
@@ -93,7 +93,7 @@ def test_snakemake_that_does_not_start_has_a_message(store, stand_in, monkeypatc
 def test_a_dry_run_shows_the_jobs(store, stand_in, capfd):
     one, two = configs(0, 1)
     put(store, one)
-    table, problems = grids.run([one, two], store=store, engine="snakemake", dry_run=True)
+    table, problems = grids.train_grid([one, two], store=store, engine="snakemake", dry_run=True)
     assert table["status"].tolist() == ["complete", "missing"]
     assert not problems
     assert not trained(store)
@@ -109,7 +109,7 @@ def test_dry_run_on_a_cluster(store, stand_in, capfd, profile):
     if absent:
         pytest.skip(f"needs {', '.join(absent)}")
     cpu, cuda = [*configs(0), *configs(1, device="cuda", threads=2)]
-    grids.run([cpu, cuda], store=store, engine="snakemake", profile=profile, jobs=8, dry_run=True)
+    grids.train_grid([cpu, cuda], store=store, engine="snakemake", profile=profile, jobs=8, dry_run=True)
     shown = capfd.readouterr().err
     jobs = {re.search("run=([0-9a-f]{12})", job)[1]: job for job in shown.split("rule train_on_")[1:]}
     assert "gpu=1" in jobs[cuda.hash]

@@ -57,7 +57,7 @@ def test_of_runs_that_differ_in_their_seeds_the_quickest_counts(setting):
     """The means of the two methods' quickest runs, 1 and 3 minutes; that the first seed keeps pictures is no matter."""
     configs = runs(setting, "equal", "lsb")
     kept = {"epochs": [setting.epochs], "images": [0]}
-    configs = [replace(run, pictures=kept) if run.seed == 0 else run for run in configs]
+    configs = [run.replace(pictures=kept) if run.seed == 0 else run for run in configs]
     timed(setting, configs, [600, 60, 90, 180, 200, 190])
     assert costs.table({(3, "one"): configs}, setting)["minutes"].tolist() == pytest.approx([2])
 
@@ -87,5 +87,6 @@ def test_what_is_stored_at_larger_scales_is_counted(setting):
     assert shown.caption.startswith("All grids on one core: ")
     gpu = costs.exhibit(larger, lambda one: {(3, "one"): runs(one, "equal", "lsb")}, "costs")
     assert gpu.caption == (
-        "All grids on one GPU: 0.1 hours for 6 runs, one after another. A run that several grids share counts in the first."
+        "All grids on one GPU: 0.1 hours for 6 runs, one after another. "
+        "A run that several grids share counts in the first."
     )
