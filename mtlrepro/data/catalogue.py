@@ -104,3 +104,14 @@ CATALOGUE = {
 :meta hide-value:
 """
 GENERATED = tuple(name for name, entry in CATALOGUE.items() if entry.generated)
+
+
+def entry_of(name: str) -> Entry:
+    """Look up a data set.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    if name not in CATALOGUE:
+        raise ValueError(f"name is {name!r}; accepted: {', '.join(CATALOGUE)}")
+    return CATALOGUE[name]

@@ -1,4 +1,4 @@
-"""The data sets by name, scenes and real ones alike: samples and batches read from a prepared split."""
+"""A data set by its name, scenes and real ones alike: samples and batches read from a prepared split."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils import data
 
-from mtlrepro.data.catalogue import CATALOGUE
+from mtlrepro.data.catalogue import entry_of
 from mtlrepro.data.classes import CITYSCAPES, CITYSCAPES_7, SEVEN
 from mtlrepro.data.samples import Batch, Sample, decode, is_ragged
 from mtlrepro.data.scenes import cache as scenes
@@ -45,9 +45,7 @@ def load(
     Raises:
         ValueError: An argument is out of range or does not apply, or the split is not prepared or damaged.
     """
-    if name not in CATALOGUE:
-        raise ValueError(f"name is {name!r}; accepted: {', '.join(CATALOGUE)}")
-    entry = CATALOGUE[name]
+    entry = entry_of(name)
     if split not in entry.splits:
         raise ValueError(f"split is {split!r}; accepted: {', '.join(entry.splits)}")
     if entry.generated:
@@ -86,24 +84,24 @@ def to_samples(stored: Batch) -> Batch:
 
 
 class Dataset(data.Dataset[Sample]):
-    """One split in the conventions of ``samples``.
+    """One split in the conventions of `samples`.
 
     Args:
-        store: the split.
-        keys: targets to read; default: all that are stored except those of the right view.
+        store: The split.
+        keys: Targets to read; default: all that are stored except those of the right view.
         classes: 7 merges the 19 classes of Cityscapes into its 7 categories; 19 or None leaves them.
 
     Attributes:
-        store: the split, with whatever else it holds (``store.names``).
-        name: name of the data set.
-        split: name of the split.
-        keys: what each sample holds, the image first.
+        store: The split, with whatever else it holds (`store.names`).
+        name: Name of the data set.
+        split: Name of the split.
+        keys: What each sample holds, the image first.
         size: (height, width) of the images in pixels.
-        class_names: names of the classes of ``segmentation``, empty if there is none.
-        box_names: names of the classes of ``labels``, empty if there are none.
+        class_names: Names of the classes of `segmentation`, empty if there is none.
+        box_names: Names of the classes of `labels`, empty if there are none.
 
     Raises:
-        ValueError: a key that is not stored, or classes that do not fit.
+        ValueError: A key that is not stored, or classes that do not fit.
     """
 
     def __init__(self, store: Store, *, keys: Iterable[str] | None = None, classes: int | None = None) -> None:
@@ -131,11 +129,11 @@ class Dataset(data.Dataset[Sample]):
 
     @property
     def n_classes(self) -> int:
-        """Number of classes of ``segmentation``."""
+        """Number of classes of `segmentation`."""
         return len(self.class_names)
 
     def reading(self, keys: Iterable[str]) -> "Dataset":
-        """Give the same split with other keys."""
+        """Return the same split with other keys."""
         return Dataset(self.store, keys=keys, classes=7 if self._merge else None)
 
     @property
@@ -152,20 +150,20 @@ class Dataset(data.Dataset[Sample]):
         return len(self.store)
 
     def __getitem__(self, index: int) -> Sample:
-        """Sample at a position; it lacks the targets that this image does not have."""
+        """Sample at an index; it lacks the targets that this image does not have."""
         index = range(len(self))[index]
         batch = self.batch([index])
         return {key: values[0] for key, values in batch.items() if key != "detected" and self.has(key, [index]).all()}
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
-        """Samples at B positions as a batch: maps stacked, boxes and labels as lists of B tensors, and `index`.
+        """Samples at B indices as a batch: maps stacked, boxes and labels as lists of B tensors, and `index`.
 
         A map that an image does not have is unknown everywhere; `detected`, `[B]` bool, says which images have boxes.
         """
         return to_samples(self.stored(indices))
 
     def stored(self, indices: Sequence[int] | np.ndarray) -> Batch:
-        """Give a batch in the types in which it is stored, as ``to_samples`` takes it."""
+        """Return a batch in the types in which it is stored; `to_samples` converts it."""
         rows = np.asarray(indices, dtype=np.int64)
         batch: Batch = {}
         for key in self.keys:
@@ -181,7 +179,7 @@ class Dataset(data.Dataset[Sample]):
         return batch
 
     def has(self, key: str, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Say for each position, ``[B]`` bool, whether that image has the target."""
+        """Say for each index, `[B]` bool, whether that image has the target."""
         flag = "has_detection" if is_ragged(key) else f"has_{key}"
         if flag not in self.store:
             return np.ones(len(rows), dtype=bool)

@@ -15,10 +15,10 @@ from mtlrepro.data.samples import Sample
 from mtlrepro.data.stereo import hidden_in_right
 
 CAMERA = Pinhole(fx=994.978, fy=994.978, cx=311.193, cy=254.877)
-"""Calibration of the left camera at this size (docstring of ``skimage.data.stereo_motorcycle``)."""
+"""Calibration of the left camera at this size (docstring of `skimage.data.stereo_motorcycle`)."""
 
 OFFSET = 31.086
-"""Column of the right camera's principal point less that of the left one, pixels (``doffs``)."""
+"""Column of the right camera's principal point less that of the left one, pixels (`doffs`)."""
 
 BASELINE = 0.193001
 """Distance of the cameras, metres."""

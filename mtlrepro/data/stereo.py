@@ -30,11 +30,11 @@ def warp_right(right: Tensor, disparity: Tensor) -> Tensor:
     """Resample the right view at x - d, linearly along the row.
 
     Args:
-        right: ``[B, C, H, W]``.
-        disparity: ``[B, 1, H, W]``, pixels.
+        right: `[B, C, H, W]`.
+        disparity: `[B, 1, H, W]`, pixels.
 
     Returns:
-        ``[B, C, H, W]``, 0 where x - d is outside of the right view.
+        `[B, C, H, W]`, 0 where x - d is outside of the right view.
     """
     height, width = right.shape[-2:]
     columns = torch.arange(width, dtype=disparity.dtype, device=disparity.device) - disparity[:, 0]
@@ -47,12 +47,12 @@ def warp_right(right: Tensor, disparity: Tensor) -> Tensor:
 
 
 def match_error(image: Tensor, right: Tensor, disparity: Tensor) -> Tensor:
-    """Mean |left(x) - right(x - d)| over channels and the pixels whose d is known and whose x - d is inside.
+    """Mean |left(x) - right(x - d)| over channels and over the pixels whose d is known and whose x - d is inside.
 
     Args:
-        image: left view ``[B, C, H, W]``.
-        right: right view ``[B, C, H, W]``.
-        disparity: ``[B, 1, H, W]`` pixels, 0 = unknown; negative values look to the other side.
+        image: Left view `[B, C, H, W]`.
+        right: Right view `[B, C, H, W]`.
+        disparity: `[B, 1, H, W]` pixels, 0 = unknown; negative values look to the other side.
 
     Returns:
         A number; NaN where no pixel counts.
@@ -67,16 +67,16 @@ def hidden_in_right(disparity: Tensor, tolerance: float = 1.0) -> Tensor:
     """Find the pixels of the left view without a counterpart in the right view, from the left disparity alone.
 
     Each pixel is moved to the right view's nearest column, x - d, where the largest disparity (the nearest point)
-    wins; a pixel is hidden if the winner's disparity is larger than its own by more than ``tolerance``, or if it
+    wins; a pixel is hidden if the winner's disparity is larger than its own by more than `tolerance`, or if it
     falls outside of the view. A left-right check would need the right view's own disparity. What hides behind a
     surface that the left view does not see is not found.
 
     Args:
-        disparity: ``[B, 1, H, W]``, pixels, 0 = unknown.
-        tolerance: pixels; a slanted surface maps neighbours to one column.
+        disparity: `[B, 1, H, W]`, pixels, 0 = unknown.
+        tolerance: Pixels; a slanted surface maps neighbours to one column.
 
     Returns:
-        ``[B, 1, H, W]`` bool; True also where the disparity is unknown, since no counterpart is known.
+        `[B, 1, H, W]` bool; True also where the disparity is unknown, since no counterpart is known.
     """
     width = disparity.shape[-1]
     known = disparity > 0

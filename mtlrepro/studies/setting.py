@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from mtlrepro import files
-from mtlrepro.data.catalogue import CATALOGUE
+from mtlrepro.data.catalogue import entry_of
 from mtlrepro.runs.grids import grid
 from mtlrepro.runs.store import Store
 from mtlrepro.training import scales
@@ -33,7 +33,7 @@ def check_root(dataset: str, data_root: str) -> None:
     Raises:
         ValueError: So it is; the message names the command that makes the folder.
     """
-    entry = CATALOGUE[dataset]
+    entry = entry_of(dataset)
     if entry.generated and data_root:
         raise ValueError(f"data_root is {data_root!r}; accepted: none for {dataset}, which are generated")
     if not entry.generated and not data_root:
@@ -108,7 +108,7 @@ class Setting:
     @property
     def validated(self) -> bool:
         """Whether the data set has a validation split beside the test split, by which learning rates can be chosen."""
-        return CATALOGUE[self.dataset].validated
+        return entry_of(self.dataset).validated
 
     # --- runs ---------------------------------------------------------------------------------------------
 

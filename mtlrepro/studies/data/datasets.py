@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 from mtlrepro import losses
 from mtlrepro.analysis import published
 from mtlrepro.data import datasets, motorcycle
-from mtlrepro.data.catalogue import CATALOGUE
+from mtlrepro.data.catalogue import entry_of
 from mtlrepro.data.datasets import Dataset
 from mtlrepro.data.real.bdd100k import prepare as bdd100k
 from mtlrepro.data.real.cityscapes import prepare as cityscapes
@@ -55,7 +55,7 @@ def open_dataset(name: str, data_root: str, split: str, *, n: int, size: tuple[i
         ValueError: as ``check_root``, or a folder that holds no prepared split.
     """
     check_root(name, data_root)
-    if CATALOGUE[name].generated:
+    if entry_of(name).generated:
         return datasets.load(name, split, n=n, size=size)
     return datasets.load(name, split, root=data_root)
 

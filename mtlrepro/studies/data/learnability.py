@@ -29,11 +29,16 @@ from mtlrepro.data import datasets
 from mtlrepro.data.catalogue import CATALOGUE, GENERATED
 from mtlrepro.data.scenes import cache as scenes
 from mtlrepro.metrics import confusion, mean_iou
+from mtlrepro.targets import TARGETS
 from mtlrepro.training.provenance import provenance
 
-DISTANCES = {"rooms": "depth", "nyuv2": "depth", "streets": "disparity", "cityscapes": "disparity"}
+DISTANCES = {
+    name: target
+    for name, entry in CATALOGUE.items()
+    for target in ("depth", "disparity")
+    if {"segmentation", target} <= {*entry.tasks}
+}
 """Data sets with classes, and which of their targets is regressed."""
-UNITS = {"depth": "m", "disparity": "px"}
 BINS = (4, 8, 12, 16, 24, 32, 48, 64)
 BALANCES = (0.0, 0.5, 1.0)
 ALGORITHM = 1
@@ -305,7 +310,7 @@ def _run(
     constant, constant_error = best_constant(unseen.distance)
     model = train_network(seen, seed=seed, steps=steps)
     by_network, distance = predict(model, unseen.image)
-    unit = UNITS[DISTANCES[dataset]]
+    unit = TARGETS[DISTANCES[dataset]].display.unit
     parameters = sum(parameter.numel() for parameter in model.parameters())
     results: Sequence[tuple[str, float, float, str]] = (
         ("colour", colour_miou, np.nan, table),

@@ -51,22 +51,22 @@ def generate(
 ) -> dict[str, Tensor]:
     """Make the rooms of some indices.
 
-    A room depends on ``(seed, split, index)`` and the size alone: the same bits in every batch, in any order, with
+    A room depends on `(seed, split, index)` and the size alone: the same bits in every batch, in any order, with
     any number of threads.
 
     Args:
         indices: B indices from 0.
-        split: ``train``, ``val`` or ``test``.
-        size: height and width in pixels.
-        seed: at least 0.
-        device: a torch device.
-        keys: what to make, of ``KEYS``; default: all. The picture always comes with it.
+        split: `train`, `val` or `test`.
+        size: Height and width in pixels.
+        seed: At least 0.
+        device: A torch device.
+        keys: Keys to make, of `KEYS`; default: all. The image always comes with them.
 
     Returns:
-        Tensors ``[B, ...]`` by key, in the conventions of ``samples``.
+        Tensors `[B, ...]` by key, in the conventions of `samples`.
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: An argument is out of range.
     """
     chosen = chosen_keys(keys, KEYS)
     seeds = seeds_of(indices, split, seed)
@@ -110,14 +110,14 @@ def _render(layout: Layout, chosen: set[str]) -> dict[str, Tensor]:
 
 
 def material_rows(layout: Layout, surface: Surface) -> Tensor:
-    """Row of the materials and classes at every pixel: the slot, or floor and ceiling, int64 ``[B, H, W]``."""
+    """Row of the materials and classes at every pixel: the slot, or floor and ceiling, int64 `[B, H, W]`."""
     level = (surface.slot == 0) & (surface.face == 1)
     floor = surface.point[:, 1] > layout.middle[:, None, None]
     return surface.slot + level * torch.where(floor, FLOOR, CEILING)
 
 
 def _picture(layout: Layout, surface: Surface, look: Lookup) -> Tensor:
-    """Picture ``[B, 3, H, W]`` in steps of 1/255: albedo, lamp with shadows, ambient light, gamma 2, noise."""
+    """Picture `[B, 3, H, W]` in steps of 1/255: albedo, lamp with shadows, ambient light, gamma 2, noise."""
     sensor = layout.sensor
     colour = albedo(layout.materials, look, surface.uv)
     x, y, z = (layout.lamp[:, :, None, None] - surface.point).unbind(1)
@@ -137,7 +137,7 @@ def _picture(layout: Layout, surface: Surface, look: Lookup) -> Tensor:
 
 
 def _holes(layout: Layout, surface: Surface, label: Tensor) -> tuple[Tensor, Tensor]:
-    """Say which pixels have no label ``[B, H, W]`` and where geometry is known ``[B, 1, H, W]``."""
+    """Say which pixels have no label `[B, H, W]` and where geometry is known `[B, 1, H, W]`."""
     sensor, depth = layout.sensor, surface.depth
     height, width = depth.shape[1:]
     rows = torch.arange(height, device=depth.device)[:, None]

@@ -49,9 +49,9 @@ class View:
     """What one camera sees.
 
     Attributes:
-        camera: the camera.
-        surface: geometry at each pixel.
-        rows: int64 ``[B, H, W]``, row of the layout's tables, 0 also for sky.
+        camera: The camera.
+        surface: Geometry at each pixel.
+        rows: int64 `[B, H, W]`, row of the layout's tables, 0 also for sky.
     """
 
     camera: Camera
@@ -70,24 +70,24 @@ def generate(
 ) -> dict[str, Tensor | list[Tensor]]:
     """Make the streets of some indices.
 
-    A street depends on ``(seed, split, index)`` and the size alone: the same bits in every batch and order and with
+    A street depends on `(seed, split, index)` and the size alone: the same bits in every batch and order and with
     any number of threads.
 
     Args:
         indices: B indices from 0.
-        split: ``train``, ``val`` or ``test``.
-        size: height and width in pixels; Cityscapes' are as 1 to 2.
-        seed: at least 0.
-        device: a torch device.
-        keys: what to make, of ``KEYS``; default: all. The left view always comes with it.
+        split: `train`, `val` or `test`.
+        size: Height and width in pixels; Cityscapes' are as 1 to 2.
+        seed: At least 0.
+        device: A torch device.
+        keys: Keys to make, of `KEYS`; default: all. The left view always comes with them.
 
     Returns:
-        Tensors ``[B, ...]`` by key, lists of B tensors for boxes and labels, in the conventions of ``samples``.
+        Tensors `[B, ...]` by key, lists of B tensors for boxes and labels, in the conventions of `samples`.
         Boxes bound the visible pixels of objects with 16 pixels or more. Disparity is also given where the other
         view sees nothing; it is 0 in the sky, on the own bonnet and in holes.
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: An argument is out of range.
     """
     chosen = chosen_keys(keys, KEYS)
     seeds = seeds_of(indices, split, seed)
@@ -122,7 +122,7 @@ def look_at(layout: Layout, camera: Camera) -> View:
 
 
 def hidden(layout: Layout, view: View, other: Camera) -> Tensor:
-    """Say which pixels of a view have no counterpart in the other camera's image, bool ``[B, H, W]``.
+    """Say which pixels of a view have no counterpart in the other camera's image, bool `[B, H, W]`.
 
     The counterpart of a point in the sky is the pixel of the same direction.
     """
@@ -174,28 +174,28 @@ def _render(layout: Layout, chosen: set[str]) -> dict[str, Tensor | list[Tensor]
 
 
 def disparity(camera: Camera, depth: Tensor, known: Tensor) -> Tensor:
-    """Disparity f B / z in pixels where known, else 0, ``[B, H, W]``."""
+    """Disparity f B / z in pixels where known, else 0, `[B, H, W]`."""
     near = (camera.focal * BASELINE)[:, None, None] / torch.where(known, depth, 1.0)
     return near.masked_fill_(~known, 0.0)
 
 
 def instances(layout: Layout, view: View) -> Tensor:
-    """Number of the object at each pixel, int64 ``[B, H, W]``, 0 where there is none."""
+    """Number of the object at each pixel, int64 `[B, H, W]`, 0 where there is none."""
     return Lookup(view.rows)(layout.instances).masked_fill(view.surface.slot < 0, 0)
 
 
 def boxes(numbers: Tensor, of_row: Tensor, class_of_row: Tensor) -> tuple[Tensor, Tensor]:
-    """Boxes of the objects of one image that have a detection label and ``SMALLEST`` visible pixels or more.
+    """Boxes of the objects of one image that have a detection label and `SMALLEST` visible pixels or more.
 
     The host waits for the device, as it must where the number of results depends on the data.
 
     Args:
-        numbers: int64 ``[H, W]``, object at each pixel.
-        of_row: int64 ``[R]``, object of each row of the tables.
-        class_of_row: int64 ``[R]``, class of each row.
+        numbers: int64 `[H, W]`, object at each pixel.
+        of_row: int64 `[R]`, object of each row of the tables.
+        class_of_row: int64 `[R]`, class of each row.
 
     Returns:
-        Boxes ``[n, 4]`` and labels ``[n]``, in the order of the objects' numbers.
+        Boxes `[n, 4]` and labels `[n]`, in the order of the objects' numbers.
     """
     count = int(of_row.max()) + 1
     label_of_class = torch.full((len(CITYSCAPES) + 1,), -1, device=numbers.device)
@@ -219,7 +219,7 @@ def _range(n: int, like: Tensor) -> Tensor:
 
 
 def _holes(layout: Layout, camera: Camera, view: int) -> Tensor:
-    """Blobs in which a stereo matcher found nothing, bool ``[B, H, W]``."""
+    """Blobs in which a stereo matcher found nothing, bool `[B, H, W]`."""
     height, width = camera.size
     device = layout.seed.device
     x = ((torch.arange(width, device=device) + 0.5) * (24.0 / width)).expand(height, width)
