@@ -166,7 +166,7 @@ def new_chapter(name: str) -> list[Path]:
         study / "study.py": STUDY,
         study / "__init__.py": '"""What belongs to the chapter NAME."""\n',
         tests / "test_study.py": TEST,
-        notebook: nbformat.writes(_notebook(name)) + "\n",
+        notebook: _notebook(name),
     }
     for path, text in written.items():
         files.write(path, text.replace("NAME", name))
@@ -175,7 +175,8 @@ def new_chapter(name: str) -> list[Path]:
     return [notebook, *list(written)[:3], contents]
 
 
-def _notebook(name: str) -> nbformat.NotebookNode:
+def _notebook(name: str) -> str:
+    """Text of the notebook, not yet run."""
     cells = []
     for number, (tag, source) in enumerate(CELLS):
         cell = new_code_cell(source) if tag else new_markdown_cell(source)
@@ -183,7 +184,7 @@ def _notebook(name: str) -> nbformat.NotebookNode:
         if tag not in ("", "code"):
             cell.metadata.tags = [tag]
         cells.append(cell)
-    return new_notebook(cells=cells)
+    return f"{nbformat.writes(new_notebook(cells=cells))}\n"
 
 
 def _with_chapter(contents: str, name: str) -> str:

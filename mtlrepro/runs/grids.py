@@ -75,8 +75,8 @@ def train_grid(
 
     With `dry_run`, nothing is trained, and what is not stored has the status `missing`.
     """
-    wanted = {config.hash: config for config in configs}
-    if not wanted:
+    by_hash = {config.hash: config for config in configs}
+    if not by_hash:
         raise ValueError("configs is empty; accepted: one configuration or more")
     if jobs < 1:
         raise ValueError(f"jobs is {jobs}; accepted: 1 or more")
@@ -86,7 +86,7 @@ def train_grid(
         check_profile(profile)
     store = store if isinstance(store, Store) else Store(store)
     problems = store.problems()
-    missing = {hash_: config for hash_, config in wanted.items() if config not in store}
+    missing = {hash_: config for hash_, config in by_hash.items() if config not in store}
     failures = _obstacles(store, missing)
     missing = {hash_: config for hash_, config in missing.items() if hash_ not in failures}
     if missing and engine == "snakemake":
@@ -96,15 +96,15 @@ def train_grid(
     elif missing and not dry_run:
         failures |= train_here(missing, store, jobs=jobs, progress=progress, data_root=data_root)
     problems += [f"run {hash_} failed: {message}" for hash_, message in failures.items()]
-    return frame(wanted, store, failures), problems
+    return frame(by_hash, store, failures), problems
 
 
 def _obstacles(store: Store, configs: Mapping[str, RunConfig]) -> dict[str, str]:
     """Hash and message of each run that cannot be trained because another file has the name of its record."""
-    found = {}
+    messages = {}
     for hash_, config in configs.items():
         try:
             records.completed(store.folder, config)
         except (ValueError, OSError) as error:
-            found[hash_] = str(error)
-    return found
+            messages[hash_] = str(error)
+    return messages

@@ -46,7 +46,7 @@ def section(name: str) -> list[RunConfig]:
     return read_grid(folder / f"{name}.json")
 
 
-def describe_store(store: Store, wanted: Sequence[RunConfig] | None = None) -> str:
+def describe_store(store: Store, configs: Sequence[RunConfig] | None = None) -> str:
     """Table of a store's runs: a block for each data set and tasks, a row for configurations equal but for the seed.
 
     Columns: the fields in which the rows of a block differ, seeds, the first metric of each task as mean and standard
@@ -54,9 +54,9 @@ def describe_store(store: Store, wanted: Sequence[RunConfig] | None = None) -> s
 
     Args:
         store: The store.
-        wanted: Only these runs, with those that are missing; default: all.
+        configs: Only these runs, with those that are missing; default: all.
     """
-    entries = list(_entries(store, wanted))
+    entries = list(_entries(store, configs))
     blocks: dict[str, list[Entry]] = {}
     for entry in entries:
         title = f"{entry.settings.get('dataset')}: {', '.join(entry.settings.get('tasks', ()))}"
@@ -65,13 +65,13 @@ def describe_store(store: Store, wanted: Sequence[RunConfig] | None = None) -> s
     return "\n\n".join(texts) or "no runs"
 
 
-def _entries(store: Store, wanted: Sequence[RunConfig] | None) -> Iterator[Entry]:
+def _entries(store: Store, configs: Sequence[RunConfig] | None) -> Iterator[Entry]:
     known: dict[str, tuple[str, Record]] = {
         **{hash_: ("failed", record) for hash_, record in store.failed.items()},
         **{hash_: ("complete", record) for hash_, record in store.records.items()},
     }
-    if wanted is not None:
-        for config in dict.fromkeys(wanted):
+    if configs is not None:
+        for config in dict.fromkeys(configs):
             status, record = known.get(config.hash, ("missing", None))
             yield Entry(flat(config.to_dict()), status, record)
         return
@@ -116,16 +116,16 @@ def ranges(numbers: Sequence[int]) -> str:
 
 
 def _metrics(records: Sequence[Record]) -> dict[str, str]:
-    found = {}
+    columns = {}
     for task, metrics in records[0]["metrics"].items() if records else ():
         name = next(iter(metrics))
         values = [record["metrics"][task][name] for record in records]
         if None in values:
-            found[f"{task}.{name}"] = "-"
+            columns[f"{task}.{name}"] = "-"
             continue
         spread = f" ± {number(stdev(values), 2)}" if len(values) > 1 else ""
-        found[f"{task}.{name}"] = number(fmean(values), 4) + spread
-    return found
+        columns[f"{task}.{name}"] = number(fmean(values), 4) + spread
+    return columns
 
 
 def _text(value: object) -> str:

@@ -11,8 +11,9 @@ import torch
 from mtlrepro.data.catalogue import GENERATED
 from mtlrepro.runs.store import Store
 from mtlrepro.training.config import RunConfig
+from mtlrepro.training.provenance import origin
 from mtlrepro.training.records import Record, numbers
-from mtlrepro.training.run import first_epochs, origin
+from mtlrepro.training.run import first_epochs
 
 EPOCHS = 2
 TOLERANCE = 0.02

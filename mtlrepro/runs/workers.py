@@ -16,8 +16,10 @@ from mtlrepro import files
 from mtlrepro.runs.store import Store
 from mtlrepro.training.config import RunConfig
 
-PAUSE = 0.05  # seconds between two looks at the running processes
-PATIENCE = 10.0  # seconds that a process has to end when it is told to
+PAUSE = 0.05
+"""Seconds between two looks at the running processes."""
+PATIENCE = 10.0
+"""Seconds that a process has to end when it is told to."""
 
 
 def train_here(
@@ -48,6 +50,7 @@ def train_here(
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
+                    # Two grids may still start one run at the same moment: the later process then reads the record.
                     hash_ = next(
                         (name for name in waiting if not _in_training(store.folder, name)), next(iter(waiting))
                     )

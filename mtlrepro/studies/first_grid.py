@@ -108,7 +108,7 @@ def means(runs: pd.DataFrame) -> Exhibit:
         title = f"{name}, {unit} ({'higher' if higher else 'lower'} is better)"
         mean, deviation = grouped[column].mean().to_numpy(), grouped[column].std().to_numpy()
         table[f"{column}, mean"], table[f"{column}, deviation"] = mean, deviation
-        shown[title] = [f"{number(m)} ± {number(d, 2)}" for m, d in zip(mean, deviation, strict=True)]
+        shown[title] = [f"{number(float(m))} ± {number(float(d), 2)}" for m, d in zip(mean, deviation, strict=True)]
     seconds = grouped["seconds"].mean().to_numpy()
     return Exhibit(
         name="means",

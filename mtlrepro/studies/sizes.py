@@ -10,10 +10,10 @@ import pandas as pd
 
 from mtlrepro.bench.train import NETWORKS
 from mtlrepro.pages.exhibit import Exhibit
-from mtlrepro.runs.store import Record
 from mtlrepro.runs.tables import flat
 from mtlrepro.studies.costs import BENCHMARKS, VARIANTS, minutes, speeds
 from mtlrepro.training import scales
+from mtlrepro.training.records import Record
 
 Scale = Literal["cpu", "gpu"]
 
@@ -25,14 +25,14 @@ def costs(scale: Scale, records: Iterable[Record] = ()) -> Exhibit:
         scale: Size of the runs, and with it the kind of device.
         records: Stored runs; the caption says what those on a GPU took, if there are any.
     """
-    measured = speeds(scale).set_index(["network", "arm"])
-    rows = []
+    measured = speeds(scale)
+    rows: list[dict[str, str | float]] = []
     for network, dataset in NETWORKS.items():
-        cost = minutes(scales.config(scale, dataset=dataset, network=network), speeds(scale), VARIANTS[scale])
+        cost = minutes(scales.config(scale, dataset=dataset, network=network), measured, VARIANTS[scale])
         if cost is None:
             continue
-        speed = measured.loc[(network, VARIANTS[scale])]
-        row = {"network": network, "data": dataset, "images/s": float(speed["images/s"])}
+        speed = measured[(measured["network"] == network) & (measured["arm"] == VARIANTS[scale])].iloc[0]
+        row: dict[str, str | float] = {"network": network, "data": dataset, "images/s": float(speed["images/s"])}
         if scale == "cpu":
             row["core-minutes a run"] = cost
         else:

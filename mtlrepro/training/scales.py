@@ -34,46 +34,26 @@ def _size(reason: str, **fields: Any) -> Size:  # noqa: ANN401
 _IMAGENET = {"encoder": "mobilenet_v2", "weights": "imagenet"}
 _GPU = {"device": "cuda", "precision": "bf16"}
 
+_SMOKE = {"n_train": 16, "n_test": 8, "epochs": 2, "batch_size": 4}
+_CPU = {"n_train": 400, "n_test": 200, "epochs": 20, "batch_size": 8}
+_LARGE = {"n_train": 800, "n_test": 200, "epochs": 30, "batch_size": 32, **_GPU}
+
 DATA: dict[str, dict[Scale, Size]] = {
     "rooms": {
-        "smoke": _size("seconds", size=(32, 48), n_train=16, n_test=8, epochs=2, batch_size=4),
+        "smoke": _size("seconds", size=(32, 48), **_SMOKE),
         "cpu": _size(
-            "small images on which classes can still be told apart; 8,000 images a run",
-            size=(64, 96),
-            n_train=400,
-            n_test=200,
-            epochs=20,
-            batch_size=8,
+            "small images on which classes can still be told apart; 8,000 images a run", size=(64, 96), **_CPU
         ),
         "gpu": _size(
             "twice the pixels and three times the images of cpu, so that a grid of 90 runs takes minutes",
             size=(96, 128),
-            n_train=800,
-            n_test=200,
-            epochs=30,
-            batch_size=32,
-            **_GPU,
+            **_LARGE,
         ),
     },
     "streets": {
-        "smoke": _size("seconds", size=(32, 64), n_train=16, n_test=8, epochs=2, batch_size=4),
-        "cpu": _size(
-            "as rooms, with Cityscapes' shape of image",
-            size=(64, 128),
-            n_train=400,
-            n_test=200,
-            epochs=20,
-            batch_size=8,
-        ),
-        "gpu": _size(
-            "the images of the Cityscapes benchmark",
-            size=(128, 256),
-            n_train=800,
-            n_test=200,
-            epochs=30,
-            batch_size=32,
-            **_GPU,
-        ),
+        "smoke": _size("seconds", size=(32, 64), **_SMOKE),
+        "cpu": _size("as rooms, with Cityscapes' shape of image", size=(64, 128), **_CPU),
+        "gpu": _size("the images of the Cityscapes benchmark", size=(128, 256), **_LARGE),
     },
     "nyuv2": {
         "paper": _size("epochs: LSB with MobileNetV2; batch size: our choice", epochs=1000, batch_size=8, **_GPU)

@@ -20,12 +20,22 @@ from mtlrepro.data.samples import Batch
 from mtlrepro.data.transforms import Augmentation
 from mtlrepro.distributed import rank, synchronise, total
 from mtlrepro.losses import Terms
+from mtlrepro.models import MultiTaskModel
+from mtlrepro.models.base import Prediction
 from mtlrepro.targets import TARGETS
 from mtlrepro.training.config import RunConfig
-from mtlrepro.training.evaluation import per_task, predict
 
 HELD = 2 * 2**30
 """Bytes up to which a split is held in memory, on the device; larger ones are read from disk."""
+
+
+def predict(model: MultiTaskModel, batch: Batch, precision: str = "float32") -> dict[str, Prediction]:
+    """Run a network on a batch: channels last, under autocast if `precision` is `bf16`."""
+    views = ("image", "right")[: model.views]
+    images = {key: batch[key].contiguous(memory_format=torch.channels_last) for key in views}
+    with torch.autocast(batch["image"].device.type, torch.bfloat16, enabled=precision == "bf16"):
+        predictions: dict[str, Prediction] = model(images)
+    return predictions
 
 
 class Trainer:
@@ -33,7 +43,7 @@ class Trainer:
 
     Args:
         config: What to train.
-        device: where.
+        device: The device to train on.
         data_root: Folder of a prepared data set; None for scenes.
 
     Attributes:
@@ -45,7 +55,7 @@ class Trainer:
         validation_loader: The validation split, where the configuration asks for `both`; else None.
 
     Raises:
-        ValueError: data, network and tasks do not go together, or data are absent or damaged.
+        ValueError: Data, network and tasks do not go together, or data are absent or damaged.
         FileNotFoundError: ImageNet weights are absent; names the command that fetches them.
     """
 
@@ -132,23 +142,23 @@ class Trainer:
         weights = self._weights / len(self.train_loader)
         self.balancer.end_epoch(losses)
         self.scheduler.step()
-        known = not bool(weights.isnan().any())
+        known = not bool(weights.isnan().any())  # methods without weights add NaN, see `_add`
         return {
-            "losses": per_task(self.tasks, losses),
-            "weights": per_task(self.tasks, weights) if known else None,
-            "loss_scales": per_task(self.tasks, weights * losses) if known else None,
+            "losses": self._per_task(losses),
+            "weights": self._per_task(weights) if known else None,
+            "loss_scales": self._per_task(weights * losses) if known else None,
             "lr": lr,
         }
 
     def probe_batch(self) -> Batch:
         """First training images, as they are stored."""
-        return self._sent(self.train_loader.dataset.batch(range(self.config.batch_size)))
+        return self._on_device(self.train_loader.dataset.batch(range(self.config.batch_size)))
 
     def pictured_batch(self) -> Batch:
         """Images of the evaluated split whose predictions are kept."""
-        return self._sent(self.test_loader.dataset.batch(self.config.pictures["images"]))
+        return self._on_device(self.test_loader.dataset.batch(self.config.pictures["images"]))
 
-    def _sent(self, batch: Batch) -> Batch:
+    def _on_device(self, batch: Batch) -> Batch:
         return {
             key: [part.to(self.device) for part in value] if isinstance(value, list) else value.to(self.device)
             for key, value in batch.items()
@@ -192,6 +202,9 @@ class Trainer:
         quotient = Terms.samples if self.balancer.per_sample else Terms.mean
         return {task.name: quotient(t, c) for task, t, c in zip(self.tasks, terms, counts, strict=True)}
 
+    def _per_task(self, values: Tensor) -> dict[str, float]:
+        return dict(zip([task.name for task in self.tasks], values.tolist(), strict=True))
+
     @torch.no_grad()
     def _add(self, terms: list[Terms], weights: Tensor | None) -> None:
         sums = [torch.stack([part.sum(dtype=torch.float64) for part in parts]) for parts in zip(*terms, strict=True)]
@@ -225,17 +238,17 @@ def _compile(parts: Sequence[nn.Module]) -> None:
 
 
 class _Captured:
-    """Steps as replays of one CUDA graph, whose batch stays at its place."""
+    """Steps as replays of one CUDA graph: it reads the same memory every time, so each batch is copied there."""
 
     def __init__(self, trainer: Trainer) -> None:
-        self._place: Batch = {}
-        self._step = CapturedStep(lambda: trainer.step(self._place), trainer.balancer)
+        self._batch: Batch = {}
+        self._step = CapturedStep(lambda: trainer.step(self._batch), trainer.balancer)
 
     def __call__(self, batch: Batch) -> None:
-        if not self._place:
-            self._place = {key: value.clone() for key, value in batch.items()}
+        if not self._batch:
+            self._batch = {key: value.clone() for key, value in batch.items()}
         for key, value in batch.items():
-            self._place[key].copy_(value)
+            self._batch[key].copy_(value)
         self._step()
 
 

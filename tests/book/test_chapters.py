@@ -81,8 +81,7 @@ def test_data_tables_of_a_fresh_run_agree_with_the_stored_ones(rerun):
 def test_verdicts_of_a_fresh_run_agree_with_the_stored_ones(rerun):
     stored, fresh = rerun
     before, after = (
-        [(row["claim"], row["status"]) for rows in payloads(path, VERDICTS) for row in rows]
-        for path in (stored, fresh)
+        [(row["claim"], row["status"]) for rows in payloads(path, VERDICTS) for row in rows] for path in (stored, fresh)
     )
     assert before == after
 

@@ -42,10 +42,20 @@ def test_the_results_of_the_howto_are_the_stored_ones():
 
 def test_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"`?make (book|test|html|help)", README))
-    assert targets == {"book", "test", "html", "help"}
+    targets = set(re.findall(r"`?make (book|test|check|html|help)", README))
+    assert targets == {"book", "test", "check", "html", "help"}
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_folders_and_links_exist():
+    table = README[README.index("## What is where") :]
+    folders = re.findall(r"^\| `([\w/]+)`", table, re.MULTILINE)
+    parts = re.findall(r"`mtlrepro/(\w+)`(.*?) \|", table)
+    modules = [name for first, rest in parts for name in [first, *re.findall(r"`(\w+)`", rest)]]
+    assert len(folders) == 7 and len(modules) == 8
+    for name in [*folders, *(f"mtlrepro/{name}" for name in modules), *re.findall(r"\]\(([\w/.]+)\)", table)]:
+        assert (ROOT / name).exists(), name
 
 
 def test_rerun_line_is_accepted():
