@@ -249,4 +249,5 @@ def undominated(means: pd.DataFrame, plane: Plane) -> pd.DataFrame:
     values = plane.larger_is_better(means).to_numpy()
     at_least, above = ((op(values[:, None], values)) for op in (np.greater_equal, np.greater))
     dominated = (at_least.all(axis=2) & above.any(axis=2)).any(axis=0)
-    return means[~dominated].sort_values("x")
+    kept: pd.DataFrame = means[~dominated].sort_values("x")
+    return kept
