@@ -15,9 +15,10 @@ EXECUTED := $(NOTEBOOKS:book/%=$(BUILD)/executed/%)
 CODE := $(shell find mtlrepro -name '*.py')
 PAGES := $(shell find book -path $(BUILD) -prune -o -type f ! -name '*.ipynb' ! -name '*.pyc' -print)
 INSTALLED := $(VENV)/.installed
+FAST := $(wildcard tests/test_*.py tests/data/test_*.py) tests/analysis tests/balancers
 SCRIPTS := node_modules/.package-lock.json
 
-.PHONY: book html test lint execute bench clean help
+.PHONY: book html test check lint execute bench clean help
 
 book: $(BUILD)/rendered.executed  ## install, run every chapter with its default parameters, render the pages
 	@echo "Open $(CURDIR)/$(BUILD)/html/index.html"
@@ -27,6 +28,9 @@ html: $(BUILD)/rendered.stored  ## render the stored notebooks without running t
 
 test: lint $(SCRIPTS)  ## check style and types, then run all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: lint  ## check style and types, then run the fast tests: no chapters, pages, networks or training
+	$(BIN)/python -m pytest -n 2 $(FAST)
 
 lint: $(INSTALLED)  ## check style and types
 	$(BIN)/ruff check

@@ -11,6 +11,10 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mtlrepro.runs import Store
 
 BENCHMARKS = {
     "noise": "mtlrepro.bench.noise",
@@ -77,6 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("fresh", type=Path, metavar="FRESH")
     compare.set_defaults(command=_compare)
 
+    chapter = commands.add_parser("new-chapter", help="begin a chapter: a notebook, its study and that study's test")
+    chapter.add_argument("name", metavar="NAME", help="a new identifier, of the notebook and of its study's folder")
+    chapter.set_defaults(command=_new_chapter)
+
     train = commands.add_parser("train", help="train a configuration, or go on with it, and leave its record")
     train.add_argument(
         "config", type=Path, metavar="CONFIG.json", help="fields of RunConfig; the rest has its defaults"
@@ -126,8 +134,14 @@ def _add_grids(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", 
 
     for command in (train, grid, verify):
         command.add_argument("--data-root", type=Path, metavar="FOLDER", help="a prepared real data set")
-    for command in (train, grid, results, verify):
-        command.add_argument("--store", type=Path, metavar="FOLDER", help="of the records (default: the book's)")
+    train.add_argument("--store", type=Path, default="runs", metavar="FOLDER", help="of the records (default: runs)")
+    for command in (grid, results, verify):
+        command.add_argument(
+            "--store",
+            type=Path,
+            metavar="FOLDER",
+            help="of the records (default: the book's; without a book, runs)",
+        )
 
 
 def _params(args: argparse.Namespace) -> int:
@@ -172,22 +186,28 @@ def _compare(args: argparse.Namespace) -> int:
     return 1 if differences else 0
 
 
+def _new_chapter(args: argparse.Namespace) -> int:
+    from mtlrepro.pages.new_chapter import new_chapter
+
+    print("\n".join(map(str, new_chapter(args.name))))
+    return 0
+
+
 def _train(args: argparse.Namespace) -> int:
     from mtlrepro.distributed import local_rank
-    from mtlrepro.runs.store import RESULTS
     from mtlrepro.training.config import RunConfig
     from mtlrepro.training.run import out_of_memory, train
 
-    config, store = RunConfig.from_json(args.config), args.store or RESULTS
+    config = RunConfig.from_json(args.config)
     try:
-        record = train(config, store=store, data_root=args.data_root)
+        record = train(config, store=args.store, data_root=args.data_root)
     except Exception as error:
         if not isinstance(error, FloatingPointError) and not out_of_memory(error):
             raise
         print(f"mtlrepro train: {_with_notes(error)}", file=sys.stderr)
         return 1
     if local_rank() == 0:
-        print(store / f"{config.hash}.json")
+        print(args.store / f"{config.hash}.json")
         for task, metrics in record["metrics"].items():
             values = ", ".join(f"{name} {'-' if v is None else format(v, '.4g')}" for name, v in metrics.items())
             print(f"{task}: {values}")
@@ -221,14 +241,13 @@ def _bench(args: argparse.Namespace) -> int:
 
 def _grid(args: argparse.Namespace) -> int:
     from mtlrepro.runs import read_grid
-    from mtlrepro.runs.grids import run
-    from mtlrepro.runs.store import RESULTS, read
-    from mtlrepro.runs.summary import summary
+    from mtlrepro.runs.grids import train_grid
+    from mtlrepro.runs.summary import describe_store
 
     if args.profile is not None and args.engine == "local":
         raise ValueError(f"--profile is {args.profile!r}; accepted with --engine snakemake only")
-    configs, store = read_grid(args.file), args.store or RESULTS
-    table, problems = run(
+    configs, store = read_grid(args.file), _store(args)
+    table, problems = train_grid(
         configs,
         store=store,
         jobs=args.jobs,
@@ -237,30 +256,28 @@ def _grid(args: argparse.Namespace) -> int:
         profile=args.profile or "local",
         dry_run=args.dry_run,
     )
-    print(summary(read(store), configs))
+    print(describe_store(store, configs))
     for problem in problems:
         print(problem, file=sys.stderr)
     return 0 if args.dry_run or (table["status"] == "complete").all() else 1
 
 
 def _results(args: argparse.Namespace) -> int:
-    from mtlrepro.runs.store import RESULTS, read
-    from mtlrepro.runs.summary import section, summary
+    from mtlrepro.runs.summary import describe_store, section
 
-    wanted = None if args.section is None else section(args.section)
-    contents = read(_existing(args.store or RESULTS))
-    print(summary(contents, wanted))
-    for problem in contents.problems():
+    configs = None if args.section is None else section(args.section)
+    store = _existing(_store(args))
+    print(describe_store(store, configs))
+    for problem in store.problems():
         print(problem, file=sys.stderr)
     return 0
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from mtlrepro.runs.store import RESULTS
-    from mtlrepro.runs.verify import verify
+    from mtlrepro.runs.verify import verify_records
 
     passed = True
-    for check in verify(_existing(args.store or RESULTS), sample=args.sample, seed=args.seed, data_root=args.data_root):
+    for check in verify_records(_existing(_store(args)), sample=args.sample, seed=args.seed, data_root=args.data_root):
         prefix = {True: "passed: ", False: "failed: ", None: ""}[check.passed]
         print(f"{prefix}{check.message}", flush=True)
         passed &= check.passed is not False
@@ -271,9 +288,23 @@ def _with_notes(error: Exception) -> str:
     return "; ".join([str(error), *getattr(error, "__notes__", ())])
 
 
-def _existing(store: Path) -> Path:
-    if not store.is_dir():
-        raise ValueError(f"--store is {str(store)!r}; accepted: an existing folder of records")
+def _store(args: argparse.Namespace) -> "Store":
+    """Open the folder that is asked for, else the book's, else that into which `mtlrepro train` writes."""
+    from mtlrepro import files
+    from mtlrepro.runs import Store
+
+    if args.store is not None:
+        return Store(args.store)
+    try:
+        folder = files.book("results", "runs")
+    except FileNotFoundError:
+        folder = Path("runs")
+    return Store(folder)
+
+
+def _existing(store: "Store") -> "Store":
+    if not store.folder.is_dir():
+        raise ValueError(f"--store is {str(store.folder)!r}; accepted: an existing folder of records")
     return store
 
 

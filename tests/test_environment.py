@@ -2,7 +2,11 @@
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
+import zipfile
 from importlib.metadata import PackageNotFoundError, distribution, requires
 from pathlib import Path
 
@@ -128,6 +132,21 @@ def test_npm_installs_exact_versions_from_any_registry():
     del lock[""]
     assert all(entry["integrity"] for entry in lock.values())
     assert [name for name, entry in lock.items() if "resolved" in entry] == []
+
+
+def test_a_wheel_holds_every_file_of_the_package(tmp_path):
+    """The marker `py.typed` too, with which type checkers of other projects read this one's annotations."""
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "mtlrepro", source / "mtlrepro", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", PROJECT["readme"], *PROJECT["license-files"]):
+        shutil.copyfile(ROOT / name, source / name)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps", "--no-index"]
+    subprocess.run([*command, "--wheel-dir", tmp_path, source], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("mtlrepro/")}
+    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "mtlrepro").rglob("*") if path.is_file()}
+    assert held == {name for name in files if "__pycache__" not in name}
+    assert "mtlrepro/py.typed" in held
 
 
 # --- CITATION.cff -------------------------------------------------------------------------------------

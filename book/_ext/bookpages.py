@@ -1,8 +1,7 @@
 """Directives for pages that are computed while the book is rendered.
 
 `notebook-statistics` counts the stored notebooks, `params-output` shows what `mtlrepro params` prints for one of
-them, `toy-problems` follows every balancer on two small problems, `scales-table` and `first-grid` show sizes and
-costs of training runs and the first of them, and `module-api` documents modules by name.
+them, and `package-api` documents every module of the parts of the package that it names.
 """
 
 from __future__ import annotations
@@ -19,15 +18,12 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from mtlrepro import cli
-from mtlrepro.analysis.verdicts import Status, number
-from mtlrepro.pages.chapter import badge, figure_html, image_html
-from mtlrepro.pages.figures import use_style
+from mtlrepro.analysis.verdicts import Status
+from mtlrepro.pages.chapter import badge
 from mtlrepro.pages.stored import notebook_statistics
-from mtlrepro.runs.store import RESULTS, read
-from mtlrepro.studies import costs, first_grid, toys
-from mtlrepro.training import scales
 
 STATUSES = get_args(Status)
+PACKAGE = Path(cli.__file__).parent
 
 
 def statistics_rows(paths: list[Path]) -> list[dict[str, str]]:
@@ -97,94 +93,38 @@ class ParamsOutput(SphinxDirective):
         return [nodes.literal_block("", printed.getvalue(), language="text")]
 
 
-class ToyProblems(SphinxDirective):
-    """Figure and table of all balancers on the toy problems, computed when the page or a balancer has changed."""
-
-    alt = (
-        "One panel per method and problem with its paths over the mean loss. Two tasks: from above, paths turn and then"
-        " go down to a flat black curve. Quadratics: paths enter a black triangle."
-    )
-    rerun = """python -c "from mtlrepro import toys; toys.figure(toys.runs()).savefig('toys.svg')\""""
-
-    def run(self) -> list[nodes.Node]:
-        """Follow the balancers once; draw, state the finding, and list the distances."""
-        module = Path(toys.__file__)
-        for path in [module, *module.parent.joinpath("balancers").glob("*.py")]:
-            self.env.note_dependency(str(path))
-        use_style()
-        followed = toys.runs()
-        table = toys.distances(followed)
-        html = figure_html(image_html(toys.figure(followed), self.alt), toys.finding(table), self.rerun)
-        rows: dict[str, dict[str, str]] = {}
-        for end in table.to_dict("records"):
-            row = rows.setdefault(end["method"], {"Method": f"`{end['method']}`"})
-            row[f"{end['problem']}, {end['start']}"] = (
-                f"{end['distance']:.2f}" if end["reached"] else f"**{end['distance']:.2f}**"
-            )
-        return [nodes.raw("", html, format="html"), *markdown_table(self, list(rows.values()))]
-
-
-class ScalesTable(SphinxDirective):
-    """Sizes of runs by data set (`data`) or network (`network`), or their `cost` on a `cpu` or `gpu` by benchmark."""
-
-    required_arguments = 1
-    optional_arguments = 1
-
-    def run(self) -> list[nodes.Node]:
-        """Show one of the tables; below costs, where they were measured, and on a GPU what the stored runs took."""
-        for path in (Path(scales.__file__), *costs.BENCHMARKS.values()):
-            self.env.note_dependency(str(path))
-        kind, *scale = self.arguments
-        rows = {"data": costs.data_rows, "network": costs.network_rows, "cost": costs.cost_rows}[kind](*scale)
-        below = nodes.Element()
-        if kind == "cost":
-            lines = [costs.origin(*scale), *([costs.grid_time(read(RESULTS))] if scale == ["gpu"] else [])]
-            text = StringList([" ".join(lines)], self.get_source_info()[0])
-            self.state.nested_parse(text, self.content_offset, below)
-        return [*markdown_table(self, rows), *below.children]
-
-
-class FirstGrid(SphinxDirective):
-    """Figure and tables of the first grid, from its stored records."""
-
-    alt = (
-        "Three panels, one for each task's metric. Each has five lines of dots, one for each way to weight losses, with"
-        " a dot for each of three seeds and a bar at their mean."
-    )
-    rerun = ".venv/bin/mtlrepro grid book/grids/first.json --jobs 2"
-
-    def run(self) -> list[nodes.Node]:
-        """Draw the runs, state the finding, and list means and spreads."""
-        for path in (Path(first_grid.__file__), first_grid.GRID):
-            self.env.note_dependency(str(path))
-        use_style()
-        runs = first_grid.table()
-        html = figure_html(image_html(first_grid.figure(runs), self.alt), first_grid.finding(runs), self.rerun)
-        spread = first_grid.spread(runs)
-        numbers = [
-            {name[0].upper() + name[1:]: value if name == "metric" else number(value) for name, value in row.items()}
-            for row in spread.to_dict("records")
-        ]
-        means = first_grid.means(runs).to_dict("records")
-        return [nodes.raw("", html, format="html"), *markdown_table(self, means), *markdown_table(self, numbers)]
-
-
-class ModuleApi(SphinxDirective):
-    """One section for each module of the package named in the content, one name a line."""
+class PackageApi(SphinxDirective):
+    """One section for each part of the package named in the content, one a line, and within it for all its modules."""
 
     has_content: ClassVar[bool] = True
 
     def run(self) -> list[nodes.Node]:
         """Make sections by hand, since headings cannot be parsed inside a directive."""
-        sections: list[nodes.Node] = []
-        for name in self.content:
-            module = f"mtlrepro.{name.strip()}"
-            section = nodes.section(ids=[nodes.make_id(module)], names=[module])
-            section += nodes.title("", "", nodes.literal(text=module))
-            lines = ["```{eval-rst}", f".. automodule:: {module}", "```"]
-            self.state.nested_parse(StringList(lines, self.get_source_info()[0]), self.content_offset, section)
-            sections.append(section)
-        return sections
+        return [self.section(part_path(name.strip())) for name in self.content]
+
+    def section(self, path: Path) -> nodes.section:
+        """Describe a module, or a package and, below it, everything that it holds."""
+        self.env.note_dependency(str(path))
+        module = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        section = nodes.section(ids=[nodes.make_id(module)], names=[module])
+        section += nodes.title("", "", nodes.literal(text=module))
+        lines = ["```{eval-rst}", f".. automodule:: {module}", "   :ignore-module-all:", "```"]
+        self.state.nested_parse(StringList(lines, self.get_source_info()[0]), self.content_offset, section)
+        for child in contents(path):
+            section += self.section(child)
+        return section
+
+
+def part_path(name: str) -> Path:
+    """Path of a part of the package: a folder or a file directly below it."""
+    folder = PACKAGE / name
+    return folder if folder.is_dir() else folder.with_suffix(".py")
+
+
+def contents(path: Path) -> list[Path]:
+    """Modules and then packages inside a package, by name; a module holds none."""
+    modules = [file for file in path.glob("*.py") if not file.name.startswith("_")]
+    return sorted(modules) + sorted(file.parent for file in path.glob("*/__init__.py"))
 
 
 def keep_bars(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
@@ -206,8 +146,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-skip-member", skip_fields)
     app.add_directive("notebook-statistics", NotebookStatistics)
     app.add_directive("params-output", ParamsOutput)
-    app.add_directive("toy-problems", ToyProblems)
-    app.add_directive("scales-table", ScalesTable)
-    app.add_directive("first-grid", FirstGrid)
-    app.add_directive("module-api", ModuleApi)
+    app.add_directive("package-api", PackageApi)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -14,7 +14,7 @@ from matplotlib.ticker import NullLocator
 from PIL import Image
 from torch import Tensor
 
-from mtlrepro.tasks import Display
+from mtlrepro.targets import Display
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")

@@ -10,9 +10,10 @@ from scipy import stats
 from mtlrepro import files
 from mtlrepro.analysis.significance import holm
 from mtlrepro.analysis.verdicts import number
+from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import COLOURS, MARKERS
 from mtlrepro.runs.grid_files import read_grid
-from mtlrepro.runs.store import RESULTS, read
+from mtlrepro.runs.store import Store
 from mtlrepro.runs.tables import frame
 
 GRID = files.PROJECT / "book" / "grids" / "first.json"
@@ -22,25 +23,22 @@ METRICS = {
     "normal.mean_angle": ("angle of normals", "degrees", False),
 }
 """Metric of each task: name, unit, and whether higher is better."""
-LEVEL = 0.05
 
 
-def table(store: str | Path = RESULTS) -> pd.DataFrame:
-    """Read the grid's runs.
+def table(grid: str | Path, store: Store) -> pd.DataFrame:
+    """Read the runs of a grid file.
 
     Returns:
         One row a run, as ``runs.grid`` gives it.
 
     Raises:
-        ValueError: a run is missing; names the command that trains it.
+        ValueError: A run is missing; names the command that trains it.
     """
-    wanted = {config.hash: config for config in read_grid(GRID)}
-    runs = frame(wanted, read(store))
+    configs = {config.hash: config for config in read_grid(grid)}
+    runs = frame(configs, store)
     absent = int((runs["status"] != "complete").sum())
     if absent:
-        raise ValueError(
-            f"{store} lacks {absent} of {len(runs)} runs; to train them, run: mtlrepro grid book/grids/{GRID.name}"
-        )
+        raise ValueError(f"{store.folder} lacks {absent} of {len(runs)} runs; to train them, run: mtlrepro grid {grid}")
     return runs
 
 
@@ -48,7 +46,7 @@ def spread(runs: pd.DataFrame) -> pd.DataFrame:
     """Compare the spread between methods with that between seeds, metric by metric.
 
     Args:
-        runs: columns ``method`` and those of ``METRICS``; equally many seeds for each method.
+        runs: Columns ``method`` and those of ``METRICS``; equally many seeds for each method.
 
     Returns:
         One row a metric: ``metric``; ``between methods``, the standard deviation of the methods' means; ``between
@@ -62,35 +60,61 @@ def spread(runs: pd.DataFrame) -> pd.DataFrame:
         within = float(np.sqrt(np.mean([group.var(ddof=1) for group in groups])))
         f, p = stats.f_oneway(*groups)
         rows.append((f"{name}, {unit}", between, within, between / within, float(f), float(p)))
-    found = pd.DataFrame(rows, columns=["metric", "between methods", "between seeds", "ratio", "F", "p"])
-    return found.assign(**{"p, Holm": holm(found["p"])})
+    table = pd.DataFrame(rows, columns=["metric", "between methods", "between seeds", "ratio", "F", "p"])
+    return table.assign(**{"p, Holm": holm(table["p"])})
 
 
-def means(runs: pd.DataFrame) -> pd.DataFrame:
-    """Mean and standard deviation over seeds of each method, as text, and the mean seconds of a run."""
-    rows = []
-    for method, group in runs.groupby("method", sort=False):
-        row = {"Method": f"`{method}`"}
-        for column, (name, unit, higher) in METRICS.items():
-            arrow = "higher is better" if higher else "lower is better"
-            row[f"{name}, {unit} ({arrow})"] = f"{number(group[column].mean())} ± {number(group[column].std(), 2)}"
-        rows.append(row | {"Run, s": f"{group['seconds'].mean():.0f}"})
-    return pd.DataFrame(rows)
+def spreads(runs: pd.DataFrame, level: float) -> Exhibit:
+    """Show every run, and say on which metrics the methods differ by more than seeds do.
 
-
-def finding(runs: pd.DataFrame) -> str:
-    """State the figure's finding in a sentence or two."""
+    Args:
+        runs: As for `spread`.
+        level: Of the analysis of variance.
+    """
     rows = spread(runs)
     parts = [
         f"{row['metric']}, {number(row['between methods'], 2)} and {number(row['between seeds'], 2)} "
         f"(F = {number(row['F'], 2)}, corrected p {_p(row['p, Holm'])})"
         for _, row in rows.iterrows()
     ]
-    apart = int((rows["p, Holm"] < LEVEL).sum())
-    return (
+    apart = int((rows["p, Holm"] < level).sum())
+    caption = (
         f"{runs['seed'].nunique()} seeds separate the methods on {apart} of {len(rows)} metrics (analysis of variance, "
-        f"{100 * LEVEL:g} %, Holm's correction). Standard deviations between methods and between seeds: "
+        f"{100 * level:g} %, Holm's correction). Standard deviations between methods and between seeds: "
         f"{'; '.join(parts)}. Dots are runs, bars are means."
+    )
+    alt = (
+        f"{len(METRICS)} panels, one for each task's metric. Each has a line of dots for each way to weight losses, "
+        "with a dot for each seed and a bar at their mean."
+    )
+    columns = ["method", "seed", *METRICS]
+    return Exhibit(
+        name="runs", table=runs[columns], figure=figure(runs), caption=caption, alt=alt, uses=("grid", "level")
+    )
+
+
+def analysis(runs: pd.DataFrame) -> Exhibit:
+    """Show the analysis of variance behind the caption of `spreads`."""
+    return Exhibit(
+        name="spread", table=spread(runs), caption="Standard deviations between methods and between seeds, by metric."
+    )
+
+
+def means(runs: pd.DataFrame) -> Exhibit:
+    """Show mean and standard deviation over seeds of each method, and the mean seconds of a run."""
+    grouped = runs.groupby("method", sort=False)
+    table, shown = pd.DataFrame({"method": list(grouped.groups)}), pd.DataFrame({"method": list(grouped.groups)})
+    for column, (name, unit, higher) in METRICS.items():
+        title = f"{name}, {unit} ({'higher' if higher else 'lower'} is better)"
+        mean, deviation = grouped[column].mean().to_numpy(), grouped[column].std().to_numpy()
+        table[f"{column}, mean"], table[f"{column}, deviation"] = mean, deviation
+        shown[title] = [f"{number(float(m))} ± {number(float(d), 2)}" for m, d in zip(mean, deviation, strict=True)]
+    seconds = grouped["seconds"].mean().to_numpy()
+    return Exhibit(
+        name="means",
+        table=table.assign(seconds=seconds),
+        shown=shown.assign(**{"run, s": [f"{second:.0f}" for second in seconds]}),
+        caption="Mean and standard deviation over seeds of each method, and the seconds of a run beside another one.",
     )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mtlrepro.balancers import CONTROLS, METHODS, LossWeighting, create
 from mtlrepro.balancers.solvers import min_norm_point
+from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import COLOURS
 
 
@@ -236,6 +237,38 @@ def finding(table: pd.DataFrame) -> str:
             single = ", ".join(always.index[always["one task"]])
             sentences.append(f"Always where one task is at its minimum: {single}.")
     return " ".join(sentences)
+
+
+def paths(followed: Sequence[Run], recipe: Recipe) -> Exhibit:
+    """Show all runs on one page, with where they end; see `figure` and `distances`."""
+    table = distances(followed)
+    return Exhibit(
+        name="ends",
+        table=table,
+        figure=figure(followed),
+        caption=f"{finding(table)} ({recipe.steps} steps of Adam, whose learning rate falls from "
+        f"{recipe.learning_rate:g} to 0.)",
+        alt="One panel per method and problem with its paths over the mean loss. Two tasks: from above, paths turn and "
+        "then go down to a flat black curve. Quadratics: paths enter a black triangle.",
+        uses=("steps", "learning_rate"),
+    )
+
+
+def ends(followed: Sequence[Run]) -> Exhibit:
+    """Show the distance to the Pareto set at the end of each run, a row a method; a star where it is not reached."""
+    table = distances(followed)
+    table["run"] = table["problem"] + ", " + table["start"]
+    by_method = {name: table.pivot(index="method", columns="run", values=name) for name in ("distance", "reached")}
+    order = pd.Index(table["method"].unique(), name="method"), pd.Index(table["run"].unique())
+    distance, reached = (part.reindex(index=order[0], columns=order[1]) for part in by_method.values())
+    shown = distance.map("{:.2f}".format) + reached.map(lambda there: "" if there else " *")
+    return Exhibit(
+        name="distances",
+        table=distance.reset_index(),
+        shown=shown.reset_index(),
+        caption="Distance to the Pareto set at the end of each run, by problem and start. A star: more than 1/40 of "
+        "the panel's width, which does not count as reached.",
+    )
 
 
 def figure(followed: Sequence[Run]) -> Figure:

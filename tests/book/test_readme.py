@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from mtlrepro import files
 from mtlrepro.pages.parameters import assign
-from mtlrepro.runs.store import RESULTS, read
-from mtlrepro.runs.summary import section, summary
+from mtlrepro.runs.store import Store
+from mtlrepro.runs.summary import describe_store, section
 from mtlrepro.training.config import RunConfig
 
 ROOT = Path(__file__).parents[2]
@@ -35,16 +36,26 @@ def test_the_run_of_the_howto_has_the_name_that_is_shown():
 
 
 def test_the_results_of_the_howto_are_the_stored_ones():
-    printed = summary(read(RESULTS), section("first"))
+    printed = describe_store(Store(files.book("results", "runs")), section("first"))
     assert f"```text\n{printed}\n```" in (ROOT / "book" / "howto.md").read_text()
 
 
 def test_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"`?make (book|test|html|help)", README))
-    assert targets == {"book", "test", "html", "help"}
+    targets = set(re.findall(r"`?make (book|test|check|html|help)", README))
+    assert targets == {"book", "test", "check", "html", "help"}
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_folders_and_links_exist():
+    table = README[README.index("## What is where") :]
+    folders = re.findall(r"^\| `([\w/]+)`", table, re.MULTILINE)
+    parts = re.findall(r"`mtlrepro/(\w+)`(.*?) \|", table)
+    modules = [name for first, rest in parts for name in [first, *re.findall(r"`(\w+)`", rest)]]
+    assert len(folders) == 7 and len(modules) == 8
+    for name in [*folders, *(f"mtlrepro/{name}" for name in modules), *re.findall(r"\]\(([\w/.]+)\)", table)]:
+        assert (ROOT / name).exists(), name
 
 
 def test_rerun_line_is_accepted():

@@ -6,7 +6,19 @@ import torch
 from balancer_cases import ALL, LOSS_WEIGHTING
 
 from mtlrepro.balancers import CONTROLS, create
-from mtlrepro.studies.toys import CLASSIC, Recipe, Run, distances, figure, finding, quadratic, runs, trajectory
+from mtlrepro.studies.toys import (
+    CLASSIC,
+    Recipe,
+    Run,
+    distances,
+    ends,
+    figure,
+    finding,
+    paths,
+    quadratic,
+    runs,
+    trajectory,
+)
 
 QUICK = Recipe(steps=200, learning_rate=0.15, epoch=25)
 TOY = quadratic()
@@ -118,6 +130,15 @@ def test_finding_names_who_fails_and_who_solves_one_task():
     assert finding(distances(curve + middle)) == f"{expected} Always where one task is at its minimum: a."
     assert "(not" not in finding(distances(curve))
     assert "Always" not in finding(distances(middle))
+
+
+def test_exhibits_mark_the_ends_that_are_not_on_the_set():
+    followed = ending_at(TOY, "a", (0.0, 0.0), (2.0, 0.0)) + ending_at(TOY, "b", (1.0, 0.0), (1.1, 0.0))
+    shown, drawn = ends(followed), paths(followed, Recipe(steps=7, learning_rate=0.5))
+    assert shown.shown.values.tolist() == [["a", "0.00", "1.00 *"], ["b", "0.00", "0.10"]]
+    np.testing.assert_allclose(shown.table.iloc[:, 1:], [[0, 1], [0, 0.1]], atol=1e-9)
+    assert shown.table.columns.tolist() == ["method", "3 quadratics, (-2, 2.5)", "3 quadratics, (2.5, -1.5)"]
+    assert drawn.caption.endswith("(7 steps of Adam, whose learning rate falls from 0.5 to 0.)")
 
 
 def test_runs_cover_every_method_and_start_and_loss_weighting_comes_first():

@@ -1,0 +1,194 @@
+"""The smallest chapter, as the beginning of a new one: a notebook, the study behind it, and that study's test."""
+
+# mypy: allow-untyped-calls
+# (nbformat is a typed package whose functions carry no types)
+
+import keyword
+import re
+from pathlib import Path
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from mtlrepro import files
+from mtlrepro.pages.running import run_notebook
+
+STUDY = '''"""What the chapter NAME measures; an example, to be replaced."""
+
+import numpy as np
+import pandas as pd
+
+from mtlrepro.analysis.verdicts import Verdict, mean_interval
+from mtlrepro.pages.exhibit import Exhibit
+from mtlrepro.pages.figures import canvas, log_x
+
+DRAWS = {"smoke": 200, "cpu": 20_000}
+"""Batches that are drawn for each batch size, by scale."""
+BATCH_SIZES = (1, 4, 16, 64)
+
+
+def measure(scale: str, seeds: int) -> pd.DataFrame:
+    """Measure how the mean of a batch of independent numbers of variance 1 varies between batches.
+
+    Args:
+        scale: Of `DRAWS`.
+        seeds: Number of repetitions.
+
+    Returns:
+        One row a seed and batch size: `seed`, `batch size`, `variance`.
+    """
+    rows = []
+    for seed in range(seeds):
+        generator = np.random.default_rng(seed)
+        for size in BATCH_SIZES:
+            means = generator.standard_normal((DRAWS[scale], size)).mean(1)
+            rows.append({"seed": seed, "batch size": size, "variance": float(means.var(ddof=1))})
+    return pd.DataFrame(rows)
+
+
+def variance_by_batch_size(measured: pd.DataFrame) -> Exhibit:
+    """Show the variance of the mean against the batch size, beside the claimed one."""
+    figure, axes = canvas()
+    axes.plot(measured["batch size"], measured["variance"], "o", label="measured, a dot a seed")
+    axes.plot(BATCH_SIZES, [1 / size for size in BATCH_SIZES], label="claimed")
+    axes.set(xlabel="batch size", ylabel="variance of the mean", yscale="log")
+    log_x(axes, BATCH_SIZES)
+    axes.legend()
+    return Exhibit(
+        name="variance",
+        table=measured,
+        figure=figure,
+        caption="The variance of a batch's mean falls as one over the batch size. "
+        f"({measured['seed'].nunique()} seeds.)",
+        alt="Dots fall along a straight line on logarithmic axes of batch size and variance.",
+        uses=("scale", "seeds"),
+    )
+
+
+def verdicts(measured: pd.DataFrame) -> list[Verdict]:
+    """Judge the claim at the largest batch size."""
+    largest = measured[measured["batch size"] == max(BATCH_SIZES)]
+    interval = mean_interval(largest["variance"] * max(BATCH_SIZES))
+    claim = f"The variance of the mean of {max(BATCH_SIZES)} numbers, times {max(BATCH_SIZES)}"
+    return [Verdict(claim, "Eq. 1", claimed=1.0, tolerance=0.1, measured=interval)]
+'''
+
+TEST = '''"""The study of the chapter NAME."""
+
+import pytest
+
+from mtlrepro.studies.NAME import study
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return study.measure("smoke", seeds=3)
+
+
+def test_variance_falls_as_one_over_the_batch_size(measured):
+    product = measured["variance"] * measured["batch size"]
+    assert ((product > 0.7) & (product < 1.4)).all()
+
+
+def test_exhibit_holds_every_number_that_is_drawn(measured):
+    exhibit = study.variance_by_batch_size(measured)
+    dots, line = exhibit.figure.axes[0].lines
+    assert list(dots.get_ydata()) == exhibit.table["variance"].tolist()
+    assert list(line.get_ydata()) == [1, 1 / 4, 1 / 16, 1 / 64]
+
+
+def test_the_claim_is_not_refuted(measured):
+    (verdict,) = study.verdicts(measured)
+    assert verdict.status in ("holds", "inconclusive")
+'''
+
+PARAMETERS = """scale: str = "cpu"  # size of the runs {smoke, cpu}
+seeds: int = 5  # repetitions [2..100]"""
+SETUP = """from mtlrepro.pages.chapter import Chapter
+from mtlrepro.studies.NAME import study
+
+chapter = Chapter("book/NAME.ipynb")"""
+CELLS = [
+    ("", "# NAME\n\nThe problem and the paper's idea, in two sentences."),
+    (
+        "",
+        """```{admonition} What the paper claims
+:class: note
+1. The mean of a batch has a variance that falls as one over the batch size.
+```""",
+    ),
+    ("", "## Parameters"),
+    ("parameters", PARAMETERS),
+    ("code", SETUP),
+    (
+        "",
+        r"""## 1. Variance of a mean
+
+Does the mean $\bar x$ of $B$ independent numbers of variance $\sigma^2$ vary as claimed?
+
+$$\operatorname{Var}(\bar x) = \sigma^2 / B \tag{1}$$
+
+{py:func}`~mtlrepro.studies.NAME.study.measure` draws batches and takes the variance of their means.""",
+    ),
+    ("code", "measured = study.measure(scale, seeds)"),
+    ("hide-input", "chapter.show(study.variance_by_batch_size(measured))"),
+    ("", "## Verdicts"),
+    ("hide-input", "chapter.judge(*study.verdicts(measured))\nchapter.verdicts()"),
+    ("", "## Rerun"),
+    ("hide-input", "chapter.rerun_line()"),
+    ("", "## Environment"),
+    ("hide-input", "chapter.environment()"),
+]
+"""Tag and source of each cell; a cell without a tag is text, one with `code` has none in the notebook."""
+
+
+def new_chapter(name: str) -> list[Path]:
+    """Write a notebook, a study and a test into this project, add the chapter to the table of contents, and run it.
+
+    Args:
+        name: A new name in lower case; of the notebook, and of the folders of the study and of its test.
+
+    Returns:
+        The files that were written or changed, in the order in which they are to be edited.
+
+    Raises:
+        FileNotFoundError: This package is installed without the book.
+        ValueError: The name is taken, or no lower-case identifier.
+    """
+    notebook, contents = files.book(f"{name}.ipynb"), files.book("_toc.yml")
+    study, tests = (files.PROJECT / folder / name for folder in ("mtlrepro/studies", "tests/studies"))
+    if not re.fullmatch("[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
+        raise ValueError(f"name is {name!r}; accepted: an identifier of lower-case letters, digits and _")
+    for path in (notebook, notebook.with_suffix(".md"), study, study.with_suffix(".py"), tests):
+        if path.exists():
+            raise ValueError(f"name is {name!r}; accepted: a new one, and there is {path.relative_to(files.PROJECT)}")
+    written = {
+        study / "study.py": STUDY,
+        study / "__init__.py": '"""What belongs to the chapter NAME."""\n',
+        tests / "test_study.py": TEST,
+        notebook: _notebook(name),
+    }
+    for path, text in written.items():
+        files.write(path, text.replace("NAME", name))
+    files.write(contents, _with_chapter(contents.read_text(encoding="utf-8"), name))
+    run_notebook(notebook, notebook)
+    return [notebook, *list(written)[:3], contents]
+
+
+def _notebook(name: str) -> str:
+    """Text of the notebook, not yet run."""
+    cells = []
+    for number, (tag, source) in enumerate(CELLS):
+        cell = new_code_cell(source) if tag else new_markdown_cell(source)
+        cell.id = f"{name}-{number}"
+        if tag not in ("", "code"):
+            cell.metadata.tags = [tag]
+        cells.append(cell)
+    return f"{nbformat.writes(new_notebook(cells=cells))}\n"
+
+
+def _with_chapter(contents: str, name: str) -> str:
+    """Table of contents with one more chapter, behind the last one."""
+    head, caption, tail = contents.partition("  - caption: Chapters\n")
+    chapters, end, rest = tail.partition("  - caption:")
+    return f"{head}{caption}{chapters}      - file: {name}\n{end}{rest}"
