@@ -51,6 +51,32 @@ def read_raster(
     return array.astype(np.uint16) if kind == "uint16" else array
 
 
+def read_array(path: Path, *, low: float, high: float, remedy: str, shape: tuple[int, ...] | None = None) -> Raster:
+    """Read one `.npy` file of numbers.
+
+    Args:
+        path: The file.
+        low: The least value that it may hold.
+        high: The largest value that it may hold.
+        remedy: How to get a good file; ends each message.
+        shape: What the array must have, or None for any.
+
+    Raises:
+        ValueError: The file is damaged, or has another shape or other values.
+    """
+    try:
+        array: Raster = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path}: not a complete array file ({error}); {remedy}") from None
+    if shape is not None and array.shape != shape:
+        raise ValueError(
+            f"{path}: shape {list(array.shape)}; accepted: {list(shape)}, the size of the first image; {remedy}"
+        )
+    if not (array.min() >= low and array.max() <= high):  # Also true for NaN.
+        raise ValueError(f"{path}: values {array.min()} to {array.max()}; accepted: {low:g} to {high:g}; {remedy}")
+    return array
+
+
 def raster_size(path: Path, *, remedy: str) -> tuple[int, int]:
     """Return (height, width) of an image file from its header.
 
@@ -74,13 +100,13 @@ def resize_image(image: Raster, size: tuple[int, int]) -> Raster:
 
 
 def resize_nearest(array: Raster, size: tuple[int, int]) -> Raster:
-    """Resize ``[H, W]`` to (height, width) by the nearest pixel, pixel centres at integers plus a half."""
+    """Resize `[..., H, W]` to (height, width) by the nearest pixel, pixel centres at integers plus a half."""
     rows, columns = (
         np.minimum(((np.arange(new) + 0.5) * old / new).astype(np.int64), old - 1)
-        for new, old in zip(size, array.shape, strict=True)
+        for new, old in zip(size, array.shape[-2:], strict=True)
     )
-    resized: Raster = array[rows[:, None], columns]
-    return resized
+    nearest: Raster = array[..., rows[:, None], columns]
+    return nearest
 
 
 def write_raster(path: Path, array: Raster) -> None:

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from mtlrepro.data.classes import SEVEN
+from mtlrepro.data.real import mtan
 from mtlrepro.data.real.cityscapes.files import SPLITS, encode_disparity, encode_labels, file_of
 from mtlrepro.data.real.preparing import Samples, write_json
 from mtlrepro.data.real.rasters import rgb_of, write_raster
 from mtlrepro.data.stereo import DepthTarget, depth_target
-from mtlrepro.files import replacing
 
 CITY = "export"
 
@@ -80,9 +80,7 @@ def export_mtan(folder: str | Path, samples: Samples, split: str = "train") -> N
             "label_7": to_seven[segmentation],
             "depth": ((raw * 65535).round() / 65535).permute(1, 2, 0).numpy(),
         }
-        for kind, array in arrays.items():
-            with replacing(Path(folder) / split / kind / f"{index}.npy") as partial:
-                np.save(partial, array, allow_pickle=False)
+        mtan.write(Path(folder) / split, index, arrays)
 
 
 def _require_split(split: str) -> None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.io import savemat
 
 from mtlrepro.data.classes import NYUV2 as CLASSES
+from mtlrepro.data.real import mtan
 from mtlrepro.data.real.levin import fill
 from mtlrepro.data.real.nyuv2.files import (
     EIGEN,
@@ -15,6 +16,7 @@ from mtlrepro.data.real.nyuv2.files import (
     FORTY_TO_THIRTEEN,
     LADICKY,
     MAT,
+    MTAN_FOLDERS,
     N_LABELS,
     SATURATED,
     SPLITS_MAT,
@@ -137,7 +139,7 @@ def export_mtan(folder: str | Path, train: Samples, test: Samples) -> None:
         train: samples with image, segmentation (13 classes), depth and normal.
         test: the same.
     """
-    for split, samples in (("train", train), ("val", test)):
+    for split, samples in (("train", train), ("test", test)):
         for index in range(len(samples)):
             sample = samples[index]
             arrays = {
@@ -146,6 +148,4 @@ def export_mtan(folder: str | Path, train: Samples, test: Samples) -> None:
                 "depth": sample["depth"].permute(1, 2, 0).numpy(),
                 "normal": np.moveaxis(to_eigen_axes(sample["normal"].numpy()), 0, -1),
             }
-            for kind, array in arrays.items():
-                with replacing(Path(folder) / split / kind / f"{index}.npy") as partial, partial.open("wb") as file:
-                    np.save(file, array, allow_pickle=False)
+            mtan.write(Path(folder) / MTAN_FOLDERS[split], index, arrays)

@@ -1,7 +1,5 @@
 """Files of NYU Depth v2 (Silberman et al. 2012): addresses, splits, the chain of labels, encodings of normals."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,6 @@ from scipy.io import loadmat
 from mtlrepro.data.geometry import Array, Pinhole, from_8_bits, to_8_bits, unit
 from mtlrepro.data.real.fetching import RemoteFile
 
-SPLITS = ("train", "test")
 OFFICIAL_COUNTS = {"train": 795, "test": 654}
 """Images of each split (``splits.mat`` of the data set; Silberman et al. 2012, section 6)."""
 
@@ -68,27 +65,14 @@ LADICKY_FILE = RemoteFile(LADICKY_ZIP, f"https://www.inf.ethz.ch/personal/ladick
 MTAN_PACK = "https://www.dropbox.com/sh/86nssgwm6hm3vkb/AACrnUQ4GxpdrBbLjb6n-mWNa?dl=0"
 """Where the authors of MTAN (Liu et al. 2019) keep their pack, 9 GB; no checksum is published."""
 
+MTAN_FOLDERS = {"train": "train", "test": "val"}
+"""Folder of each split in the pack, whose `val` are the official test images."""
+
 EIGEN_ARCHIVE = "https://cs.nyu.edu/~deigen/dnl/normals_gt.tgz"
 """Normals of Eigen and Fergus 2015; reported offline since 2022."""
 
 AGAIN = "get it again with `python data_scripts/nyuv2.py fetch FOLDER`"
 _OFF_UNIT = 0.1  # 8 bits a component move a length by less than 0.01
-
-
-@dataclass(frozen=True)
-class Part:
-    """One split of the source.
-
-    Attributes:
-        names: what the images are called, in order.
-        shape: their (height, width).
-        read: image (uint8 ``[H, W, 3]``), segmentation (int8 ``[H, W]``), depth (float32 ``[H, W]``, metres) and
-            normal (float32 ``[3, H, W]``) of the image of that name.
-    """
-
-    names: list[str]
-    shape: tuple[int, int]
-    read: Callable[[str], dict[str, NDArray[Any]]]
 
 
 def read_mat(path: Path, *keys: str) -> list[NDArray[Any]]:

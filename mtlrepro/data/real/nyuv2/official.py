@@ -22,20 +22,19 @@ from mtlrepro.data.real.nyuv2.files import (
     SATURATED,
     SIZE,
     SPLITS_MAT,
-    Part,
     decode_eigen,
     decode_ladicky,
     read_label_chain,
     read_splits,
 )
-from mtlrepro.data.real.preparing import require_files
+from mtlrepro.data.real.preparing import Row, SourceSplit, require_files
 from mtlrepro.data.real.rasters import Raster, read_raster
 
 Files = Mapping[int, tuple[Path, ...]]
 
 
 @contextmanager
-def opened(source: Path, normals: str) -> Iterator[dict[str, Part]]:
+def open_splits(source: Path, normals: str) -> Iterator[dict[str, SourceSplit]]:
     """Open the files and give the two splits; all that can be checked without reading images is checked here.
 
     Args:
@@ -47,12 +46,13 @@ def opened(source: Path, normals: str) -> Iterator[dict[str, Part]]:
     """
     classes = read_label_chain(source)
     with _open(source / MAT) as (file, n, shape):
-        parts = {}
+        splits = {}
         for split, numbers in read_splits(source / SPLITS_MAT, n).items():
             files = _normal_files(source, normals, split, numbers)
             read = partial(_read, _Mat(source / MAT, file, shape, classes), files, normals)
-            parts[split] = Part([f"{number:04}" for number in numbers], shape, read)
-        yield parts
+            names = [f"{number:04}" for number in numbers]
+            splits[split] = SourceSplit(names, shape, read, {"source": "official", "normals": normals})
+        yield splits
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _normal_files(source: Path, normals: str, split: str, numbers: list[int]) ->
     return dict.fromkeys(numbers, ())
 
 
-def _read(mat: _Mat, files: Files, normals: str, name: str) -> dict[str, Raster]:
+def _read(mat: _Mat, files: Files, normals: str, name: str) -> Row:
     number = int(name)
     labels = mat.image("labels", number - 1)
     if labels.max() > N_LABELS:
@@ -143,4 +143,4 @@ def _read(mat: _Mat, files: Files, normals: str, name: str) -> dict[str, Raster]
             read_raster(mask, "ids", size=mat.shape, remedy=remedy),
         )
     image = mat.image("images", number - 1)
-    return {"image": image, "segmentation": mat.classes[labels], "depth": raw, "normal": normal}
+    return {"image": image, "segmentation": mat.classes[labels], "depth": raw[None], "normal": normal}

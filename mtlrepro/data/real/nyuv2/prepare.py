@@ -1,6 +1,8 @@
 """NYU Depth v2 (Silberman et al. 2012): official files or the MTAN pack to arrays, and the checks of these."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from mtlrepro.data.geometry import Pinhole, unit
 from mtlrepro.data.real.fetching import fetch as fetch_files
 from mtlrepro.data.real.fetching import unpack
 from mtlrepro.data.real.levin import fill
-from mtlrepro.data.real.nyuv2 import mtan, official
+from mtlrepro.data.real.mtan import Kind, Pack
+from mtlrepro.data.real.nyuv2 import official
 from mtlrepro.data.real.nyuv2.export import export as export
 from mtlrepro.data.real.nyuv2.export import export_mtan as export_mtan
 from mtlrepro.data.real.nyuv2.files import (
@@ -22,15 +25,15 @@ from mtlrepro.data.real.nyuv2.files import (
     LADICKY,
     LADICKY_FILE,
     MAT,
+    MTAN_FOLDERS,
     MTAN_PACK,
     OFFICIAL_COUNTS,
     SIZE,
-    SPLITS,
-    Part,
+    eigen_axes,
 )
-from mtlrepro.data.real.preparing import Row, write_split
-from mtlrepro.data.real.rasters import resize_image, resize_nearest
-from mtlrepro.data.real.scripts import Findings, verify_target
+from mtlrepro.data.real.preparing import Row, SourceSplit, write_split
+from mtlrepro.data.real.rasters import Raster
+from mtlrepro.data.real.verifying import Findings, verify_target
 from mtlrepro.data.store import Store
 
 KEYS = ("image", "segmentation", "depth", "normal")
@@ -89,50 +92,59 @@ def prepare(
         FileNotFoundError, ValueError: naming the file and the remedy, as far as possible before any work.
     """
     source, target = Path(source), Path(target)
-    opened: AbstractContextManager[dict[str, Part]]
     if depth not in DEPTHS:
         raise ValueError(f"depth is {depth!r}; accepted: {', '.join(DEPTHS)}")
+    with _open(source, normals) as splits:
+        for name, split in splits.items():
+            camera = CAMERA.resized(SIZE, size or split.shape).meta()
+            meta = {"dataset": "nyuv2", "classes": CLASSES, "depth": depth, "camera": camera}
+            if depth == "filled":
+                split = replace(split, read=partial(_filled, split))
+            write_split(target / name, split, meta, size=size, progress=progress)
+
+
+def _open(source: Path, normals: str | None) -> AbstractContextManager[dict[str, SourceSplit]]:
+    """Open whichever files the folder holds."""
     if (source / MAT).is_file():
         normals = "depth" if normals is None else normals
         if normals not in NORMALS:
             raise ValueError(f"normals is {normals!r}; accepted: {', '.join(NORMALS)}")
-        stored, opened = "official", official.opened(source, normals)
-    elif (source / "train" / "image").is_dir():
+        return official.open_splits(source, normals)
+    if (source / "train" / "image").is_dir():
         if normals is not None:
             raise ValueError(f"normals is {normals!r}; accepted: nothing, the MTAN pack has its own")
-        stored, opened = "mtan", nullcontext(mtan.parts(source))
-    else:
-        raise FileNotFoundError(
-            f"{source} holds neither {MAT} (official; {AGAIN}) nor train/image/ (the MTAN pack, from {MTAN_PACK})"
-        )
-    with opened as parts:
-        for split, part in parts.items():
-            stored_size = size or part.shape
-            meta = {
-                "dataset": "nyuv2",
-                "split": split,
-                "classes": CLASSES,
-                "source": stored,
-                "size": stored_size,
-                "depth": depth,
-                "normals": normals or stored,
-                "camera": CAMERA.resized(SIZE, stored_size).meta(),
-            }
-            read = partial(_row, part, size=stored_size, depth=depth)
-            write_split(target / split, part.names, read, meta, progress=progress)
+        meta = {"source": "mtan", "normals": "mtan"}
+        splits = {name: replace(PACK.split(source / folder), meta=meta) for name, folder in MTAN_FOLDERS.items()}
+        return nullcontext(splits)
+    raise FileNotFoundError(
+        f"{source} holds neither {MAT} (official; {AGAIN}) nor train/image/ (the MTAN pack, from {MTAN_PACK})"
+    )
 
 
-def _row(part: Part, name: str, *, size: tuple[int, int], depth: str) -> Row:
-    """Read one image, fill where asked, resize, and put channels first."""
-    row = part.read(name)
-    if depth == "filled":
-        row["depth"] = fill(row["depth"], row["depth"] > 0, row["image"])
-        row["normal"] = unit(fill(row["normal"], np.linalg.norm(row["normal"], axis=0) > 0, row["image"]))
+def _decode_mtan(arrays: Mapping[str, Raster]) -> Row:
     return {
-        "image": resize_image(row["image"], size).transpose(2, 0, 1),
-        "segmentation": resize_nearest(row["segmentation"], size),
-        "depth": resize_nearest(row["depth"], size)[None],
-        "normal": np.stack([resize_nearest(component, size) for component in row["normal"]]),
+        "depth": arrays["depth"].transpose(2, 0, 1).astype(np.float32),
+        "normal": unit(eigen_axes(arrays["normal"].transpose(2, 0, 1))),
+    }
+
+
+PACK = Pack(
+    label="label",
+    n_classes=len(CLASSES),
+    kinds={"depth": Kind((1,), 0, float(np.finfo(np.float32).max)), "normal": Kind((3,), -1.01, 1.01)},
+    decode=_decode_mtan,
+    remedy=f"unpack the MTAN pack again ({MTAN_PACK})",
+)
+
+
+def _filled(split: SourceSplit, name: str) -> Row:
+    """Read one image and fill the holes of its depth and normals."""
+    row = split.read(name)
+    image, depth, normal = row["image"], row["depth"], row["normal"]
+    return {
+        **row,
+        "depth": fill(depth, depth[0] > 0, image),
+        "normal": unit(fill(normal, np.linalg.norm(normal, axis=0) > 0, image)),
     }
 
 
@@ -147,19 +159,15 @@ def verify(target: str | Path, *, subset: bool = False, progress: bool = True) -
     Returns:
         One row per check: ``what``, ``found``, ``expected``, ``ok``. Nothing is changed.
     """
-    target = Path(target)
-    frame = verify_target(
-        target,
-        counts=dict.fromkeys(SPLITS) if subset else OFFICIAL_COUNTS,
-        keys=KEYS,
-        class_names=CLASSES,
+    findings = verify_target(
+        Path(target),
+        dict.fromkeys(OFFICIAL_COUNTS) if subset else OFFICIAL_COUNTS,
+        keys=lambda meta: KEYS,
         rays=lambda meta, height, width: Pinhole.of(meta).rays(height, width),
         progress=progress,
     )
-    findings = Findings(frame.to_dict("records"))
-    for split in SPLITS:
-        if frame.loc[frame["what"] == f"{split}: files and checksums", "ok"].any():
-            _check_floor(findings, split, Store(target / split))
+    for split, store in findings.intact.items():
+        _check_floor(findings, split, store)
     return findings.frame()
 
 

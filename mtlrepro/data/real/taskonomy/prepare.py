@@ -1,6 +1,6 @@
 """Taskonomy (Zamir et al. 2018): the tiny split's files to arrays, and the checks of these."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,13 +12,14 @@ from mtlrepro.data.classes import TASKONOMY as CLASSES
 from mtlrepro.data.geometry import Array, Pinhole
 from mtlrepro.data.real.fetching import RemoteFile
 from mtlrepro.data.real.fetching import fetch as fetch_files
-from mtlrepro.data.real.preparing import Row, write_split
-from mtlrepro.data.real.rasters import resize_image, resize_nearest
-from mtlrepro.data.real.scripts import Findings, verify_target
+from mtlrepro.data.real.preparing import Row, SourceSplit, write_split
 from mtlrepro.data.real.taskonomy.export import export as export
 from mtlrepro.data.real.taskonomy.files import BASE, DOMAINS, LSB_COUNTS, MD5SUMS, TINY, WOODBINE, decode
 from mtlrepro.data.real.taskonomy.views import AGAIN, Entry, find_views, has_building
-from mtlrepro.data.store import META, Store
+from mtlrepro.data.real.verifying import verify_target
+
+Views = dict[str, dict[str, Entry]]
+"""The files of each view, by name of the view and key."""
 
 KEYS = tuple(DOMAINS)
 SPLITS = tuple(TINY)
@@ -101,60 +102,44 @@ def prepare(
     source, target = Path(source), Path(target)
     if every < 1:
         raise ValueError(f"every is {every}; accepted: 1 (all views) or more")
-    wanted = {split: buildings(split, woodbine=woodbine) for split in SPLITS}
-    there = {split: [name for name in names if has_building(source, name)] for split, names in wanted.items()}
-    absent = [name for split in SPLITS for name in wanted[split] if name not in there[split]]
-    if not any(there.values()):
+    names = {split: buildings(split, woodbine=woodbine) for split in SPLITS}
+    present = {split: [name for name in names[split] if has_building(source, name)] for split in SPLITS}
+    absent = [name for split in SPLITS for name in names[split] if name not in present[split]]
+    if not any(present.values()):
         raise FileNotFoundError(f"{source} holds no building of the tiny split; {AGAIN}")
     if absent and not subset:
         raise FileNotFoundError(
             f"{source}: nothing of {', '.join(absent)}; {AGAIN}, or prepare the subset that is there (--subset)"
         )
-    views: dict[str, dict[str, dict[str, Entry]]] = {split: {} for split in SPLITS}
-    for split, names in there.items():
-        for building in tqdm(names, desc=f"{split}: buildings", disable=not progress):
+    views: dict[str, Views] = {split: {} for split in SPLITS}
+    for split in SPLITS:
+        for building in tqdm(present[split], desc=f"{split}: buildings", disable=not progress):
             chosen = list(find_views(source, building).items())[::every]
             views[split] |= {f"{building}/point_{p}_view_{v}": entries for (p, v), entries in chosen}
     shape = _first_shape(views)
     _require_facing([entries["normal"] for split in SPLITS for entries in views[split].values()], shape)
-    for split in SPLITS:
-        if not views[split]:
-            continue
-        meta = {
-            "dataset": "taskonomy",
-            "split": split,
-            "classes": CLASSES,
-            "buildings": there[split],
-            "every": every,
-            "size": size or shape,
-        }
-        read = partial(_read, views[split], shape=shape, size=size or shape)
-        write_split(target / split, list(views[split]), read, meta, progress=progress)
+    meta = {"dataset": "taskonomy", "classes": CLASSES, "every": every}
+    for name, entries_of in views.items():
+        if entries_of:
+            read = partial(_read, entries_of, shape)
+            split_ = SourceSplit(list(entries_of), shape, read, {"buildings": present[name]})
+            write_split(target / name, split_, meta, size=size, progress=progress)
 
 
-def _first_shape(views: dict[str, dict[str, dict[str, Entry]]]) -> tuple[int, int]:
+def _first_shape(views: Mapping[str, Views]) -> tuple[int, int]:
     """(height, width) of the first image."""
-    first = next(entries["image"] for of_split in views.values() for entries in of_split.values())
+    first = next(entries["image"] for split in views.values() for entries in split.values())
     height, width = first.read("RGB", None).shape[:2]
     return height, width
 
 
-def _read(views: dict[str, dict[str, Entry]], name: str, *, shape: tuple[int, int], size: tuple[int, int]) -> Row:
+def _read(views: Views, shape: tuple[int, int], name: str) -> Row:
     entries = views[name]
     rasters = {key: entries[key].read(kind, shape) for key, (_, kind) in DOMAINS.items()}
     try:
-        row = decode(rasters)
+        return decode(rasters)
     except ValueError as error:
         raise ValueError(f"{entries['segmentation'].path}, {name}: {error}; {AGAIN}") from None
-    image = resize_image(row.pop("image"), size).transpose(2, 0, 1)
-    rows = {key: _nearest(value, size) for key, value in row.items()}
-    return {"image": image, **rows}
-
-
-def _nearest(array: Array, size: tuple[int, int]) -> Array:
-    """Resize ``[..., H, W]`` by the nearest pixel."""
-    planes = array.reshape(-1, *array.shape[-2:])
-    return np.stack([resize_nearest(plane, size) for plane in planes]).reshape(*array.shape[:-2], *size)
 
 
 # --- checks
@@ -191,24 +176,19 @@ def verify(target: str | Path, *, subset: bool = False, progress: bool = True) -
     Returns:
         One row per check: ``what``, ``found``, ``expected``, ``ok``. Nothing is changed.
     """
-    target = Path(target)
-    there = [split for split in SPLITS if (target / split / META).is_file()]
-    frame = verify_target(
-        target,
-        counts=dict.fromkeys(there if subset and there else SPLITS),
-        keys=KEYS,
-        class_names=CLASSES,
+    findings = verify_target(
+        Path(target),
+        dict.fromkeys(SPLITS),
+        keys=lambda meta: KEYS,
         rays=lambda meta, height, width: nominal_rays(height, width),
+        partial=subset,
         progress=progress,
     )
-    findings = Findings(frame.to_dict("records"))
-    for split in there:
-        if not frame.loc[frame["what"] == f"{split}: files and checksums", "ok"].any():
-            continue
-        store = Store(target / split)
-        absent = sorted(set(buildings(split, woodbine=False)) - set(store.meta["buildings"]))
-        found = f"{len(store.meta['buildings'])}, without {', '.join(absent) or 'none of the tiny split'}"
+    for split, store in findings.intact.items():
+        present = store.meta["buildings"]
+        absent = sorted(set(buildings(split, woodbine=False)) - set(present))
+        found = f"{len(present)}, without {', '.join(absent) or 'none of the tiny split'}"
         findings.add(f"{split}: buildings", found, "any" if subset else "all of the tiny split", subset or not absent)
         if split in LSB_COUNTS and store.meta["every"] == 100:
-            findings.add(f"{split}: of Lee et al. 2021", len(store), f"{LSB_COUNTS[split]}, if they took these", True)
+            findings.note(f"{split}: of Lee et al. 2021", len(store), f"{LSB_COUNTS[split]}, if they took these")
     return findings.frame()
