@@ -11,26 +11,24 @@ those that are in FOLDER. A stopped command goes on where it was when it is run 
 import sys
 
 from mtlrepro.data.real.bdd100k import prepare as bdd100k
-from mtlrepro.data.real.scripts import Script
+from mtlrepro.data.real.scripts import Script, option
 
-TASKS = {
-    "--tasks": {
-        "nargs": "+",
-        "choices": bdd100k.IMAGES,
-        "default": ("detection", "drivable"),
-        "metavar": "TASK",
-        "help": "detection (100K images), and segmentation (10K images) or drivable (100K images); "
-        "default: detection drivable",
-    }
-}
+TASKS = option(
+    "--tasks",
+    "detection (100K images), and segmentation (10K images) or drivable (100K images); default: detection drivable",
+    nargs="+",
+    choices=bdd100k.IMAGES,
+    default=("detection", "drivable"),
+    metavar="TASK",
+)
 main = Script(
     "bdd100k.py",
     __doc__,
     bdd100k,
     fetch_help="check and unpack the archives in FOLDER",
     size_help="default: as the files, 720x1280 (2.8 MB an image, 3.7 MB with a mask)",
-    fetch=TASKS,
-    prepare=TASKS,
+    fetch=[TASKS],
+    prepare=[TASKS],
 )
 
 

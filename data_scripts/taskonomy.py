@@ -11,42 +11,25 @@ it is run again.
 import argparse
 import sys
 
-from mtlrepro.data.real.scripts import MIRROR, Script
+from mtlrepro.data.real.scripts import MIRROR, Script, option
 from mtlrepro.data.real.taskonomy import prepare as taskonomy
 
-SUBSET = {"--subset": {"action": "store_true", "help": "accept missing buildings"}}
-WOODBINE = {
-    "--woodbine": {
-        "action": argparse.BooleanOptionalAction,
-        "default": True,
-        "help": "with that training building, on which papers differ",
-    }
-}
-SPLITS = {
-    "--splits": {
-        "nargs": "+",
-        "choices": taskonomy.SPLITS,
-        "default": taskonomy.SPLITS,
-        "help": "default: all three",
-    }
-}
-EVERY = {
-    "--every": {
-        "type": int,
-        "default": 100,
-        "metavar": "N",
-        "help": "one view in N of each building (default: 100; 1 for all)",
-    }
-}
+EVERY = option(
+    "--every", "one view in N of each building (default: 100; 1 for all)", type=int, default=100, metavar="N"
+)
+SPLITS = option("--splits", "default: all three", nargs="+", choices=taskonomy.SPLITS, default=taskonomy.SPLITS)
+SUBSET = option("--subset", "accept missing buildings", action="store_true")
+PAPERS = "with that training building, on which papers differ"
+WOODBINE = option("--woodbine", PAPERS, action=argparse.BooleanOptionalAction, default=True)
 main = Script(
     "taskonomy.py",
     __doc__,
     taskonomy,
     fetch_help="download eleven domains of the tiny split's buildings",
     size_help="default: 512x512; 256x256 in Lee et al. 2021",
-    fetch={**MIRROR, **SPLITS, **WOODBINE},
-    prepare={**EVERY, **SUBSET, **WOODBINE},
-    verify=SUBSET,
+    fetch=[MIRROR, SPLITS, WOODBINE],
+    prepare=[EVERY, SUBSET, WOODBINE],
+    verify=[SUBSET],
 )
 
 

@@ -22,9 +22,16 @@ from filelock import FileLock
 from tqdm import tqdm
 
 CHUNK = 1 << 20
+"""Bytes that are read at once."""
+
 TIMEOUT = 60.0
+"""Seconds without an answer after which a connection counts as failed."""
+
 ATTEMPTS = 5
-PAUSE = 1.0  # seconds before a new attempt, times the number of failures so far
+"""Failures in a row, without a new byte, after which a download is given up."""
+
+PAUSE = 1.0
+"""Seconds before a new attempt, times the number of failures so far."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +39,11 @@ class RemoteFile:
     """A file on a public server, with what is published about it.
 
     Attributes:
-        name: path below the folder that it is fetched into, with ``/``.
-        url: its address.
-        size: bytes, where published.
-        sha256: checksum in hexadecimal, where published.
-        md5: checksum in hexadecimal, where published.
+        name: Path below the folder that it is fetched into, with `/`.
+        url: Its address.
+        size: Bytes, where published.
+        sha256: Checksum in hexadecimal, where published.
+        md5: Checksum in hexadecimal, where published.
     """
 
     name: str
@@ -49,16 +56,16 @@ class RemoteFile:
 def fetch(
     files: Sequence[RemoteFile], folder: str | Path, *, mirror: str | None = None, progress: bool = True
 ) -> list[Path]:
-    """Download ``files`` into ``folder`` and return their paths; those already there are only checked.
+    """Download `files` into `folder` and return their paths; those already there are only checked.
 
     Args:
-        files: what to download.
-        folder: made where missing.
-        mirror: address of a server that has each file as ``MIRROR/NAME``, used in place of the files' own.
-        progress: show a bar for each file on stderr.
+        files: What to download.
+        folder: Made where missing.
+        mirror: Address of a server that has each file as `MIRROR/NAME`, used in place of the files' own.
+        progress: Show a bar for each file on stderr.
 
     Raises:
-        ValueError, OSError: see :func:`download`.
+        ValueError, OSError: See :func:`download`.
     """
     paths = []
     for file in files:
@@ -77,27 +84,27 @@ def download(
     md5: str | None = None,
     progress: bool = True,
 ) -> Path:
-    """Download ``url`` to ``path``, going on where an earlier attempt stopped.
+    """Download `url` to `path`, going on where an earlier attempt stopped.
 
-    The bytes go to ``NAME.part`` and get their name when they are complete and checked. A dropped connection is
-    taken up again by an HTTP Range request, at once and in a later call; a server that ignores Range is read
-    from the start. A file that is already there is checked and not downloaded.
+    The bytes go to `NAME.part` and get their name when they are complete and checked. A dropped connection is
+    resumed by an HTTP Range request, at once and in a later call; from a server that ignores Range, the file is
+    read from the start. A file that is already there is checked and not downloaded.
 
     Args:
-        url: address, ``http`` or ``https``.
-        path: where the file goes; its folder is made.
-        size: bytes expected, or None.
-        sha256: checksum expected, or None.
-        md5: checksum expected, or None.
-        progress: show a bar on stderr.
+        url: Address, `http` or `https`.
+        path: Where the file goes; its folder is made.
+        size: Bytes expected, or None.
+        sha256: Checksum expected, or None.
+        md5: Checksum expected, or None.
+        progress: Show a bar on stderr.
 
     Returns:
-        ``path``.
+        `path`.
 
     Raises:
-        ValueError: if the address is none, or the bytes are not the expected ones. A wrong download is kept as
-            ``NAME.rejected``.
-        OSError: if the server cannot be reached, refuses, or stops sending five times without a new byte.
+        ValueError: The address is not `http` or `https`, or the bytes are not the expected ones. A wrong download is
+            kept as `NAME.rejected`.
+        OSError: The server cannot be reached, refuses, or stops sending five times without a new byte.
     """
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"url is {url!r}; accepted: an address that starts with http:// or https://")
@@ -127,13 +134,13 @@ def check_file(path: str | Path, *, size: int | None = None, sha256: str | None 
     """Compare a file with its published size and checksums.
 
     Raises:
-        ValueError: naming the file, the value found and the one expected.
-        OSError: if it cannot be read.
+        ValueError: The size or a checksum is another one.
+        OSError: It cannot be read.
     """
     path = Path(path)
-    found = path.stat().st_size
-    if size is not None and found != size:
-        raise ValueError(f"{path.name} has {found:,} bytes; expected: {size:,}")
+    n_bytes = path.stat().st_size
+    if size is not None and n_bytes != size:
+        raise ValueError(f"{path.name} has {n_bytes:,} bytes; expected: {size:,}")
     for kind, expected in (("sha256", sha256), ("md5", md5)):
         if expected is None:
             continue
@@ -144,7 +151,7 @@ def check_file(path: str | Path, *, size: int | None = None, sha256: str | None 
 
 
 def _transfer(url: str, part: Path, size: int | None, progress: bool) -> None:
-    """Bring ``part`` to its full length; a dropped connection is taken up again while new bytes come."""
+    """Bring `part` to its full length; a dropped connection is resumed while new bytes come."""
     bar = tqdm(desc=part.stem, total=size, unit="B", unit_scale=True, disable=not progress)
     failures = 0
     problem: Exception | None = None
@@ -169,7 +176,7 @@ def _transfer(url: str, part: Path, size: int | None, progress: bool) -> None:
 
 
 def _read_once(url: str, part: Path, start: int, bar: "tqdm[None]") -> bool:
-    """Ask for the bytes from ``start`` on and append them; return whether the file is complete."""
+    """Ask for the bytes from `start` on and append them; return whether the file is complete."""
     headers = {"Range": f"bytes={start}-"} if start else {}
     try:
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
@@ -200,7 +207,7 @@ def _read_once(url: str, part: Path, start: int, bar: "tqdm[None]") -> bool:
 
 @dataclass(frozen=True)
 class _Member:
-    """One entry of an archive; ``kind`` is ``file``, ``folder`` or what else it is."""
+    """One entry of an archive; `kind` is `file`, `folder` or another word, which ends the message of refusal."""
 
     name: str
     kind: str
@@ -208,21 +215,21 @@ class _Member:
 
 
 def unpack(archive: str | Path, folder: str | Path, *, progress: bool = True) -> Path:
-    """Unpack a zip or (compressed) tar archive into a new ``folder``, all of it or nothing.
+    """Unpack a zip or (compressed) tar archive into a new `folder`, all of it or nothing.
 
     Members are written as plain files without their permissions. Refused, by name: absolute paths, paths with
-    ``..``, drive letters or backslashes, links, devices, and a second member of the same name.
+    `..`, drive letters or backslashes, links, devices, and a second member of the same name.
 
     Args:
-        archive: the file.
-        folder: must not exist, or be empty.
-        progress: show a bar on stderr.
+        archive: The file.
+        folder: Must not exist, or be empty.
+        progress: Show a bar on stderr.
 
     Returns:
-        ``folder``.
+        `folder`.
 
     Raises:
-        ValueError: if the archive is damaged or none, a member is refused, or the folder holds something.
+        ValueError: The file is no archive or a damaged one, a member is refused, or the folder holds something.
     """
     archive, folder = Path(archive), Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -242,7 +249,7 @@ def unpack(archive: str | Path, folder: str | Path, *, progress: bool = True) ->
 
 
 def _write(archive: Path, member: _Member, folder: Path) -> None:
-    """Write one member below ``folder``, or refuse it."""
+    """Write one member below `folder`, or refuse it."""
     parts = PurePosixPath(member.name).parts
     absolute = member.name.startswith("/") or PureWindowsPath(member.name).drive
     if member.kind not in ("file", "folder"):

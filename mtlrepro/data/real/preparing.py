@@ -126,7 +126,8 @@ def _resized(key: str, value: Raster, shape: tuple[int, int], size: tuple[int, i
         return np.asarray(value * size[1] / shape[1], np.float32)
     if key == "boxes":
         old, new = (np.array([width, height] * 2, np.float32) for height, width in (shape, size))
-        return np.minimum(value * (new / old), new)  # Rounding must not take a box across the border.
+        boxes: Raster = np.minimum(value * (new / old), new)  # Rounding must not take a box across the border.
+        return boxes
     return resize_nearest(value, size) if value.ndim > 1 else value
 
 

@@ -44,10 +44,6 @@ class Findings:
         """Note one check."""
         self.rows.append({"what": what, "found": str(found), "expected": str(expected), "ok": ok})
 
-    def equal(self, what: str, found: object, expected: object) -> None:
-        """Note a check for equality."""
-        self.add(what, found, expected, found == expected)
-
     def note(self, what: str, found: object, expected: object = "any") -> None:
         """Note a value that is reported and cannot be wrong."""
         self.add(what, found, expected, True)
@@ -98,10 +94,8 @@ def verify_target(
             continue
         problems = store.verify()
         findings.add(f"{split}: files and checksums", "; ".join(problems) or "as written", "as written", not problems)
-        if count is None:
-            findings.add(f"{split}: images", len(store), "1 or more", len(store) > 0)
-        else:
-            findings.equal(f"{split}: images", len(store), count)
+        n, expected = len(store), "1 or more" if count is None else count
+        findings.add(f"{split}: images", n, expected, n > 0 if count is None else n == count)
         required = keys(store.meta)
         findings.add(f"{split}: maps", ", ".join(store.names), ", ".join(required), set(required) <= set(store.names))
         if not problems:

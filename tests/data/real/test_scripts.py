@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from mtlrepro.data.real.scripts import MIRROR, Script
+from mtlrepro.data.real.scripts import MIRROR, Script, option
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def script(calls):
         SimpleNamespace(TERMS="Only for friends.", fetch=act, prepare=act, verify=findings),
         fetch_help="get it",
         size_help="default: as is",
-        fetch=MIRROR,
-        verify={"--strict": {"action": "store_true"}},
+        fetch=[MIRROR],
+        verify=[option("--strict", "be strict", action="store_true")],
     )
 
 

@@ -37,12 +37,10 @@ def check(folder, arrays, counts=None):
         for key, array in arrays.items():
             writer.put(key, 0, array)
     path = folder / "train" / "meta.json"
-    path.write_text(
-        json.dumps(json.loads(path.read_text()) | {"classes": ["a", "b", "c"]})
-    )  # With these, the writer would refuse.
-    frame = verify_target(
-        folder, counts or {"train": 2}, keys=lambda meta: [*good()], rays=rays, progress=False
-    ).frame()
+    # Added afterwards: the writer would refuse a class beyond them.
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"classes": ["a", "b", "c"]}))
+    counts = counts or {"train": 2}
+    frame = verify_target(folder, counts, keys=lambda meta: [*good()], rays=rays, progress=False).frame()
     return dict(zip(frame["what"], frame["found"], strict=True)), frame.loc[~frame["ok"], "what"].tolist()
 
 

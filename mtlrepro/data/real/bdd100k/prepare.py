@@ -47,22 +47,23 @@ def prepare(
     tasks: Sequence[str] = ("detection", "drivable"),
     progress: bool = True,
 ) -> None:
-    """Write ``TARGET/train`` and ``TARGET/val`` from the official files.
+    """Write `TARGET/train` and `TARGET/val` from the official files.
 
-    A split holds each image that has a target of ``tasks``: a frame in the detection file (with or without objects),
-    or a mask. ``has_detection`` and ``has_segmentation`` say which; ``segmentation`` is that of the dense task. An
+    A split holds each image that has a target of `tasks`: a frame in the detection file (with or without objects),
+    or a mask. `has_detection` and `has_segmentation` say which; `segmentation` is that of the dense task. An
     image of the training split that the other image set has in its validation or test split is left out. What is left
-    out is told on stderr and noted in ``meta.json``. A stopped run goes on where it was; a complete split is left.
+    out is reported on stderr and in `meta.json`. A stopped run goes on where it was; a complete split is left as it is.
 
     Args:
-        source: the folder ``bdd100k`` with ``images`` and ``labels``, or the one that holds it.
-        target: folder for the stores.
+        source: The folder `bdd100k` with `images` and `labels`, or the one that holds it.
+        target: Folder for the stores.
         size: (height, width); default: the files' own, 720 x 1280, which takes 2.8 MB an image.
-        tasks: ``detection``, and ``segmentation`` or ``drivable``.
-        progress: show bars and what is left out on stderr.
+        tasks: `detection`, and `segmentation` or `drivable`.
+        progress: Show bars and what is left out on stderr.
 
     Raises:
-        FileNotFoundError, ValueError: naming the file and the remedy, as far as possible before any work.
+        FileNotFoundError: A file is missing; the message says how to get it.
+        ValueError: A file is damaged, or an option does not fit; found before any work where possible.
     """
     source, target = Path(source), Path(target)
     dense = dense_task(tasks)
@@ -198,14 +199,14 @@ def _masked(root: Path, split: str, dense: str, images: set[str]) -> set[str]:
 def verify(target: str | Path, *, progress: bool = True) -> pd.DataFrame:
     """Check a prepared folder: arrays and checksums, counts, classes, and that boxes are inside of their images.
 
-    Whether a split is complete is told, not required.
+    Whether a split is complete is reported, not required.
 
     Args:
-        target: the folder that :func:`prepare` made.
-        progress: show bars on stderr.
+        target: The folder that :func:`prepare` made.
+        progress: Show bars on stderr.
 
     Returns:
-        One row per check: ``what``, ``found``, ``expected``, ``ok``. Nothing is changed.
+        One row per check: `what`, `found`, `expected`, `ok`. Nothing is changed.
     """
     findings = verify_target(Path(target), dict.fromkeys(SPLITS), keys=_keys, partial=True, progress=progress)
     for split, store in findings.intact.items():

@@ -42,38 +42,39 @@ def prepare(
     right: bool = True,
     progress: bool = True,
 ) -> None:
-    """Write ``TARGET/train`` and ``TARGET/val`` from the official files or an MTAN pack, whichever ``source`` holds.
+    """Write `TARGET/train` and `TARGET/val` from the official files or an MTAN pack, whichever `source` holds.
 
-    Besides the keys of a sample (image, right, segmentation, disparity) the official files give ``focal`` (pixels
-    of the stored width) and ``baseline`` (metres), one number for an image. Images are resized with a low-pass
+    Besides the keys of a sample (image, right, segmentation, disparity) the official files give `focal` (pixels
+    of the stored width) and `baseline` (metres), one number for an image. Images are resized with a low-pass
     filter, labels and disparity by the nearest pixel; disparity is multiplied by the ratio of the widths. A stopped
     run goes on where it was; a complete split is left as it is.
 
     Args:
-        source: folder with ``leftImg8bit`` and the others, or with ``train/image/0.npy`` and the others.
-        target: folder for the stores.
+        source: Folder with `leftImg8bit` and the others, or with `train/image/0.npy` and the others.
+        target: Folder for the stores.
         size: (height, width); default: the files' own.
         classes: 19, or 7 for the category of every id (see :func:`decode_labels`); 7 of the 19 evaluated ids only
-            are to be had from 19 when loading. An MTAN pack has ``label_19``, ``label_7`` (or ``label``), ``label_2``.
-        right: store the right views, official files only.
-        progress: show bars on stderr.
+            are to be had from 19 when loading. An MTAN pack has `label_19`, `label_7` (or `label`), `label_2`.
+        right: Store the right views, official files only.
+        progress: Show bars on stderr.
 
     Raises:
-        FileNotFoundError, ValueError: naming the file and the remedy, as far as possible before any work.
+        FileNotFoundError: A file is missing; the message says how to get it.
+        ValueError: A file is damaged, or an option does not fit; found before any work where possible.
     """
     source, target = Path(source), Path(target)
     if (source / "leftImg8bit").is_dir():
         layout, again = "official", "unpack the packages there"
-        found = {name: _official(source, name, classes, right) for name in SPLITS}
+        by_name = {name: _official(source, name, classes, right) for name in SPLITS}
     elif any((source / name / "image").is_dir() for name in SPLITS):
         layout, again = "mtan", AGAIN
-        found = {name: _mtan(source / name, classes) for name in SPLITS}
+        by_name = {name: _mtan(source / name, classes) for name in SPLITS}
     else:
         raise ValueError(
             f"{source} holds neither leftImg8bit/ (official; unpack {', '.join(PACKAGES.values())} there) nor "
             "train/image/ (an MTAN pack)"
         )
-    splits = {name: split for name, split in found.items() if split is not None}
+    splits = {name: split for name, split in by_name.items() if split is not None}
     if not splits:
         raise ValueError(f"{source} has no image in train or val; {again}")
     meta = {
@@ -170,15 +171,15 @@ def _decode_mtan(arrays: Mapping[str, Raster]) -> Row:
 def verify(target: str | Path, *, progress: bool = True) -> pd.DataFrame:
     """Check a prepared folder: arrays and checksums, counts, ranges, classes, disparities and the order of views.
 
-    Whether a split is complete is told, not required. With right views, left(x) must be closer to right(x - d) than
+    Whether a split is complete is reported, not required. With right views, left(x) must be closer to right(x - d) than
     to right(x + d).
 
     Args:
-        target: the folder that :func:`prepare` made.
-        progress: show bars on stderr.
+        target: The folder that :func:`prepare` made.
+        progress: Show bars on stderr.
 
     Returns:
-        One row per check: ``what``, ``found``, ``expected``, ``ok``. Nothing is changed.
+        One row per check: `what`, `found`, `expected`, `ok`. Nothing is changed.
     """
     findings = verify_target(
         Path(target), dict.fromkeys(SPLITS), keys=lambda meta: KEYS, partial=True, progress=progress

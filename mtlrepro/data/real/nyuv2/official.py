@@ -1,4 +1,4 @@
-"""Reading the official files of NYU Depth v2: the v7.3 ``.mat``, splits, label mappings and files of normals."""
+"""Reading the official files of NYU Depth v2: the v7.3 `.mat`, splits, label mappings and files of normals."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -38,11 +38,12 @@ def open_splits(source: Path, normals: str) -> Iterator[dict[str, SourceSplit]]:
     """Open the files and give the two splits; all that can be checked without reading images is checked here.
 
     Args:
-        source: the folder.
-        normals: ``depth``, ``ladicky`` or ``eigen``.
+        source: The folder.
+        normals: `depth`, `ladicky` or `eigen`.
 
     Raises:
-        FileNotFoundError, ValueError: naming the file and the remedy.
+        FileNotFoundError: A file is missing.
+        ValueError: A file is damaged or holds something else.
     """
     classes = read_label_chain(source)
     with _open(source / MAT) as (file, n, shape):
@@ -57,7 +58,7 @@ def open_splits(source: Path, normals: str) -> Iterator[dict[str, SourceSplit]]:
 
 @dataclass(frozen=True)
 class _Mat:
-    """The open ``.mat`` file and what else an image needs."""
+    """The open `.mat` file and what else an image needs."""
 
     path: Path
     file: h5py.File
@@ -65,7 +66,7 @@ class _Mat:
     classes: NDArray[np.int8]
 
     def image(self, name: str, index: int) -> Raster:
-        """Read one variable of one image, with MATLAB's axes reversed: ``[H, W, ...]``."""
+        """Read one variable of one image, with MATLAB's axes reversed: `[H, W, ...]`."""
         try:
             array: Raster = self.file[name][index].T
         except OSError as error:
@@ -75,7 +76,7 @@ class _Mat:
 
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[h5py.File, int, tuple[int, int]]]:
-    """Open the ``.mat`` file and give the number of images and their (height, width)."""
+    """Open the `.mat` file and give the number of images and their (height, width)."""
     try:
         file = h5py.File(path, "r")
     except OSError as error:

@@ -46,16 +46,16 @@ TERMS = (
 
 
 def fetch(folder: str | Path, *, ladicky: bool = False, mirror: str | None = None, progress: bool = True) -> None:
-    """Download the official files into ``folder``, 3 GB; who calls this accepts `TERMS`.
+    """Download the official files into `folder`, 3 GB; who calls this accepts `TERMS`.
 
     Args:
-        folder: where the files go.
-        ladicky: also get and unpack the normals of Ladicky et al. 2014.
-        mirror: a server that has the files as ``MIRROR/NAME``.
-        progress: show bars on stderr.
+        folder: Where the files go.
+        ladicky: Also get and unpack the normals of Ladicky et al. 2014.
+        mirror: A server that has the files as `MIRROR/NAME`.
+        progress: Show bars on stderr.
 
     Raises:
-        ValueError, OSError: see :func:`mtlrepro.data.real.fetching.download`.
+        ValueError, OSError: See :func:`mtlrepro.data.real.fetching.download`.
     """
     folder = Path(folder)
     fetch_files(FILES, folder, mirror=mirror, progress=progress)
@@ -73,23 +73,24 @@ def prepare(
     normals: str | None = None,
     progress: bool = True,
 ) -> None:
-    """Write ``TARGET/train`` and ``TARGET/test`` from the official files or the MTAN pack, whichever ``source`` holds.
+    """Write `TARGET/train` and `TARGET/test` from the official files or the MTAN pack, whichever `source` holds.
 
     Images are resized with a low-pass filter, all targets by the nearest pixel, so that no hole is blended in.
     A stopped run goes on where it was; a complete split is left as it is.
 
     Args:
-        source: folder with the four official files, or with ``train/image/0.npy`` and the others.
-        target: folder for the stores.
+        source: Folder with the four official files, or with `train/image/0.npy` and the others.
+        target: Folder for the stores.
         size: (height, width); default: the files' own, 480 x 640 (MTAN: 288 x 384).
-        depth: ``raw`` leaves the holes of the sensor, where depth is 0; ``filled`` fills those of depth and of
+        depth: `raw` leaves the holes of the sensor, where depth is 0; `filled` fills those of depth and of
             normals by colorization (:func:`mtlrepro.data.real.levin.fill`), at the files' own size.
-        normals: of the official files only. ``depth`` (default): planes fitted to the raw depth. ``ladicky``:
-            ``SOURCE/nyu_normals_gt``, dense. ``eigen``: ``SOURCE/normals_gt/{normals,masks}``.
-        progress: show bars on stderr.
+        normals: Of the official files only. `depth` (default): planes fitted to the raw depth. `ladicky`:
+            `SOURCE/nyu_normals_gt`, dense. `eigen`: `SOURCE/normals_gt/{normals,masks}`.
+        progress: Show bars on stderr.
 
     Raises:
-        FileNotFoundError, ValueError: naming the file and the remedy, as far as possible before any work.
+        FileNotFoundError: A file is missing; the message says how to get it.
+        ValueError: A file is damaged, or an option does not fit; found before any work where possible.
     """
     source, target = Path(source), Path(target)
     if depth not in DEPTHS:
@@ -152,12 +153,12 @@ def verify(target: str | Path, *, subset: bool = False, progress: bool = True) -
     """Check a prepared folder: counts, arrays and checksums, ranges, classes, signs of the normals.
 
     Args:
-        target: the folder that :func:`prepare` made.
-        subset: any number of images will do, for a part of the data set or exported scenes.
-        progress: show bars on stderr.
+        target: The folder that :func:`prepare` made.
+        subset: Any number of images will do, for a part of the data set or exported scenes.
+        progress: Show bars on stderr.
 
     Returns:
-        One row per check: ``what``, ``found``, ``expected``, ``ok``. Nothing is changed.
+        One row per check: `what`, `found`, `expected`, `ok`. Nothing is changed.
     """
     findings = verify_target(
         Path(target),

@@ -42,19 +42,19 @@ def fetch(
     mirror: str | None = None,
     progress: bool = True,
 ) -> None:
-    """Download the tiny split's tar files into ``folder``; who calls this accepts `TERMS`.
+    """Download the tiny split's tar files into `folder`; who calls this accepts `TERMS`.
 
     The list of checksums comes first, so that each archive is checked. :func:`prepare` reads the archives as they are.
 
     Args:
-        folder: where the files go.
-        splits: which of ``train``, ``val`` and ``test``.
-        woodbine: also that building.
-        mirror: a server that has the files as ``MIRROR/NAME``.
-        progress: show bars on stderr.
+        folder: Where the files go.
+        splits: Which of `train`, `val` and `test`.
+        woodbine: Also that building.
+        mirror: A server that has the files as `MIRROR/NAME`.
+        progress: Show bars on stderr.
 
     Raises:
-        ValueError, OSError: see :func:`mtlrepro.data.real.fetching.download`; also for an archive without checksum.
+        ValueError, OSError: See :func:`mtlrepro.data.real.fetching.download`; also that an archive has no checksum.
     """
     folder = Path(folder)
     (path,) = fetch_files([RemoteFile(MD5SUMS, f"{BASE}/{MD5SUMS}")], folder, mirror=mirror, progress=progress)
@@ -81,23 +81,24 @@ def prepare(
     subset: bool = False,
     progress: bool = True,
 ) -> None:
-    """Write ``TARGET/{train,val,test}`` from the tiny split's folders or tar files.
+    """Write `TARGET/{train,val,test}` from the tiny split's folders or tar files.
 
-    Of each building the views 0, ``every``, 2 ``every``, ... in the order of (point, view) are taken: one in 100 is the
+    Of each building, the views 0, `every`, 2 `every`, ... in the order of (point, view) are used: one in 100 is the
     sampling of Lee et al. 2021, whose order is not printed. Images are resized with a low-pass filter, all targets by
     the nearest pixel. A stopped run goes on where it was; a complete split is left as it is.
 
     Args:
-        source: folder with the files, in one of the layouts of :func:`mtlrepro.data.real.taskonomy.views.find_views`.
-        target: folder for the stores.
+        source: Folder with the files, in one of the layouts of :func:`mtlrepro.data.real.taskonomy.views.find_views`.
+        target: Folder for the stores.
         size: (height, width); default: the files' own, 512 x 512. Lee et al. use 256 x 256.
-        every: one view in so many; 1 for all.
-        woodbine: use that building, too.
-        subset: take the buildings that are there; otherwise all must be.
-        progress: show bars on stderr.
+        every: One view in so many; 1 for all.
+        woodbine: Use that building, too.
+        subset: Accept missing buildings.
+        progress: Show bars on stderr.
 
     Raises:
-        FileNotFoundError, ValueError: naming the file and the remedy, as far as possible before any work.
+        FileNotFoundError: A file is missing; the message says how to get it.
+        ValueError: A file is damaged, or an option does not fit; found before any work where possible.
     """
     source, target = Path(source), Path(target)
     if every < 1:
@@ -146,7 +147,7 @@ def _read(views: Views, shape: tuple[int, int], name: str) -> Row:
 
 
 def nominal_rays(height: int, width: int) -> Array:
-    """Viewing rays ``[3, H, W]`` for a field of view of 60 degrees across; the files' own differ from view to view."""
+    """Viewing rays `[3, H, W]` for a field of view of 60 degrees across; the files' own differ from view to view."""
     focal = width / 2 / np.tan(np.pi / 6)
     return Pinhole(focal, focal, (width - 1) / 2, (height - 1) / 2).rays(height, width)
 
@@ -169,12 +170,12 @@ def verify(target: str | Path, *, subset: bool = False, progress: bool = True) -
     """Check a prepared folder: buildings, arrays and checksums, ranges, classes, signs of the normals.
 
     Args:
-        target: the folder that :func:`prepare` made.
-        subset: any buildings will do, for a part of the data set or exported scenes.
-        progress: show bars on stderr.
+        target: The folder that :func:`prepare` made.
+        subset: Any buildings will do, for a part of the data set or exported scenes.
+        progress: Show bars on stderr.
 
     Returns:
-        One row per check: ``what``, ``found``, ``expected``, ``ok``. Nothing is changed.
+        One row per check: `what`, `found`, `expected`, `ok`. Nothing is changed.
     """
     findings = verify_target(
         Path(target),
