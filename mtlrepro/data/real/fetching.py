@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -40,7 +40,7 @@ class RemoteFile:
 
     Attributes:
         name: Path below the folder that it is fetched into, with `/`.
-        url: Its address.
+        url: Its address, `http` or `https`.
         size: Bytes, where published.
         sha256: Checksum in hexadecimal, where published.
         md5: Checksum in hexadecimal, where published.
@@ -52,74 +52,63 @@ class RemoteFile:
     sha256: str | None = None
     md5: str | None = None
 
+    def check(self, path: Path) -> None:
+        """Compare a file with the published size and checksums.
 
-def fetch(
-    files: Sequence[RemoteFile], folder: str | Path, *, mirror: str | None = None, progress: bool = True
-) -> list[Path]:
-    """Download `files` into `folder` and return their paths; those already there are only checked.
-
-    Args:
-        files: What to download.
-        folder: Made where missing.
-        mirror: Address of a server that has each file as `MIRROR/NAME`, used in place of the files' own.
-        progress: Show a bar for each file on stderr.
-
-    Raises:
-        ValueError, OSError: See :func:`download`.
-    """
-    paths = []
-    for file in files:
-        url = f"{mirror.rstrip('/')}/{file.name}" if mirror else file.url
-        path = Path(folder) / file.name
-        paths.append(download(url, path, size=file.size, sha256=file.sha256, md5=file.md5, progress=progress))
-    return paths
+        Raises:
+            ValueError: The size or a checksum is another one.
+            OSError: The file cannot be read.
+        """
+        n_bytes = path.stat().st_size
+        if self.size is not None and n_bytes != self.size:
+            raise ValueError(f"{path.name} has {n_bytes:,} bytes; expected: {self.size:,}")
+        for kind, expected in (("sha256", self.sha256), ("md5", self.md5)):
+            if expected is not None and (digest := checksum(path, kind)) != expected:
+                raise ValueError(f"{path.name} has {kind} {digest}; expected: {expected}")
 
 
-def download(
-    url: str,
-    path: str | Path,
-    *,
-    size: int | None = None,
-    sha256: str | None = None,
-    md5: str | None = None,
-    progress: bool = True,
-) -> Path:
-    """Download `url` to `path`, going on where an earlier attempt stopped.
+def checksum(path: Path, kind: str) -> str:
+    """Checksum of a file, `sha256` or `md5`, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, kind).hexdigest()
+
+
+def download(file: RemoteFile, folder: Path, *, mirror: str | None = None, progress: bool = True) -> Path:
+    """Download a file into a folder, going on where an earlier attempt stopped.
 
     The bytes go to `NAME.part` and get their name when they are complete and checked. A dropped connection is
     resumed by an HTTP Range request, at once and in a later call; from a server that ignores Range, the file is
     read from the start. A file that is already there is checked and not downloaded.
 
     Args:
-        url: Address, `http` or `https`.
-        path: Where the file goes; its folder is made.
-        size: Bytes expected, or None.
-        sha256: Checksum expected, or None.
-        md5: Checksum expected, or None.
+        file: What to download.
+        folder: Where the file goes; made where missing.
+        mirror: Address of a server that has the file as `MIRROR/NAME`, used in place of the file's own.
         progress: Show a bar on stderr.
 
     Returns:
-        `path`.
+        The path of the file.
 
     Raises:
         ValueError: The address is not `http` or `https`, or the bytes are not the expected ones. A wrong download is
             kept as `NAME.rejected`.
         OSError: The server cannot be reached, refuses, or stops sending five times without a new byte.
     """
+    url = f"{mirror.rstrip('/')}/{file.name}" if mirror else file.url
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"url is {url!r}; accepted: an address that starts with http:// or https://")
-    path = Path(path)
+    path = folder / file.name
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         if path.exists():
-            check_file(path, size=size, sha256=sha256, md5=md5)
+            file.check(path)
             return path
         part = path.with_name(f"{path.name}.part")
-        if size is not None and part.exists() and part.stat().st_size > size:
+        if file.size is not None and part.exists() and part.stat().st_size > file.size:
             part.unlink()
-        _transfer(url, part, size, progress)
+        _transfer(url, part, file.size, progress)
         try:
-            check_file(part, size=size, sha256=sha256, md5=md5)
+            file.check(part)
         except ValueError as error:
             rejected = path.with_name(f"{path.name}.rejected")
             part.replace(rejected)
@@ -128,26 +117,6 @@ def download(
             ) from None
         part.replace(path)
     return path
-
-
-def check_file(path: str | Path, *, size: int | None = None, sha256: str | None = None, md5: str | None = None) -> None:
-    """Compare a file with its published size and checksums.
-
-    Raises:
-        ValueError: The size or a checksum is another one.
-        OSError: It cannot be read.
-    """
-    path = Path(path)
-    n_bytes = path.stat().st_size
-    if size is not None and n_bytes != size:
-        raise ValueError(f"{path.name} has {n_bytes:,} bytes; expected: {size:,}")
-    for kind, expected in (("sha256", sha256), ("md5", md5)):
-        if expected is None:
-            continue
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, kind).hexdigest()
-        if digest != expected:
-            raise ValueError(f"{path.name} has {kind} {digest}; expected: {expected}")
 
 
 def _transfer(url: str, part: Path, size: int | None, progress: bool) -> None:

@@ -1,6 +1,5 @@
 """Archives that a data set's owner gives out after a login: checked, and unpacked into one folder."""
 
-import hashlib
 import shutil
 import sys
 import tempfile
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mtlrepro.data.real.fetching import unpack
+from mtlrepro.data.real.fetching import checksum, unpack
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,7 @@ class Package:
             ValueError: No checksum fits.
         """
         for kind, known in (("sha256", self.sha256), ("md5", self.md5)):
-            if not known or archive.name != self.name:
-                continue
-            with archive.open("rb") as file:
-                digest = hashlib.file_digest(file, kind).hexdigest()
-            if digest not in known:
+            if known and archive.name == self.name and (digest := checksum(archive, kind)) not in known:
                 raise ValueError(
                     f"{archive} has {kind} {digest}; accepted: {' or '.join(known)}; remove it and download it again"
                 )

@@ -11,8 +11,7 @@ import pandas as pd
 
 from mtlrepro.data.classes import NYUV2 as CLASSES
 from mtlrepro.data.geometry import Pinhole, unit
-from mtlrepro.data.real.fetching import fetch as fetch_files
-from mtlrepro.data.real.fetching import unpack
+from mtlrepro.data.real.fetching import download, unpack
 from mtlrepro.data.real.levin import fill
 from mtlrepro.data.real.mtan import Kind, Pack
 from mtlrepro.data.real.nyuv2 import official
@@ -58,9 +57,10 @@ def fetch(folder: str | Path, *, ladicky: bool = False, mirror: str | None = Non
         ValueError, OSError: See :func:`mtlrepro.data.real.fetching.download`.
     """
     folder = Path(folder)
-    fetch_files(FILES, folder, mirror=mirror, progress=progress)
+    for file in FILES:
+        download(file, folder, mirror=mirror, progress=progress)
     if ladicky and not (folder / LADICKY).exists():
-        (archive,) = fetch_files([LADICKY_FILE], folder, mirror=mirror, progress=progress)
+        archive = download(LADICKY_FILE, folder, mirror=mirror, progress=progress)
         unpack(archive, folder / LADICKY, progress=progress)
 
 

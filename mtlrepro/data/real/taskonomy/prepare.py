@@ -10,8 +10,7 @@ from tqdm import tqdm
 
 from mtlrepro.data.classes import TASKONOMY as CLASSES
 from mtlrepro.data.geometry import Array, Pinhole
-from mtlrepro.data.real.fetching import RemoteFile
-from mtlrepro.data.real.fetching import fetch as fetch_files
+from mtlrepro.data.real.fetching import RemoteFile, download
 from mtlrepro.data.real.preparing import Row, SourceSplit, write_split
 from mtlrepro.data.real.taskonomy.export import export as export
 from mtlrepro.data.real.taskonomy.files import BASE, DOMAINS, LSB_COUNTS, MD5SUMS, TINY, WOODBINE, decode
@@ -57,7 +56,7 @@ def fetch(
         ValueError, OSError: See :func:`mtlrepro.data.real.fetching.download`; also that an archive has no checksum.
     """
     folder = Path(folder)
-    (path,) = fetch_files([RemoteFile(MD5SUMS, f"{BASE}/{MD5SUMS}")], folder, mirror=mirror, progress=progress)
+    path = download(RemoteFile(MD5SUMS, f"{BASE}/{MD5SUMS}"), folder, mirror=mirror, progress=progress)
     lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
     md5 = {Path(line[1]).name: line[0] for line in lines if len(line) == 2}
     files = []
@@ -68,7 +67,8 @@ def fetch(
                 if name not in md5:
                     raise ValueError(f"{path}: no checksum of {name}; remove the list and fetch it again")
                 files.append(RemoteFile(name, f"{BASE}/{name}", md5=md5[name]))
-    fetch_files(files, folder, mirror=mirror, progress=progress)
+    for file in files:
+        download(file, folder, mirror=mirror, progress=progress)
 
 
 def prepare(
