@@ -20,8 +20,8 @@ def fill(values: NDArray[np.floating], known: NDArray[np.bool_], image: NDArray[
 
     Args:
         values: `[..., H, W]`; each leading index is filled with the same weights.
-        known: `[H, W]`, where `values` is known.
-        image: Uint8 RGB `[H, W, 3]`.
+        known: `[H, W]`, true where `values` is known.
+        image: RGB image, uint8 `[H, W, 3]`.
 
     Returns:
         `[..., H, W]`; zero everywhere if nothing is known.
@@ -34,14 +34,14 @@ def fill(values: NDArray[np.floating], known: NDArray[np.bool_], image: NDArray[
             f"values, known and image have the sizes {values.shape[-2:]}, {known.shape} and {image.shape[:2]}; "
             "accepted: one size"
         )
-    filled = np.where(known, values, 0).astype(np.float32, order="C")  # so that reshape gives a view
+    filled = np.where(known, values, 0).astype(np.float32, order="C")  # C order: `reshape` below gives a view.
     if known.all() or not known.any():
         return filled
     holes = np.flatnonzero(~known)
     neighbours, weights = _weights(image @ LUMA / 255, holes)
-    number = np.full(known.size, -1)
-    number[holes] = np.arange(len(holes))
-    unknown = number[neighbours]  # position among the holes, or -1
+    index = np.full(known.size, -1)  # Of each pixel among the holes; -1 where it is known.
+    index[holes] = np.arange(len(holes))
+    unknown = index[neighbours]
     inner = (unknown >= 0) & (weights > 0)
     rows = np.broadcast_to(np.arange(len(holes)), unknown.shape)
     diagonal = np.arange(len(holes))

@@ -70,7 +70,7 @@ def decode_mask(mask: Raster, task: str) -> Raster:
     """Classes, int8 with -1 = unknown, from a mask.
 
     Args:
-        mask: Uint8, 255 = unknown.
+        mask: Train ids, uint8; 255 is unknown.
         task: `segmentation` (classes 0 to 18) or `drivable` (0 to 2).
 
     Raises:

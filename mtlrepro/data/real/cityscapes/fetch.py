@@ -74,5 +74,5 @@ def _download(package: Package, folder: Path) -> None:
             f"{partial} to begin anew"
         )
     partial.replace(folder / package.name)
-    with suppress(OSError):  # another package may be incomplete
+    with suppress(OSError):  # Another package may be incomplete.
         incomplete.rmdir()

@@ -80,7 +80,7 @@ def decode_labels(ids: Raster, classes: int = 19) -> Raster:
     """Classes, int8 with -1 = none, from label ids.
 
     Args:
-        ids: Uint8 label ids 0 to 33.
+        ids: Label ids 0 to 33, uint8.
         classes: 19: the evaluated ids in train-id order, all others -1. 7: the category of every id, so that
             parking is flat and a guard rail construction; only void is -1.
 

@@ -89,7 +89,7 @@ def read_mat(path: Path, *keys: str) -> list[NDArray[Any]]:
         raise FileNotFoundError(f"{path}: no such file; {AGAIN}") from None
     except KeyError as error:
         raise ValueError(f"{path}: no variable {error}; {AGAIN}") from None
-    except Exception as error:  # scipy raises many kinds for damaged bytes
+    except Exception as error:  # Any error here means that the file is corrupt.
         raise ValueError(f"{path}: not a complete MATLAB file ({error}); {AGAIN}") from None
 
 

@@ -13,7 +13,8 @@ from mtlrepro.data.samples import Sample
 from mtlrepro.files import replacing
 
 LAYOUTS = ("domains", "buildings", "tars")
-VIEWS = 4  # of one point
+VIEWS = 4
+"""Views of one point."""
 
 
 def export(folder: str | Path, samples: Samples, split: str = "train", *, layout: str = "domains") -> None:

@@ -103,28 +103,27 @@ def prepare(
     source, target = Path(source), Path(target)
     if every < 1:
         raise ValueError(f"every is {every}; accepted: 1 (all views) or more")
-    names = {split: buildings(split, woodbine=woodbine) for split in SPLITS}
-    present = {split: [name for name in names[split] if has_building(source, name)] for split in SPLITS}
-    absent = [name for split in SPLITS for name in names[split] if name not in present[split]]
+    required = {name: buildings(name, woodbine=woodbine) for name in SPLITS}
+    present = {name: [each for each in required[name] if has_building(source, each)] for name in SPLITS}
+    absent = [each for name in SPLITS for each in required[name] if each not in present[name]]
     if not any(present.values()):
         raise FileNotFoundError(f"{source} holds no building of the tiny split; {AGAIN}")
     if absent and not subset:
         raise FileNotFoundError(
             f"{source}: nothing of {', '.join(absent)}; {AGAIN}, or prepare the subset that is there (--subset)"
         )
-    views: dict[str, Views] = {split: {} for split in SPLITS}
-    for split in SPLITS:
-        for building in tqdm(present[split], desc=f"{split}: buildings", disable=not progress):
+    views: dict[str, Views] = {name: {} for name in SPLITS}
+    for name in SPLITS:
+        for building in tqdm(present[name], desc=f"{name}: buildings", disable=not progress):
             chosen = list(find_views(source, building).items())[::every]
-            views[split] |= {f"{building}/point_{p}_view_{v}": entries for (p, v), entries in chosen}
+            views[name] |= {f"{building}/point_{p}_view_{v}": entries for (p, v), entries in chosen}
     shape = _first_shape(views)
-    _require_facing([entries["normal"] for split in SPLITS for entries in views[split].values()], shape)
+    _require_facing([entries["normal"] for name in SPLITS for entries in views[name].values()], shape)
     meta = {"dataset": "taskonomy", "classes": CLASSES, "every": every}
-    for name, entries_of in views.items():
-        if entries_of:
-            read = partial(_read, entries_of, shape)
-            split_ = SourceSplit(list(entries_of), shape, read, {"buildings": present[name]})
-            write_split(target / name, split_, meta, size=size, progress=progress)
+    for name, files in views.items():
+        if files:
+            split = SourceSplit(list(files), shape, partial(_read, files, shape), {"buildings": present[name]})
+            write_split(target / name, split, meta, size=size, progress=progress)
 
 
 def _first_shape(views: Mapping[str, Views]) -> tuple[int, int]:

@@ -70,14 +70,13 @@ def find_views(source: Path, building: str) -> dict[View, dict[str, Entry]]:
             )
         absent = sorted(set(views) - set(entries))
         if absent:
-            point, view = absent[0]
+            point, number = absent[0]
             raise FileNotFoundError(
-                f"{source}: {building}, domain {domains[key]}: no file of point {point}, view {view} and "
+                f"{source}: {building}, domain {domains[key]}: no file of point {point}, view {number} and "
                 f"{len(absent) - 1} more of {len(views)}; {AGAIN}"
             )
-        for view_, entry in entries.items():
-            if view_ in views:
-                views[view_][key] = entry
+        for view in views:
+            views[view][key] = entries[view]
     return views
 
 
@@ -126,7 +125,7 @@ def _members(archive: Path) -> list[tuple[str, Entry]]:
     except (tarfile.TarError, EOFError) as error:
         raise ValueError(f"{archive}: not a complete tar file ({error}); remove it and {AGAIN}") from None
     last = members[-1][1] if members else Entry(archive)
-    blocks = -(-last.length // tarfile.BLOCKSIZE) + 2  # every tar file ends with two empty blocks
+    blocks = -(-last.length // tarfile.BLOCKSIZE) + 2  # Every tar file ends with two empty blocks.
     if archive.stat().st_size < last.start + blocks * tarfile.BLOCKSIZE:
         raise ValueError(f"{archive}: not a complete tar file (its end is missing); remove it and {AGAIN}")
     return members
