@@ -11,6 +11,10 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mtlrepro.runs import Store
 
 BENCHMARKS = {
     "noise": "mtlrepro.bench.noise",
@@ -28,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    from mtlrepro.pages.notebooks import RunFailed
+    from mtlrepro.pages.running import RunFailed
 
     try:
         status: int = args.command(args)
@@ -126,15 +130,21 @@ def _add_grids(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", 
 
     for command in (train, grid, verify):
         command.add_argument("--data-root", type=Path, metavar="FOLDER", help="a prepared real data set")
-    for command in (train, grid, results, verify):
-        command.add_argument("--store", type=Path, metavar="FOLDER", help="of the records (default: the book's)")
+    train.add_argument("--store", type=Path, default="runs", metavar="FOLDER", help="of the records (default: runs)")
+    for command in (grid, results, verify):
+        command.add_argument(
+            "--store",
+            type=Path,
+            metavar="FOLDER",
+            help="of the records (default: the book's; without a book, runs)",
+        )
 
 
 def _params(args: argparse.Namespace) -> int:
-    from mtlrepro.pages.notebooks import parameters
+    from mtlrepro.pages.parameters import declared_parameters
 
     rows = [("name", "type", "default", "accepted", "help")]
-    rows += [(p.name, p.type, repr(p.default), p.accepted, p.help) for p in parameters(args.notebook)]
+    rows += [(p.name, p.type, repr(p.default), p.accepted, p.help) for p in declared_parameters(args.notebook)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(map(str.ljust, row, widths)).rstrip())
@@ -142,19 +152,20 @@ def _params(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from mtlrepro.pages.notebooks import assign, run
+    from mtlrepro.pages.parameters import assign
+    from mtlrepro.pages.running import run_notebook
 
     def show(number: int, total: int, line: str) -> None:
         print(f"{args.notebook.name}: cell {number}/{total}: {line}", file=sys.stderr, flush=True)
 
     values = assign(args.notebook, args.texts)
     output = args.output or Path(f"{args.notebook.stem}.out.ipynb")
-    print(run(args.notebook, output, values, timeout=args.timeout, progress=show))
+    print(run_notebook(args.notebook, output, values, timeout=args.timeout, progress=show))
     return 0
 
 
 def _normalise(args: argparse.Namespace) -> int:
-    from mtlrepro.pages.notebooks import normalise_file
+    from mtlrepro.pages.stored import normalise_file
 
     changed = [path for path in args.notebooks if not normalise_file(path, check=args.check)]
     for path in changed:
@@ -163,9 +174,9 @@ def _normalise(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from mtlrepro.pages.notebooks import compare_tables, tables
+    from mtlrepro.pages.tables import compare_tables, read_tables
 
-    stored, fresh = tables(args.stored), tables(args.fresh)
+    stored, fresh = read_tables(args.stored), read_tables(args.fresh)
     differences = compare_tables(stored, fresh)
     print("\n".join(differences) if differences else f"{len(stored)} tables agree")
     return 1 if differences else 0
@@ -173,20 +184,19 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace) -> int:
     from mtlrepro.distributed import local_rank
-    from mtlrepro.runs.store import RESULTS
     from mtlrepro.training.config import RunConfig
     from mtlrepro.training.run import out_of_memory, train
 
-    config, store = RunConfig.from_json(args.config), args.store or RESULTS
+    config = RunConfig.from_json(args.config)
     try:
-        record = train(config, store=store, data_root=args.data_root)
+        record = train(config, store=args.store, data_root=args.data_root)
     except Exception as error:
         if not isinstance(error, FloatingPointError) and not out_of_memory(error):
             raise
         print(f"mtlrepro train: {_with_notes(error)}", file=sys.stderr)
         return 1
     if local_rank() == 0:
-        print(store / f"{config.hash}.json")
+        print(args.store / f"{config.hash}.json")
         for task, metrics in record["metrics"].items():
             values = ", ".join(f"{name} {'-' if v is None else format(v, '.4g')}" for name, v in metrics.items())
             print(f"{task}: {values}")
@@ -220,14 +230,13 @@ def _bench(args: argparse.Namespace) -> int:
 
 def _grid(args: argparse.Namespace) -> int:
     from mtlrepro.runs import read_grid
-    from mtlrepro.runs.grids import run
-    from mtlrepro.runs.store import RESULTS, read
-    from mtlrepro.runs.summary import summary
+    from mtlrepro.runs.grids import train_grid
+    from mtlrepro.runs.summary import describe_store
 
     if args.profile is not None and args.engine == "local":
         raise ValueError(f"--profile is {args.profile!r}; accepted with --engine snakemake only")
-    configs, store = read_grid(args.file), args.store or RESULTS
-    table, problems = run(
+    configs, store = read_grid(args.file), _store(args)
+    table, problems = train_grid(
         configs,
         store=store,
         jobs=args.jobs,
@@ -236,30 +245,28 @@ def _grid(args: argparse.Namespace) -> int:
         profile=args.profile or "local",
         dry_run=args.dry_run,
     )
-    print(summary(read(store), configs))
+    print(describe_store(store, configs))
     for problem in problems:
         print(problem, file=sys.stderr)
     return 0 if args.dry_run or (table["status"] == "complete").all() else 1
 
 
 def _results(args: argparse.Namespace) -> int:
-    from mtlrepro.runs.store import RESULTS, read
-    from mtlrepro.runs.summary import section, summary
+    from mtlrepro.runs.summary import describe_store, section
 
-    wanted = None if args.section is None else section(args.section)
-    contents = read(_existing(args.store or RESULTS))
-    print(summary(contents, wanted))
-    for problem in contents.problems():
+    configs = None if args.section is None else section(args.section)
+    store = _existing(_store(args))
+    print(describe_store(store, configs))
+    for problem in store.problems():
         print(problem, file=sys.stderr)
     return 0
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from mtlrepro.runs.store import RESULTS
-    from mtlrepro.runs.verify import verify
+    from mtlrepro.runs.verify import verify_records
 
     passed = True
-    for check in verify(_existing(args.store or RESULTS), sample=args.sample, seed=args.seed, data_root=args.data_root):
+    for check in verify_records(_existing(_store(args)), sample=args.sample, seed=args.seed, data_root=args.data_root):
         prefix = {True: "passed: ", False: "failed: ", None: ""}[check.passed]
         print(f"{prefix}{check.message}", flush=True)
         passed &= check.passed is not False
@@ -270,9 +277,23 @@ def _with_notes(error: Exception) -> str:
     return "; ".join([str(error), *getattr(error, "__notes__", ())])
 
 
-def _existing(store: Path) -> Path:
-    if not store.is_dir():
-        raise ValueError(f"--store is {str(store)!r}; accepted: an existing folder of records")
+def _store(args: argparse.Namespace) -> "Store":
+    """Open the folder that is asked for, else the book's, else that into which `mtlrepro train` writes."""
+    from mtlrepro import files
+    from mtlrepro.runs import Store
+
+    if args.store is not None:
+        return Store(args.store)
+    try:
+        folder = files.book("results", "runs")
+    except FileNotFoundError:
+        folder = Path("runs")
+    return Store(folder)
+
+
+def _existing(store: "Store") -> "Store":
+    if not store.folder.is_dir():
+        raise ValueError(f"--store is {str(store.folder)!r}; accepted: an existing folder of records")
     return store
 
 

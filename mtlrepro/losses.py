@@ -16,8 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mtlrepro.targets import TARGETS
+
 Batch = Mapping[str, Any]
-"""Samples by key, see ``data.samples``."""
+"""Samples by key, see ``targets``."""
 IGNORE = -1
 """Class of pixels that are unknown."""
 LARGEST_FEATURE = 10.0
@@ -59,21 +61,22 @@ def known(batch: Batch, key: str) -> Tensor:
     """Say where a target is known, bool ``[B, 1, H, W]``.
 
     Args:
-        batch: Samples; for curvature, reshading, 3-D edges and 3-D keypoints with ``valid``.
-        key: Of a dense target, see ``data.samples``.
+        batch: Samples; with ``valid`` where the target's row says ``mask``.
+        key: Of a dense target, see ``targets``.
 
     Raises:
         ValueError: ``valid`` is needed and absent.
     """
     target: Tensor = batch[key]
-    if key == "segmentation":
+    rule = TARGETS[key].known
+    if rule == "class":
         return (target != IGNORE)[:, None]
-    if key in ("depth", "disparity"):
+    if rule == "positive":
         return target > 0
-    if key == "normal":
+    if rule == "nonzero":
         return (target != 0).any(1, keepdim=True)
-    if key in ("edges2d", "keypoints2d"):
-        return torch.ones_like(target, dtype=torch.bool)
+    if rule == "always":
+        return torch.ones_like(target[:, :1], dtype=torch.bool)
     if "valid" not in batch:
         raise ValueError(f"the batch has the keys {', '.join(batch)}; accepted for {key}: with 'valid', its mask")
     mask: Tensor = batch["valid"]

@@ -28,7 +28,7 @@ class Metric(ABC):
 
     @abstractmethod
     def update(self, prediction: Any, batch: Batch) -> None:  # noqa: ANN401
-        """Add a batch: what the network predicts, and the samples (see ``data.samples``)."""
+        """Add a batch: what the network predicts, and the samples (see ``targets``)."""
 
     @abstractmethod
     def compute(self) -> dict[str, float]:

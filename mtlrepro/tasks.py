@@ -34,12 +34,11 @@ from torch import Tensor
 from mtlrepro import losses, metrics
 from mtlrepro.losses import Batch, Terms, known
 from mtlrepro.metrics import Metric
+from mtlrepro.targets import TARGETS, Display
 
 Protocol = Literal["lsb", "benchmark"]
 """Whose losses: those of loss scale balancing, or those of the public benchmark (MTAN, CAGrad and their successors)."""
 
-DEPTH_RANGES = {"rooms": (0.5, 8.0), "nyuv2": (0.7, 10.0), "taskonomy": (0.1, 128.0)}
-"""d_min and d_max in metres: of the scenes' geometry, of the Kinect, and of Taskonomy's 16 bits (d_min is a choice)."""
 DISPLAY_FACTORS = {"edges2d": 10.0, "edges3d": 100.0, "keypoints2d": 100.0}
 """By which LSB multiplies errors in its tables (supplement, Section 2)."""
 
@@ -60,25 +59,6 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Display:
-    """How maps of one kind are drawn, targets and predictions alike.
-
-    Attributes:
-        title: Over the panel.
-        unit: Of the values; empty if they have none.
-        colours: A colour map of matplotlib; empty for maps that are colours themselves.
-        low: Value at the lower end of the colour map.
-        high: Value at its upper end; None: that of the map, but for its largest 2 %.
-    """
-
-    title: str
-    unit: str = ""
-    colours: str = ""
-    low: float = 0.0
-    high: float | None = None
-
-
-@dataclass(frozen=True)
 class ImageTask(Task):
     """A task on images of scenes.
 
@@ -94,22 +74,10 @@ class ImageTask(Task):
     display: Display
 
 
-DISPLAYS = {
-    "segmentation": Display("classes", colours="tab20"),
-    "depth": Display("depth", "m", "viridis"),
-    "normal": Display("normals"),
-    "disparity": Display("disparity", "px", "viridis"),
-    "curvature": Display("curvature k1", "1/m", "RdBu_r", -10.0, 10.0),
-    "reshading": Display("reshading", "", "gray", high=1.0),
-    "edges2d": Display("edges, 2-D", "", "magma", high=0.5),
-    "edges3d": Display("edges, 3-D", "", "magma", high=0.5),
-    "keypoints2d": Display("keypoints, 2-D", "", "magma", high=0.05),
-    "keypoints3d": Display("keypoints, 3-D", "", "magma", high=0.3),
-    "detection": Display("boxes"),
-}
-MAPS = {"curvature": 2, "reshading": 1, "edges2d": 1, "edges3d": 1, "keypoints2d": 1, "keypoints3d": 1}
-"""Channels of the tasks with LSB Eqs. 9 and 10."""
+MAPS = ("curvature", "reshading", "edges2d", "edges3d", "keypoints2d", "keypoints3d")
+"""Tasks with the loss of LSB Eqs. 9 and 10."""
 NAMES = ("segmentation", "depth", "normal", "disparity", *MAPS, "detection")
+DISPLAYS = {name: TARGETS["boxes" if name == "detection" else name].display for name in NAMES}
 
 
 def create(
@@ -117,7 +85,7 @@ def create(
     *,
     protocol: Protocol = "lsb",
     n_classes: int = 13,
-    depth_range: tuple[float, float] = DEPTH_RANGES["rooms"],
+    depth_range: tuple[float, float] = (0.5, 8.0),
 ) -> tuple[ImageTask, ...]:
     """Make tasks by name, in this order.
 
@@ -128,7 +96,7 @@ def create(
         n_classes: Classes of ``segmentation``: 13 for NYUv2 and rooms, 19 or 7 for Cityscapes and streets, 17 for
             Taskonomy. Boxes have 10, BDD100K's.
         depth_range: Smallest and largest depth of the data set in metres, for LSB's regularisers; see
-            ``DEPTH_RANGES``.
+            ``data.catalogue``. Default: that of rooms.
 
     Raises:
         ValueError: A name or protocol is unknown or they do not go together, or a number is out of range.
@@ -152,19 +120,19 @@ def _table(lsb: bool, n_classes: int, depth_range: tuple[float, float]) -> list[
     tasks = [
         _dense(
             "segmentation",
-            n_classes,
             losses.segmentation_loss if lsb else losses.cross_entropy,
             partial(metrics.Segmentation, n_classes),
+            n_classes,
         ),
-        _dense("depth", 1, of_depth if lsb else losses.absolute_error, partial(metrics.Depth, depth_range[0])),
-        _dense("normal", 3, losses.normal_loss if lsb else losses.cosine_loss, metrics.Normal, _mirror_normal),
-        _dense("disparity", 1, losses.absolute_error, metrics.Disparity),
+        _dense("depth", of_depth if lsb else losses.absolute_error, partial(metrics.Depth, depth_range[0])),
+        _dense("normal", losses.normal_loss if lsb else losses.cosine_loss, metrics.Normal),
+        _dense("disparity", losses.absolute_error, metrics.Disparity),
         ImageTask("detection", 10, _boxes_loss, metrics.Detection, _mirror_boxes, DISPLAYS["detection"]),
     ]
     if lsb:
-        for name, channels in MAPS.items():
+        for name in MAPS:
             factor = DISPLAY_FACTORS.get(name, 1.0)
-            tasks.append(_dense(name, channels, losses.map_loss, partial(metrics.Map, name, factor)))
+            tasks.append(_dense(name, losses.map_loss, partial(metrics.Map, name, factor)))
     return tasks
 
 
@@ -172,7 +140,7 @@ def _mirror(prediction: Tensor) -> Tensor:
     return prediction.flip(-1)
 
 
-def _mirror_normal(prediction: Tensor) -> Tensor:
+def _mirror_vectors(prediction: Tensor) -> Tensor:
     mirrored = prediction.flip(-1)
     return torch.cat([-mirrored[:, :1], mirrored[:, 1:]], 1)
 
@@ -183,12 +151,14 @@ def _mirror_boxes(prediction: Any) -> Any:  # noqa: ANN401
 
 def _dense(
     name: str,
-    channels: int,
     loss: Callable[[Tensor, Tensor, Tensor], Terms],
     of: Callable[[], Metric],
-    flip: Callable[[Tensor], Tensor] = _mirror,
+    channels: int | None = None,
 ) -> ImageTask:
-    return ImageTask(name, channels, partial(_pixel_loss, name, loss), of, flip, DISPLAYS[name])
+    """Make a task that predicts a map; it has the channels of its target unless they are given."""
+    target = TARGETS[name]
+    flip = _mirror_vectors if target.mirrored else _mirror
+    return ImageTask(name, channels or target.shape[0], partial(_pixel_loss, name, loss), of, flip, target.display)
 
 
 def _pixel_loss(name: str, loss: Callable[[Tensor, Tensor, Tensor], Terms], prediction: Tensor, batch: Batch) -> Terms:

@@ -11,7 +11,7 @@ import pytest
 from nbformat import v4
 
 from mtlrepro.cli import main
-from mtlrepro.pages.notebooks import TABLE
+from mtlrepro.pages.notebook import TABLE
 
 DECLARED = """\
 seed: int = 3  # where the noise starts [0..]

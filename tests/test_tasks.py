@@ -4,13 +4,14 @@ import pickle
 
 import pytest
 import torch
+from sample_cases import collate
 
 from mtlrepro import losses, tasks
 from mtlrepro.data import datasets
-from mtlrepro.data.samples import KINDS, collate
 from mtlrepro.data.transforms import Augmentation
 from mtlrepro.models import create
 from mtlrepro.pages import figures
+from mtlrepro.targets import TARGETS
 from mtlrepro.tasks import DISPLAYS, MAPS, NAMES
 
 ROOMS = ("segmentation", "depth", "normal", *MAPS)
@@ -30,7 +31,7 @@ def streets(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MTLREPRO_CACHE", str(tmp_path_factory.mktemp("cache")))
         dataset = datasets.load("streets", "train", n=3, size=(32, 64))
-        yield dataset.reading(key for key in dataset.store.names if key in KINDS).batch(range(3))
+        yield dataset.reading(key for key in dataset.store.names if key in TARGETS).batch(range(3))
 
 
 def mirrored(batch):
@@ -55,7 +56,7 @@ def test_names_channels_and_targets():
     channels = {task.name: task.channels for task in table}
     assert channels.pop("segmentation") == 19
     assert channels.pop("detection") == 10
-    assert channels == {name: KINDS[name].shape[0] for name in channels}
+    assert channels == {name: TARGETS[name].shape[0] for name in channels}
 
 
 @pytest.mark.parametrize("protocol", ["lsb", "benchmark"])
@@ -147,15 +148,6 @@ def test_losses_of_two_digits_by_hand():
     torch.testing.assert_close(found.values, torch.tensor([math.log(2), math.log(10)]))
     assert total.loss(torch.tensor([[4.0], [5.5]]), targets).values.tolist() == [9, 0.25]
     assert found.weights.tolist() == [1, 1]
-
-
-def test_depth_ranges(rooms):
-    """The scenes stay inside theirs; NYUv2's Kinect sees 10 m far, and 16 bits of 1/512 m reach 128 m."""
-    low, high = tasks.DEPTH_RANGES["rooms"]
-    depth = rooms["depth"][rooms["depth"] > 0]
-    assert low <= depth.min() < depth.max() <= high
-    assert tasks.DEPTH_RANGES["nyuv2"][1] == 10
-    assert tasks.DEPTH_RANGES["taskonomy"][1] == 2**16 / 512
 
 
 @pytest.mark.parametrize(

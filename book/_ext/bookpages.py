@@ -22,8 +22,8 @@ from mtlrepro import cli
 from mtlrepro.analysis.verdicts import Status, number
 from mtlrepro.pages.chapter import badge, figure_html, image_html
 from mtlrepro.pages.figures import use_style
-from mtlrepro.pages.notebooks import statistics
-from mtlrepro.runs.store import RESULTS, read
+from mtlrepro.pages.stored import notebook_statistics
+from mtlrepro.runs.store import Store
 from mtlrepro.studies import costs, first_grid, toys
 from mtlrepro.training import scales
 
@@ -34,7 +34,7 @@ def statistics_rows(paths: list[Path]) -> list[dict[str, str]]:
     """One row of Markdown cells for each notebook."""
     rows = []
     for path in paths:
-        found = statistics(path)
+        found = notebook_statistics(path)
         origin = found["provenance"] or {}
         verdicts = [
             badge(status, f"{found['verdicts'][status]} {status}") for status in STATUSES if status in found["verdicts"]
@@ -138,7 +138,7 @@ class ScalesTable(SphinxDirective):
         rows = {"data": costs.data_rows, "network": costs.network_rows, "cost": costs.cost_rows}[kind](*scale)
         below = nodes.Element()
         if kind == "cost":
-            lines = [costs.origin(*scale), *([costs.grid_time(read(RESULTS))] if scale == ["gpu"] else [])]
+            lines = [costs.origin(*scale), *([costs.grid_time(Store(first_grid.RESULTS))] if scale == ["gpu"] else [])]
             text = StringList([" ".join(lines)], self.get_source_info()[0])
             self.state.nested_parse(text, self.content_offset, below)
         return [*markdown_table(self, rows), *below.children]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
 
 import pandas as pd
 import torch
@@ -10,6 +9,8 @@ import torch
 from mtlrepro.bench.loading import loading
 from mtlrepro.bench.timing import interleaved
 from mtlrepro.data import datasets
+from mtlrepro.data.catalogue import GENERATED
+from mtlrepro.data.scenes.cache import generator_of
 
 SIZE = (96, 128)
 KEYS = ("image", "segmentation", "depth", "normal")
@@ -28,8 +29,8 @@ def data(device: str = "cpu", *, images: int | None = None, rounds: int = 5) -> 
         rounds: rounds that count, see ``bench.interleaved``.
 
     Returns:
-        ``part`` (rooms, streets, loading), ``arm``, the times of ``bench.interleaved``, ``images_per_second`` and, for
-        loaders that feed a network, ``waiting``, the share of the time not spent on it.
+        ``part`` (name of the scenes, or loading), ``arm``, the times of ``bench.interleaved``, ``images_per_second``
+        and, for loaders that feed a network, ``waiting``, the share of the time not spent on it.
 
     Raises:
         ValueError: CUDA is asked for and absent, or an argument is below 1.
@@ -42,7 +43,7 @@ def data(device: str = "cpu", *, images: int | None = None, rounds: int = 5) -> 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        tables = [generation(name, count, device, rounds) for name in ("rooms", "streets")]
+        tables = [generation(name, count, device, rounds) for name in GENERATED]
         rooms = datasets.load("rooms", n=LOADED, size=SIZE, keys=KEYS)
         tables.append(loading(rooms, device, rounds=rounds).assign(part="loading"))
     finally:
@@ -60,7 +61,7 @@ def generation(name: str, images: int, device: str = "cpu", rounds: int = 5) -> 
         device: a torch device.
         rounds: rounds that count.
     """
-    module = import_module(f"mtlrepro.data.scenes.{name}.generate")
+    module = generator_of(name)
     make = partial(module.generate, range(images), split="train", size=SIZE, device=device)
     left = [key for key in module.KEYS if not key.endswith("_right")]
     arms: dict[str, Callable[[], object]] = {"all keys": partial(make, keys=left)}

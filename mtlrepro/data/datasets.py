@@ -1,23 +1,20 @@
-"""The data sets by name, scenes and real ones alike: samples and batches read from a prepared split."""
+"""A data set by its name, scenes and real ones alike: samples and batches read from a prepared split."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import data
 
+from mtlrepro.data.catalogue import entry_of
 from mtlrepro.data.classes import CITYSCAPES, CITYSCAPES_7, SEVEN
-from mtlrepro.data.samples import KINDS, Batch, Sample, collate, decode
+from mtlrepro.data.samples import Batch, Sample, decode, is_ragged
 from mtlrepro.data.scenes import cache as scenes
 from mtlrepro.data.store import META, Store, offsets_of
-
-REAL = ("nyuv2", "cityscapes", "taskonomy", "bdd100k")
-NAMES = (*scenes.NAMES, *REAL)
-SPLITS = ("train", "val", "test")
-
-__all__ = ["NAMES", "REAL", "SPLITS", "Dataset", "collate", "load"]
+from mtlrepro.targets import TARGETS
 
 
 def load(
@@ -34,24 +31,24 @@ def load(
     """Open a split of a data set; scenes are generated into the cache when they are first asked for.
 
     Args:
-        name: ``rooms`` or ``streets`` (scenes), ``nyuv2``, ``cityscapes``, ``taskonomy`` or ``bdd100k``.
-        split: ``train``, ``val`` or ``test``.
-        root: folder made by ``data_scripts/NAME.py prepare``; needed for the real data sets, not for scenes.
-        keys: targets to read, see ``samples``; default: all that are stored except those of the right view
-            (``KEY_right``). The image always comes with them.
-        classes: 7 or 19 for Cityscapes and streets: the seven categories, or the classes as they are stored.
-        n: number of scenes; default: ``scenes.COUNTS[split]``.
-        size: (height, width) of scenes in pixels; default: ``scenes.SIZE``.
-        seed: seed of scenes, at least 0; default: 0.
+        name: Name in `catalogue.CATALOGUE`: `rooms` or `streets` (generated scenes), `nyuv2`, `cityscapes`, `taskonomy`
+            or `bdd100k`.
+        split: One of the data set's splits.
+        root: Folder made by `data_scripts/NAME.py prepare`; needed for real data sets, not accepted for scenes.
+        keys: Targets to read, see `targets`; default: all that are stored except those of the right view
+            (`KEY_right`). The image always comes with them.
+        classes: 7 or 19 for data sets with the classes of Cityscapes: its categories, or the classes as stored.
+        n: Number of scenes; default: `scenes.COUNTS[split]`.
+        size: (height, width) of scenes in pixels; default: `scenes.SIZE`.
+        seed: Seed of scenes, at least 0; default: 0.
 
     Raises:
-        ValueError: an argument is out of range or does not apply, or the split is not prepared or damaged.
+        ValueError: An argument is out of range or does not apply, or the split is not prepared or damaged.
     """
-    if name not in NAMES:
-        raise ValueError(f"name is {name!r}; accepted: {', '.join(NAMES)}")
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}; accepted: {', '.join(SPLITS)}")
-    if name in scenes.NAMES:
+    entry = entry_of(name)
+    if split not in entry.splits:
+        raise ValueError(f"split is {split!r}; accepted: {', '.join(entry.splits)}")
+    if entry.generated:
         if root is not None:
             raise ValueError(f"root is {str(root)!r}; accepted: none for {name}, which are generated")
         folder = scenes.generate(name, split, n=n, size=size, seed=seed)
@@ -59,7 +56,7 @@ def load(
         for argument, value in (("n", n), ("size", size), ("seed", seed)):
             if value is not None:
                 raise ValueError(f"{argument} is {value!r}; accepted: none for {name}, only scenes have it")
-        remedy = f"make it with `python data_scripts/{name}.py prepare SOURCE TARGET`, then root=TARGET"
+        remedy = f"make it with `{entry.prepare}`, then root=TARGET"
         if root is None:
             raise ValueError(f"root is None; {name} is not generated: {remedy}")
         folder = Path(root) / split
@@ -71,40 +68,40 @@ def load(
     return dataset
 
 
-_SEVEN = np.array([*SEVEN, -1], dtype=np.int8)
+# Category of each class, and -1 at the end, so that index -1 (unknown) reads -1.
+_CATEGORIES = np.array([*SEVEN, -1], dtype=np.int8)
 
 
 def to_samples(stored: Batch) -> Batch:
     """Convert a batch, on any device, from the stored types to those of samples."""
-    return {
-        key: values
-        if key not in KINDS
-        else [decode(key, part) for part in values]
-        if KINDS[key].ragged
-        else decode(key, values)
-        for key, values in stored.items()
-    }
+
+    def convert(key: str, values: Any) -> Any:  # noqa: ANN401
+        if key not in TARGETS:  # `index` and `detected`
+            return values
+        return [decode(key, part) for part in values] if is_ragged(key) else decode(key, values)
+
+    return {key: convert(key, values) for key, values in stored.items()}
 
 
 class Dataset(data.Dataset[Sample]):
-    """One split in the conventions of ``samples``.
+    """One split in the conventions of `samples`.
 
     Args:
-        store: the split.
-        keys: targets to read; default: all that are stored except those of the right view.
+        store: The split.
+        keys: Targets to read; default: all that are stored except those of the right view.
         classes: 7 merges the 19 classes of Cityscapes into its 7 categories; 19 or None leaves them.
 
     Attributes:
-        store: the split, with whatever else it holds (``store.names``).
-        name: name of the data set.
-        split: name of the split.
-        keys: what each sample holds, the image first.
+        store: The split, with whatever else it holds (`store.names`).
+        name: Name of the data set.
+        split: Name of the split.
+        keys: What each sample holds, the image first.
         size: (height, width) of the images in pixels.
-        class_names: names of the classes of ``segmentation``, empty if there is none.
-        box_names: names of the classes of ``labels``, empty if there are none.
+        class_names: Names of the classes of `segmentation`, empty if there is none.
+        box_names: Names of the classes of `labels`, empty if there are none.
 
     Raises:
-        ValueError: a key that is not stored, or classes that do not fit.
+        ValueError: A key that is not stored, or classes that do not fit.
     """
 
     def __init__(self, store: Store, *, keys: Iterable[str] | None = None, classes: int | None = None) -> None:
@@ -113,7 +110,7 @@ class Dataset(data.Dataset[Sample]):
             raise ValueError(f"{store.folder / META} lacks {', '.join(sorted(absent))}; accepted: a data set's split")
         self.name: str = store.meta["dataset"]
         self.split: str = store.meta["split"]
-        stored = [key for key in KINDS if key in store]
+        stored = [key for key in TARGETS if key in store]
         chosen = {key for key in stored if not key.endswith("_right")} if keys is None else {"image", *keys}
         if unknown := sorted(chosen - set(stored)):
             raise ValueError(f"keys hold {unknown[0]!r}; accepted for {store.folder}: {', '.join(stored)}")
@@ -132,17 +129,17 @@ class Dataset(data.Dataset[Sample]):
 
     @property
     def n_classes(self) -> int:
-        """Number of classes of ``segmentation``."""
+        """Number of classes of `segmentation`."""
         return len(self.class_names)
 
     def reading(self, keys: Iterable[str]) -> "Dataset":
-        """Give the same split with other keys."""
+        """Return the same split with other keys."""
         return Dataset(self.store, keys=keys, classes=7 if self._merge else None)
 
     @property
     def ragged(self) -> list[str]:
         """Keys of boxes and labels."""
-        return [key for key in self.keys if KINDS[key].ragged]
+        return [key for key in self.keys if is_ragged(key)]
 
     @property
     def nbytes(self) -> int:
@@ -153,39 +150,41 @@ class Dataset(data.Dataset[Sample]):
         return len(self.store)
 
     def __getitem__(self, index: int) -> Sample:
-        """Sample at a position; it lacks the targets that this image does not have."""
+        """Sample at an index; it lacks the targets that this image does not have."""
         index = range(len(self))[index]
         batch = self.batch([index])
         return {key: values[0] for key, values in batch.items() if key != "detected" and self.has(key, [index]).all()}
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
-        """Samples at B positions as a batch, the same as ``collate`` makes of them one by one."""
+        """Samples at B indices as a batch: maps stacked, boxes and labels as lists of B tensors, and `index`.
+
+        A map that an image does not have is unknown everywhere; `detected`, `[B]` bool, says which images have boxes.
+        """
         return to_samples(self.stored(indices))
 
     def stored(self, indices: Sequence[int] | np.ndarray) -> Batch:
-        """Give a batch in the types in which it is stored, as ``to_samples`` takes it."""
+        """Return a batch in the types in which it is stored; `to_samples` converts it."""
         rows = np.asarray(indices, dtype=np.int64)
         batch: Batch = {}
         for key in self.keys:
-            if KINDS[key].ragged:
+            if is_ragged(key):
                 batch[key] = self._ragged(key, rows)
             else:
                 values = self.store[key][rows]
-                # Index -1 reaches the last entry of the table.
                 merged = self._merge and key.startswith("segmentation")
-                batch[key] = torch.from_numpy(_SEVEN[values] if merged else values)
+                batch[key] = torch.from_numpy(_CATEGORIES[values] if merged else values)
         if "boxes" in self.keys:
             batch["detected"] = torch.from_numpy(self.has("boxes", rows))
         batch["index"] = torch.from_numpy(rows)
         return batch
 
     def has(self, key: str, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Say for each position, ``[B]`` bool, whether that image has the target."""
-        flag = "has_detection" if key in KINDS and KINDS[key].ragged else f"has_{key}"
+        """Say for each index, `[B]` bool, whether that image has the target."""
+        flag = "has_detection" if is_ragged(key) else f"has_{key}"
         if flag not in self.store:
             return np.ones(len(rows), dtype=bool)
-        found: np.ndarray = self.store[flag][np.asarray(rows)]
-        return found
+        flags: np.ndarray = self.store[flag][np.asarray(rows)]
+        return flags
 
     def _ragged(self, key: str, rows: np.ndarray) -> list[Tensor]:
         offsets, values = self.store[offsets_of(key)], self.store[key]

@@ -18,9 +18,9 @@ class TwoDigits:
     """Images and targets of three tasks.
 
     Attributes:
-        images: ``[N, 1, 12, 12]`` in [0, 1], the pixelwise maximum of both scans.
-        targets: ``left`` and ``right``, classes 0 to 9, int64 ``[N]``; ``sum``, the sum of the two digits
-            standardised as if both were uniform on 0..9, ``(left + right - 9) / sqrt(16.5)``, ``[N]``.
+        images: `[N, 1, 12, 12]` in [0, 1], the pixelwise maximum of both scans.
+        targets: `left` and `right`, classes 0 to 9, int64 `[N]`; `sum`, the sum of the two digits
+            standardised as if both were uniform on 0..9, `(left + right - 9) / sqrt(16.5)`, `[N]`.
     """
 
     images: Tensor
@@ -30,7 +30,7 @@ class TwoDigits:
         return len(self.images)
 
     def to(self, device: str | torch.device, dtype: torch.dtype) -> "TwoDigits":
-        """Copy on ``device``, with images and real-valued targets in ``dtype``."""
+        """Copy on `device`, with images and real-valued targets in `dtype`."""
         targets = {
             name: target.to(device, dtype if target.is_floating_point() else target.dtype)
             for name, target in self.targets.items()
@@ -48,19 +48,19 @@ def _scans() -> tuple[np.ndarray, np.ndarray]:
 
 
 def two_digits(n: int = 1024, split: str = "train", seed: int = 0) -> TwoDigits:
-    """Compose ``n`` images of two digits each, reproducibly for ``(n, split, seed)``.
+    """Compose `n` images of two digits each, reproducibly for `(n, split, seed)`.
 
     The left digit fills rows and columns 0 to 7 of a 12 x 12 canvas, the right one rows and columns 4 to 11;
     where they overlap the brighter pixel wins (Sabour et al. 2017 and Sener and Koltun 2018 compose MNIST
     the same way at 28 pixels a digit). The two splits draw from different scans, so no scan is in both.
 
     Args:
-        n: number of images, at least 1; each is a pair drawn uniformly, with replacement.
-        split: ``train`` (the first 1,297 scans) or ``test`` (the last 500).
-        seed: seed of the pairs, at least 0.
+        n: Number of images, at least 1; each is a pair drawn uniformly, with replacement.
+        split: `train` (the first 1,297 scans) or `test` (the last 500).
+        seed: Seed of the pairs, at least 0.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: An argument is out of range.
     """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; accepted: {', '.join(SPLITS)}")

@@ -24,10 +24,10 @@ class Pinhole:
     """A camera; all in pixels, with the centre of the first pixel at (0, 0).
 
     Attributes:
-        fx: focal length across.
-        fy: focal length down.
-        cx: column of the principal point.
-        cy: row of the principal point.
+        fx: Focal length across.
+        fy: Focal length down.
+        cx: Column of the principal point.
+        cy: Row of the principal point.
     """
 
     fx: float
@@ -37,7 +37,7 @@ class Pinhole:
 
     @classmethod
     def of(cls, meta: Mapping[str, Any]) -> Self:
-        """Read the camera that a store's metadata holds under ``camera``."""
+        """Read the camera that a store's metadata holds under `camera`."""
         return cls(**meta["camera"])
 
     def meta(self) -> dict[str, float]:
@@ -45,13 +45,13 @@ class Pinhole:
         return asdict(self)
 
     def resized(self, old: tuple[int, int], new: tuple[int, int]) -> Self:
-        """Return the camera of the image resized from ``old`` to ``new`` (height, width)."""
+        """Return the camera of the image resized from `old` to `new` (height, width)."""
         down, across = new[0] / old[0], new[1] / old[1]
         cx, cy = (self.cx + 0.5) * across - 0.5, (self.cy + 0.5) * down - 0.5
         return type(self)(self.fx * across, self.fy * down, cx, cy)
 
     def rays(self, height: int, width: int) -> Array:
-        """Return the viewing rays ``[3, H, W]`` with z = 1."""
+        """Return the viewing rays `[3, H, W]` with z = 1."""
         x = (np.arange(width) - self.cx) / self.fx
         y = (np.arange(height) - self.cy) / self.fy
         grid = np.broadcast_arrays(x, y[:, None], np.ones((1, 1)))
@@ -59,19 +59,19 @@ class Pinhole:
 
 
 def unit(vectors: NDArray[np.floating], *, tolerance: float = np.inf) -> Array:
-    """Bring vectors ``[3, ...]`` to length 1; those of length 0, or off 1 by more than ``tolerance``, become 0."""
+    """Bring vectors `[3, ...]` to length 1; those of length 0, or off 1 by more than `tolerance`, become 0."""
     length = np.linalg.norm(vectors, axis=0)
     good = (length > 0) & (np.abs(length - 1) <= tolerance)
     return np.where(good, vectors / np.where(good, length, 1), 0).astype(np.float32)
 
 
 def from_8_bits(pixels: NDArray[np.uint8]) -> Array:
-    """Read pixels ``[H, W, 3]`` as components ``[3, H, W]`` in [-1, 1]: v / 127.5 - 1."""
+    """Read pixels `[H, W, 3]` as components `[3, H, W]` in [-1, 1]: v / 127.5 - 1."""
     return np.moveaxis(pixels, -1, 0).astype(np.float32) / np.float32(127.5) - 1
 
 
 def to_8_bits(vectors: Array) -> NDArray[np.uint8]:
-    """Round components ``[3, H, W]`` in [-1, 1] to the pixels that :func:`from_8_bits` reads, off by at most 1/255."""
+    """Round components `[3, H, W]` in [-1, 1] to the pixels that :func:`from_8_bits` reads, off by at most 1/255."""
     pixels: NDArray[np.uint8] = np.moveaxis(np.rint((vectors + 1) * 127.5), 0, -1).astype(np.uint8)
     return pixels
 
@@ -85,13 +85,13 @@ def normals_from_depth(depth: Array, camera: Pinhole, *, radius: int | None = No
     `STEEPEST` reaches, but for `NOISE`, belong to another surface and are left out.
 
     Args:
-        depth: ``[H, W]`` metres, 0 = invalid.
-        camera: of this image.
-        radius: the window has 2 radius + 1 pixels a side; default: 7 at Kinect's 640 x 480, in proportion to ``fx``,
+        depth: `[H, W]` metres, 0 = invalid.
+        camera: Camera of this image.
+        radius: The window has 2 radius + 1 pixels a side; default: 7 at Kinect's 640 x 480, in proportion to `fx`,
             and at least 1.
 
     Returns:
-        ``[3, H, W]`` unit normals; 0 where the depth is invalid, or fewer than a third of the window's pixels,
+        `[3, H, W]` unit normals; 0 where the depth is invalid, or fewer than a third of the window's pixels,
         or only pixels in one line, are left.
     """
     height, width = depth.shape

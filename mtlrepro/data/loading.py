@@ -27,25 +27,25 @@ class Loader(ABC):
     """Batches of a split, an epoch at each iteration; what both ways to read have in common.
 
     An iteration goes on after the last batch that was given: it completes an epoch that was left in the middle, or
-    begins the next one. ``state_dict`` between two batches tells where that is.
+    begins the next one. `state_dict`, called between two batches, returns that position.
 
     Args:
-        dataset: what to load; its keys are the batches' keys.
-        batch_size: samples in a batch, at least 1.
-        augmentation: train-time transforms; default: none.
-        shuffle: whether each epoch has its own random order.
-        drop_last: whether to leave out a last batch that is short; the samples left out differ between epochs.
-        seed: of order and transforms, at least 0.
-        device: where batches are.
-        part: (k, n) gives the k-th of n parts of every batch, for one of n processes that train together.
+        dataset: Split to load; its keys are the batches' keys.
+        batch_size: Samples in a batch, at least 1.
+        augmentation: Train-time transforms; default: none.
+        shuffle: Whether each epoch has its own random order.
+        drop_last: Whether to leave out a last batch that is short; the samples left out differ between epochs.
+        seed: Seed of the order and of the transforms, at least 0.
+        device: Device on which the batches lie.
+        part: (k, n) gives part k, counted from 0, of every batch cut into n, for process k of n that train together.
 
     Attributes:
-        epoch: number of completed epochs.
-        position: batches given of the present epoch.
+        epoch: Number of completed epochs.
+        position: Number of batches given in the current epoch.
         size: (height, width) of the batches' images.
 
     Raises:
-        ValueError: an argument is out of range, or the data set lacks what the transforms need.
+        ValueError: An argument is out of range, or the data set lacks what the transforms need.
     """
 
     def __init__(
@@ -85,8 +85,8 @@ class Loader(ABC):
         self._read_from = dataset
         if augmentation is not None:
             self.size = augmentation.output_size(dataset.size)
-            wanted = augmentation.reads(dataset.keys)
-            self._read_from = dataset.reading(key for key in wanted if key in dataset.store)
+            needed = augmentation.reads(dataset.keys)
+            self._read_from = dataset.reading(key for key in needed if key in dataset.store)
             augmentation.check(self._read_from.keys, dataset.keys)
 
     def __len__(self) -> int:
@@ -95,7 +95,7 @@ class Loader(ABC):
         return whole + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Give the batches of the present epoch that are not yet given."""
+        """Yield the batches of the current epoch that were not given yet."""
         starts = range(self.position * self.batch_size, len(self) * self.batch_size, self.batch_size)
         order = self._order()
         part, parts = self.part
@@ -103,9 +103,9 @@ class Loader(ABC):
         for parameters, stored in zip(self._parameters(batches), self._read(batches), strict=True):
             batch = to_samples(stored)
             if self.augmentation is not None and parameters is not None:
-                here, there = parameters
-                batch |= self.augmentation.boxes(batch, here, self.dataset.size, self.dataset.keys)
-                batch |= self.augmentation.maps(batch, there, self.dataset.keys, self._sky)
+                on_cpu, on_device = parameters
+                batch |= self.augmentation.boxes(batch, on_cpu, self.dataset.size, self.dataset.keys)
+                batch |= self.augmentation.maps(batch, on_device, self.dataset.keys, self._sky)
             for key in self.dataset.ragged:
                 batch[key] = _send_ragged(batch[key], self.device)
             self.position += 1
@@ -114,20 +114,22 @@ class Loader(ABC):
             yield {key: batch[key] for key in (*self.dataset.keys, "detected", "index") if key in batch}
 
     def state_dict(self) -> dict[str, int]:
-        """Where the loader is, and what the place belongs to."""
-        belongs = {"seed": self.seed, "batch_size": self.batch_size, "samples": len(self.dataset)}
-        return belongs | {"epoch": self.epoch, "position": self.position}
+        """Return the position, and the seed, batch size and number of samples for which it holds."""
+        identity = {"seed": self.seed, "batch_size": self.batch_size, "samples": len(self.dataset)}
+        return identity | {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go to a place that ``state_dict`` gave; the next iteration gives what came after it.
+        """Go to a position that `state_dict` returned; the next iteration gives the batches after it.
 
         Raises:
-            ValueError: the place belongs to another seed, batch size or number of samples.
+            ValueError: The position belongs to another seed, batch size or number of samples.
         """
-        own = self.state_dict()
+        current = self.state_dict()
         for name in ("seed", "batch_size", "samples"):
-            if state[name] != own[name]:
-                raise ValueError(f"{name} of the state is {state[name]}; accepted: {own[name]}, that of this loader")
+            if state[name] != current[name]:
+                raise ValueError(
+                    f"{name} of the state is {state[name]}; accepted: {current[name]}, that of this loader"
+                )
         self.epoch, self.position = state["epoch"], state["position"]
 
     @abstractmethod
@@ -141,7 +143,7 @@ class Loader(ABC):
         return np.random.default_rng(np.random.SeedSequence([self.seed, self.epoch, _ORDER])).permutation(n)
 
     def _parameters(self, batches: Sequence[np.ndarray]) -> Iterable[tuple[Tensor, Tensor] | None]:
-        """Give the parameters of each batch on the CPU and on the device, where they go all at once."""
+        """Parameters of each batch on the CPU and on the device; those of an epoch are sent in one copy."""
         if self.augmentation is None:
             return repeat(None, len(batches))
         table = self.augmentation.draw(len(self.dataset), self.dataset.size, seed=self.seed, epoch=self.epoch)
@@ -153,9 +155,9 @@ class MemoryLoader(Loader):
     """Holds the whole split on the device, in the types in which it is stored.
 
     Args:
-        dataset: what to load.
-        batch_size: samples in a batch.
-        **options: see ``Loader``.
+        dataset: Split to load.
+        batch_size: Samples in a batch.
+        **options: See `Loader`.
     """
 
     def __init__(self, dataset: Dataset, batch_size: int, **options: Any) -> None:  # noqa: ANN401
@@ -165,23 +167,23 @@ class MemoryLoader(Loader):
         self._maps: dict[str, Tensor] = {key: values.to(self.device) for key, values in held.items()}
 
     def _read(self, batches: Sequence[np.ndarray]) -> Iterable[Batch]:
-        every = send(torch.from_numpy(np.concatenate(batches)), self.device)
-        for rows, there in zip(batches, torch.split(every, [len(rows) for rows in batches]), strict=True):
-            batch: Batch = {key: values.index_select(0, there) for key, values in self._maps.items()}
+        all_rows = send(torch.from_numpy(np.concatenate(batches)), self.device)
+        for rows, on_device in zip(batches, torch.split(all_rows, [len(rows) for rows in batches]), strict=True):
+            batch: Batch = {key: values.index_select(0, on_device) for key, values in self._maps.items()}
             yield batch | {key: [values[row] for row in rows] for key, values in self._ragged.items()}
 
 
 class DiskLoader(Loader):
-    """Reads from memory maps, in worker processes that stay between epochs, through torch's ``DataLoader``.
+    """Reads from memory maps, in worker processes that stay between epochs, through torch's `DataLoader`.
 
     Args:
-        dataset: what to load.
-        batch_size: samples in a batch.
-        workers: number of processes; 0 reads in this one, while nothing else happens.
-        **options: see ``Loader``.
+        dataset: Split to load.
+        batch_size: Samples in a batch.
+        workers: Number of processes; with 0 this process reads, and training waits for it.
+        **options: See `Loader`.
 
     Raises:
-        ValueError: ``workers`` is negative.
+        ValueError: `workers` is negative.
     """
 
     def __init__(self, dataset: Dataset, batch_size: int, *, workers: int = 2, **options: Any) -> None:  # noqa: ANN401
@@ -208,7 +210,7 @@ class DiskLoader(Loader):
 
 
 class _Stored(data.Dataset[Batch]):
-    """Whole batches by their samples' positions."""
+    """Whole batches by the indices of their samples, so that a worker reads one batch at a time."""
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
@@ -218,7 +220,7 @@ class _Stored(data.Dataset[Batch]):
 
 
 class _Plan(data.Sampler[np.ndarray]):
-    """Positions of the batches that are next."""
+    """Indices of the batches to come; the list changes between epochs, so that the workers can stay."""
 
     def __init__(self, batches: list[np.ndarray]) -> None:
         self._batches = batches

@@ -15,10 +15,10 @@ from mtlrepro.data.samples import Sample
 from mtlrepro.data.stereo import hidden_in_right
 
 CAMERA = Pinhole(fx=994.978, fy=994.978, cx=311.193, cy=254.877)
-"""Calibration of the left camera at this size (docstring of ``skimage.data.stereo_motorcycle``)."""
+"""Calibration of the left camera at this size (docstring of `skimage.data.stereo_motorcycle`)."""
 
 OFFSET = 31.086
-"""Column of the right camera's principal point less that of the left one, pixels (``doffs``)."""
+"""Column of the right camera's principal point less that of the left one, pixels (`doffs`)."""
 
 BASELINE = 0.193001
 """Distance of the cameras, metres."""
@@ -48,33 +48,3 @@ def pair() -> Sample:
         "normal": torch.from_numpy(normals_from_depth(depth, CAMERA)),
         "occlusion": hidden_in_right(disparities[None])[0],
     }
-
-
-def crops(size: tuple[int, int] = (96, 128)) -> list[Sample]:
-    """Cut the pair into crops side by side, both views at the same place, so that disparity stays as it is.
-
-    Pixels whose counterpart is outside of the right crop count as occluded too: with disparities of 7 to 60 pixels
-    these are many in narrow crops.
-
-    Args:
-        size: (height, width) of a crop, pixels, at most 500 x 741.
-
-    Returns:
-        Samples with the keys of :func:`pair`, row by row from the upper left; 25 of the default size.
-
-    Raises:
-        ValueError: if no crop of that size fits.
-    """
-    whole = pair()
-    rows, columns = whole["image"].shape[-2:]
-    height, width = size
-    if not (1 <= height <= rows and 1 <= width <= columns):
-        raise ValueError(f"size is {height} x {width}; accepted: 1 x 1 to {rows} x {columns}")
-    found = []
-    for top in range(0, rows - height + 1, height):
-        for left in range(0, columns - width + 1, width):
-            window = (..., slice(top, top + height), slice(left, left + width))
-            crop = {key: value[window] for key, value in whole.items()}
-            crop["occlusion"] = crop["occlusion"] | (torch.arange(width) < crop["disparity"])
-            found.append(crop)
-    return found

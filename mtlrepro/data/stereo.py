@@ -1,91 +1,40 @@
-"""Disparity of rectified pairs: what a network is asked to predict of it, warping, and occlusion.
+"""Disparity of rectified pairs: its form in the MTAN packs, warping, and occlusion.
 
 Disparity d is in pixels of the image that it belongs to, 0 where it is unknown, with left(x) = right(x - d).
 """
-
-from enum import StrEnum
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 CITYSCAPES_WIDTH = 2048
+"""Width of Cityscapes' images in pixels, at which its disparity files count."""
 
 
-class DepthTarget(StrEnum):
-    """What stands for depth in a data set that has disparity; all are 0 where it is unknown.
+def to_mtan(disparity: Tensor, width: int) -> Tensor:
+    """Convert disparity to what the MTAN packs of Cityscapes hold and their loaders call depth.
 
-    Attributes:
-        DISPARITY_PX: d, pixels of the image's own width.
-        DISPARITY_RAW01: p / 65535 with p = 256 d (2048 / width) + 1, in [0, 1]: the values of the MTAN packs of
-            Cityscapes, whose loaders call them depth (formula inferred from published value ranges).
-        INVERSE_DEPTH: d / (f B), 1/m.
-        DEPTH_M: f B / d, metres.
-    """
-
-    DISPARITY_PX = "disparity_px"
-    DISPARITY_RAW01 = "disparity_raw01"
-    INVERSE_DEPTH = "inverse_depth"
-    DEPTH_M = "depth_m"
-
-
-def depth_target(
-    disparity: Tensor,
-    kind: DepthTarget | str = DepthTarget.DISPARITY_PX,
-    *,
-    focal: Tensor | float | None = None,
-    baseline: Tensor | float | None = None,
-    width: int | None = None,
-) -> Tensor:
-    """Convert disparity to the target that a network is trained on; 0 stays 0.
+    It is p / 65535 with the 16-bit pixel p = 256 d (2048 / width) + 1; the formula is inferred from published ranges.
 
     Args:
-        disparity: ``[..., H, W]``, pixels, 0 = unknown.
-        kind: which target.
-        focal: focal length f in pixels at the disparity's scale, a number or ``[B]`` for ``[B, 1, H, W]``; needed
-            for ``inverse_depth`` and ``depth_m``.
-        baseline: distance B of the cameras in metres, a number or ``[B]``; needed likewise.
-        width: width in pixels of the whole image at the disparity's scale (a crop keeps it); needed for
-            ``disparity_raw01``.
+        disparity: Disparity d in pixels, 0 = unknown.
+        width: Width in pixels of the whole image at the disparity's scale; a crop keeps it.
 
     Returns:
-        ``[..., H, W]``, of the disparity's type.
-
-    Raises:
-        ValueError: for an unknown kind, or if what it needs is not given.
+        Values of the same shape, 0 where unknown.
     """
-    try:
-        kind = DepthTarget(kind)
-    except ValueError:
-        raise ValueError(f"kind is {kind!r}; accepted: {', '.join(DepthTarget)}") from None
-    known = disparity > 0
-    if kind is DepthTarget.DISPARITY_PX:
-        return torch.where(known, disparity, 0)
-    if kind is DepthTarget.DISPARITY_RAW01:
-        if width is None:
-            raise ValueError(f"width is None; {kind} needs the width of the whole image in pixels")
-        return torch.where(known, (disparity * (256 * CITYSCAPES_WIDTH / width) + 1) / 65535, 0)
-    if focal is None or baseline is None:
-        raise ValueError(f"focal is {focal}, baseline is {baseline}; {kind} needs both, in pixels and metres")
-    scale = _per_image(focal, disparity) * _per_image(baseline, disparity)
-    safe = torch.where(known, disparity, 1)
-    return torch.where(known, safe / scale if kind is DepthTarget.INVERSE_DEPTH else scale / safe, 0)
-
-
-def _per_image(value: Tensor | float, disparity: Tensor) -> Tensor:
-    tensor = torch.as_tensor(value, dtype=disparity.dtype, device=disparity.device)
-    return tensor.reshape(-1, *[1] * (disparity.ndim - 1)) if tensor.ndim else tensor
+    return torch.where(disparity > 0, (disparity * (256 * CITYSCAPES_WIDTH / width) + 1) / 65535, 0)
 
 
 def warp_right(right: Tensor, disparity: Tensor) -> Tensor:
     """Resample the right view at x - d, linearly along the row.
 
     Args:
-        right: ``[B, C, H, W]``.
-        disparity: ``[B, 1, H, W]``, pixels.
+        right: `[B, C, H, W]`.
+        disparity: `[B, 1, H, W]`, pixels.
 
     Returns:
-        ``[B, C, H, W]``, 0 where x - d is outside of the right view.
+        `[B, C, H, W]`, 0 where x - d is outside of the right view.
     """
     height, width = right.shape[-2:]
     columns = torch.arange(width, dtype=disparity.dtype, device=disparity.device) - disparity[:, 0]
@@ -98,12 +47,12 @@ def warp_right(right: Tensor, disparity: Tensor) -> Tensor:
 
 
 def match_error(image: Tensor, right: Tensor, disparity: Tensor) -> Tensor:
-    """Mean |left(x) - right(x - d)| over channels and the pixels whose d is known and whose x - d is inside.
+    """Mean |left(x) - right(x - d)| over channels and over the pixels whose d is known and whose x - d is inside.
 
     Args:
-        image: left view ``[B, C, H, W]``.
-        right: right view ``[B, C, H, W]``.
-        disparity: ``[B, 1, H, W]`` pixels, 0 = unknown; negative values look to the other side.
+        image: Left view `[B, C, H, W]`.
+        right: Right view `[B, C, H, W]`.
+        disparity: `[B, 1, H, W]` pixels, 0 = unknown; negative values look to the other side.
 
     Returns:
         A number; NaN where no pixel counts.
@@ -118,16 +67,16 @@ def hidden_in_right(disparity: Tensor, tolerance: float = 1.0) -> Tensor:
     """Find the pixels of the left view without a counterpart in the right view, from the left disparity alone.
 
     Each pixel is moved to the right view's nearest column, x - d, where the largest disparity (the nearest point)
-    wins; a pixel is hidden if the winner's disparity is larger than its own by more than ``tolerance``, or if it
+    wins; a pixel is hidden if the winner's disparity is larger than its own by more than `tolerance`, or if it
     falls outside of the view. A left-right check would need the right view's own disparity. What hides behind a
     surface that the left view does not see is not found.
 
     Args:
-        disparity: ``[B, 1, H, W]``, pixels, 0 = unknown.
-        tolerance: pixels; a slanted surface maps neighbours to one column.
+        disparity: `[B, 1, H, W]`, pixels, 0 = unknown.
+        tolerance: Pixels; a slanted surface maps neighbours to one column.
 
     Returns:
-        ``[B, 1, H, W]`` bool; True also where the disparity is unknown, since no counterpart is known.
+        `[B, 1, H, W]` bool; True also where the disparity is unknown, since no counterpart is known.
     """
     width = disparity.shape[-1]
     known = disparity > 0

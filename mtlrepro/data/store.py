@@ -1,7 +1,7 @@
-"""A split of a data set on disk: one folder with ``meta.json`` and one memory-mapped ``NAME.npy`` for each array.
+"""A split of a data set on disk: one folder with `meta.json` and one memory-mapped `NAME.npy` for each array.
 
 A folder appears under its name only when it is complete. Boxes and labels of all images follow one another;
-``box_offsets[i]`` to ``box_offsets[i + 1]`` are those of image i.
+`box_offsets[i]` to `box_offsets[i + 1]` are those of image i.
 """
 
 import hashlib
@@ -18,7 +18,8 @@ from filelock import BaseFileLock, FileLock, Timeout
 from torch import Tensor
 
 from mtlrepro import files
-from mtlrepro.data.samples import KINDS, encode
+from mtlrepro.data.samples import encode, is_ragged
+from mtlrepro.targets import TARGETS
 
 FORMAT = 1
 META = "meta.json"
@@ -34,8 +35,8 @@ def build_once(folder: str | Path, build: Callable[[Path], None]) -> Path:
     """Build a folder unless it is complete; a second process waits for the first, then finds the folder complete.
 
     Args:
-        folder: where the store belongs.
-        build: called with ``folder``, under a lock; writes it with a ``Writer``.
+        folder: Folder of the finished store.
+        build: Called with `folder`, under a lock; writes it with a `Writer`.
 
     Returns:
         The folder.
@@ -49,12 +50,12 @@ def build_once(folder: str | Path, build: Callable[[Path], None]) -> Path:
 
 
 def offsets_of(name: str) -> str:
-    """Name of the array that says where each image's rows of a ragged array begin: ``boxes`` to ``box_offsets``."""
+    """Name of the array that says where each image's rows of a ragged array begin: `boxes` to `box_offsets`."""
     return "box_offsets_right" if name.endswith("_right") else "box_offsets"
 
 
 class Writer:
-    """Writes one split into a temporary folder beside its place; a clean exit moves it there.
+    """Writes one split into a temporary folder beside the final one; a clean exit renames it.
 
     As a context manager::
 
@@ -65,22 +66,22 @@ class Writer:
                 writer.append("labels", labels)
                 writer.advance(64)
 
-    Keys of a sample are checked and converted (``samples.encode``); any other name is stored as it is given
-    (``depth_raw``, ``has_segmentation``, ...). On an error the folder does not appear. Only one process can write a
+    Keys of a sample are checked and converted (`samples.encode`); any other name is stored as it is given
+    (`depth_raw`, `has_segmentation`, ...). On an error the folder does not appear. Only one process can write a
     folder at a time.
 
     Args:
-        folder: place of the finished store; must not exist.
-        n: number of images, at least 1.
-        meta: what describes the split, as JSON: ``dataset``, ``split``, ``classes`` (names), ``box_classes``, ...
-        resume: keep what is written when the block ends with an error or the process is killed, and continue
-            from it, if it was written for the same ``n`` and ``meta``; otherwise begin anew.
+        folder: Folder of the finished store; must not exist.
+        n: Number of images, at least 1.
+        meta: Description of the split, as JSON: `dataset`, `split`, `classes` (names), `box_classes`, ...
+        resume: Keep what is written when the block ends with an error or the process is killed, and continue
+            from it, if it was written for the same `n` and `meta`; otherwise begin anew.
 
     Attributes:
-        done: number of rows that are complete.
+        done: Number of rows that are complete.
 
     Raises:
-        ValueError: the folder exists, another process writes it, or ``n`` is below 1.
+        ValueError: The folder exists, another process writes it, or `n` is below 1.
     """
 
     def __init__(self, folder: str | Path, n: int, meta: Mapping[str, Any], *, resume: bool = False) -> None:
@@ -127,21 +128,21 @@ class Writer:
             self._lock.release()
 
     def put(self, name: str, start: int, array: np.ndarray | Tensor) -> None:
-        """Write the rows ``start`` to ``start + b`` of an array.
+        """Write the rows `start` to `start + b` of an array.
 
         Args:
-            name: key of a sample, or another name.
-            start: first row.
-            array: ``[b, ...]``; the first call fixes the shape and, for other names, the type.
+            name: Key of a sample, or another name.
+            start: First row.
+            array: `[b, ...]`; the first call fixes the shape and, for other names, the type.
 
         Raises:
-            ValueError: values that ``samples.encode`` refuses, rows outside the split, another shape or type than
+            ValueError: Values that `samples.encode` refuses, rows outside the split, another shape or type than
                 before, or a ragged key.
-            OSError: no space for the whole array.
+            OSError: No space for the whole array.
         """
-        if name in KINDS and KINDS[name].ragged:
+        if is_ragged(name):
             raise ValueError(f"{name} has another number of rows for each image; accepted: append({name!r}, rows)")
-        values = encode(name, array, start) if name in KINDS else np.asarray(array)
+        values = encode(name, array, start) if name in TARGETS else np.asarray(array)
         if name in ("segmentation", "segmentation_right") and "classes" in self.meta and values.size:
             _require_below(name, values, start, len(self.meta["classes"]))
         stop = start + len(values)
@@ -159,13 +160,13 @@ class Writer:
         self._written[name][start:stop] = True
 
     def append(self, name: str, rows: np.ndarray | Tensor) -> None:
-        """Write the rows of a ragged array for the next image, ``[m, ...]`` with m >= 0; once an image, in order.
+        """Write the rows of a ragged array for the next image, `[m, ...]` with m >= 0; once an image, in order.
 
         Raises:
-            ValueError: no ragged key of a sample, values that ``samples.encode`` refuses, or more images than ``n``.
+            ValueError: No ragged key of a sample, values that `samples.encode` refuses, or more images than `n`.
         """
-        if name not in KINDS or not KINDS[name].ragged:
-            accepted = ", ".join(key for key, kind in KINDS.items() if kind.ragged)
+        if not is_ragged(name):
+            accepted = ", ".join(filter(is_ragged, TARGETS))
             raise ValueError(f"name is {name!r}; accepted: {accepted}")
         counts = self._counts.setdefault(name, [])
         if len(counts) >= self.n:
@@ -213,7 +214,10 @@ class Writer:
         _write_json(self._partial / _PROGRESS, {"n": self.n, "meta": self.meta, "done": self.done, **names})
 
     def _continue(self) -> bool:
-        """Take up a partial folder that was written for the same ``n`` and ``meta``."""
+        """Continue a partial folder that was written for the same `n` and `meta`; False if there is none.
+
+        Only rows up to `done` count. What a killed process wrote after the last `advance` is cut off or overwritten.
+        """
         try:
             state = json.loads((self._partial / _PROGRESS).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -226,7 +230,7 @@ class Writer:
             self._written[name] = np.arange(self.n) < self.done
         for name in state["ragged"]:
             counts = np.fromfile(self._partial / f"{name}.counts", np.int64)[: self.done]
-            row = int(np.prod(KINDS[name].shape)) * np.dtype(KINDS[name].stored).itemsize
+            row = int(np.prod(TARGETS[name].shape)) * np.dtype(TARGETS[name].stored).itemsize
             os.truncate(self._partial / f"{name}.counts", counts.nbytes)
             os.truncate(self._partial / f"{name}.rows", int(counts.sum()) * row)
             self._counts[name] = counts.tolist()
@@ -257,8 +261,8 @@ class Writer:
         pair = name.replace("labels", "boxes") if "labels" in name else name.replace("boxes", "labels")
         if counts != self._counts.get(pair):
             raise ValueError(f"{name} and {pair} have not the same numbers of rows; accepted: one label for each box")
-        kind = KINDS[name]
-        rows = np.fromfile(self._partial / f"{name}.rows", dtype=kind.stored).reshape(-1, *kind.shape)
+        target = TARGETS[name]
+        rows = np.fromfile(self._partial / f"{name}.rows", dtype=target.stored).reshape(-1, *target.shape)
         np.save(self._partial / f"{name}.npy", rows, allow_pickle=False)
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         np.save(self._partial / f"{offsets_of(name)}.npy", offsets, allow_pickle=False)
@@ -268,14 +272,14 @@ class Store:
     """One finished split, read through memory maps.
 
     Args:
-        folder: what a ``Writer`` has made.
+        folder: Folder that a `Writer` has made.
 
     Attributes:
-        meta: contents of ``meta.json``.
-        names: names of the arrays.
+        meta: Contents of `meta.json`.
+        names: Names of the arrays.
 
     Raises:
-        ValueError: there is no store, it has another format, or a file is missing or has the wrong length.
+        ValueError: There is no store, it has another format, or a file is missing or has the wrong length.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -304,7 +308,7 @@ class Store:
         """Array of that name, memory-mapped and read-only.
 
         Raises:
-            ValueError: there is none.
+            ValueError: There is none.
         """
         if name not in self._open:
             if name not in self.names:
@@ -313,18 +317,18 @@ class Store:
         return self._open[name]
 
     def __getstate__(self) -> dict[str, Any]:
-        """What goes to another process: the place, not the arrays."""
+        """What goes to another process: the folder, not the open arrays."""
         return {**self.__dict__, "_open": {}}
 
     def verify(self) -> list[str]:
-        """Compare every file with ``meta.json`` to the last byte; the problems found, none where all is well."""
+        """Compare every file with `meta.json` to the last byte; return the problems, none where all is well."""
         problems = []
         for name in self.names:
-            found = self._layout(name)
+            damage = self._layout(name)
             expected = self.meta["arrays"][name]["sha256"]
-            if not found and (sha256 := _sha256(self._file(name))) != expected:
-                found = [f"{self._file(name)} has sha256 {sha256}; expected {expected}"]
-            problems += found
+            if not damage and (sha256 := _sha256(self._file(name))) != expected:
+                damage = [f"{self._file(name)} has sha256 {sha256}; expected {expected}"]
+            problems += damage
         return problems
 
     def _file(self, name: str) -> Path:
@@ -337,8 +341,8 @@ class Store:
             array = _load(path)
         except (OSError, ValueError) as error:
             return [f"{path} cannot be read ({error})"]
-        if (found := (array.dtype.str, list(array.shape))) != (expected["dtype"], expected["shape"]):
-            return [f"{path} holds {found}; expected {(expected['dtype'], expected['shape'])}"]
+        if (layout := (array.dtype.str, list(array.shape))) != (expected["dtype"], expected["shape"]):
+            return [f"{path} holds {layout}; expected {(expected['dtype'], expected['shape'])}"]
         return []
 
 

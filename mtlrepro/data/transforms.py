@@ -4,7 +4,7 @@ The parameters of a sample depend on (seed, epoch, index) alone, so neither the 
 workers changes them. torchvision's v2 transforms, which the tests compare with, draw one set of parameters for a batch
 from the global generator; here every sample of a batch has its own and all work is done by a few kernels on the
 batch's device. Images are blended from four pixels; targets take the value of the pixel in which a centre lies, so
-nothing invalid is blended into what is valid. Colour transforms of torchvision can be applied to ``batch["image"]``.
+nothing invalid is blended into what is valid. Colour transforms of torchvision can be applied to `batch["image"]`.
 
 **Zoom.** A window of 1/s of the size is enlarged by s, as in the crops of the MTAN benchmarks. What is shown is read
 as a world s times smaller, the distance of the two cameras included, through a lens of s times the focal length f:
@@ -14,7 +14,7 @@ with the picture, not computed anew.
 
 **Mirror.** x becomes W - x and the x of normals changes sign. The mirror image of a stereo pair is the pair of the
 swapped views: a network that expects the left view first sees the mirrored right view there, with the targets of the
-right view. Targets of the right view that are not stored are derived, see ``right_view``.
+right view. Targets of the right view that are not stored are derived, see `right_view`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as v2
 
 from mtlrepro.data.right_view import derivable, right_view
-from mtlrepro.data.samples import KINDS, Batch, twin
+from mtlrepro.data.samples import Batch, twin
+from mtlrepro.targets import TARGETS
 
 VISIBLE = 0.25
 """Share of a box's area that must remain in the window; other boxes are dropped."""
@@ -38,12 +39,12 @@ class Augmentation:
     """Random mirror, crop and zoom.
 
     Attributes:
-        flip: probability of a mirror image, in [0, 1].
-        scales: zoom factors, each 1 or more, one drawn uniformly; (1, 1.2, 1.5) in the MTAN benchmarks.
+        flip: Probability of a mirror image, in [0, 1].
+        scales: Zoom factors, each 1 or more, one drawn uniformly; (1, 1.2, 1.5) in the MTAN benchmarks.
         crop: (height, width) of the result in pixels; default: the size of the images.
 
     Raises:
-        ValueError: an attribute is out of range.
+        ValueError: An attribute is out of range.
     """
 
     flip: float = 0.5
@@ -62,7 +63,7 @@ class Augmentation:
         """Size (height, width) of the result for images of this size.
 
         Raises:
-            ValueError: the images are smaller than ``crop``.
+            ValueError: The images are smaller than `crop`.
         """
         crop = self.crop or size
         if crop[0] > size[0] or crop[1] > size[1]:
@@ -70,16 +71,16 @@ class Augmentation:
         return crop
 
     def draw(self, n: int, size: tuple[int, int], *, seed: int, epoch: int) -> Tensor:
-        """Draw the parameters of all samples of an epoch; row i is that of sample i, whatever ``n`` is.
+        """Draw the parameters of all samples of an epoch; row i is that of sample i, whatever `n` is.
 
         Args:
-            n: number of samples.
+            n: Number of samples.
             size: (height, width) of the images.
-            seed: at least 0.
-            epoch: at least 0.
+            seed: At least 0.
+            epoch: At least 0.
 
         Returns:
-            ``[n, 4]`` float32 on the CPU: zoom factor s, top and left of the window in pixels, mirror (0 or 1). The
+            `[n, 4]` float32 on the CPU: zoom factor s, top and left of the window in pixels, mirror (0 or 1). The
             window has 1/s of the result's size and lies inside the image at whole pixels.
         """
         u = np.random.default_rng(np.random.SeedSequence([seed, epoch, _DRAWS])).random((n, 4))
@@ -99,11 +100,11 @@ class Augmentation:
         """Check that a mirror image of a stereo pair can have all keys.
 
         Args:
-            available: keys of the batches before the transforms.
-            keys: keys of the result.
+            available: Keys of the batches before the transforms.
+            keys: Keys of the result.
 
         Raises:
-            ValueError: the target of the right view is neither stored nor can it be derived.
+            ValueError: The target of the right view is neither stored nor can it be derived.
         """
         available, keys = set(available), list(keys)
         if not self.flip or "right" not in keys:
@@ -118,19 +119,19 @@ class Augmentation:
         """Transform images and maps.
 
         Args:
-            batch: B samples, ``[B, ...]``; with ``right`` among the keys also the twins of the keys (``KEY_right``)
-                or ``disparity``, from which they are derived.
-            parameters: ``[B, 4]``, the samples' rows of ``draw``, on the batch's device.
-            keys: keys of the result; boxes and labels are left out.
-            sky: class that is infinitely far, for ``right_view``.
+            batch: B samples, `[B, ...]`; with `right` among the keys also the twins of the keys (`KEY_right`)
+                or `disparity`, from which they are derived.
+            parameters: `[B, 4]`, the samples' rows of `draw`, on the batch's device.
+            keys: Keys of the result; boxes and labels are left out.
+            sky: Class that is infinitely far, for `right_view`.
 
         Raises:
-            ValueError: as ``check``.
+            ValueError: See `check`.
         """
         height, width = batch["image"].shape[-2:]
         size = self.output_size((height, width))
         scale, mirrored = (parameters[:, column].view(-1, 1, 1, 1) for column in (0, 3))
-        maps = [key for key in keys if not KINDS[key].ragged]
+        maps = [key for key in keys if not TARGETS[key].ragged]
         self.check(batch, keys)
         names = self._with_disparity(maps)
         source = self._views(batch, names, mirrored > 0, sky) if "right" in maps and self.flip else batch
@@ -138,20 +139,18 @@ class Augmentation:
 
         def transform(key: str) -> Tensor:
             values: Tensor = source[key]
-            base = key.removesuffix("_right")
+            target = TARGETS[key]
             dense = values if values.ndim == 4 else values[:, None]
             if window is not None:
-                blend = base in ("image", "right") and self.scales != (1.0,)
+                blend = target.picture and self.scales != (1.0,)
                 dense = window.bilinear(dense) if blend else window.nearest(dense)
             elif self.flip:
                 dense = torch.where(mirrored > 0, v2.horizontal_flip(dense), dense)
-            if base in ("disparity", "curvature"):
-                dense = dense * scale
-            elif base == "depth":
-                dense = dense / scale
-            elif base == "normal":
+            if target.zoom:
+                dense = dense * scale if target.zoom > 0 else dense / scale
+            if target.mirrored:
                 dense = torch.cat([torch.where(mirrored > 0, -dense[:, :1], dense[:, :1]), dense[:, 1:]], 1)
-            elif base == "occlusion" and window is not None:
+            if target.unmatched and window is not None:
                 disparity = transform(key.replace("occlusion", "disparity"))
                 dense = dense | _leaves(disparity, 1 if key.endswith("_right") else -1)
             return dense if values.ndim == 4 else dense[:, 0]
@@ -159,16 +158,16 @@ class Augmentation:
         return {key: transform(key) for key in maps}
 
     def boxes(self, batch: Batch, parameters: Tensor, size: tuple[int, int], keys: Sequence[str]) -> Batch:
-        """Transform boxes and labels: clipped to the window, dropped with less than ``VISIBLE`` of their area in it.
+        """Transform boxes and labels: clipped to the window, dropped with less than `VISIBLE` of their area in it.
 
         Args:
-            batch: lists of B tensors on the CPU.
-            parameters: ``[B, 4]``, the samples' rows of ``draw``, on the CPU.
+            batch: Lists of B tensors on the CPU.
+            parameters: `[B, 4]`, the samples' rows of `draw`, on the CPU.
             size: (height, width) of the images before.
-            keys: keys of the result; only boxes and labels are looked at.
+            keys: Keys of the result; only boxes and labels are looked at.
 
         Raises:
-            ValueError: as ``check``.
+            ValueError: See `check`.
         """
         self.check(batch, keys)
         height, width = self.output_size(size)
@@ -198,7 +197,7 @@ class Augmentation:
 
     def __call__(self, batch: Batch, parameters: Tensor, sky: int | None = None) -> Batch:
         """Transform a whole batch on the CPU, with the order of its keys."""
-        keys = [key for key in batch if key in KINDS]
+        keys = [key for key in batch if key in TARGETS]
         done = self.maps(batch, parameters, keys, sky)
         done |= self.boxes(batch, parameters, (batch["image"].shape[-2], batch["image"].shape[-1]), keys)
         return {key: done.get(key, value) for key, value in batch.items()}
@@ -206,7 +205,7 @@ class Augmentation:
     def _with_disparity(self, keys: list[str]) -> list[str]:
         """Add the disparity from which a crop finds what has lost its counterpart."""
         crops = self.crop is not None or self.scales != (1.0,)
-        needed = [key.replace("occlusion", "disparity") for key in keys if crops and key.startswith("occlusion")]
+        needed = [key.replace("occlusion", "disparity") for key in keys if crops and TARGETS[key].unmatched]
         return list(dict.fromkeys([*keys, *needed]))
 
     def _views(self, batch: Batch, keys: list[str], mirrored: Tensor, sky: int | None) -> Batch:
@@ -220,7 +219,7 @@ class Augmentation:
 
 
 _DRAWS = 1
-"""Last word of the seed of ``draw``; the order of samples has another."""
+"""Last word of the seed of `draw`; the loaders' order of samples has another, so that the two do not depend."""
 
 
 class _Window:
@@ -236,7 +235,7 @@ class _Window:
         self._output = output
 
     def nearest(self, maps: Tensor) -> Tensor:
-        """Take the pixel in which each centre lies: ``[B, C, H, W]`` to the result's size; no value is blended."""
+        """Take the pixel in which each centre lies: `[B, C, H, W]` to the result's size; no value is blended."""
         return self._take(maps, self._pixels)
 
     def bilinear(self, images: Tensor) -> Tensor:
@@ -264,17 +263,17 @@ class _Window:
 
 
 def _between(at: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Pixels whose centres lie before and after a place on an axis of n pixels, and the share of the second."""
-    place = (at - 0.5).clamp(0, n - 1)
-    first = place.floor()
-    return first.long(), (first.long() + 1).clamp(max=n - 1), place - first
+    """Pixels whose centres lie before and after a position on an axis of n pixels, and the weight of the second."""
+    index = (at - 0.5).clamp(0, n - 1)
+    first = index.floor()
+    return first.long(), (first.long() + 1).clamp(max=n - 1), index - first
 
 
 def _leaves(disparity: Tensor, side: int) -> Tensor:
-    """Pixels whose counterpart in the other view lies outside of it; ``side`` is its direction."""
+    """Pixels whose counterpart in the other view lies outside of it; `side` is its direction."""
     width = disparity.shape[-1]
-    place = torch.arange(width, device=disparity.device) + 0.5 + side * disparity
-    return (place < 0) | (place > width)
+    x = torch.arange(width, device=disparity.device) + 0.5 + side * disparity
+    return (x < 0) | (x > width)
 
 
 def _labels(boxes: str) -> str:

@@ -14,7 +14,7 @@ from matplotlib.ticker import NullLocator
 from PIL import Image
 from torch import Tensor
 
-from mtlrepro.tasks import Display
+from mtlrepro.targets import Display
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -42,13 +42,13 @@ def use_style() -> None:
 
 
 def canvas(*, height: float = 3.2) -> tuple[Figure, Axes]:
-    """Make an empty figure of one panel, ``height`` inches high, not registered with pyplot."""
+    """Make an empty figure of one panel, `height` inches high, not registered with pyplot."""
     figure, (axes,) = panels(1, height=height)
     return figure, axes
 
 
 def panels(columns: int, *, height: float = 3.2) -> tuple[Figure, list[Axes]]:
-    """Make an empty figure of ``columns`` panels side by side that share their vertical axis."""
+    """Make an empty figure of `columns` panels side by side that share their vertical axis."""
     figure = Figure(figsize=(7.2, height), layout="constrained")
     return figure, list(figure.subplots(1, columns, sharey=True, squeeze=False)[0])
 
@@ -90,16 +90,16 @@ def curves(
     labels: Sequence[str] | None = None,
     linestyle: str = "-",
 ) -> None:
-    """Draw ``mean`` against ``x``, with bars from ``low`` to ``high``, one curve per value of column ``by``.
+    """Draw `mean` against `x`, with bars from `low` to `high`, one curve per value of column `by`.
 
     Args:
-        axes: panel to draw in.
-        table: columns ``x``, ``by``, ``mean``; for bars ``low`` and ``high``; and, if given, ``expected``.
-        x: column of the abscissa.
-        by: column that separates curves, in order of first appearance.
-        expected: column with a predicted value, drawn dashed in the same colour.
-        labels: legend texts; the values of ``by`` if not given.
-        linestyle: of the measured curves.
+        axes: Panel to draw in.
+        table: Columns `x`, `by`, `mean`; for bars `low` and `high`; and, if given, `expected`.
+        x: Column of the abscissa.
+        by: Column that separates curves, in order of first appearance.
+        expected: Column with a predicted value, drawn dashed in the same colour.
+        labels: Legend texts; the values of `by` if not given.
+        linestyle: Of the measured curves.
     """
     groups = list(table.groupby(by, sort=False))
     for index, (value, group) in enumerate(groups):
@@ -119,20 +119,20 @@ def curves(
 
 
 def _bars(table: pd.DataFrame) -> np.ndarray:
-    """Lengths of the bars below and above the mean, ``[2, rows]``."""
+    """Lengths of the bars below and above the mean, `[2, rows]`."""
     lengths: np.ndarray = np.abs(table[["low", "high"]].to_numpy().T - table["mean"].to_numpy())
     return lengths
 
 
 def dots(axes: Axes, table: pd.DataFrame, label: str, *, by: str, reference: float | None = None) -> None:
-    """Draw ``mean`` and the bar from ``low`` to ``high`` of each row, one line of text per value of column ``label``.
+    """Draw `mean` and the bar from `low` to `high` of each row, one line of text per value of column `label`.
 
     Args:
-        axes: panel to draw in.
-        table: columns ``label``, ``by``, ``mean``, ``low``, ``high``.
-        label: column whose values stand along the vertical axis.
-        by: column that separates colours and shifts the dots, in order of first appearance.
-        reference: value to mark by a dashed line.
+        axes: Panel to draw in.
+        table: Columns `label`, `by`, `mean`, `low`, `high`.
+        label: Column whose values stand along the vertical axis.
+        by: Column that separates colours and shifts the dots, in order of first appearance.
+        reference: Value to mark by a dashed line.
     """
     lines = list(dict.fromkeys(table[label]))
     groups = list(table.groupby(by, sort=False))
@@ -155,45 +155,57 @@ def dots(axes: Axes, table: pd.DataFrame, label: str, *, by: str, reference: flo
     axes.set_ylim(len(lines) - 0.5, -0.5)
 
 
+def strip(axes: Axes, table: pd.DataFrame, column: str, *, by: str) -> None:
+    """Draw a line of dots for each value of column `by`, one dot a row, and a bar at their mean.
+
+    Args:
+        axes: Panel to draw in.
+        table: One row a run, in the same order within each group: its dots stand below each other, so that ties are
+            seen.
+        column: What is drawn along the horizontal axis.
+        by: Column that separates lines, colours and markers, in order of first appearance.
+    """
+    groups = list(table.groupby(by, sort=False)[column])
+    for line, (_, values) in enumerate(groups):
+        shifts = 0.12 * (np.arange(len(values)) - (len(values) - 1) / 2)
+        colour, marker = COLOURS[line % len(COLOURS)], MARKERS[line % len(MARKERS)]
+        axes.plot(values, line + shifts, marker, color=colour, markersize=6, markeredgewidth=0)
+        axes.plot([values.mean()] * 2, [line - 0.4, line + 0.4], color=colour)
+    axes.set_yticks(range(len(groups)), [str(name) for name, _ in groups])
+    axes.set_ylim(len(groups) - 0.5, -0.5)
+
+
 def strips(
     table: pd.DataFrame, labels: Mapping[str, str], *, by: str, references: Mapping[str, float] | None = None
 ) -> Figure:
-    """Draw a panel for each of some columns: a line of dots for each value of column ``by``, and a bar at their mean.
+    """Draw a panel for each of some columns, see :func:`strip`.
 
     Args:
-        table: one row a run, in the same order within each group: its dots stand below each other, so that ties are
-            seen.
-        labels: column to the text below its panel; up to three stand side by side, more in two rows, filled by columns.
-        by: column that separates lines, colours and markers, in order of first appearance.
-        references: column to a value to mark by a dashed line.
+        table: One row a run.
+        labels: Column to the text below its panel; up to three stand side by side, more in two rows, filled by columns.
+        by: Column that separates lines, colours and markers, in order of first appearance.
+        references: Column to a value to mark by a dashed line.
     """
     rows = 1 if len(labels) <= 3 else 2
     drawing = Figure(figsize=(7.2, 2.7 * rows), dpi=110, layout="constrained")
-    places = drawing.subplots(rows, -(-len(labels) // rows), sharey=True, squeeze=False).T.flat
-    groups = list(table.groupby(by, sort=False))
-    for axes, (column, label) in zip(places, labels.items(), strict=True):
+    panels = drawing.subplots(rows, -(-len(labels) // rows), sharey=True, squeeze=False).T.flat
+    for axes, (column, label) in zip(panels, labels.items(), strict=True):
         if references and column in references:
             axes.axvline(references[column], color="0.4", linestyle="--", linewidth=1)
-        for line, (_, own) in enumerate(groups):
-            shifts = 0.12 * (np.arange(len(own)) - (len(own) - 1) / 2)
-            look = {"color": COLOURS[line], "markersize": 6, "markeredgewidth": 0}
-            axes.plot(own[column], line + shifts, MARKERS[line], **look)
-            axes.plot([own[column].mean()] * 2, [line - 0.4, line + 0.4], color=COLOURS[line])
+        strip(axes, table, column, by=by)
         axes.set_xlabel(label, fontsize=9)
         axes.tick_params(left=False, bottom=False)
-        axes.set_yticks(range(len(groups)), [str(name) for name, _ in groups])
-        axes.set_ylim(len(groups) - 0.5, -0.5)
     return drawing
 
 
 def legend(figure: Figure, axes: Axes, columns: int, title: str = "") -> None:
-    """Put the legend of ``axes`` above the figure, in ``columns`` columns, where it hides no data."""
+    """Put the legend of `axes` above the figure, in `columns` columns, where it hides no data."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=columns, title=title or None)
 
 
 def log_x(axes: Axes, ticks: Sequence[float]) -> None:
-    """Make the horizontal axis logarithmic, with plain numbers at ``ticks``."""
+    """Make the horizontal axis logarithmic, with plain numbers at `ticks`."""
     axes.set_xscale("log")
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
@@ -205,7 +217,7 @@ def level(axes: Axes, height: float, label: str) -> None:
 
 
 def quantiles(axes: Axes, table: pd.DataFrame, *, by: str) -> None:
-    """Draw columns ``noise`` against ``normal``, one set of markers per value of column ``by``, and the diagonal."""
+    """Draw columns `noise` against `normal`, one set of markers per value of column `by`, and the diagonal."""
     ends = table["normal"].agg(["min", "max"])
     axes.plot(ends, ends, color="0.5", linewidth=1)
     for index, (value, group) in enumerate(table.groupby(by, sort=False)):
@@ -235,13 +247,13 @@ def draw_map(
     """Draw a target or a prediction, with unknown pixels in pink.
 
     Args:
-        axes: panel to draw in.
-        display: how maps of this kind are drawn.
-        values: ``[C, H, W]``, or ``[H, W]`` classes. Where the display has a colour map the first channel is drawn;
+        axes: Panel to draw in.
+        display: How maps of this kind are drawn.
+        values: `[C, H, W]`, or `[H, W]` classes. Where the display has a colour map the first channel is drawn;
             otherwise images are drawn as they are, and normals with red, green and blue for right, up and towards the
             camera.
-        known: bool ``[H, W]``.
-        n_classes: of a map of classes.
+        known: Bool `[H, W]`.
+        n_classes: Of a map of classes.
 
     Returns:
         What a colour bar belongs to; None for maps that are colours themselves.
@@ -255,7 +267,7 @@ def draw_map(
 
 
 def paint(display: Display, values: Tensor, known: Tensor, n_classes: int | None = None) -> np.ndarray:
-    """Colours of a map as :func:`draw_map` draws it, uint8 ``[H, W, 3]``."""
+    """Colours of a map as :func:`draw_map` draws it, uint8 `[H, W, 3]`."""
     if display.colours:
         pixels, palette, high = _scaled(display, values, known, n_classes)
         shades = (pixels - display.low) / (high - display.low)

@@ -8,15 +8,15 @@ import ipywidgets
 def figure_slider(figures: Mapping[str, str], description: str) -> ipywidgets.VBox:
     """Make a slider that shows one of several prepared figures.
 
-    The slider and the stack are linked in the browser (``jslink``), so that the rendered page needs no kernel;
+    The slider and the stack are linked in the browser (`jslink`), so that the rendered page needs no kernel;
     arrow keys move the slider.
 
     Args:
-        figures: slider label to HTML, in order.
-        description: what the slider varies, shown to its left.
+        figures: Slider label to HTML, in order.
+        description: What the slider varies, shown to its left.
 
     Raises:
-        ValueError: if there are fewer than two figures.
+        ValueError: If there are fewer than two figures.
     """
     if len(figures) < 2:
         raise ValueError(f"figures holds {len(figures)} entries; accepted: 2 or more")
@@ -30,14 +30,14 @@ def figure_sliders(figures: Mapping[tuple[str, str], str], descriptions: tuple[s
     The rest as for :func:`figure_slider`.
 
     Args:
-        figures: labels of both sliders to HTML, one for each pair of labels; each slider's labels are in the order of
+        figures: Labels of both sliders to HTML, one for each pair of labels; each slider's labels are in the order of
             their first appearance.
-        descriptions: what each slider varies, shown to its left.
+        descriptions: What each slider varies, shown to its left.
 
     Raises:
-        ValueError: if a pair of labels has no figure, or a slider has fewer than two labels.
+        ValueError: If a pair of labels has no figure, or a slider has fewer than two labels.
     """
-    outer, inner = (list(dict.fromkeys(pair[place] for pair in figures)) for place in (0, 1))
+    outer, inner = (list(dict.fromkeys(pair[i] for pair in figures)) for i in (0, 1))
     if min(len(outer), len(inner)) < 2 or len(figures) < len(outer) * len(inner):
         counts = f"{len(figures)} entries for {len(outer)} x {len(inner)} labels"
         raise ValueError(f"figures holds {counts}; accepted: one for each pair, 2 or more labels a slider")
@@ -58,7 +58,7 @@ def _slider(labels: Sequence[str], description: str) -> ipywidgets.SelectionSlid
 
 
 def _stack(slider: ipywidgets.SelectionSlider, children: Sequence[ipywidgets.Widget]) -> ipywidgets.Stack:
-    """Stack of which ``slider`` chooses the child that is shown."""
+    """Stack of which `slider` chooses the child that is shown."""
     stack = ipywidgets.Stack(children, selected_index=0)
     ipywidgets.jslink((slider, "index"), (stack, "selected_index"))
     return stack

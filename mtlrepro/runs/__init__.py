@@ -2,6 +2,6 @@
 
 from mtlrepro.runs.grid_files import read_grid
 from mtlrepro.runs.grids import grid
-from mtlrepro.runs.store import RESULTS, load
+from mtlrepro.runs.store import Store
 
-__all__ = ["RESULTS", "grid", "load", "read_grid"]
+__all__ = ["Store", "grid", "read_grid"]

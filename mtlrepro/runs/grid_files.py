@@ -12,12 +12,12 @@ def read_grid(path: str | Path) -> list[RunConfig]:
     """Read the configurations of a grid from a JSON file.
 
     The file holds a configuration, fields that are left out having their defaults; or
-    ``{"base": {field: value, ...}, "vary": {field: [value, ...], ...}}``, one run for every combination, the last field
+    `{"base": {field: value, ...}, "vary": {field: [value, ...], ...}}`, one run for every combination, the last field
     varying fastest; or a list of both.
 
     Raises:
-        ValueError: the file is not of that form, or a configuration is not accepted; names file, place and field.
-        OSError: the file cannot be read.
+        ValueError: The file is not of that form, or a configuration is not accepted; names file, part and field.
+        OSError: The file cannot be read.
     """
     path = Path(path)
     try:
@@ -26,11 +26,11 @@ def read_grid(path: str | Path) -> list[RunConfig]:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     configs = []
-    for place, value in values:
+    for where, value in values:
         try:
             configs.append(RunConfig.from_dict(value))
         except ValueError as error:
-            raise ValueError(f"{path}: {place}: {error}") from None
+            raise ValueError(f"{path}: {where}: {error}") from None
     return configs
 
 
@@ -51,21 +51,21 @@ def _parts(content: object) -> list[tuple[str, Any]]:
     raise ValueError("holds neither an object nor a list of some; accepted: configurations, or base and vary")
 
 
-def _expanded(place: str, part: object) -> list[tuple[str, dict[str, Any]]]:
+def _expanded(where: str, part: object) -> list[tuple[str, dict[str, Any]]]:
     if not isinstance(part, dict):
-        raise ValueError(f"{place} is {part!r}; accepted: a configuration, or base and vary")
+        raise ValueError(f"{where} is {part!r}; accepted: a configuration, or base and vary")
     if not part.keys() & {"base", "vary"}:
-        return [(place, part)]
+        return [(where, part)]
     if unknown := part.keys() - {"base", "vary"}:
-        raise ValueError(f"{place} has {min(unknown)!r} beside base and vary; accepted: base and vary alone")
+        raise ValueError(f"{where} has {min(unknown)!r} beside base and vary; accepted: base and vary alone")
     base, vary = part.get("base", {}), part.get("vary", {})
     for name, value in (("base", base), ("vary", vary)):
         if not isinstance(value, dict):
-            raise ValueError(f"{place}: {name} is {value!r}; accepted: an object")
+            raise ValueError(f"{where}: {name} is {value!r}; accepted: an object")
     for name, choices in vary.items():
         if name in base:
-            raise ValueError(f"{place}: {name!r} is in base and in vary; accepted: one of them")
+            raise ValueError(f"{where}: {name!r} is in base and in vary; accepted: one of them")
         if not isinstance(choices, list) or not choices:
-            raise ValueError(f"{place}: vary: {name!r} is {choices!r}; accepted: a list of one value or more")
+            raise ValueError(f"{where}: vary: {name!r} is {choices!r}; accepted: a list of one value or more")
     runs = [dict(zip(vary, chosen, strict=True)) for chosen in product(*vary.values())]
-    return [(f"{place}, {json.dumps(chosen)}" if chosen else place, base | chosen) for chosen in runs]
+    return [(f"{where}, {json.dumps(chosen)}" if chosen else where, base | chosen) for chosen in runs]

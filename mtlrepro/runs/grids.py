@@ -1,16 +1,17 @@
 """Grids: many configurations, of which the stored runs are read and the missing ones trained."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
 from mtlrepro.runs.snakemake import check_profile, train_by_snakemake
-from mtlrepro.runs.store import RESULTS, read
+from mtlrepro.runs.store import Store
 from mtlrepro.runs.tables import frame
 from mtlrepro.runs.workers import train_here
+from mtlrepro.training import records
 from mtlrepro.training.config import RunConfig
 
 Engine = Literal["local", "snakemake"]
@@ -20,7 +21,7 @@ ENGINES: tuple[Engine, ...] = ("local", "snakemake")
 def grid(
     configs: Iterable[RunConfig],
     *,
-    store: str | Path = RESULTS,
+    store: Store | str | Path,
     jobs: int = 1,
     progress: bool = True,
     data_root: str | Path | None = None,
@@ -34,35 +35,35 @@ def grid(
     failed before is tried again.
 
     Args:
-        configs: the runs; one that occurs twice is trained once.
-        store: folder of records, made where missing.
-        jobs: number of runs at a time; each uses as many CPU threads as it is configured for, and all share the GPU.
-        progress: show a bar on stderr.
-        data_root: folder of a prepared real data set.
-        engine: ``local`` starts processes on this machine; ``snakemake`` leaves that to Snakemake.
-        profile: Snakemake's ``local``, ``slurm`` or ``kubernetes``.
+        configs: The runs; one that occurs twice is trained once.
+        store: The store, or its folder, which is made where it is missing.
+        jobs: Number of runs at a time; each uses as many CPU threads as it is configured for, and all share the GPU.
+        progress: Show a bar on stderr.
+        data_root: Folder of a prepared real data set.
+        engine: `local` starts processes on this machine; `snakemake` leaves that to Snakemake.
+        profile: Snakemake's `local`, `slurm` or `kubernetes`.
 
     Returns:
-        One row for each run, in the order of ``configs``, indexed by hash: the fields in which configurations differ
-        (options as ``model_options.NAME``), ``seed``, final metrics (``TASK.METRIC``, missing where the run failed),
-        ``seconds`` and ``status``, ``complete`` or ``failed``. Failed runs, and files of the store that are not used,
+        One row for each run, in the order of `configs`, indexed by hash: the fields in which configurations differ
+        (options as `model_options.NAME`), `seed`, final metrics (`TASK.METRIC`, missing where the run failed),
+        `seconds` and `status`, `complete` or `failed`. Failed runs, and files of the store that are not used,
         are named in warnings.
 
     Raises:
-        ValueError: an argument is not accepted, or Snakemake is not installed.
+        ValueError: An argument is not accepted, or Snakemake is not installed.
     """
-    frame, problems = run(
+    table, problems = train_grid(
         configs, store=store, jobs=jobs, progress=progress, data_root=data_root, engine=engine, profile=profile
     )
     for problem in problems:
         warnings.warn(problem, stacklevel=2)
-    return frame
+    return table
 
 
-def run(
+def train_grid(
     configs: Iterable[RunConfig],
     *,
-    store: str | Path = RESULTS,
+    store: Store | str | Path,
     jobs: int = 1,
     progress: bool = True,
     data_root: str | Path | None = None,
@@ -70,12 +71,12 @@ def run(
     profile: str = "local",
     dry_run: bool = False,
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Do what ``grid`` does, and give the messages as a list.
+    """Do what `grid` does, and give the messages as a list.
 
-    With ``dry_run``, nothing is trained, and what is not stored has the status ``missing``.
+    With `dry_run`, nothing is trained, and what is not stored has the status `missing`.
     """
-    wanted = {config.hash: config for config in configs}
-    if not wanted:
+    by_hash = {config.hash: config for config in configs}
+    if not by_hash:
         raise ValueError("configs is empty; accepted: one configuration or more")
     if jobs < 1:
         raise ValueError(f"jobs is {jobs}; accepted: 1 or more")
@@ -83,12 +84,10 @@ def run(
         raise ValueError(f"engine is {engine!r}; accepted: {', '.join(ENGINES)}")
     if engine == "snakemake":
         check_profile(profile)
-    store = Path(store)
-    contents = read(store)
-    problems = contents.problems()
-    missing = {hash_: config for hash_, config in wanted.items() if hash_ not in contents.records}
-    damaged = [path for path in (store / f"{hash_}.json" for hash_ in missing) if path in contents.damaged]
-    failures = {path.stem: f"{path} is damaged or foreign; remove it to train the run again" for path in damaged}
+    store = store if isinstance(store, Store) else Store(store)
+    problems = store.problems()
+    missing = {hash_: config for hash_, config in by_hash.items() if config not in store}
+    failures = _obstacles(store, missing)
     missing = {hash_: config for hash_, config in missing.items() if hash_ not in failures}
     if missing and engine == "snakemake":
         failures |= train_by_snakemake(
@@ -96,7 +95,16 @@ def run(
         )
     elif missing and not dry_run:
         failures |= train_here(missing, store, jobs=jobs, progress=progress, data_root=data_root)
-    if missing:
-        contents = read(store)
     problems += [f"run {hash_} failed: {message}" for hash_, message in failures.items()]
-    return frame(wanted, contents, failures), problems
+    return frame(by_hash, store, failures), problems
+
+
+def _obstacles(store: Store, configs: Mapping[str, RunConfig]) -> dict[str, str]:
+    """Hash and message of each run that cannot be trained because another file has the name of its record."""
+    messages = {}
+    for hash_, config in configs.items():
+        try:
+            records.completed(store.folder, config)
+        except (ValueError, OSError) as error:
+            messages[hash_] = str(error)
+    return messages

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from mtlrepro.runs.store import is_stored
+from mtlrepro.runs.store import Store
 from mtlrepro.runs.workers import last_line, package_path, stop, train_command
 from mtlrepro.training.config import RunConfig
 
@@ -28,7 +28,7 @@ PROFILES = {
 
 def train_by_snakemake(
     configs: Mapping[str, RunConfig],
-    store: Path,
+    store: Store,
     *,
     jobs: int,
     progress: bool,
@@ -36,39 +36,39 @@ def train_by_snakemake(
     profile: str = "local",
     dry_run: bool = False,
 ) -> dict[str, str]:
-    """Train runs that a store lacks, ``jobs`` at a time, each up to three times.
+    """Train runs that a store lacks, `jobs` at a time, each up to three times.
 
-    Snakemake also reads the user's own profile that the variable ``SNAKEMAKE_PROFILE`` names: the place for what
+    Snakemake also reads the user's own profile that the variable `SNAKEMAKE_PROFILE` names: the place for what
     belongs to a cluster, such as account and partition, or container image and volumes.
 
     Args:
-        configs: hash to configuration.
-        store: folder of records and checkpoints, which jobs must see under the same path.
-        jobs: number of jobs at a time.
-        progress: let Snakemake report jobs on stderr.
-        data_root: folder of a prepared real data set, for which the same holds.
-        profile: one of ``PROFILES``.
-        dry_run: let Snakemake say on stderr what it would do, and train nothing.
+        configs: Hash to configuration.
+        store: The store; jobs must see its folder under the same path.
+        jobs: Number of jobs at a time.
+        progress: Let Snakemake report jobs on stderr.
+        data_root: Folder of a prepared real data set, for which the same holds.
+        profile: One of `PROFILES`.
+        dry_run: Let Snakemake say on stderr what it would do, and train nothing.
 
     Returns:
         Hash of each run that failed, and its message; none after a dry run that went well.
 
     Raises:
-        ValueError: the profile is unknown, or a package is not installed.
+        ValueError: The profile is unknown, or a package is not installed.
     """
     check_profile(profile)
-    store = store.resolve()
-    (store / ".snakemake").mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="grid-", dir=store / ".snakemake") as folder:
-        plan = _write_plan(Path(folder), configs, store, data_root)
+    records = store.folder.resolve()
+    (records / ".snakemake").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="grid-", dir=records / ".snakemake") as folder:
+        plan = _write_plan(Path(folder), configs, records, data_root)
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(WORKFLOW / "Snakefile")]
-        command += ["--directory", str(store), "--configfile", str(plan), "--forceall", "--jobs", str(jobs)]
+        command += ["--directory", str(records), "--configfile", str(plan), "--forceall", "--jobs", str(jobs)]
         command += ["--workflow-profile", str(WORKFLOW / "profiles" / profile)]
         if profile == "local":
             cores = jobs * max(config.threads for config in configs.values())
             command += ["--cores", str(cores), "--resources", f"gpu={jobs}"]
         if profile == "kubernetes":
-            command += ["--default-storage-prefix", str(store / ".snakemake" / "storage")]
+            command += ["--default-storage-prefix", str(records / ".snakemake" / "storage")]
         command += ["--dry-run"] if dry_run else []
         log = Path(folder) / "snakemake.log"
         with log.open("wb") as quiet:
@@ -91,7 +91,8 @@ def train_by_snakemake(
     if dry_run and process.returncode == 0:
         return {}
     fallback = said or f"Snakemake ended with status {process.returncode}"
-    return {hash_: last_line(_log(store, hash_)) or fallback for hash_ in configs if not is_stored(store, hash_)}
+    failed = [hash_ for hash_, config in configs.items() if config not in store]
+    return {hash_: last_line(_log(records, hash_)) or fallback for hash_ in failed}
 
 
 def check_profile(profile: str) -> None:

@@ -1,118 +1,103 @@
 """The store: a folder with one JSON file for each run, named by its configuration's hash.
 
-``HASH.json`` is the record of a complete run, ``HASH.failed.json`` that of a failed one. Records from several machines
-are merged by copying files.
+`HASH.json` is the record of a complete run, `HASH.failed.json` that of a failed one, `HASH.npz` holds the predictions
+that were kept. Records from several machines are merged by copying files.
 """
 
-import json
-import warnings
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from mtlrepro import files
+import numpy as np
+
+from mtlrepro.training import predictions, records
 from mtlrepro.training.config import ALGORITHM, RunConfig
-
-Record = dict[str, Any]
-
-RESULTS = files.PROJECT / "book" / "results" / "runs"
-"""The book's store."""
-
-_FIELDS: dict[str, type] = {"config": dict, "hash": str, "algorithm": int, "status": str, "provenance": dict}
-_COMPLETE: dict[str, type] = {"history": list, "metrics": dict}
+from mtlrepro.training.records import Record
 
 
-@dataclass
-class Contents:
-    """What a store holds.
+class Store:
+    """Records of one folder, opened once: each file is read when it is first needed, validated once, and kept.
+
+    Files that appear later are seen, and a file that has changed is read again. What is given out is not a copy.
+
+    Args:
+        folder: Folder of the records; one that does not exist is empty.
 
     Attributes:
-        records: hash to record of a complete run.
-        failed: hash to record of a failed run that has not been completed since.
-        stale: file to record of another version of the algorithm.
-        damaged: file to the reason why it is no record.
+        folder: The same.
     """
 
-    records: dict[str, Record] = field(default_factory=dict)
-    failed: dict[str, Record] = field(default_factory=dict)
-    stale: dict[Path, Record] = field(default_factory=dict)
-    damaged: dict[Path, str] = field(default_factory=dict)
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._read: dict[Path, tuple[tuple[int, ...], Record | str]] = {}
+
+    def record(self, config: RunConfig) -> Record | None:
+        """Record of a run that is complete; None if it is absent, stale or damaged."""
+        return self._usable(records.path_of(self.folder, config.hash))
+
+    def __contains__(self, config: RunConfig) -> bool:
+        return self.record(config) is not None
+
+    def failure(self, config: RunConfig) -> Record | None:
+        """Record of a run that failed and has not been completed since."""
+        return None if config in self else self._usable(records.path_of(self.folder, config.hash, "failed"))
+
+    def predictions(self, config: RunConfig) -> dict[int, dict[str, np.ndarray]]:
+        """Predictions that a run kept, see `training.predictions.read`."""
+        return predictions.read(self.folder, config.hash)
+
+    @property
+    def records(self) -> dict[str, Record]:
+        """Hash to record of every complete run."""
+        return self._by_hash("complete")
+
+    @property
+    def failed(self) -> dict[str, Record]:
+        """Hash to record of every run that failed and has not been completed since."""
+        complete = self.records
+        return {hash_: record for hash_, record in self._by_hash("failed").items() if hash_ not in complete}
+
+    @property
+    def stale(self) -> dict[Path, Record]:
+        """File to record of another version of the algorithm."""
+        return {path: record for path, record in self._records().items() if record["algorithm"] != ALGORITHM}
+
+    @property
+    def damaged(self) -> dict[Path, str]:
+        """File to the reason why it is no record."""
+        return {path: content for path, content in self._contents().items() if isinstance(content, str)}
 
     def problems(self) -> list[str]:
         """A message for each file that is not used, those of another version of the algorithm in one."""
         messages = [f"{path}: not used, damaged or foreign: {reason}" for path, reason in self.damaged.items()]
-        if self.stale:
-            names = ", ".join(sorted(path.name for path in self.stale))
-            folder = next(iter(self.stale)).parent
-            messages.append(f"{folder}: not used, stale, of another algorithm than {ALGORITHM}: {names}")
+        if stale := self.stale:
+            names = ", ".join(sorted(path.name for path in stale))
+            messages.append(f"{self.folder}: not used, stale, of another algorithm than {ALGORITHM}: {names}")
         return messages
 
+    def _by_hash(self, status: str) -> dict[str, Record]:
+        usable = (record for record in self._records().values() if record["algorithm"] == ALGORITHM)
+        return {record["hash"]: record for record in usable if record["status"] == status}
 
-def read(store: str | Path = RESULTS) -> Contents:
-    """Read all records of a store; a folder that does not exist is empty."""
-    contents = Contents()
-    for path in sorted(Path(store).glob("[!.]*.json")):
+    def _records(self) -> dict[Path, Record]:
+        return {path: content for path, content in self._contents().items() if isinstance(content, dict)}
+
+    def _contents(self) -> dict[Path, Record | str]:
+        return {path: self._content(path) for path in sorted(self.folder.glob("[!.]*.json"))}
+
+    def _usable(self, path: Path) -> Record | None:
+        content = self._content(path)
+        return content if isinstance(content, dict) and content["algorithm"] == ALGORITHM else None
+
+    def _content(self, path: Path) -> Record | str:
+        """Record of a file, or the reason why it has none."""
         try:
-            record = read_record(path)
-        except (ValueError, OSError) as error:
-            contents.damaged[path] = str(error)
-            continue
-        if record["algorithm"] != ALGORITHM:
-            contents.stale[path] = record
-        elif record["status"] == "complete":
-            contents.records[record["hash"]] = record
-        else:
-            contents.failed[record["hash"]] = record
-    for hash_ in contents.records.keys() & contents.failed.keys():
-        del contents.failed[hash_]
-    return contents
-
-
-def load(store: str | Path = RESULTS) -> dict[str, Record]:
-    """Hash to record of every complete run in a store; files that are not used are named in warnings."""
-    contents = read(store)
-    for problem in contents.problems():
-        warnings.warn(problem, stacklevel=2)
-    return contents.records
-
-
-def read_record(path: Path) -> Record:
-    """Read one record, of any version of the algorithm.
-
-    Raises:
-        ValueError: the file holds no record, or that of another run than its name says.
-        OSError: the file cannot be read.
-    """
-    try:
-        record = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"no JSON ({error})") from None
-    if not isinstance(record, dict):
-        raise ValueError("no JSON object")
-    wanted = _FIELDS | (_COMPLETE if record.get("status") == "complete" else {"error": str})
-    for name, kind in wanted.items():
-        if not isinstance(record.get(name), kind):
-            raise ValueError(f"field {name!r} is {_short(record.get(name))}; accepted: {kind.__name__}")
-    if record["status"] not in ("complete", "failed"):
-        raise ValueError(f"field 'status' is {record['status']!r}; accepted: 'complete', 'failed'")
-    name = f"{record['hash']}.json" if record["status"] == "complete" else f"{record['hash']}.failed.json"
-    if path.name != name:
-        raise ValueError(f"status {record['status']!r} and hash {record['hash']!r} belong in {name}")
-    if record["algorithm"] == ALGORITHM:
-        hash_ = RunConfig.from_dict(record["config"]).hash
-        if hash_ != record["hash"]:
-            raise ValueError(f"its configuration has the hash {hash_}, the record says {record['hash']}")
-    return record
-
-
-def is_stored(store: Path, hash_: str) -> bool:
-    """Whether a store holds a usable record of a complete run."""
-    try:
-        return bool(read_record(store / f"{hash_}.json")["algorithm"] == ALGORITHM)
-    except (ValueError, OSError):
-        return False
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+            status = path.stat()
+        except OSError as error:
+            return str(error)
+        version = (status.st_ino, status.st_size, status.st_mtime_ns)
+        if path not in self._read or self._read[path][0] != version:
+            try:
+                content: Record | str = records.read(path)
+            except (ValueError, OSError) as error:
+                content = str(error)
+            self._read[path] = version, content
+        return self._read[path][1]

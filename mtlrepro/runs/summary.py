@@ -11,12 +11,10 @@ import pandas as pd
 from mtlrepro import files
 from mtlrepro.analysis.verdicts import number
 from mtlrepro.runs.grid_files import read_grid
-from mtlrepro.runs.store import Contents, Record
+from mtlrepro.runs.store import Store
 from mtlrepro.runs.tables import differing, flat
 from mtlrepro.training.config import RunConfig
-
-SECTIONS = files.PROJECT / "book" / "grids"
-"""Folder of the grid files behind the book's sections, ``NAME.json`` each."""
+from mtlrepro.training.records import Record
 
 
 @dataclass(frozen=True)
@@ -24,9 +22,9 @@ class Entry:
     """One run of a store.
 
     Attributes:
-        settings: the configuration, flat.
-        status: ``complete``, ``failed``, ``stale`` or ``missing``.
-        record: its record, unless it is missing.
+        settings: The configuration, flat.
+        status: `complete`, `failed`, `stale` or `missing`.
+        record: Its record, unless it is missing.
     """
 
     settings: Mapping[str, Any]
@@ -35,28 +33,30 @@ class Entry:
 
 
 def section(name: str) -> list[RunConfig]:
-    """Configurations of the runs behind a section of the book.
+    """Configurations of the runs behind a section of the book, from its grid file `NAME.json`.
 
     Raises:
-        ValueError: the book has no grid file of that name, or it is not accepted.
+        ValueError: The book has no grid file of that name, or it is not accepted.
+        FileNotFoundError: There is no book.
     """
-    known = sorted(path.stem for path in SECTIONS.glob("*.json"))
+    folder = files.book("grids")
+    known = sorted(path.stem for path in folder.glob("*.json"))
     if name not in known:
         raise ValueError(f"section is {name!r}; accepted: {', '.join(known) or 'none yet'}")
-    return read_grid(SECTIONS / f"{name}.json")
+    return read_grid(folder / f"{name}.json")
 
 
-def summary(contents: Contents, wanted: Sequence[RunConfig] | None = None) -> str:
+def describe_store(store: Store, configs: Sequence[RunConfig] | None = None) -> str:
     """Table of a store's runs: a block for each data set and tasks, a row for configurations equal but for the seed.
 
     Columns: the fields in which the rows of a block differ, seeds, the first metric of each task as mean and standard
     deviation over seeds, the day of the newest record, commits, and status.
 
     Args:
-        contents: what the store holds.
-        wanted: only these runs, with those that are missing; default: all.
+        store: The store.
+        configs: Only these runs, with those that are missing; default: all.
     """
-    entries = list(_entries(contents, wanted))
+    entries = list(_entries(store, configs))
     blocks: dict[str, list[Entry]] = {}
     for entry in entries:
         title = f"{entry.settings.get('dataset')}: {', '.join(entry.settings.get('tasks', ()))}"
@@ -65,17 +65,17 @@ def summary(contents: Contents, wanted: Sequence[RunConfig] | None = None) -> st
     return "\n\n".join(texts) or "no runs"
 
 
-def _entries(contents: Contents, wanted: Sequence[RunConfig] | None) -> Iterator[Entry]:
+def _entries(store: Store, configs: Sequence[RunConfig] | None) -> Iterator[Entry]:
     known: dict[str, tuple[str, Record]] = {
-        **{hash_: ("failed", record) for hash_, record in contents.failed.items()},
-        **{hash_: ("complete", record) for hash_, record in contents.records.items()},
+        **{hash_: ("failed", record) for hash_, record in store.failed.items()},
+        **{hash_: ("complete", record) for hash_, record in store.records.items()},
     }
-    if wanted is not None:
-        for config in dict.fromkeys(wanted):
+    if configs is not None:
+        for config in dict.fromkeys(configs):
             status, record = known.get(config.hash, ("missing", None))
             yield Entry(flat(config.to_dict()), status, record)
         return
-    for status, record in [*known.values(), *(("stale", record) for record in contents.stale.values())]:
+    for status, record in [*known.values(), *(("stale", record) for record in store.stale.values())]:
         yield Entry(flat(record["config"]), status, record)
 
 
@@ -105,7 +105,7 @@ def _block(entries: Sequence[Entry]) -> str:
 
 
 def ranges(numbers: Sequence[int]) -> str:
-    """Increasing numbers as text: ``0-2, 5``."""
+    """Increasing numbers as text: `0-2, 5`."""
     runs: list[list[int]] = []
     for value in numbers:
         if runs and value == runs[-1][-1] + 1:
@@ -116,16 +116,16 @@ def ranges(numbers: Sequence[int]) -> str:
 
 
 def _metrics(records: Sequence[Record]) -> dict[str, str]:
-    found = {}
+    columns = {}
     for task, metrics in records[0]["metrics"].items() if records else ():
         name = next(iter(metrics))
         values = [record["metrics"][task][name] for record in records]
         if None in values:
-            found[f"{task}.{name}"] = "-"
+            columns[f"{task}.{name}"] = "-"
             continue
         spread = f" ± {number(stdev(values), 2)}" if len(values) > 1 else ""
-        found[f"{task}.{name}"] = number(fmean(values), 4) + spread
-    return found
+        columns[f"{task}.{name}"] = number(fmean(values), 4) + spread
+    return columns
 
 
 def _text(value: object) -> str:

@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 
-from mtlrepro.data.scenes import cache as scenes
-from mtlrepro.runs.store import RESULTS, Record, read
+from mtlrepro.data.catalogue import GENERATED
+from mtlrepro.runs.store import Store
 from mtlrepro.training.config import RunConfig
-from mtlrepro.training.run import first_epochs, numbers, origin
+from mtlrepro.training.provenance import origin
+from mtlrepro.training.records import Record, numbers
+from mtlrepro.training.run import first_epochs
 
 EPOCHS = 2
 TOLERANCE = 0.02
@@ -26,15 +28,15 @@ class Check:
 
     Attributes:
         passed: None where this machine cannot tell.
-        message: one line.
+        message: One line.
     """
 
     passed: bool | None
     message: str
 
 
-def verify(
-    store: str | Path = RESULTS,
+def verify_records(
+    store: Store,
     *,
     sample: int = 3,
     seed: int | None = None,
@@ -44,23 +46,23 @@ def verify(
     """Retrain the first epochs of a random sample of a store's runs and compare losses, weights and metrics.
 
     On the same machine with the same versions, runs on the CPU must agree bit for bit; elsewhere, and on a GPU, the
-    first epoch's losses must agree within ``TOLERANCE``. Stale, damaged and foreign files do not pass, nor does a store
+    first epoch's losses must agree within `TOLERANCE`. Stale, damaged and foreign files do not pass, nor does a store
     of which nothing can be checked. Runs that need a GPU or data which are not here are not drawn.
 
     Args:
-        store: folder of records.
-        sample: number of runs.
-        seed: of the sample; default: another one every time.
-        data_root: folder of a prepared real data set.
-        progress: show bars on stderr.
+        store: The store.
+        sample: Number of runs.
+        seed: Of the sample; default: another one every time.
+        data_root: Folder of a prepared real data set.
+        progress: Show bars on stderr.
 
     Yields:
         A check for each file that is not used, then one that states the sample, then one for each run of it.
     """
-    contents = read(store)
-    for problem in contents.problems():
+    records = store.records
+    for problem in store.problems():
         yield Check(False, problem)
-    configs = {hash_: RunConfig.from_dict(record["config"]) for hash_, record in contents.records.items()}
+    configs = {hash_: RunConfig.from_dict(record["config"]) for hash_, record in records.items()}
     ready = sorted(hash_ for hash_, config in configs.items() if _is_ready(config, data_root))
     seed = random.SystemRandom().randrange(2**16) if seed is None else seed
     drawn = random.Random(seed).sample(ready, min(sample, len(ready)))
@@ -69,19 +71,19 @@ def verify(
     text += f"; {absent} need a GPU or data which are not here" if absent else ""
     yield Check(None if drawn else False, text)
     for hash_ in drawn:
-        yield _check(configs[hash_], contents.records[hash_], data_root, progress)
+        yield _check(configs[hash_], records[hash_], data_root, progress)
 
 
 def _is_ready(config: RunConfig, data_root: str | Path | None) -> bool:
     there = config.device == "cpu" or torch.cuda.is_available()
-    return there and (config.dataset in scenes.NAMES or data_root is not None)
+    return there and (config.dataset in GENERATED or data_root is not None)
 
 
 def _check(config: RunConfig, record: Record, data_root: str | Path | None, progress: bool) -> Check:
     name = f"run {config.hash}, seed {config.seed}"
     epochs = min(EPOCHS, config.epochs)
     try:
-        root = None if config.dataset in scenes.NAMES else data_root
+        root = None if config.dataset in GENERATED else data_root
         history = first_epochs(config, epochs, data_root=root, progress=progress)
     except (ValueError, OSError, FloatingPointError, torch.OutOfMemoryError) as error:
         return Check(False, f"{name}: cannot be trained again: {error}")

@@ -13,27 +13,29 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from mtlrepro import files
-from mtlrepro.runs.store import is_stored
+from mtlrepro.runs.store import Store
 from mtlrepro.training.config import RunConfig
 
-PAUSE = 0.05  # seconds between two looks at the running processes
-PATIENCE = 10.0  # seconds that a process has to end when it is told to
+PAUSE = 0.05
+"""Seconds between two looks at the running processes."""
+PATIENCE = 10.0
+"""Seconds that a process has to end when it is told to."""
 
 
 def train_here(
-    configs: Mapping[str, RunConfig], store: Path, *, jobs: int, progress: bool, data_root: str | Path | None
+    configs: Mapping[str, RunConfig], store: Store, *, jobs: int, progress: bool, data_root: str | Path | None
 ) -> dict[str, str]:
-    """Train runs that a store lacks, ``jobs`` at a time; on ``cuda`` these share the GPU.
+    """Train runs that a store lacks, `jobs` at a time; on `cuda` these share the GPU.
 
     A run that another process is training is put off until no other is left, so that two grids share the work.
     Whatever ends this function also ends the processes; their checkpoints stay.
 
     Args:
-        configs: hash to configuration.
-        store: folder of records and checkpoints.
-        jobs: number of processes at a time.
-        progress: show a bar on stderr.
-        data_root: folder of a prepared real data set.
+        configs: Hash to configuration.
+        store: The store, whose folder also holds the checkpoints.
+        jobs: Number of processes at a time.
+        progress: Show a bar on stderr.
+        data_root: Folder of a prepared real data set.
 
     Returns:
         Hash of each run that failed, and its message.
@@ -48,16 +50,19 @@ def train_here(
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
-                    hash_ = next((name for name in waiting if not _in_training(store, name)), next(iter(waiting)))
+                    # Two grids may still start one run at the same moment: the later process then reads the record.
+                    hash_ = next(
+                        (name for name in waiting if not _in_training(store.folder, name)), next(iter(waiting))
+                    )
                     config = waiting.pop(hash_)
-                    if is_stored(store, hash_):
+                    if config in store:
                         bar.update()
                     else:
-                        running[hash_] = _start(config, store, Path(folder), data_root)
+                        running[hash_] = _start(config, store.folder, Path(folder), data_root)
                 time.sleep(PAUSE)
                 for hash_ in [name for name, process in running.items() if process.poll() is not None]:
                     code = running.pop(hash_).returncode
-                    if not is_stored(store, hash_):
+                    if configs[hash_] not in store:
                         failures[hash_] = _message(code, _log(Path(folder), hash_))
                         bar.set_postfix(failed=len(failures), refresh=False)
                     bar.update()
@@ -73,12 +78,12 @@ def train_command(config: Path, store: Path, data_root: str | Path | None) -> li
 
 
 def package_path() -> str:
-    """``PYTHONPATH`` with which other processes import this very package."""
+    """`PYTHONPATH` with which other processes import this very package."""
     return os.pathsep.join(filter(None, [str(files.PROJECT), os.environ.get("PYTHONPATH")]))
 
 
 def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End processes; those that do not within ``PATIENCE`` are killed."""
+    """End processes; those that do not within `PATIENCE` are killed."""
     for process in processes:
         process.terminate()
     end = time.monotonic() + PATIENCE

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mtlrepro import files
 from mtlrepro.bench.train import NETWORKS
-from mtlrepro.runs.store import Contents
+from mtlrepro.runs.store import Store
 from mtlrepro.runs.tables import flat
 from mtlrepro.training import scales
 from mtlrepro.training.config import RunConfig
@@ -76,12 +76,12 @@ def origin(scale: str = "cpu") -> str:
     )
 
 
-def grid_time(contents: Contents, device: str = "cuda") -> str:
+def grid_time(store: Store, device: str = "cuda") -> str:
     """Say what the stored runs of a kind of device took: their number, their seconds, and the time the grid ran.
 
     Runs overlap where several share a device; the grid's time is that in which at least one of them ran.
     """
-    origins = [record["provenance"] for record in contents.records.values() if record["config"]["device"] == device]
+    origins = [record["provenance"] for record in store.records.values() if record["config"]["device"] == device]
     seconds = np.array([origin["seconds"] for origin in origins])
     ends = np.array([datetime.fromisoformat(origin["date"]).timestamp() for origin in origins])
     order = np.argsort(ends - seconds)

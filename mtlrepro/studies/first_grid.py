@@ -12,9 +12,10 @@ from mtlrepro.analysis.significance import holm
 from mtlrepro.analysis.verdicts import number
 from mtlrepro.pages.figures import COLOURS, MARKERS
 from mtlrepro.runs.grid_files import read_grid
-from mtlrepro.runs.store import RESULTS, read
+from mtlrepro.runs.store import Store
 from mtlrepro.runs.tables import frame
 
+RESULTS = files.PROJECT / "book" / "results" / "runs"
 GRID = files.PROJECT / "book" / "grids" / "first.json"
 METRICS = {
     "segmentation.miou": ("mIoU", "%", True),
@@ -35,7 +36,7 @@ def table(store: str | Path = RESULTS) -> pd.DataFrame:
         ValueError: a run is missing; names the command that trains it.
     """
     wanted = {config.hash: config for config in read_grid(GRID)}
-    runs = frame(wanted, read(store))
+    runs = frame(wanted, Store(store))
     absent = int((runs["status"] != "complete").sum())
     if absent:
         raise ValueError(

@@ -11,6 +11,7 @@ import torch
 from mtlrepro import files
 
 KEPT = 2
+"""Checkpoints that stay: if the last one turns out to be damaged, the run goes on from the one before."""
 
 
 def path_of(folder: Path, run: str, epoch: int) -> Path:
@@ -22,20 +23,20 @@ def save(folder: Path, run: str, epoch: int, state: dict[str, Any]) -> None:
     """Write a checkpoint under its name only when it is whole, then remove all but it and the one before.
 
     Args:
-        folder: where checkpoints are.
-        run: the configuration's hash.
-        epoch: number of completed epochs.
-        state: what ``torch.load(weights_only=True)`` can read.
+        folder: Where checkpoints are.
+        run: The configuration's hash.
+        epoch: Number of completed epochs.
+        state: What `torch.load(weights_only=True)` can read.
 
     Raises:
-        OSError: the file cannot be written, for one because the disk is full; earlier checkpoints stay.
+        OSError: The file cannot be written, for one because the disk is full; earlier checkpoints stay.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
     target = path_of(folder, run, epoch)
     files.write(target, buffer.getbuffer())
     kept = [path_of(folder, run, epoch - back) for back in range(KEPT)]
-    for other in _found(folder, run):  # older ones, and damaged ones of epochs that are trained again
+    for other in _saved(folder, run):  # older ones, and damaged ones of epochs that are trained again
         if other not in kept:
             other.unlink(missing_ok=True)
 
@@ -47,16 +48,16 @@ def load(folder: Path, run: str) -> dict[str, Any] | None:
         The state, or None if there is none.
 
     Raises:
-        OSError: a file cannot be read, which says nothing about what is in it.
+        OSError: A file cannot be read, which says nothing about what is in it.
     """
-    for path in _found(folder, run):
+    for path in _saved(folder, run):
         content = path.read_bytes()
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 if damaged := archive.testzip():
                     raise ValueError(f"{damaged} has a wrong checksum")
             state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever damage looks like
+        except Exception as error:  # any error here means that the file is corrupt
             warnings.warn(f"{path} is damaged ({error}); going on from the one before it", stacklevel=2)
         else:
             return state
@@ -65,11 +66,11 @@ def load(folder: Path, run: str) -> dict[str, Any] | None:
 
 def remove(folder: Path, run: str) -> None:
     """Remove all checkpoints of a run, and what killed processes left of writing them."""
-    for path in [*_found(folder, run), *folder.glob(f".{run}-*.partial.pt")]:
+    for path in [*_saved(folder, run), *folder.glob(f".{run}-*.partial.pt")]:
         path.unlink(missing_ok=True)
 
 
-def _found(folder: Path, run: str) -> list[Path]:
+def _saved(folder: Path, run: str) -> list[Path]:
     """Checkpoints of a run, latest first."""
     epochs = {path: path.stem.removeprefix(f"{run}-") for path in folder.glob(f"{run}-*.pt")}
     return sorted((path for path, epoch in epochs.items() if epoch.isdecimal()), key=lambda p: -int(epochs[p]))

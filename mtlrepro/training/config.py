@@ -2,18 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from math import isfinite
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import torch
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from mtlrepro import balancers, models, tasks
-from mtlrepro.data import datasets
+from mtlrepro.data.catalogue import CATALOGUE, GENERATED
 from mtlrepro.data.scenes import cache as scenes
 from mtlrepro.data.transforms import Augmentation
 from mtlrepro.tasks import Protocol
@@ -21,116 +20,188 @@ from mtlrepro.tasks import Protocol
 ALGORITHM = 1
 """Raised whenever a change of the code alters numbers: records of another version are stale."""
 
-OptimizerName = Literal["adamw", "adam", "sgd"]
-Schedule = Literal["constant", "steps"]
-Device = Literal["cpu", "cuda"]
-Precision = Literal["float32", "bf16"]
-EvaluateOn = Literal["test", "val", "both"]
-
-LATER = {"evaluate_on": "test", "pictures": {}}
-"""Fields that records without them can do without: at these defaults the canonical JSON leaves them out."""
+LATER = {"evaluate_on", "pictures"}
+"""Fields added after the first records: left out of the JSON at their default, so that old hashes stay valid."""
+CLASS_COUNTS = (None, *sorted({count for entry in CATALOGUE.values() for count in entry.class_counts}))
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunConfig:
+def _dataset(name: str) -> str:
+    if name not in CATALOGUE:
+        raise ValueError
+    return name
+
+
+def _class_count(count: object) -> object:
+    if count not in CLASS_COUNTS:
+        raise ValueError
+    return CLASS_COUNTS[CLASS_COUNTS.index(count)]  # 7 for 7.0
+
+
+def _plain(number: object) -> object:
+    """Refuse NumPy's numbers: 0.1 in single precision would have another hash."""
+    if not isinstance(number, int | float):
+        raise ValueError
+    return number
+
+
+def _different_tasks(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names or len(set(names)) < len(names) or not set(names) <= set(tasks.NAMES):
+        raise ValueError
+    return names
+
+
+def _json(options: dict[str, Any]) -> dict[str, Any]:
+    """Copy of some options as JSON has them: tuples as lists."""
+    try:
+        copy: dict[str, Any] = json.loads(_canonical(options))
+    except TypeError:
+        raise ValueError from None
+    return copy
+
+
+def _pictures(asked: dict[str, list[int]]) -> dict[str, list[int]]:
+    if asked and set(asked) != {"epochs", "images"}:
+        raise ValueError
+    for name, numbers in asked.items():
+        if not numbers or numbers != sorted(set(numbers)) or numbers[0] < (1 if name == "epochs" else 0):
+            raise ValueError
+    return asked
+
+
+# Types of fields. The description is what an error message says is accepted; for a Literal, its values are.
+_COUNT = "a whole number of at least 1"
+Count = Annotated[int, Field(ge=1, description=_COUNT)]
+Natural = Annotated[int, Field(ge=0, description="a whole number of at least 0")]
+Number = Annotated[
+    float, BeforeValidator(_plain), Field(ge=0, allow_inf_nan=False, description="a number of at least 0")
+]
+Positive = Annotated[Number, Field(gt=0, description="a number above 0")]
+Size = Annotated[tuple[Count, Count], Field(strict=False)]
+Flag = Annotated[bool, Field(description="true or false")]
+Options = Annotated[
+    dict[str, Any], AfterValidator(_json), Field(strict=False, description="an object of names and JSON values")
+]
+TaskNames = Annotated[
+    tuple[str, ...],
+    AfterValidator(_different_tasks),
+    Field(strict=False, description=f"one or more of {', '.join(tasks.NAMES)}, all different"),
+]
+OptionalCount = Annotated[Count | None, Field(description=f"{_COUNT}, or null")]
+OptionalSize = Annotated[Size | None, Field(description="[height, width] in pixels, or null")]
+
+
+class RunConfig(BaseModel):
     """Everything that a run's numbers depend on, except the files of a real data set.
 
     Attributes:
-        dataset: ``rooms``, ``streets``, ``nyuv2``, ``cityscapes``, ``taskonomy`` or ``bdd100k``.
-        n_train: number of training scenes; default: the generator's own. Real data sets have what they have.
-        n_test: number of test scenes.
-        size: (height, width) of scenes in pixels; default: the generator's own.
+        dataset: `rooms`, `streets`, `nyuv2`, `cityscapes`, `taskonomy` or `bdd100k`.
+        n_train: Number of training scenes; default: the generator's own. Not used for real data sets.
+        n_test: Number of test scenes. Not used for real data sets.
+        size: (height, width) of scenes in pixels; default: the generator's own. Not used for real data sets.
         classes: 7 or 19 for Cityscapes and streets; default: as stored.
-        tasks: one task or more, in the order of losses and weights; one is a single-task baseline.
-        protocol: losses and metrics of LSB (``lsb``) or of the public benchmark (``benchmark``).
-        model: name of a network, see ``models.create``.
-        model_options: its options, JSON values.
-        method: name of a balancer, see ``balancers.create``.
-        method_options: its options, JSON values.
-        optimizer: ``adamw``, ``adam`` (betas 0.9, 0.999, eps 1e-8) or ``sgd`` (momentum 0.9).
-        lr: learning rate, above 0.
-        weight_decay: of the network's parameters, never of the balancer's own.
-        schedule: ``constant``, or ``steps``: the rate is multiplied by ``factor`` after each epoch of ``milestones``.
-        milestones: numbers of epochs, increasing, each below ``epochs``.
-        factor: in (0, 1) with ``steps``, else 1.
-        epochs: passes over the training set.
-        batch_size: images in a step, over all processes; samples left over at the end of an epoch wait for the next.
-        flip: probability of a mirror image.
-        scales: zoom factors of the training images.
+        tasks: One task or more, in the order of losses and weights; one is a single-task baseline.
+        protocol: Losses and metrics of LSB (`lsb`) or of the public benchmark (`benchmark`).
+        model: Name of a network, see `models.create`.
+        model_options: Its options, JSON values.
+        method: Name of a balancer, see `balancers.create`.
+        method_options: Its options, JSON values.
+        optimizer: `adamw`, `adam` (betas 0.9, 0.999, eps 1e-8) or `sgd` (momentum 0.9).
+        lr: Learning rate, above 0.
+        weight_decay: Of the network's parameters, never of the balancer's own.
+        schedule: `constant`, or `steps`: the rate is multiplied by `factor` after each epoch of `milestones`.
+        milestones: Numbers of epochs, increasing, each below `epochs`.
+        factor: In (0, 1) with `steps`, else 1.
+        epochs: Passes over the training set.
+        batch_size: Images in a step, over all processes; samples left over at the end of an epoch wait for the next.
+        flip: Probability of a mirror image.
+        scales: Zoom factors of the training images.
         crop: (height, width) of training images; default: not cropped.
-        evaluate_every: epochs between two evaluations; the last ``average_last`` epochs are always evaluated.
-        evaluate_on: ``test``, which is the validation split where test labels are not public; or, for data sets that
-            have both splits, ``val``, or ``both``: final metrics are those on the test split, and those on the
+        evaluate_every: Epochs between two evaluations; the last `average_last` epochs are always evaluated.
+        evaluate_on: `test`, which is the validation split where test labels are not public; or, for data sets that
+            have both splits, `val`, or `both`: final metrics are those on the test split, and those on the
             validation split stand beside them, so that one run serves the choice of settings and the report.
-        average_last: final metrics are the mean over the evaluations after the last so many epochs (the public
+        average_last: Final metrics are the mean over the evaluations after the last so many epochs (the public
             benchmark: 10); with 1 they are those of the last epoch.
-        probe_every: epochs between two looks at the task gradients on a fixed batch; 0 for none.
-        pictures: ``{"epochs": [...], "images": [...]}``: after which epochs, and for which images of the evaluated
+        probe_every: Epochs between two looks at the task gradients on a fixed batch; 0 for none.
+        pictures: `{"epochs": [...], "images": [...]}`: after which epochs, and for which images of the evaluated
             split, predictions are kept beside the record; not for detection.
-        seed: of initialisation, order, transforms and the method's own draws, where it has such.
-        device: kind of device.
+        seed: Of initialisation, order, transforms and the method's own draws, where it has such.
+        device: Kind of device.
         threads: CPU threads.
-        precision: ``bf16`` runs the network under autocast; losses and balancer stay in float32 or more.
-        compile: whether ``torch.compile`` compiles the shared part and each head.
-        cuda_graph: whether steps are replayed as one CUDA graph; one process, dense tasks.
+        precision: `bf16` runs the network under autocast; losses and balancer stay in float32 or more.
+        compile: Whether `torch.compile` compiles the shared part and each head.
+        cuda_graph: Whether steps are replayed as one CUDA graph; one process, dense tasks.
 
     Raises:
-        TypeError: an unknown field.
-        ValueError: a field is not accepted; names field, value and what is accepted.
+        ValueError: A field is unknown or its value is not accepted; names field, value and what is accepted.
     """
 
-    dataset: str = "rooms"
-    n_train: int | None = None
-    n_test: int | None = None
-    size: tuple[int, int] | None = None
-    classes: int | None = None
-    tasks: tuple[str, ...] = ("segmentation", "depth", "normal")
-    protocol: Protocol = "lsb"
-    model: str = "multi_decoder"
-    model_options: Mapping[str, Any] = field(default_factory=dict)
-    method: str = "equal"
-    method_options: Mapping[str, Any] = field(default_factory=dict)
-    optimizer: OptimizerName = "adamw"
-    lr: float = 1e-4
-    weight_decay: float = 0.01
-    schedule: Schedule = "constant"
-    milestones: tuple[int, ...] = ()
-    factor: float = 1.0
-    epochs: int = 20
-    batch_size: int = 8
-    flip: float = 0.5
-    scales: tuple[float, ...] = (1.0,)
-    crop: tuple[int, int] | None = None
-    evaluate_every: int = 1
-    evaluate_on: EvaluateOn = "test"
-    average_last: int = 1
-    probe_every: int = 0
-    pictures: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    device: Device = "cpu"
-    threads: int = 1
-    precision: Precision = "float32"
-    compile: bool = False
-    cuda_graph: bool = False
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
 
-    def __post_init__(self) -> None:
-        for name, (convert, accepted) in _FIELDS.items():
-            value = getattr(self, name)
-            try:
-                object.__setattr__(self, name, convert(value))
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{name} is {value!r}; accepted: {accepted}") from error
+    dataset: Annotated[str, AfterValidator(_dataset), Field(description=", ".join(map(repr, CATALOGUE)))] = "rooms"
+    n_train: OptionalCount = None
+    n_test: OptionalCount = None
+    size: OptionalSize = None
+    classes: Annotated[
+        int | None, BeforeValidator(_class_count), Field(description=", ".join(map(repr, CLASS_COUNTS)))
+    ] = None
+    tasks: TaskNames = ("segmentation", "depth", "normal")
+    protocol: Protocol = "lsb"
+    model: Annotated[str, Field(description="a network's name")] = "multi_decoder"
+    model_options: Options = {}
+    method: Annotated[str, Field(description="a balancer's name")] = "equal"
+    method_options: Options = {}
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: Positive = 1e-4
+    weight_decay: Number = 0.01
+    schedule: Literal["constant", "steps"] = "constant"
+    milestones: Annotated[
+        tuple[Count, ...], Field(strict=False, description="a list of whole numbers of at least 1")
+    ] = ()
+    factor: Annotated[Positive, Field(description="a number in (0, 1]")] = 1.0
+    epochs: Count = 20
+    batch_size: Count = 8
+    flip: Annotated[Number, Field(description="a probability in [0, 1]")] = 0.5
+    scales: Annotated[tuple[Positive, ...], Field(strict=False, description="a list of numbers of at least 1")] = (1.0,)
+    crop: OptionalSize = None
+    evaluate_every: Count = 1
+    evaluate_on: Literal["test", "val", "both"] = "test"
+    average_last: Count = 1
+    probe_every: Natural = 0
+    pictures: Annotated[
+        dict[str, Annotated[list[Natural], Field(strict=False)]],
+        AfterValidator(_pictures),
+        Field(
+            strict=False,
+            description='{}, or {"epochs": [...], "images": [...]}, increasing whole numbers, epochs from 1',
+        ),
+    ] = {}
+    seed: Natural = 0
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: Count = 1
+    precision: Literal["float32", "bf16"] = "float32"
+    compile: Flag = False
+    cuda_graph: Flag = False
+
+    def __init__(self, **values: Any) -> None:  # noqa: ANN401
+        try:
+            super().__init__(**values)
+        except ValidationError as error:  # one line in the place of Pydantic's report
+            raise _refusal(values, error) from None
+
+    def model_post_init(self, context: object) -> None:
+        """Check what fields have to do with each other."""
         self._check_data()
         self._check_epochs()
         self._check_parts()
 
     @classmethod
     def from_json(cls, source: str | Path) -> Self:
-        """Read a configuration from JSON text, or from a file if ``source`` is a path.
+        """Read a configuration from JSON text, or from a file if `source` is a path.
 
         Raises:
-            ValueError: it is no JSON object, a field is unknown, or a value is not accepted.
-            OSError: the file cannot be read.
+            ValueError: It is no JSON object, a field is unknown, or a value is not accepted.
+            OSError: The file cannot be read.
         """
         text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
         try:
@@ -142,28 +213,29 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Make a configuration of what ``to_dict`` gave, or of a part of it; the rest has its defaults.
+        """Make a configuration of what `to_dict` gave, or of a part of it; the rest has its defaults.
 
         Raises:
-            ValueError: a field is unknown, or a value is not accepted.
+            ValueError: A field is unknown, or a value is not accepted.
         """
         if not isinstance(values, Mapping):
             raise ValueError(f"the configuration is {values!r}; accepted: fields and their values")
-        known = [entry.name for entry in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise ValueError(f"field {name!r} is unknown; accepted: {', '.join(known)}")
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Fields as JSON values, as in ``to_json``."""
+        """Fields as JSON values, as in `to_json`."""
         values: dict[str, Any] = json.loads(self.to_json())
         return values
 
     def to_json(self) -> str:
-        """Canonical JSON: every field but those of ``LATER`` at their defaults, sorted keys, no spaces."""
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return _canonical({name: value for name, value in values.items() if LATER.get(name, ...) != value})
+        """Canonical JSON, of which the hash is made: sorted keys, no spaces; see `LATER`."""
+        fields = type(self).model_fields
+        values = {name: value for name, value in self if name not in LATER or value != fields[name].default}
+        return _canonical(values)
+
+    def replace(self, **changes: Any) -> Self:  # noqa: ANN401
+        """Make the same configuration but for some fields, checked like any other."""
+        return type(self)(**{**dict(self), **changes})
 
     @property
     def hash(self) -> str:
@@ -175,15 +247,15 @@ class RunConfig:
 
     def _check_data(self) -> None:
         for name in ("n_train", "n_test", "size"):
-            if self.dataset not in scenes.NAMES and getattr(self, name) is not None:
+            if self.dataset not in GENERATED and getattr(self, name) is not None:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; accepted with dataset {self.dataset!r}: None")
-        if self.classes is not None and self.dataset not in ("streets", "cityscapes"):
+        if self.classes is not None and self.classes not in CATALOGUE[self.dataset].class_counts:
             raise ValueError(f"classes is {self.classes}; accepted with dataset {self.dataset!r}: None")
-        if self.evaluate_on != "test" and self.dataset not in (*scenes.NAMES, "taskonomy"):
+        if self.evaluate_on != "test" and not CATALOGUE[self.dataset].validated:
             raise ValueError(f"evaluate_on is {self.evaluate_on!r}; accepted with dataset {self.dataset!r}: 'test'")
         Augmentation(self.flip, self.scales, self.crop)
         n_train = scenes.COUNTS["train"] if self.n_train is None else self.n_train
-        if self.dataset in scenes.NAMES and n_train < self.batch_size:
+        if self.dataset in GENERATED and n_train < self.batch_size:
             raise ValueError(f"batch_size is {self.batch_size}; accepted: up to {n_train}, the training scenes")
 
     def _check_epochs(self) -> None:
@@ -226,6 +298,20 @@ class RunConfig:
             _try_method(self.method, _canonical(self.method_options), len(self.tasks))
 
 
+def _refusal(values: Mapping[str, Any], error: ValidationError) -> ValueError:
+    """Say what is wrong with the first field that is refused, unknown ones before others."""
+    fields, errors = RunConfig.model_fields, error.errors(include_url=False)
+    for name in values:
+        if name not in fields:
+            return ValueError(f"field {name!r} is unknown; accepted: {', '.join(fields)}")
+    if not errors[0]["loc"]:  # the fields by themselves are right
+        cause: ValueError = errors[0]["ctx"]["error"]
+        return cause
+    name = str(errors[0]["loc"][0])
+    accepted = fields[name].description or ", ".join(map(repr, get_args(fields[name].annotation)))
+    return ValueError(f"{name} is {values[name]!r}; accepted: {accepted}")
+
+
 @contextmanager
 def _naming(field: str, options: Mapping[str, Any]) -> Iterator[None]:
     try:
@@ -255,117 +341,3 @@ def _try_model(name: str, options: str, names: tuple[str, ...], protocol: Protoc
 @lru_cache(maxsize=256)
 def _try_method(name: str, options: str, n_tasks: int) -> None:
     balancers.create(name, n_tasks, **json.loads(options))
-
-
-def _whole(value: object, least: int = 1) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError
-    return value
-
-
-def _number(value: object, least: float = 0) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value < least:
-        raise ValueError
-    return float(value)
-
-
-def _positive(value: object) -> float:
-    if (number := _number(value)) == 0:
-        raise ValueError
-    return number
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError
-    return value
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError
-    return value
-
-
-def _size(value: Any) -> tuple[int, int] | None:  # noqa: ANN401
-    if value is None:
-        return None
-    height, width = value
-    return _whole(height), _whole(width)
-
-
-def _names(value: Any) -> tuple[str, ...]:  # noqa: ANN401
-    names = tuple(value)
-    if isinstance(value, str) or not names or len(set(names)) < len(names) or not set(names) <= set(tasks.NAMES):
-        raise ValueError
-    return names
-
-
-def _options(value: Any) -> dict[str, Any]:  # noqa: ANN401
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise ValueError
-    options: dict[str, Any] = json.loads(_canonical(dict(value)))
-    return options
-
-
-def _pictures(value: Any) -> dict[str, list[int]]:  # noqa: ANN401
-    if value == {}:
-        return {}
-    if not isinstance(value, Mapping) or set(value) != {"epochs", "images"}:
-        raise ValueError
-    found = {name: [_whole(number, least) for number in value[name]] for name, least in (("epochs", 1), ("images", 0))}
-    if not all(found.values()) or any(numbers != sorted(set(numbers)) for numbers in found.values()):
-        raise ValueError
-    return found
-
-
-def _optional(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: None if value is None else convert(value)
-
-
-def _one_of(*accepted: str | int | None) -> tuple[Callable[[Any], Any], str]:
-    def convert(value: Any) -> Any:  # noqa: ANN401
-        if isinstance(value, bool) or value not in accepted:
-            raise ValueError
-        return accepted[accepted.index(value)]  # 7 for 7.0
-
-    return convert, ", ".join(map(repr, accepted))
-
-
-_COUNT = "a whole number of at least 1"
-_SIZE = "[height, width] in pixels, or null"
-_FIELDS: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "dataset": _one_of(*datasets.NAMES),
-    "n_train": (_optional(_whole), f"{_COUNT}, or null"),
-    "n_test": (_optional(_whole), f"{_COUNT}, or null"),
-    "size": (_size, _SIZE),
-    "classes": _one_of(None, 7, 19),
-    "tasks": (_names, f"one or more of {', '.join(tasks.NAMES)}, all different"),
-    "protocol": _one_of(*get_args(Protocol)),
-    "model": (_text, "a network's name"),
-    "model_options": (_options, "an object of names and JSON values"),
-    "method": (_text, "a balancer's name"),
-    "method_options": (_options, "an object of names and JSON values"),
-    "optimizer": _one_of(*get_args(OptimizerName)),
-    "lr": (_positive, "a number above 0"),
-    "weight_decay": (_number, "a number of at least 0"),
-    "schedule": _one_of(*get_args(Schedule)),
-    "milestones": (lambda value: tuple(map(_whole, value)), "a list of whole numbers of at least 1"),
-    "factor": (_positive, "a number in (0, 1]"),
-    "epochs": (_whole, _COUNT),
-    "batch_size": (_whole, _COUNT),
-    "flip": (_number, "a probability in [0, 1]"),
-    "scales": (lambda value: tuple(map(_positive, value)), "a list of numbers of at least 1"),
-    "crop": (_size, _SIZE),
-    "evaluate_every": (_whole, _COUNT),
-    "evaluate_on": _one_of(*get_args(EvaluateOn)),
-    "average_last": (_whole, _COUNT),
-    "probe_every": (lambda value: _whole(value, 0), "a whole number of at least 0"),
-    "pictures": (_pictures, '{}, or {"epochs": [...], "images": [...]}, increasing whole numbers, epochs from 1'),
-    "seed": (lambda value: _whole(value, 0), "a whole number of at least 0"),
-    "device": _one_of(*get_args(Device)),
-    "threads": (_whole, _COUNT),
-    "precision": _one_of(*get_args(Precision)),
-    "compile": (_flag, "true or false"),
-    "cuda_graph": (_flag, "true or false"),
-}

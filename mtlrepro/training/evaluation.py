@@ -5,26 +5,16 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mtlrepro.balancers import diagnostics, gramian, task_gradients
 from mtlrepro.data.loading import Loader
 from mtlrepro.data.samples import Batch
 from mtlrepro.models import MultiTaskModel
-from mtlrepro.models.base import Prediction
 from mtlrepro.tasks import ImageTask
+from mtlrepro.training.step import predict
 
 Metrics = dict[str, dict[str, float]]
 """By task and metric."""
-
-
-def predict(model: MultiTaskModel, batch: Batch, precision: str = "float32") -> dict[str, Prediction]:
-    """Run a network on a batch: channels last, under autocast if ``precision`` is ``bf16``."""
-    views = ("image", "right")[: model.views]
-    images = {key: batch[key].contiguous(memory_format=torch.channels_last) for key in views}
-    with torch.autocast(batch["image"].device.type, torch.bfloat16, enabled=precision == "bf16"):
-        predictions: dict[str, Prediction] = model(images)
-    return predictions
 
 
 @torch.no_grad()
@@ -32,10 +22,10 @@ def evaluate(model: MultiTaskModel, tasks: Sequence[ImageTask], loader: Loader, 
     """Score a network on a set, in evaluation mode.
 
     Args:
-        model: the network; it is left in training mode.
-        tasks: what to score.
-        loader: one epoch of it is read.
-        precision: ``float32`` or ``bf16``.
+        model: The network; it is left in training mode.
+        tasks: What to score.
+        loader: One epoch of it is read.
+        precision: `float32` or `bf16`.
 
     Returns:
         Metrics pooled over the set, by task and name.
@@ -56,39 +46,35 @@ def probe(
     """Compare the tasks' gradients by the shared parameters on one batch, as in training but without a step.
 
     Args:
-        model: the network, in training mode; parameters, running statistics and ``.grad`` stay as they are.
+        model: The network, in training mode; parameters, running statistics and `.grad` stay as they are.
         tasks: T tasks.
         batch: B samples.
-        precision: ``float32`` or ``bf16``.
+        precision: `float32` or `bf16`.
 
     Returns:
-        ``norms``, by task; ``cosines``, T x T in task order; ``conflicts``, the share of pairs with a negative one.
+        `norms`, by task; `cosines`, T x T in task order; `conflicts`, the share of pairs with a negative one.
     """
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     predictions = predict(model, batch, precision)
     losses = [task.loss(predictions[task.name], batch).mean() for task in tasks]
-    found = diagnostics(gramian(task_gradients(losses, [p for p in model.shared_parameters() if p.requires_grad])))
+    gradients = task_gradients(losses, [p for p in model.shared_parameters() if p.requires_grad])
+    compared = diagnostics(gramian(gradients))
     with torch.no_grad():
         for name, buffer in model.named_buffers():
             buffer.copy_(buffers[name])
     return {
-        "norms": {task.name: norm for task, norm in zip(tasks, found.norms.tolist(), strict=True)},
-        "cosines": found.cosines.tolist(),
-        "conflicts": found.conflicts.item(),
+        "norms": {task.name: norm for task, norm in zip(tasks, compared.norms.tolist(), strict=True)},
+        "cosines": compared.cosines.tolist(),
+        "conflicts": compared.conflicts.item(),
     }
 
 
 def mean(evaluations: Sequence[Mapping[str, Mapping[str, float | None]]]) -> dict[str, dict[str, float | None]]:
     """Mean of one evaluation or more, metric by metric; None where one of them has none."""
 
-    def of(values: list[float | None]) -> float | None:
+    def mean_of(values: list[float | None]) -> float | None:
         numbers = [value for value in values if value is not None]
         return fmean(numbers) if len(numbers) == len(values) else None
 
     first = evaluations[0]
-    return {task: {name: of([e[task][name] for e in evaluations]) for name in first[task]} for task in first}
-
-
-def per_task(tasks: Sequence[ImageTask], values: Tensor) -> dict[str, float]:
-    """Name the values ``[T]`` by their tasks."""
-    return dict(zip([task.name for task in tasks], values.tolist(), strict=True))
+    return {task: {name: mean_of([e[task][name] for e in evaluations]) for name in first[task]} for task in first}

@@ -1,4 +1,4 @@
-"""Predictions for a few images, kept beside a run's record in ``HASH.npz`` for the figures that show them."""
+"""Predictions for a few images, kept beside a run's record in `HASH.npz` for the figures that show them."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -14,27 +14,27 @@ from mtlrepro import files
 from mtlrepro.data.samples import Batch
 from mtlrepro.models import MultiTaskModel
 from mtlrepro.tasks import ImageTask
-from mtlrepro.training.evaluation import predict
+from mtlrepro.training.step import predict
 
 UNIT = 127
 """Of the coordinates of stored unit normals."""
 
 
 @torch.no_grad()
-def take(
+def predict_maps(
     model: MultiTaskModel, tasks: Sequence[ImageTask], batch: Batch, precision: str = "float32"
 ) -> dict[str, Tensor]:
     """Predict maps for some images, in evaluation mode.
 
     Args:
-        model: the network; it is left in training mode.
-        tasks: dense tasks.
+        model: The network; it is left in training mode.
+        tasks: Dense tasks.
         batch: B images.
-        precision: ``float32`` or ``bf16``.
+        precision: `float32` or `bf16`.
 
     Returns:
-        By task, on the CPU: classes ``[B, H, W]`` int8; unit normals ``[B, 3, H, W]`` int8, times ``UNIT``; other maps
-        ``[B, C, H, W]`` float16.
+        By task, on the CPU: classes `[B, H, W]` int8; unit normals `[B, 3, H, W]` int8, times `UNIT`; other maps
+        `[B, C, H, W]` float16.
     """
     model.eval()
     predictions: dict[str, Any] = predict(model, batch, precision)
@@ -50,18 +50,18 @@ def _compact(task: str, prediction: Tensor) -> Tensor:
     return prediction.to(torch.float16)
 
 
-def write(path: Path, pictures: Mapping[int, Mapping[str, Tensor]]) -> None:
-    """Write what was taken after some epochs, under its name only when it is whole.
+def write(path: Path, kept: Mapping[int, Mapping[str, Tensor]]) -> None:
+    """Write the predictions after some epochs, under their name only when the file is whole.
 
     Args:
-        path: ``STORE/HASH.npz``.
-        pictures: number of epochs to what ``take`` gave.
+        path: `STORE/HASH.npz`.
+        kept: Number of epochs to what `predict_maps` gave.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: The file cannot be written.
     """
     buffer = io.BytesIO()
-    named = {f"{epoch}/{task}": values.numpy() for epoch, maps in pictures.items() for task, values in maps.items()}
+    named = {f"{epoch}/{task}": values.numpy() for epoch, maps in kept.items() for task, values in maps.items()}
     np.savez_compressed(buffer, allow_pickle=False, **named)
     files.write(path, buffer.getbuffer())
 
@@ -70,28 +70,28 @@ def read(store: str | Path, run: str) -> dict[int, dict[str, np.ndarray]]:
     """Read the predictions of a stored run, normals as float32 unit vectors, other numbers as float32.
 
     Args:
-        store: folder of records.
-        run: the configuration's hash.
+        store: Folder of records.
+        run: The configuration's hash.
 
     Returns:
-        By number of epochs and task, ``[B, H, W]`` classes or ``[B, C, H, W]`` maps.
+        By number of epochs and task, `[B, H, W]` classes or `[B, C, H, W]` maps.
 
     Raises:
-        FileNotFoundError: there is no such file; says how it is made.
-        ValueError: the file is damaged.
+        FileNotFoundError: There is no such file; says how it is made.
+        ValueError: The file is damaged.
     """
     path = Path(store) / f"{run}.npz"
     if not path.exists():
         raise FileNotFoundError(f"{path} is absent; remove {run}.json beside it, if there, and train the run again")
-    found: dict[int, dict[str, np.ndarray]] = {}
+    kept: dict[int, dict[str, np.ndarray]] = {}
     try:
         with np.load(path, allow_pickle=False) as file:
             for name in file.files:
                 epoch, task = name.split("/")
-                found.setdefault(int(epoch), {})[task] = _as_predicted(task, file[name])
-    except Exception as error:  # whatever damage looks like
+                kept.setdefault(int(epoch), {})[task] = _as_predicted(task, file[name])
+    except Exception as error:  # any error here means that the file is corrupt
         raise ValueError(f"{path} is damaged ({error})") from None
-    return found
+    return kept
 
 
 def _as_predicted(task: str, values: np.ndarray) -> np.ndarray:

@@ -2,11 +2,14 @@
 
 import platform
 import subprocess
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from mtlrepro.balancers.gradients import processes
 
 PACKAGES = ("mtlrepro", "torch", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "papermill")
 
@@ -20,6 +23,12 @@ def provenance(device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
     }
+
+
+def origin(device: str) -> dict[str, Any]:
+    """Where and when numbers of this process are made: `provenance`, with processor, processes and date."""
+    date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return {**provenance(device), "processor": processor(), "processes": processes(), "date": date}
 
 
 def processor() -> str:

@@ -1,7 +1,5 @@
 """One run: a configuration is trained, resumed where it was stopped, and leaves one record."""
 
-import json
-import math
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,17 +11,17 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
-from mtlrepro import files
 from mtlrepro.balancers.gradients import processes
 from mtlrepro.distributed import from_first, join, local_rank, rank
-from mtlrepro.training import checkpoints, predictions
-from mtlrepro.training.config import ALGORITHM, RunConfig
+from mtlrepro.training import checkpoints, predictions, records
+from mtlrepro.training.config import RunConfig
 from mtlrepro.training.evaluation import evaluate, mean, probe
-from mtlrepro.training.provenance import processor, provenance
+from mtlrepro.training.provenance import origin
+from mtlrepro.training.records import Record
 from mtlrepro.training.step import Trainer
 
-Record = dict[str, Any]
-Taken = dict[int, dict[str, torch.Tensor]]
+Kept = dict[int, dict[str, torch.Tensor]]
+"""Predictions by number of epochs and task."""
 
 
 def train(
@@ -36,74 +34,70 @@ def train(
 ) -> Record:
     """Train a configuration, or go on with it, or read its record if it is complete.
 
-    Data, model, losses, balancer and optimizer follow one another in ``trainer.Trainer.step``; this function adds what
-    surrounds the steps. After each epoch ``STORE/checkpoints/HASH-EPOCH.pt`` holds the state, so a run that was stopped
-    at any moment ends with the numbers of one that was not: bit for bit on the CPU, see ``numbers``. A second call
-    for the same configuration waits for the first and reads its record.
+    Data, model, losses, balancer and optimizer follow one another in `step.Trainer.step`; this function adds what
+    surrounds the steps. After each epoch `STORE/checkpoints/HASH-EPOCH.pt` holds the state, so a run that was stopped
+    at any moment ends with the numbers of one that was not: bit for bit on the CPU, see `records.numbers`. A second
+    call for the same configuration waits for the first and reads its record.
 
-    Under torchrun all processes train together, each on its part of every batch, to the result of one process up to
-    rounding, where batch normalisation and detection's loss, which look at a process's own images, do not part them
-    (on GPUs batch normalisation looks at all). The folder has to be one that all of them see.
+    Under torchrun all processes train together, each on its part of every batch. The result equals a single process's
+    up to rounding, except with batch norm on the CPU and with the detection loss, which see only their own images. All
+    processes have to see the folder.
 
-    The record, ``STORE/HASH.json``, is a dictionary:
+    The record, `STORE/HASH.json`, is a dictionary:
 
-    - ``config``, ``hash``, ``algorithm``, ``status``: ``complete``, or ``failed``, then in ``HASH.failed.json`` with
-      ``error``;
-    - ``history``: for each epoch ``epoch``, ``losses`` (raw mean training losses by task), ``weights`` (mean over its
-      steps, None where the method has none), ``loss_scales`` (weights times losses), ``lr``, ``metrics`` and ``probe``
-      (None in epochs without), ``seconds`` of training with its data, ``evaluation_seconds``;
-    - ``metrics``: final ones by task and name, and ``metrics_from``, the split and the epochs over whose evaluations
+    - `config`, `hash`, `algorithm`, `status`: `complete`, or `failed`, then in `HASH.failed.json` with `error`;
+    - `history`: for each epoch `epoch`, `losses` (raw mean training losses by task), `weights` (mean over its
+      steps, None where the method has none), `loss_scales` (weights times losses), `lr`, `metrics` and `probe`
+      (None in epochs without), `seconds` of training with its data, `evaluation_seconds`;
+    - `metrics`: final ones by task and name, and `metrics_from`, the split and the epochs over whose evaluations
       they are means;
-    - with ``evaluate_on="both"``, ``validation_metrics``: those on the validation split, over the same epochs, here and
-      in each entry of ``history``;
-    - ``weights_source``: what the network started from;
-    - ``provenance``: commit, versions, device, processor, threads, processes, date, seconds, images per second.
+    - with `evaluate_on="both"`, `validation_metrics`: those on the validation split, over the same epochs, here and
+      in each entry of `history`;
+    - `weights_source`: what the network started from;
+    - `provenance`: commit, versions, device, processor, threads, processes, date, seconds, images per second.
 
-    Predictions that ``config.pictures`` asks for stand beside it, see ``pictures``. No epoch is chosen by its metrics.
+    Predictions that `config.pictures` asks for stand beside it, see `predictions`. No epoch is chosen by its metrics.
     Numbers that are not finite are None.
 
     Args:
-        config: what to train.
-        store: folder of records and checkpoints; made if absent.
-        data_root: folder of the prepared data set; needed for real ones, not for scenes.
-        progress: show a bar on stderr, if that is a terminal.
-        device: which device of the configured kind, such as ``cuda:1``.
+        config: What to train.
+        store: Folder of records and checkpoints; made if it is absent.
+        data_root: Folder of the prepared data set; needed for real ones, not for scenes.
+        progress: Show a bar on stderr, if that is a terminal.
+        device: Which device of the configured kind, such as `cuda:1`.
 
     Returns:
         The record.
 
     Raises:
-        ValueError: the device is absent or of another kind, or data, network and tasks do not go together.
+        ValueError: The device is absent or of another kind, or data, network and tasks do not go together, or a file
+            that is not this run's record has its name.
         FileNotFoundError: ImageNet weights are absent.
-        FloatingPointError: a loss or gradient was not finite; names epoch, step and task.
-        torch.OutOfMemoryError: the device's memory did not suffice.
-        OSError: a file cannot be written. For all of these the failure is recorded, and the last checkpoint stays.
+        FloatingPointError: A loss or gradient was not finite; names epoch, step and task.
+        torch.OutOfMemoryError: The device's memory did not suffice.
+        OSError: A file cannot be written. Failures in training are recorded, and the last checkpoint stays.
     """
     store = Path(store)
     folder = store / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
     join(config.device)
-    place = _device(config, device)
+    chosen = _device(config, device)
     with ExitStack() as stack:
-        stack.enter_context(settings(config, place))
-        if rank() == 0:
+        stack.enter_context(settings(config, chosen))
+        if rank() == 0:  # whoever else trains this run waits here, and then finds its record
             stack.enter_context(FileLock(folder / f"{config.hash}.lock"))
-        if (record := from_first(_stored(store, config) if rank() == 0 else None)) is not None:
+        if (record := from_first(records.completed(store, config) if rank() == 0 else None)) is not None:
             return record
         history: list[dict[str, Any]] = []
-        taken: Taken = {}
+        kept: Kept = {}
         try:
-            trainer = Trainer(config, place, data_root)
-            _run(trainer, history, taken, folder, progress, config.epochs)
+            trainer = Trainer(config, chosen, data_root)
+            _train_epochs(trainer, history, kept, folder, progress, config.epochs)
             record = from_first(_complete(trainer, history) if rank() == 0 else {})
             if rank() == 0:
-                if taken:
-                    predictions.write(store / f"{config.hash}.npz", taken)
-                _write(store / f"{config.hash}.json", record)
-                (store / f"{config.hash}.failed.json").unlink(missing_ok=True)
-                checkpoints.remove(folder, config.hash)
+                _store(store, config, record, kept)
         except Exception as error:
-            _fail(store, config, place, history, error)
+            _fail(store, config, chosen, history, error)
             raise
         return record
 
@@ -111,24 +105,24 @@ def train(
 def first_epochs(
     config: RunConfig, epochs: int, *, data_root: str | Path | None = None, progress: bool = True
 ) -> list[dict[str, Any]]:
-    """Train the first epochs of a run anew and keep nothing but their ``history``.
+    """Train the first epochs of a run anew and keep nothing but their `history`.
 
     Args:
-        config: the run.
-        epochs: how many, up to those of the run.
-        data_root: as for ``train``, and so is the other.
-        progress: show a bar.
+        config: The run.
+        epochs: How many, up to those of the run.
+        data_root: See `train`.
+        progress: See `train`.
 
     Returns:
         One entry for each epoch.
 
     Raises:
-        ValueError, FileNotFoundError, FloatingPointError, torch.OutOfMemoryError: see ``train``.
+        ValueError, FileNotFoundError, FloatingPointError, torch.OutOfMemoryError: See `train`.
     """
-    place = _device(config, None)
+    device = _device(config, None)
     history: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder, settings(config, place):
-        _run(Trainer(config, place, data_root), history, {}, Path(folder), progress, epochs)
+    with tempfile.TemporaryDirectory() as folder, settings(config, device):
+        _train_epochs(Trainer(config, device, data_root), history, {}, Path(folder), progress, epochs)
     return history
 
 
@@ -137,25 +131,15 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
-def numbers(record: Record) -> Record:
-    """Part of a record that is the same, bit for bit on a CPU, for an unbroken and a resumed run.
-
-    That is all but timings and provenance.
-    """
-    timings = ("seconds", "evaluation_seconds")
-    history = [{key: value for key, value in entry.items() if key not in timings} for entry in record["history"]]
-    return {key: value for key, value in record.items() if key != "provenance"} | {"history": history}
-
-
-def _run(
-    trainer: Trainer, history: list[dict[str, Any]], taken: Taken, folder: Path, progress: bool, epochs: int
+def _train_epochs(
+    trainer: Trainer, history: list[dict[str, Any]], kept: Kept, folder: Path, progress: bool, epochs: int
 ) -> None:
-    """Train the epochs that are left, append them to the history, and take the pictures that are asked for."""
+    """Train the epochs that are left; append them to the history, and add the predictions that are asked for."""
     config = trainer.config
     if (state := checkpoints.load(folder, config.hash)) is not None:
         trainer.load_state_dict(state["trainer"])
         history += state["history"]
-        taken |= state["pictures"]
+        kept |= state["pictures"]
     steps = len(trainer.train_loader)
     with tqdm(
         desc=config.hash,
@@ -168,30 +152,29 @@ def _run(
             started = time.perf_counter()
             entry = {"epoch": epoch, **trainer.epoch(bar.update)}
             trained = time.perf_counter()
-            entry |= _look(trainer, epoch)
+            entry |= _evaluate(trainer, epoch)
             if rank() == 0 and epoch in config.pictures.get("epochs", ()):
-                taken[epoch] = predictions.take(
-                    trainer.model, trainer.tasks, trainer.pictured_batch(), config.precision
-                )
+                images = trainer.pictured_batch()
+                kept[epoch] = predictions.predict_maps(trainer.model, trainer.tasks, images, config.precision)
             seconds = {"seconds": trained - started, "evaluation_seconds": time.perf_counter() - trained}
-            history.append(_finite(entry) | seconds)
+            history.append(records.finite(entry) | seconds)
             if rank() == 0:
-                state = {"trainer": trainer.state_dict(), "history": history, "pictures": taken}
+                state = {"trainer": trainer.state_dict(), "history": history, "pictures": kept}
                 checkpoints.save(folder, config.hash, epoch, state)
             bar.set_postfix_str(f"epoch {epoch}, " + ", ".join(f"{k} {v:.4g}" for k, v in entry["losses"].items()))
 
 
-def _look(trainer: Trainer, epoch: int) -> dict[str, Any]:
-    """Evaluate, in the first process, and probe, in all of them, where the schedule says so."""
+def _evaluate(trainer: Trainer, epoch: int) -> dict[str, Any]:
+    """Score the network, in the first process, and compare its tasks' gradients, in all, in the epochs that have it."""
     config = trainer.config
     model, tasks, precision = trainer.model, trainer.tasks, config.precision
-    due = epoch % config.evaluate_every == 0 or epoch > config.epochs - config.average_last
+    scored = epoch % config.evaluate_every == 0 or epoch > config.epochs - config.average_last
     probed = config.probe_every and epoch % config.probe_every == 0
     loaders = {"metrics": trainer.test_loader}
     if trainer.validation_loader is not None:
         loaders["validation_metrics"] = trainer.validation_loader
     return {
-        name: evaluate(model, tasks, loader, precision) if due and rank() == 0 else None
+        name: evaluate(model, tasks, loader, precision) if scored and rank() == 0 else None
         for name, loader in loaders.items()
     } | {"probe": probe(model, tasks, trainer.probe_batch(), precision) if probed else None}
 
@@ -201,26 +184,34 @@ def _complete(trainer: Trainer, history: list[dict[str, Any]]) -> Record:
     last = history[-config.average_last :]
     seconds = sum(entry["seconds"] for entry in history)
     images = len(trainer.train_loader) * config.batch_size * config.epochs
-    return {
-        **_head(config, "complete"),
-        "history": history,
+    return records.new(
+        config,
+        "complete",
+        history=history,
         **{
             name: mean([entry[name] for entry in last]) for name in ("metrics", "validation_metrics") if name in last[0]
         },
-        "metrics_from": {"split": trainer.test_loader.dataset.split, "epochs": [entry["epoch"] for entry in last]},
-        "weights_source": trainer.model.weights_source,
-        "provenance": {
+        metrics_from={"split": trainer.test_loader.dataset.split, "epochs": [entry["epoch"] for entry in last]},
+        weights_source=trainer.model.weights_source,
+        provenance={
             **origin(str(trainer.device)),
             "seconds": seconds + sum(entry["evaluation_seconds"] for entry in history),
             "images_per_second": images / seconds,
         },
-    }
+    )
 
 
-def origin(device: str) -> dict[str, Any]:
-    """Where and when numbers of this process are made."""
-    date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return {**provenance(device), "processor": processor(), "processes": processes(), "date": date}
+def _store(store: Path, config: RunConfig, record: Record, kept: Kept) -> None:
+    """Write what a complete run leaves.
+
+    The order lets a process die anywhere in between: the record, which says that the run is complete, comes after the
+    predictions that belong to it, and checkpoints, from which all could be made again, go last.
+    """
+    if kept:
+        predictions.write(store / f"{config.hash}.npz", kept)
+    records.write(store, record)
+    records.path_of(store, config.hash, "failed").unlink(missing_ok=True)
+    checkpoints.remove(store / "checkpoints", config.hash)
 
 
 def _fail(
@@ -232,54 +223,26 @@ def _fail(
         error.add_note(f"out of memory in epoch {len(history) + 1}; remedy: a smaller batch_size, size or network")
     for note in getattr(error, "__notes__", ()):
         message += f"; {note}"
-    path = store / f"{config.hash}.failed.json"
-    record = {**_head(config, "failed"), "error": message, "history": history}
+    path = records.path_of(store, config.hash, "failed")
+    record = records.new(config, "failed", error=message, history=history, provenance=origin(str(device)))
     try:
-        _write(path, record | {"provenance": origin(str(device))})
+        records.write(store, record)
     except OSError as second:
         error.add_note(f"{path} cannot be written either: {second}")
     else:
         error.add_note(f"recorded in {path}")
 
 
-def _head(config: RunConfig, status: str) -> Record:
-    return {"config": config.to_dict(), "hash": config.hash, "algorithm": ALGORITHM, "status": status}
-
-
-def _write(path: Path, record: Record) -> None:
-    files.write(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
-
-
-def _stored(store: Path, config: RunConfig) -> Record | None:
-    path = store / f"{config.hash}.json"
-    if not path.exists():
-        return None
-    try:
-        record: Record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); remove it to train the run again") from None
-    return record
-
-
-def _finite(value: Any) -> Any:  # noqa: ANN401
-    """Replace numbers that JSON does not have by None."""
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _device(config: RunConfig, device: str | torch.device | None) -> torch.device:
-    place = torch.device(config.device if device is None else device)
-    if place.type != config.device:
-        raise ValueError(f"device is {str(place)!r}; accepted: {config.device!r}, as the configuration says")
+    chosen = torch.device(config.device if device is None else device)
+    if chosen.type != config.device:
+        raise ValueError(f"device is {str(chosen)!r}; accepted: {config.device!r}, as the configuration says")
     if config.device == "cuda":
         if not torch.cuda.is_available():
             raise ValueError("device is 'cuda', but PyTorch finds no CUDA device; accepted here: 'cpu'")
-        if str(place) == "cuda":
-            place = torch.device("cuda", local_rank() if processes() > 1 else torch.cuda.current_device())
-    return place
+        if str(chosen) == "cuda":
+            chosen = torch.device("cuda", local_rank() if processes() > 1 else torch.cuda.current_device())
+    return chosen
 
 
 @contextmanager

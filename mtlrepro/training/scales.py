@@ -1,14 +1,14 @@
 """How large runs are: one table for every data set and network at the scales smoke, cpu, gpu and paper.
 
-``smoke`` takes seconds and is for tests; ``cpu`` takes minutes on one core and is the book's default; ``gpu`` is the
-same at a size for which a GPU is worth having; ``paper`` is the paper's own protocol on the real data set, as far as
+`smoke` takes seconds and is for tests; `cpu` takes minutes on one core and is the book's default; `gpu` is the
+same at a size for which a GPU is worth having; `paper` is the paper's own protocol on the real data set, as far as
 its text gives it. What a paper leaves open is named as a choice.
 """
 
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from mtlrepro.tasks import MAPS
+from mtlrepro.data.catalogue import CATALOGUE
 from mtlrepro.training.config import RunConfig
 
 Scale = Literal["smoke", "cpu", "gpu", "paper"]
@@ -20,7 +20,7 @@ class Size:
 
     Attributes:
         reason: Why it is so.
-        fields: Of ``RunConfig``.
+        fields: Of `RunConfig`.
     """
 
     reason: str
@@ -32,52 +32,28 @@ def _size(reason: str, **fields: Any) -> Size:  # noqa: ANN401
 
 
 _IMAGENET = {"encoder": "mobilenet_v2", "weights": "imagenet"}
-_DENSE = ("segmentation", "depth", "normal")
-_EIGHT = ("depth", "normal", *MAPS)
-_STEREO = ("segmentation", "disparity")
-_BOXES = ("detection", "segmentation")
 _GPU = {"device": "cuda", "precision": "bf16"}
+
+_SMOKE = {"n_train": 16, "n_test": 8, "epochs": 2, "batch_size": 4}
+_CPU = {"n_train": 400, "n_test": 200, "epochs": 20, "batch_size": 8}
+_LARGE = {"n_train": 800, "n_test": 200, "epochs": 30, "batch_size": 32, **_GPU}
 
 DATA: dict[str, dict[Scale, Size]] = {
     "rooms": {
-        "smoke": _size("seconds", size=(32, 48), n_train=16, n_test=8, epochs=2, batch_size=4),
+        "smoke": _size("seconds", size=(32, 48), **_SMOKE),
         "cpu": _size(
-            "small images on which classes can still be told apart; 8,000 images a run",
-            size=(64, 96),
-            n_train=400,
-            n_test=200,
-            epochs=20,
-            batch_size=8,
+            "small images on which classes can still be told apart; 8,000 images a run", size=(64, 96), **_CPU
         ),
         "gpu": _size(
             "twice the pixels and three times the images of cpu, so that a grid of 90 runs takes minutes",
             size=(96, 128),
-            n_train=800,
-            n_test=200,
-            epochs=30,
-            batch_size=32,
-            **_GPU,
+            **_LARGE,
         ),
     },
     "streets": {
-        "smoke": _size("seconds", size=(32, 64), n_train=16, n_test=8, epochs=2, batch_size=4),
-        "cpu": _size(
-            "as rooms, with Cityscapes' shape of image",
-            size=(64, 128),
-            n_train=400,
-            n_test=200,
-            epochs=20,
-            batch_size=8,
-        ),
-        "gpu": _size(
-            "the images of the Cityscapes benchmark",
-            size=(128, 256),
-            n_train=800,
-            n_test=200,
-            epochs=30,
-            batch_size=32,
-            **_GPU,
-        ),
+        "smoke": _size("seconds", size=(32, 64), **_SMOKE),
+        "cpu": _size("as rooms, with Cityscapes' shape of image", size=(64, 128), **_CPU),
+        "gpu": _size("the images of the Cityscapes benchmark", size=(128, 256), **_LARGE),
     },
     "nyuv2": {
         "paper": _size("epochs: LSB with MobileNetV2; batch size: our choice", epochs=1000, batch_size=8, **_GPU)
@@ -183,26 +159,18 @@ NETWORKS: dict[str, dict[Scale, Size]] = {
 :meta hide-value:
 """
 
-_SEGNET_PAIRS: dict[str, dict[str, Any]] = {
-    "rooms": {"tasks": _DENSE},
-    "nyuv2": {"tasks": _DENSE},
-    "streets": {"tasks": _STEREO, "classes": 7},
-    "cityscapes": {"tasks": _STEREO, "classes": 7, "batch_size": 8},
-}
+_DENSE: dict[str, dict[str, Any]] = {"rooms": {}, "nyuv2": {}, "taskonomy": {}}
+_BENCHMARKS = {"rooms": {}, "nyuv2": {}, "streets": {"classes": 7}, "cityscapes": {"classes": 7, "batch_size": 8}}
 PAIRS: dict[str, dict[str, dict[str, Any]]] = {
-    "full_sharing": {"rooms": {"tasks": _DENSE}, "nyuv2": {"tasks": _DENSE}, "taskonomy": {"tasks": _EIGHT}},
-    "multi_decoder": {"rooms": {"tasks": _DENSE}, "nyuv2": {"tasks": _DENSE}, "taskonomy": {"tasks": _EIGHT}},
-    "multi_column": {
-        "rooms": {"tasks": _DENSE},
-        "nyuv2": {"tasks": _DENSE},
-        "taskonomy": {"tasks": _EIGHT, "model_options": {"stitch": "uniform"}},
-    },
-    "segnet": _SEGNET_PAIRS,
-    "segnet_mtan": _SEGNET_PAIRS,
-    "mtsgd": {"streets": {"tasks": _STEREO}, "cityscapes": {"tasks": _STEREO}},
-    "detection": {"streets": {"tasks": _BOXES}, "bdd100k": {"tasks": _BOXES}},
+    "full_sharing": _DENSE,
+    "multi_decoder": _DENSE,
+    "multi_column": {**_DENSE, "taskonomy": {"model_options": {"stitch": "uniform"}}},
+    "segnet": _BENCHMARKS,
+    "segnet_mtan": _BENCHMARKS,
+    "mtsgd": {"streets": {}, "cityscapes": {}},
+    "detection": {"streets": {"tasks": CATALOGUE["bdd100k"].tasks}, "bdd100k": {}},
 }
-"""Which networks go with which data sets, and what belongs to the pair alone: the tasks above all.
+"""Which networks go with which data sets, and what belongs to the pair alone. Tasks are those of the data set.
 
 :meta hide-value:
 """
@@ -218,10 +186,10 @@ def config(
     """Make the configuration of a run at a scale.
 
     Args:
-        scale: ``smoke``, ``cpu``, ``gpu`` or ``paper``.
-        dataset: Name of a data set; scenes have all scales but ``paper``, real data sets have ``paper`` alone.
+        scale: `smoke`, `cpu`, `gpu` or `paper`.
+        dataset: Name of a data set; scenes have all scales but `paper`, real data sets have `paper` alone.
         network: Name of a network.
-        **changes: Other fields of ``RunConfig``, such as ``method`` and ``seed``; they take the place of the table's.
+        **changes: Other fields of `RunConfig`, such as `method` and `seed`; they take the place of the table's.
 
     Raises:
         ValueError: A name is unknown or there is no such entry; names what is accepted.
@@ -237,4 +205,4 @@ def config(
     parts = (DATA[dataset][scale].fields, NETWORKS[network][scale].fields, PAIRS[network][dataset])
     fields = {key: value for part in parts for key, value in part.items()}
     fields["model_options"] = {key: value for part in parts for key, value in part.get("model_options", {}).items()}
-    return RunConfig(**{"dataset": dataset, "model": network, **fields, **changes})
+    return RunConfig(**{"dataset": dataset, "tasks": CATALOGUE[dataset].tasks, "model": network, **fields, **changes})

@@ -14,40 +14,48 @@ from mtlrepro import balancers, models, tasks
 from mtlrepro.balancers import CapturedStep
 from mtlrepro.balancers.gradients import processes
 from mtlrepro.data import datasets
+from mtlrepro.data.catalogue import CATALOGUE
 from mtlrepro.data.loading import DiskLoader, Loader, MemoryLoader
 from mtlrepro.data.samples import Batch
 from mtlrepro.data.transforms import Augmentation
 from mtlrepro.distributed import rank, synchronise, total
 from mtlrepro.losses import Terms
+from mtlrepro.models import MultiTaskModel
+from mtlrepro.models.base import Prediction
+from mtlrepro.targets import TARGETS
 from mtlrepro.training.config import RunConfig
-from mtlrepro.training.evaluation import per_task, predict
 
-TEST_SPLITS = {"cityscapes": "val", "bdd100k": "val"}
-"""Splits that stand for the test set where its labels are not public; other data sets have the configuration's."""
-NO_LIMITS = (0.1, 1000.0)
-"""Depths in metres outside which LSB's regularisers act, for data sets without a range of their own."""
 HELD = 2 * 2**30
 """Bytes up to which a split is held in memory, on the device; larger ones are read from disk."""
 
 
+def predict(model: MultiTaskModel, batch: Batch, precision: str = "float32") -> dict[str, Prediction]:
+    """Run a network on a batch: channels last, under autocast if `precision` is `bf16`."""
+    views = ("image", "right")[: model.views]
+    images = {key: batch[key].contiguous(memory_format=torch.channels_last) for key in views}
+    with torch.autocast(batch["image"].device.type, torch.bfloat16, enabled=precision == "bf16"):
+        predictions: dict[str, Prediction] = model(images)
+    return predictions
+
+
 class Trainer:
-    """One run in the making: ``epoch`` trains for one epoch.
+    """One run in the making: `epoch` trains for one epoch.
 
     Args:
-        config: what to train.
-        device: where.
-        data_root: folder of a prepared data set; None for scenes.
+        config: What to train.
+        device: The device to train on.
+        data_root: Folder of a prepared data set; None for scenes.
 
     Attributes:
-        model: the network.
+        model: The network.
         tasks: T tasks.
-        balancer: how their losses become one gradient.
-        train_loader: training batches; of several processes each has its part.
-        test_loader: what final metrics are measured on.
-        validation_loader: the validation split, where the configuration asks for ``both``; else None.
+        balancer: How their losses become one gradient.
+        train_loader: Training batches; of several processes each has its part.
+        test_loader: What final metrics are measured on.
+        validation_loader: The validation split, where the configuration asks for `both`; else None.
 
     Raises:
-        ValueError: data, network and tasks do not go together, or data are absent or damaged.
+        ValueError: Data, network and tasks do not go together, or data are absent or damaged.
         FileNotFoundError: ImageNet weights are absent; names the command that fetches them.
     """
 
@@ -59,14 +67,15 @@ class Trainer:
         self.config = config
         self.device = device
         torch.manual_seed(config.seed)
-        reported = "val" if config.evaluate_on == "val" else "test"
-        train, test = (self._data(split, data_root) for split in ("train", TEST_SPLITS.get(config.dataset, reported)))
+        entry = CATALOGUE[config.dataset]
+        reported = "val" if config.evaluate_on == "val" else entry.test_split
+        train, test = (self._data(split, data_root) for split in ("train", reported))
         validation = self._data("val", data_root) if config.evaluate_on == "both" else None
         self.tasks = tasks.create(
             config.tasks,
             protocol=config.protocol,
             n_classes=train.n_classes or 13,
-            depth_range=tasks.DEPTH_RANGES.get(config.dataset, NO_LIMITS),
+            depth_range=entry.depth_range,
         )
         self.model = models.create(config.model, self.tasks, **config.model_options)
         self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -107,14 +116,14 @@ class Trainer:
         """Train for one epoch.
 
         Args:
-            after_step: called after every step.
+            after_step: Called after every step.
 
         Returns:
-            ``losses``: raw mean losses of the epoch by task; ``weights``: mean of the steps' weights, or None where the
-            method has none; ``loss_scales``: their product; ``lr``: the learning rate.
+            `losses`: raw mean losses of the epoch by task; `weights`: mean of the steps' weights, or None where the
+            method has none; `loss_scales`: their product; `lr`: the learning rate.
 
         Raises:
-            FloatingPointError: a loss or gradient was not finite; names epoch, step and task.
+            FloatingPointError: A loss or gradient was not finite; names epoch, step and task.
         """
         epoch = self.train_loader.epoch + 1
         lr = float(self.optimizer.param_groups[0]["lr"])
@@ -133,23 +142,23 @@ class Trainer:
         weights = self._weights / len(self.train_loader)
         self.balancer.end_epoch(losses)
         self.scheduler.step()
-        known = not bool(weights.isnan().any())
+        known = not bool(weights.isnan().any())  # methods without weights add NaN, see `_add`
         return {
-            "losses": per_task(self.tasks, losses),
-            "weights": per_task(self.tasks, weights) if known else None,
-            "loss_scales": per_task(self.tasks, weights * losses) if known else None,
+            "losses": self._per_task(losses),
+            "weights": self._per_task(weights) if known else None,
+            "loss_scales": self._per_task(weights * losses) if known else None,
             "lr": lr,
         }
 
     def probe_batch(self) -> Batch:
         """First training images, as they are stored."""
-        return self._sent(self.train_loader.dataset.batch(range(self.config.batch_size)))
+        return self._on_device(self.train_loader.dataset.batch(range(self.config.batch_size)))
 
     def pictured_batch(self) -> Batch:
         """Images of the evaluated split whose predictions are kept."""
-        return self._sent(self.test_loader.dataset.batch(self.config.pictures["images"]))
+        return self._on_device(self.test_loader.dataset.batch(self.config.pictures["images"]))
 
-    def _sent(self, batch: Batch) -> Batch:
+    def _on_device(self, batch: Batch) -> Batch:
         return {
             key: [part.to(self.device) for part in value] if isinstance(value, list) else value.to(self.device)
             for key, value in batch.items()
@@ -161,7 +170,7 @@ class Trainer:
         return state | {"generators": [generator.get_state() for generator in self._generators()]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state that ``state_dict`` gave."""
+        """Go on from a state that `state_dict` gave."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         for group in self.optimizer.param_groups:
@@ -193,6 +202,9 @@ class Trainer:
         quotient = Terms.samples if self.balancer.per_sample else Terms.mean
         return {task.name: quotient(t, c) for task, t, c in zip(self.tasks, terms, counts, strict=True)}
 
+    def _per_task(self, values: Tensor) -> dict[str, float]:
+        return dict(zip([task.name for task in self.tasks], values.tolist(), strict=True))
+
     @torch.no_grad()
     def _add(self, terms: list[Terms], weights: Tensor | None) -> None:
         sums = [torch.stack([part.sum(dtype=torch.float64) for part in parts]) for parts in zip(*terms, strict=True)]
@@ -201,12 +213,11 @@ class Trainer:
 
     def _data(self, split: str, root: str | Path | None) -> datasets.Dataset:
         config = self.config
-        if config.dataset in datasets.REAL and root is None:
-            remedy = f"python data_scripts/{config.dataset}.py prepare SOURCE TARGET"
-            raise ValueError(f"data_root is None; accepted for {config.dataset}: the TARGET of `{remedy}`")
+        entry = CATALOGUE[config.dataset]
+        if not entry.generated and root is None:
+            raise ValueError(f"data_root is None; accepted for {config.dataset}: the TARGET of `{entry.prepare}`")
         keys = ["boxes" if name == "detection" else name for name in config.tasks]
-        masked = set(tasks.MAPS) - {"edges2d", "keypoints2d"}
-        keys += ["valid"] if masked & set(keys) else []
+        keys += ["valid"] if any(TARGETS[key].known == "mask" for key in keys) else []
         count = config.n_train if split == "train" else config.n_test
         return datasets.load(
             config.dataset, split, root=root, keys=keys, classes=config.classes, n=count, size=config.size
@@ -227,17 +238,17 @@ def _compile(parts: Sequence[nn.Module]) -> None:
 
 
 class _Captured:
-    """Steps as replays of one CUDA graph, whose batch stays at its place."""
+    """Steps as replays of one CUDA graph: it reads the same memory every time, so each batch is copied there."""
 
     def __init__(self, trainer: Trainer) -> None:
-        self._place: Batch = {}
-        self._step = CapturedStep(lambda: trainer.step(self._place), trainer.balancer)
+        self._batch: Batch = {}
+        self._step = CapturedStep(lambda: trainer.step(self._batch), trainer.balancer)
 
     def __call__(self, batch: Batch) -> None:
-        if not self._place:
-            self._place = {key: value.clone() for key, value in batch.items()}
+        if not self._batch:
+            self._batch = {key: value.clone() for key, value in batch.items()}
         for key, value in batch.items():
-            self._place[key].copy_(value)
+            self._batch[key].copy_(value)
         self._step()
 
 

@@ -17,8 +17,8 @@ def test_every_key_is_timed(monkeypatch, tmp_path):
     table = data.data(images=2, rounds=1)
     assert torch.get_num_threads() == threads
     assert list(table["part"].unique()) == ["rooms", "streets", "loading"]
-    for module in (rooms, streets):
-        part = table[table["part"] == module.__name__.rpartition(".")[2]].set_index("arm")
+    for name, module in (("rooms", rooms), ("streets", streets)):
+        part = table[table["part"] == name].set_index("arm")
         named = {arm.removeprefix("image, ") for arm in part.index} - {"all keys"}
         assert named == {key for key in module.KEYS if not key.endswith("_right")}
         assert part["images_per_second"].tolist() == pytest.approx((2 / part["seconds"]).tolist())

@@ -26,8 +26,10 @@ import pytest
 import yaml
 
 import mtlrepro
-from mtlrepro.pages.notebooks import assign, normalise_file, parameters, statistics
-from mtlrepro.runs.store import RESULTS, read
+from mtlrepro import files
+from mtlrepro.pages.parameters import assign, declared_parameters
+from mtlrepro.pages.stored import normalise_file, notebook_statistics
+from mtlrepro.runs.store import Store
 from mtlrepro.studies import costs, first_grid, toys
 from mtlrepro.training import scales
 
@@ -135,7 +137,7 @@ def code_cells(path):
 
 @each_notebook
 def test_parameters_are_declared_with_help(path):
-    assert parameters(path)
+    assert declared_parameters(path)
 
 
 @each_notebook
@@ -226,7 +228,7 @@ def rendered(tmp_path_factory):
 def test_statistics_page_counts_each_chapter(rendered):
     page = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", (rendered / "statistics.html").read_text()))
     for path in NOTEBOOKS:
-        found = statistics(path)
+        found = notebook_statistics(path)
         assert f"{found['code_cells']} code cells, {found['figures']} figures" in page
         for status, count in found["verdicts"].items():
             assert re.search(rf"(?<!\d){count} {status}", page)
@@ -251,7 +253,7 @@ def test_runs_page_shows_costs_sizes_and_the_first_grid(rendered):
     plain = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", text)))
     for row in [*costs.cost_rows("cpu"), *costs.cost_rows("gpu")]:
         assert " ".join(row.values()).replace("`", "") in plain
-    assert costs.grid_time(read(RESULTS)) in plain
+    assert costs.grid_time(Store(files.book("results", "runs"))) in plain
     assert scales.DATA["rooms"]["gpu"].reason in plain
 
 

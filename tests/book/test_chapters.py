@@ -15,7 +15,10 @@ from mtlrepro.data.real.nyuv2 import prepare as nyuv2
 from mtlrepro.data.real.taskonomy import prepare as taskonomy
 from mtlrepro.data.scenes.rooms import generate as rooms
 from mtlrepro.data.scenes.streets import generate as streets
-from mtlrepro.pages import notebooks
+from mtlrepro.pages.notebook import PROVENANCE, VERDICTS
+from mtlrepro.pages.parameters import declared_parameters
+from mtlrepro.pages.running import RunFailed, run_notebook
+from mtlrepro.pages.tables import compare_tables, read_tables
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted(path.name for path in (ROOT / "book").glob("[!.]*.ipynb") if "." not in path.stem)
@@ -56,28 +59,28 @@ def payloads(path: Path, mime: str) -> list:
 def rerun(request, tmp_path_factory) -> tuple[Path, Path]:
     """A stored chapter and a fresh run of it with its default parameters."""
     stored = ROOT / "book" / request.param
-    return stored, notebooks.run(stored, tmp_path_factory.mktemp("fresh") / request.param)
+    return stored, run_notebook(stored, tmp_path_factory.mktemp("fresh") / request.param)
 
 
 @pytest.mark.timeout(1200)
 def test_data_tables_of_a_fresh_run_agree_with_the_stored_ones(rerun):
     stored, fresh = rerun
-    assert notebooks.tables(stored)
-    assert notebooks.compare_tables(notebooks.tables(stored), notebooks.tables(fresh)) == []
+    assert read_tables(stored)
+    assert compare_tables(read_tables(stored), read_tables(fresh)) == []
 
 
 @pytest.mark.timeout(1200)
 def test_verdicts_of_a_fresh_run_agree_with_the_stored_ones(rerun):
     stored, fresh = rerun
-    ((before,), (after,)) = (payloads(path, notebooks.VERDICTS) for path in (stored, fresh))
+    ((before,), (after,)) = (payloads(path, VERDICTS) for path in (stored, fresh))
     assert [(row["claim"], row["status"]) for row in before] == [(row["claim"], row["status"]) for row in after]
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_stored_run_took_under_three_minutes_with_default_parameters(name):
-    (record,) = payloads(ROOT / "book" / name, notebooks.PROVENANCE)
+    (record,) = payloads(ROOT / "book" / name, PROVENANCE)
     assert record["seconds"] < 180
-    defaults = {parameter.name: parameter.default for parameter in notebooks.parameters(ROOT / "book" / name)}
+    defaults = {parameter.name: parameter.default for parameter in declared_parameters(ROOT / "book" / name)}
     assert record["parameters"] == defaults
 
 
@@ -102,11 +105,11 @@ def test_plain_papermill_with_other_parameters_from_another_folder(name, tmp_pat
     command = [papermill, ROOT / "book" / name, output, "-f", parameters, "--no-progress-bar"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500, env={**os.environ})
     assert done.returncode == 0, done.stderr[-3000:]
-    (record,) = payloads(output, notebooks.PROVENANCE)
+    (record,) = payloads(output, PROVENANCE)
     assert {key: record["parameters"][key] for key in SMALL[name]} == SMALL[name]
     lines = re.findall(r"<code>(mtlrepro run [^<]*)</code>", output.read_text())
     assert lines and all(f"-p {key} " in line for line in lines for key in SMALL[name])
-    assert set(notebooks.tables(output)) == set(notebooks.tables(ROOT / "book" / name))
+    assert set(read_tables(output)) == set(read_tables(ROOT / "book" / name))
 
 
 @pytest.mark.timeout(600)
@@ -114,8 +117,8 @@ def test_plain_papermill_with_other_parameters_from_another_folder(name, tmp_pat
 def test_chapter_refuses_a_combination_before_it_computes(name, tmp_path):
     """Each value is in range on its own; the cell after the parameters and imports names what does not fit."""
     values, message = REFUSED[name]
-    with pytest.raises(notebooks.RunFailed, match=f"code cell [2-4] .*{message}"):
-        notebooks.run(ROOT / "book" / name, tmp_path / name, SMALL[name] | values)
+    with pytest.raises(RunFailed, match=f"code cell [2-4] .*{message}"):
+        run_notebook(ROOT / "book" / name, tmp_path / name, SMALL[name] | values)
     assert not (tmp_path / name).exists()
     assert (tmp_path / name).with_suffix(".failed.ipynb").exists()
 
@@ -151,8 +154,8 @@ def test_data_chapter_shows_a_prepared_real_set(name, tmp_path, monkeypatch):
     root = prepared(name, tmp_path)
     output = tmp_path / "datasets.ipynb"
     chosen = {"dataset": name, "data_root": str(root)}
-    notebooks.run(ROOT / "book" / "datasets.ipynb", output, SMALL["datasets.ipynb"] | chosen)
-    tables = notebooks.tables(output)
+    run_notebook(ROOT / "book" / "datasets.ipynb", output, SMALL["datasets.ipynb"] | chosen)
+    tables = read_tables(output)
     keys = tables["inventory"].columns["key"]
     assert keys[0] == "image"
     assert len(keys) > 1

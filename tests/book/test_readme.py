@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from mtlrepro.pages import notebooks
-from mtlrepro.runs.store import RESULTS, read
-from mtlrepro.runs.summary import section, summary
+from mtlrepro import files
+from mtlrepro.pages.parameters import assign
+from mtlrepro.runs.store import Store
+from mtlrepro.runs.summary import describe_store, section
 from mtlrepro.training.config import RunConfig
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +36,7 @@ def test_the_run_of_the_howto_has_the_name_that_is_shown():
 
 
 def test_the_results_of_the_howto_are_the_stored_ones():
-    printed = summary(read(RESULTS), section("first"))
+    printed = describe_store(Store(files.book("results", "runs")), section("first"))
     assert f"```text\n{printed}\n```" in (ROOT / "book" / "howto.md").read_text()
 
 
@@ -50,7 +51,7 @@ def test_make_targets_exist():
 def test_rerun_line_is_accepted():
     (line,) = re.findall(r"mtlrepro run (\S+) (.*) -o", README)
     pairs = re.findall(r"-p (\S+) (\S+)", line[1])
-    assert notebooks.assign(ROOT / line[0], pairs) == {"batch_size": 64, "seeds": 10}
+    assert assign(ROOT / line[0], pairs) == {"batch_size": 64, "seeds": 10}
 
 
 def test_picture_exists_and_is_small():

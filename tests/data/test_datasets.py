@@ -5,14 +5,14 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from sample_cases import check, collate
 from small_scenes import Noise
 
-from mtlrepro.data import datasets
 from mtlrepro.data.classes import CITYSCAPES, CITYSCAPES_7, SEVEN
-from mtlrepro.data.datasets import Dataset, collate, load
-from mtlrepro.data.samples import KINDS, check
+from mtlrepro.data.datasets import Dataset, load
 from mtlrepro.data.scenes import cache as scenes
 from mtlrepro.data.store import Store, Writer
+from mtlrepro.targets import TARGETS
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def equal(a, b):
 def test_attributes(dataset):
     assert len(dataset) == 7
     assert (dataset.name, dataset.split, dataset.size) == ("streets", "val", (16, 20))
-    assert dataset.keys == tuple(key for key in KINDS if key in Noise.KEYS)
+    assert dataset.keys == tuple(key for key in TARGETS if key in Noise.KEYS)
     left = Dataset(dataset.store)
     assert left.keys == tuple(key for key in dataset.keys if not key.endswith("_right"))
     assert left.reading(dataset.keys).keys == dataset.keys
@@ -160,7 +160,7 @@ def test_scenes_by_name(monkeypatch, tmp_path):
     ("arguments", "message"),
     [
         ({"name": "nyu"}, "name is 'nyu'; accepted: rooms, streets, nyuv2, cityscapes, taskonomy, bdd100k"),
-        ({"name": "nyuv2", "split": "valid"}, "split is 'valid'; accepted: train, val, test"),
+        ({"name": "nyuv2", "split": "valid"}, "split is 'valid'; accepted: train, test"),
         ({"name": "nyuv2"}, "root is None; nyuv2 is not generated: make it with `python data_scripts/nyuv2.py prepare"),
         ({"name": "nyuv2", "root": "x", "n": 3}, "n is 3; accepted: none for nyuv2"),
         ({"name": "nyuv2", "root": "x", "seed": 0}, "seed is 0; accepted: none for nyuv2"),
@@ -182,7 +182,3 @@ def test_a_store_that_is_no_split_is_refused(tmp_path):
         writer.put("image", 0, np.zeros((1, 3, 4, 4), np.uint8))
     with pytest.raises(ValueError, match=r"meta.json lacks split; accepted: a data set's split"):
         Dataset(Store(tmp_path / "a"))
-
-
-def test_names():
-    assert datasets.NAMES == ("rooms", "streets", "nyuv2", "cityscapes", "taskonomy", "bdd100k")

@@ -8,6 +8,7 @@ import torch
 from host_reads import errors_on_synchronisation
 from small_scenes import Noise
 
+from mtlrepro.data.classes import CITYSCAPES
 from mtlrepro.data.datasets import Dataset
 from mtlrepro.data.loading import DiskLoader, MemoryLoader
 from mtlrepro.data.scenes import cache as scenes
@@ -180,7 +181,7 @@ def cityscapes(tmp_path_factory):
     scene = Noise().generate(range(5), split="train", size=(16, 20), seed=0)
     scene["segmentation"][:, :6], scene["disparity"][:, :, :6] = 10, 0
     folder = tmp_path_factory.mktemp("cityscapes") / "train"
-    with Writer(folder, 5, {"dataset": "cityscapes", "split": "train", "classes": Noise.CLASSES}) as writer:
+    with Writer(folder, 5, {"dataset": "cityscapes", "split": "train", "classes": CITYSCAPES}) as writer:
         for key in ("image", "right", "segmentation", "disparity"):
             writer.put(key, 0, scene[key])
     return Dataset(Store(folder))

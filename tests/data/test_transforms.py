@@ -5,14 +5,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from sample_cases import collate
 from small_scenes import Noise
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as v2
 
 from mtlrepro.data.right_view import right_view
-from mtlrepro.data.samples import KINDS, collate, twin
+from mtlrepro.data.samples import twin
 from mtlrepro.data.transforms import VISIBLE, Augmentation
+from mtlrepro.targets import TARGETS
 
 SIZE = (24, 36)
 
@@ -289,7 +291,7 @@ def test_zoom_is_torchvisions_resized_crop(scale, mirrored):
     result = Augmentation(scales=(scale,))(batch, parameters((scale, top, left, mirrored)))
     factor = {"disparity": scale, "curvature": scale, "depth": 1 / scale}
     for key in MONOCULAR:
-        if KINDS[key].ragged:
+        if TARGETS[key].ragged:
             continue
         # For masks v2 takes "nearest", which shifts them by up to half a pixel against the image.
         mode = InterpolationMode.BILINEAR if key == "image" else InterpolationMode.NEAREST_EXACT
@@ -350,7 +352,7 @@ def test_no_value_is_blended():
     result = Augmentation(scales=(1.3,))(batch, table)
     factor = {"disparity": table[0, 0], "curvature": table[0, 0], "depth": 1 / table[0, 0]}
     for key in MONOCULAR:
-        if key == "image" or KINDS[key].ragged:
+        if key == "image" or TARGETS[key].ragged:
             continue
         before = batch[key] / table[0, 0] if key == "depth" else batch[key] * factor.get(key, 1)
         values = set(before.flatten().tolist())

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from sample_cases import check, collate
 
 from mtlrepro.data import motorcycle
 from mtlrepro.data.right_view import right_view
-from mtlrepro.data.samples import check, collate
 from mtlrepro.data.scenes.rooms import generate as rooms
 from mtlrepro.data.stereo import match_error
 from mtlrepro.data.transforms import Augmentation

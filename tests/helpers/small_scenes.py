@@ -3,11 +3,9 @@
 import numpy as np
 import torch
 
-from mtlrepro.data.classes import CITYSCAPES
-
 
 class Noise:
-    """Every key of a sample, as independent noise that depends on (seed, split, index) alone."""
+    """Every key of a sample as independent noise that depends on (seed, split, index); classes are those of streets."""
 
     VERSION = 3
     KEYS = (
@@ -27,7 +25,6 @@ class Noise:
     )
     KEYS += ("segmentation_right", "depth_right", "normal_right", "disparity_right", "occlusion_right")
     KEYS += ("curvature_right", "reshading_right", "edges2d_right", "valid_right", "boxes_right", "labels_right")
-    CLASSES = CITYSCAPES
 
     def __init__(self, keys=None, calls=None):
         self.KEYS = self.KEYS if keys is None else keys

@@ -65,7 +65,7 @@ def test_so_many_at_a_time(store, stand_in, jobs, device):
 def test_each_process_has_the_threads_of_its_run_and_the_data(store, stand_in):
     wanted = [*configs(0, threads=1), *configs(0, threads=3)]
     runs.grid(wanted, store=store, progress=False, data_root="some/where")
-    records = runs.load(store)
+    records = runs.Store(store).records
     assert [records[config.hash]["provenance"]["threads"] for config in wanted] == ["1", "3"]
     assert [words[2:] for words in log(store) if words[0] == "begin"] == [("--data-root", "some/where")] * 2
 
@@ -148,7 +148,7 @@ def test_two_grids_at_once_share_the_runs(store, stand_in):
     tables = {}
 
     def train(name, order):
-        tables[name] = grids.run(order, store=store, jobs=2, progress=False)
+        tables[name] = grids.train_grid(order, store=store, jobs=2, progress=False)
 
     threads = [threading.Thread(target=train, args=item) for item in (("one", wanted), ("two", wanted[::-1]))]
     for thread in threads:
@@ -184,7 +184,7 @@ def test_unusable_files_are_named(store, stand_in):
 def test_a_dry_run_trains_nothing(store, stand_in):
     one, two = configs(0, 1)
     put(store, one)
-    table, problems = grids.run([one, two], store=store, dry_run=True)
+    table, problems = grids.train_grid([one, two], store=store, dry_run=True)
     assert table["status"].tolist() == ["complete", "missing"]
     assert not problems
     assert not trained(store)

@@ -10,9 +10,10 @@ import sys
 import pytest
 
 from mtlrepro import runs
-from mtlrepro.runs.verify import verify
+from mtlrepro.runs.verify import verify_records
 from mtlrepro.training import scales
-from mtlrepro.training.run import numbers, train
+from mtlrepro.training.records import numbers
+from mtlrepro.training.run import train
 
 BASE = scales.config("smoke", epochs=3).to_dict()
 
@@ -43,18 +44,18 @@ def test_three_methods_and_two_seeds(tmp_path, monkeypatch):
             status = grid.wait()
             assert status in ((130, 0) if number == signal.SIGTERM else (-number,)), f"killed after {wait} s"
         grid.communicate()
-        assert runs.load(store).keys() <= {config.hash for config in wanted}, "no file is damaged"
+        assert runs.Store(store).records.keys() <= {config.hash for config in wanted}, "no file is damaged"
 
     assert killed, "the grid was through before it was killed"
     grid = start(arguments)
     out, err = grid.communicate()
     assert grid.returncode == 0, err
     assert [line.split()[1] + line.split()[-1] for line in out.splitlines()[2:]] == ["0-1complete"] * 3
-    records = runs.load(store)
+    records = runs.Store(store).records
     for config in wanted:
         assert numbers(records[config.hash]) == numbers(train(config, store=unbroken, progress=False))
     assert not list((store / "checkpoints").glob("*.pt"))
 
-    *_, check = verify(store, sample=1, progress=False)
+    *_, check = verify_records(runs.Store(store), sample=1, progress=False)
     assert check.passed, check.message
     assert "the first 2 epochs agree bit for bit" in check.message

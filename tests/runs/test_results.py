@@ -5,8 +5,8 @@ import json
 import pytest
 from run_cases import configs, put, trained
 
+from mtlrepro import files
 from mtlrepro.cli import main
-from mtlrepro.runs import summary
 from mtlrepro.runs.summary import ranges
 from mtlrepro.training.config import ALGORITHM
 
@@ -54,14 +54,17 @@ def test_a_store_that_is_not_there_is_named(command, tmp_path, capsys):
 
 
 def test_results_of_a_section_show_what_is_missing(store, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(summary, "SECTIONS", tmp_path)
+    monkeypatch.setattr(files, "PROJECT", tmp_path)
+    grids = tmp_path / "book" / "grids"
+    grids.mkdir(parents=True)
+    (tmp_path / "book" / "_toc.yml").touch()
     assert main(["results", "--store", str(store), "--section", "lsb"]) == 2
     assert capsys.readouterr().err == "mtlrepro results: section is 'lsb'; accepted: none yet\n"
 
     one, two, three = configs(0, 1, 2, tasks=("depth",))
     content = {"base": {**one.to_dict()}, "vary": {"seed": [0, 1]}}
     del content["base"]["seed"]
-    (tmp_path / "lsb.json").write_text(json.dumps(content))
+    (grids / "lsb.json").write_text(json.dumps(content))
     put(store, one)
     put(store, three)
     assert main(["results", "--store", str(store), "--section", "lsb"]) == 0
@@ -69,6 +72,37 @@ def test_results_of_a_section_show_what_is_missing(store, tmp_path, monkeypatch,
     assert main(["results", "--store", str(store), "--section", "mtsgd"]) == 2
     assert capsys.readouterr().err == "mtlrepro results: section is 'mtsgd'; accepted: lsb\n"
     assert two.hash not in trained(store)
+
+
+def test_without_a_book_runs_are_kept_in_the_current_folder(tmp_path, monkeypatch, capsys, file, stand_in):
+    put(tmp_path / "runs", configs(0)[0])
+    monkeypatch.setattr(files, "PROJECT", tmp_path / "site-packages")
+    monkeypatch.chdir(tmp_path)
+    assert main(["grid", str(file), "--dry-run"]) == 0
+    assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()[2:]] == ["complete", "missing"]
+    assert main(["results"]) == 0
+    assert "complete" in capsys.readouterr().out
+    assert main(["results", "--section", "first"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("mtlrepro results: there is no book beside ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [["results"], ["verify-results"], ["grid", "FILE", "--dry-run"]])
+def test_the_book_has_a_store_of_its_own(command, tmp_path, monkeypatch, file):
+    opened = []
+
+    class Opened(Exception):
+        pass
+
+    def open_store(folder):
+        opened.append(folder)
+        raise Opened
+
+    monkeypatch.setattr("mtlrepro.runs.Store", open_store)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Opened):
+        main([str(file) if word == "FILE" else word for word in command])
+    assert opened == [files.book("results", "runs")]
 
 
 def test_a_metric_without_a_value(store, capsys):

@@ -1,20 +1,27 @@
 """What is read from a store, and what is named and left alone."""
 
 import json
+import re
 import shutil
 
+import numpy as np
 import pytest
 from run_cases import configs, put
 
-from mtlrepro import runs
-from mtlrepro.runs.store import is_stored, read
+from mtlrepro import files
+from mtlrepro.runs.store import Store
+from mtlrepro.training import records
 from mtlrepro.training.config import ALGORITHM
 
 FAILED = {"status": "failed", "error": "the loss is not finite"}
 
 
 def test_a_missing_folder_is_an_empty_store(store):
-    assert runs.load(store) == {}
+    (config,) = configs(0)
+    opened = Store(store)
+    assert opened.records == opened.failed == {}
+    assert opened.problems() == []
+    assert config not in opened and opened.record(config) is None and opened.failure(config) is None
     assert not store.exists()
 
 
@@ -24,12 +31,57 @@ def test_complete_and_failed_runs(store):
         put(store, config)
     for config in (two, three):
         put(store, config, **FAILED)
-    contents = read(store)
-    assert contents.records.keys() == {one.hash, two.hash}
-    assert contents.failed.keys() == {three.hash}, "a run completed since is not failed"
-    assert contents.records[one.hash]["config"] == one.to_dict()
-    assert contents.problems() == []
-    assert [is_stored(store, config.hash) for config in (one, two, three)] == [True, True, False]
+    opened = Store(store)
+    assert opened.records.keys() == {one.hash, two.hash}
+    assert opened.failed.keys() == {three.hash}, "a run completed since is not failed"
+    assert opened.records[one.hash]["config"] == one.to_dict()
+    assert opened.problems() == []
+    assert [config in opened for config in (one, two, three)] == [True, True, False]
+    assert opened.record(one) == opened.records[one.hash]
+    assert opened.record(three) is None
+    assert [opened.failure(config) is None for config in (one, two, three)] == [True, True, False]
+    assert opened.failure(three)["error"] == FAILED["error"]
+
+
+def test_a_file_is_read_once(store, monkeypatch):
+    one, two, three = configs(0, 1, 2)
+    for config in (one, two):
+        put(store, config)
+    read, paths = records.read, []
+    monkeypatch.setattr(records, "read", lambda path: paths.append(path.stem) or read(path))
+    opened = Store(store)
+    assert paths == []
+    assert one in opened and opened.record(one) is opened.record(one) and three not in opened
+    assert paths == [one.hash]
+    for _ in range(2):
+        assert opened.records.keys() == {one.hash, two.hash}
+        assert opened.failed == opened.stale == opened.damaged == {}
+    assert sorted(paths) == sorted([one.hash, two.hash])
+
+
+def test_what_is_written_later_is_seen(store):
+    one, two = configs(0, 1)
+    opened = Store(store)
+    assert one not in opened
+    put(store, one, **FAILED)
+    put(store, two).write_text("{")
+    assert opened.failed.keys() == {one.hash}
+    assert [path.stem for path in opened.damaged] == [two.hash]
+    for config in (one, two):
+        put(store, config)
+    assert opened.records.keys() == {one.hash, two.hash}
+    assert one in opened and opened.failed == opened.damaged == {}
+    (store / f"{one.hash}.json").unlink()
+    assert one not in opened and opened.failure(one)["error"] == FAILED["error"]
+
+
+def test_predictions_stand_beside_a_record(store):
+    (config,) = configs(0)
+    with pytest.raises(FileNotFoundError, match=f"{config.hash}.npz is absent"):
+        Store(store).predictions(config)
+    with files.replacing(store / f"{config.hash}.npz") as partial:
+        np.savez(partial, **{"3/segmentation": np.ones((1, 2, 2), np.int8)})
+    assert Store(store).predictions(config)[3]["segmentation"].shape == (1, 2, 2)
 
 
 def test_records_are_merged_by_copying_files(tmp_path):
@@ -39,7 +91,7 @@ def test_records_are_merged_by_copying_files(tmp_path):
         put(folder, config)
     for path in second.iterdir():
         shutil.copy(path, first)
-    assert runs.load(first).keys() == {one.hash, two.hash, three.hash}
+    assert Store(first).records.keys() == {one.hash, two.hash, three.hash}
 
 
 def test_stale_records_are_named_and_not_used(store):
@@ -47,11 +99,12 @@ def test_stale_records_are_named_and_not_used(store):
     put(store, kept)
     put(store, old, algorithm=ALGORITHM - 1, hash="a" * 12)
     put(store, older, algorithm=ALGORITHM - 1, hash="b" * 12, config={"a field": "of another time"}, **FAILED)
-    with pytest.warns(
-        UserWarning, match=f"runs: not used, stale, of another algorithm than {ALGORITHM}: {'a' * 12}.json, "
-    ):
-        assert runs.load(store).keys() == {kept.hash}
-    assert not is_stored(store, "a" * 12)
+    opened = Store(store)
+    assert opened.records.keys() == {kept.hash} and not opened.failed
+    names = f"{'a' * 12}.json, {'b' * 12}.failed.json"
+    assert opened.problems() == [f"{store}: not used, stale, of another algorithm than {ALGORITHM}: {names}"]
+    put(store, kept, algorithm=ALGORITHM - 1)
+    assert kept not in opened
 
 
 def _change(**values):
@@ -87,8 +140,11 @@ def test_damaged_and_foreign_files_are_named_and_not_used(store, damage, reason)
     put(store, kept)
     path = put(store, damaged)
     path.write_text(damage(json.loads(path.read_text())))
-    with pytest.warns(UserWarning, match=f"{path.name}: not used, damaged or foreign: {reason}"):
-        assert runs.load(store).keys() == {kept.hash}
+    opened = Store(store)
+    assert opened.records.keys() == {kept.hash}
+    assert damaged not in opened
+    (problem,) = opened.problems()
+    assert re.search(f"{path.name}: not used, damaged or foreign: {reason}", problem)
     assert path.exists()
 
 
@@ -97,11 +153,11 @@ def test_bytes_that_are_no_text_and_folders_are_named(store):
     (store / "a.json").write_bytes(b"\xff\xfe\xfa\x00")
     (store / "b.json").mkdir()
     (store / "checkpoints").mkdir()
-    assert [path.name for path in read(store).damaged] == ["a.json", "b.json"]
+    assert [path.name for path in Store(store).damaged] == ["a.json", "b.json"]
 
 
 def test_files_that_are_being_written_are_not_read(store):
     path = put(store, *configs(0))
     path.rename(path.with_name(f".{path.name}.123.partial"))
     (store / f".{path.name}").write_text("{")
-    assert read(store).problems() == []
+    assert Store(store).problems() == []

@@ -16,7 +16,7 @@ installed = pytest.mark.skipif(find_spec("snakemake") is None, reason="needs the
 
 
 def run(wanted, store, **options):
-    return grids.run(wanted, store=store, engine="snakemake", progress=False, **options)
+    return grids.train_grid(wanted, store=store, engine="snakemake", progress=False, **options)
 
 
 @installed
@@ -30,7 +30,7 @@ def test_missing_runs_are_trained_a_failing_one_is_repeated_and_a_second_grid_re
     assert problems == [f"run {failing.hash} failed: epoch 1, step 3: the loss of depth is not finite, seed 1"]
     assert sorted(trained(store)) == sorted([*[failing.hash] * 3, cuda.hash, threads.hash])
     assert {words[2:] for words in log(store) if words[0] == "begin"} == {("--data-root", str(store.parent))}
-    records = runs.load(store)
+    records = runs.Store(store).records
     assert [records[config.hash]["provenance"]["threads"] for config in (cuda, threads)] == ["1", "2"]
 
     stand_in()
@@ -54,10 +54,10 @@ def test_a_record_made_meanwhile_is_kept(store, stand_in, monkeypatch, tmp_path)
     monkeypatch.setattr(snakemake, "_write_plan", plan)
     command = {first.hash: "true", second.hash: f"cp {kept} {store}/{second.hash}.json; false"}
     monkeypatch.setattr(snakemake, "train_command", lambda source, *_: ["sh", "-c", command[source.stem]])
-    monkeypatch.setattr(snakemake, "is_stored", lambda store, hash_: False)
+    monkeypatch.setattr(runs.Store, "__contains__", lambda *_: False)
     _, problems = run([first, second], store)
     assert len(problems) == 2
-    assert runs.load(store).keys() == {first.hash, second.hash}
+    assert runs.Store(store).records.keys() == {first.hash, second.hash}
 
 
 @installed
@@ -78,7 +78,7 @@ def test_an_interrupt_ends_the_runs(store, stand_in, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(configs(0), store)
     FileLock(store / "checkpoints" / f"{configs(0)[0].hash}.lock").acquire(timeout=5)
-    assert not runs.load(store)
+    assert not runs.Store(store).records
 
 
 @installed
@@ -93,7 +93,7 @@ def test_snakemake_that_does_not_start_has_a_message(store, stand_in, monkeypatc
 def test_a_dry_run_shows_the_jobs(store, stand_in, capfd):
     one, two = configs(0, 1)
     put(store, one)
-    table, problems = grids.run([one, two], store=store, engine="snakemake", dry_run=True)
+    table, problems = grids.train_grid([one, two], store=store, engine="snakemake", dry_run=True)
     assert table["status"].tolist() == ["complete", "missing"]
     assert not problems
     assert not trained(store)
@@ -109,7 +109,7 @@ def test_dry_run_on_a_cluster(store, stand_in, capfd, profile):
     if absent:
         pytest.skip(f"needs {', '.join(absent)}")
     cpu, cuda = [*configs(0), *configs(1, device="cuda", threads=2)]
-    grids.run([cpu, cuda], store=store, engine="snakemake", profile=profile, jobs=8, dry_run=True)
+    grids.train_grid([cpu, cuda], store=store, engine="snakemake", profile=profile, jobs=8, dry_run=True)
     shown = capfd.readouterr().err
     jobs = {re.search("run=([0-9a-f]{12})", job)[1]: job for job in shown.split("rule train_on_")[1:]}
     assert "gpu=1" in jobs[cuda.hash]

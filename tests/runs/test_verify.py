@@ -8,8 +8,8 @@ from run_cases import configs, put
 
 from mtlrepro.cli import main
 from mtlrepro.runs import verify as module
-from mtlrepro.runs.store import read
-from mtlrepro.runs.verify import verify
+from mtlrepro.runs.store import Store
+from mtlrepro.runs.verify import verify_records
 from mtlrepro.training.config import ALGORITHM
 
 HISTORY = [
@@ -36,13 +36,13 @@ def retrained(store, monkeypatch):
 
 
 def elsewhere(store, **changes):
-    (record,) = read(store).records.values()
+    (record,) = Store(store).records.values()
     put(store, *configs(4, epochs=3), history=HISTORY, provenance=record["provenance"] | changes)
 
 
 def test_same_numbers(store, retrained):
     retrained[0]["seconds"] = 7.0
-    sample, check = verify(store, seed=5)
+    sample, check = verify_records(Store(store), seed=5)
     assert sample == module.Check(None, "1 of 1 complete runs, drawn with seed 5")
     assert check.passed
     assert check.message.endswith(", seed 4: the first 2 epochs agree bit for bit")
@@ -62,7 +62,7 @@ def test_same_numbers(store, retrained):
 )
 def test_on_the_same_machine_one_bit_is_too_much(store, retrained, epoch, key, value, said):
     retrained[epoch][key] = value
-    _, check = verify(store)
+    _, check = verify_records(Store(store))
     assert check.passed is False
     assert f"same machine and versions, but {said}" in check.message
 
@@ -71,7 +71,7 @@ def test_threads_of_the_process_that_checks_do_not_matter(store, retrained):
     retrained[0]["losses"]["depth"] = 1.001
     torch.set_num_threads(2)
     try:
-        _, check = verify(store)
+        _, check = verify_records(Store(store))
     finally:
         torch.set_num_threads(1)
     assert check.passed is False
@@ -84,7 +84,7 @@ def test_elsewhere_losses_of_the_first_epoch_may_differ_by_two_percent(store, re
     elsewhere(store, **{key: "another"})
     retrained[0]["losses"]["depth"] = loss
     retrained[1]["losses"]["depth"] = 9.0
-    _, check = verify(store)
+    _, check = verify_records(Store(store))
     assert check.passed is passed
     assert f"differ by up to {abs(loss - 1):.1%} (depth)" in check.message
     assert f"accepted: 2%, for {key} another there, {module.origin('cpu')[key]} here" in check.message
@@ -93,7 +93,7 @@ def test_elsewhere_losses_of_the_first_epoch_may_differ_by_two_percent(store, re
 def test_another_commit_is_not_another_machine(store, retrained):
     elsewhere(store, commit="another", date="2020-01-01T00:00:00Z", pandas="1")
     retrained[0]["losses"]["depth"] = 1.001
-    _, check = verify(store)
+    _, check = verify_records(Store(store))
     assert check.passed is False
 
 
@@ -106,7 +106,7 @@ def test_a_run_that_cannot_be_trained_again_does_not_pass(store, monkeypatch, er
 
     monkeypatch.setattr(module, "first_epochs", fail)
     put(store, *configs(0))
-    _, check = verify(store)
+    _, check = verify_records(Store(store))
     assert check.passed is False
     assert check.message.endswith("seed 0: cannot be trained again: no")
 
@@ -116,11 +116,11 @@ def test_samples(store, monkeypatch):
     wanted = configs(*range(20), epochs=1)
     for config in wanted:
         put(store, config, history=HISTORY[:1])
-    drawn = [[check.message for check in verify(store, sample=4, seed=seed)] for seed in (1, 1, 2)]
+    drawn = [[check.message for check in verify_records(Store(store), sample=4, seed=seed)] for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
     assert [len(set(messages)) for messages in drawn] == [5, 5, 5]
-    assert len(list(verify(store, sample=30))) == 21
-    assert len({next(verify(store, sample=1)).message for _ in range(5)}) > 1
+    assert len(list(verify_records(Store(store), sample=30))) == 21
+    assert len({next(verify_records(Store(store), sample=1)).message for _ in range(5)}) > 1
 
 
 def test_runs_whose_device_or_data_are_absent_are_not_drawn(store, monkeypatch):
@@ -135,14 +135,14 @@ def test_runs_whose_device_or_data_are_absent_are_not_drawn(store, monkeypatch):
     (real,) = configs(0, dataset="nyuv2", n_train=None, n_test=None, size=None, epochs=1)
     for config in [*configs(1, device="cuda"), real]:
         put(store, config, history=HISTORY[:1])
-    (sample,) = verify(store, seed=0)
+    (sample,) = verify_records(Store(store), seed=0)
     assert sample.passed is False
     assert sample.message == "0 of 2 complete runs, drawn with seed 0; 2 need a GPU or data which are not here"
-    assert [check.passed for check in verify(store, data_root="data")] == [None, True]
+    assert [check.passed for check in verify_records(Store(store), data_root="data")] == [None, True]
     assert asked == [(real, "data")]
     (scenes,) = configs(2, epochs=1)
     put(store, scenes, history=HISTORY[:1])
-    assert [check.passed for check in verify(store, data_root="data")] == [None, True, True]
+    assert [check.passed for check in verify_records(Store(store), data_root="data")] == [None, True, True]
     assert sorted(asked[1:], key=str) == sorted([(real, "data"), (scenes, None)], key=str)
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from run_cases import Held
 from scipy import stats
 
 from mtlrepro.balancers import create
 from mtlrepro.bench.train import NETWORKS
 from mtlrepro.runs.grid_files import read_grid
-from mtlrepro.runs.store import Contents
 from mtlrepro.studies import costs, first_grid
 from mtlrepro.training import scales
 
@@ -159,7 +159,7 @@ def test_the_time_of_a_grid_leaves_pauses_out():
     }
     stored["cpu"] = {"config": {"device": "cpu"}, "provenance": {"date": runs[0][0], "seconds": 999}}
     # Three runs of a minute and one of 5 s inside the first; the second begins 30 s before the first ends.
-    found = costs.grid_time(Contents(records=stored))
+    found = costs.grid_time(Held(records=stored))
     assert found.startswith("The 4 stored runs at this scale took 60 s each (median)")
     assert found.endswith(f"beside {185 / 150 - 1:.1f} others on average, 2.5 minutes in all.")
 

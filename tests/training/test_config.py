@@ -1,14 +1,17 @@
 import copy
-import dataclasses
 import hashlib
 import json
 import pickle
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 
+from mtlrepro import files
 from mtlrepro.balancers import METHODS
 from mtlrepro.models import MODELS
+from mtlrepro.runs import read_grid
 from mtlrepro.training.config import ALGORITHM, LATER, RunConfig
 
 
@@ -26,7 +29,7 @@ def test_json_is_canonical_and_reads_back():
     text = config.to_json()
     values = json.loads(text)
     assert text == json.dumps(values, sort_keys=True, separators=(",", ":"))
-    assert set(values) == {f.name for f in dataclasses.fields(RunConfig)} - set(LATER)
+    assert set(values) == RunConfig.model_fields.keys() - LATER
     assert values["lr"] == 1.0 and '"lr":1.0,' in text and '"factor":0.1,' in text
     assert config.tasks == ("depth", "normal") and config.size == (48, 64) and config.milestones == (2, 4)
     assert RunConfig.from_json(text) == config == RunConfig.from_dict(config.to_dict())
@@ -38,12 +41,12 @@ def test_hash_is_that_of_the_version_and_the_json():
     config = RunConfig()
     expected = hashlib.sha256(f"{ALGORITHM}:{config.to_json()}".encode()).hexdigest()[:12]
     assert config.hash == expected
-    assert dataclasses.replace(config, seed=1).hash != expected
+    assert config.replace(seed=1).hash != expected
 
 
 def test_later_fields_change_the_hash_only_off_their_defaults():
     plain = RunConfig()
-    assert plain.hash == RunConfig(**LATER).hash and not set(LATER) & set(plain.to_dict())
+    assert plain.hash == RunConfig(evaluate_on="test", pictures={}).hash and not LATER & set(plain.to_dict())
     for changes in (
         {"evaluate_on": "val"},
         {"evaluate_on": "both"},
@@ -70,7 +73,74 @@ def test_options_cannot_be_changed_from_outside():
 
 def test_copies_are_equal():
     config = RunConfig(model_options={"decoder_widths": [8] * 6})
-    assert copy.deepcopy(config) == config == pickle.loads(pickle.dumps(config))
+    for same in (copy.copy(config), copy.deepcopy(config), pickle.loads(pickle.dumps(config)), config.replace()):
+        assert same == config and same.hash == config.hash and hash(same) == hash(config)
+
+
+def test_a_changed_copy_is_checked():
+    config = RunConfig(model_options={"decoder_widths": (8,) * 6})
+    changed = config.replace(seed=1, model_options={"width": 0.5})
+    assert (changed.seed, changed.model_options, config.seed) == (1, {"width": 0.5}, 0)
+    with pytest.raises(ValueError, match=r"^epochs is 0; accepted: a whole number of at least 1$"):
+        config.replace(epochs=0)
+    with pytest.raises(ValueError, match=r"^field 'sede' is unknown; accepted: dataset, n_train, "):
+        config.replace(sede=1)
+    with pytest.raises(ValueError, match="frozen"):
+        config.seed = 1
+
+
+def test_every_stored_record_keeps_its_hash():
+    paths = sorted(files.book("results", "runs").glob("*.json"))
+    assert len(paths) >= 380
+    for path in paths:
+        record = json.loads(path.read_bytes())
+        config = RunConfig.from_dict(record["config"])
+        assert config.hash == record["hash"] == path.name.split(".")[0]
+        assert config.to_dict() == record["config"]
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("first", "45a8433f8280"),
+        ("front_rooms3", "efe9c40ea405"),
+        ("gpu_front_rooms3", "729b6e6192b3"),
+        ("gpu_rooms3_methods", "3ac90425fd71"),
+        ("rooms3_methods", "5cf493eb677f"),
+    ],
+)
+def test_runs_of_the_grid_files_keep_their_hashes(name, digest):
+    """Runs that are not stored yet, too: the digest of all hashes is that of the first version of this class."""
+    hashes = [config.hash for config in read_grid(files.book("grids", f"{name}.json"))]
+    assert hashlib.sha256(" ".join(hashes).encode()).hexdigest()[:12] == digest
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("seed", [True, 1.0, "1", np.int64(1), None]),
+        ("epochs", [True, 2.0, "8", np.int64(8), 0, None]),
+        ("lr", [True, "0.1", np.float32(0.1), np.int64(1), Fraction(1, 2), float("inf"), 10**400, 0, None]),
+        ("weight_decay", [False, "0", np.float32(0), -0.1]),
+        ("n_train", [True, "8", 8.0, 0]),
+        ("size", [8, "ab", [True, 8], [8.0, 8], ["8", 8], [8, 8, 8], [0, 8]]),
+        ("tasks", ["depth", {"depth": 1}, [1], None]),
+        ("model", [b"segnet", None, 1]),
+        ("model_options", [[], None, {1: 2}, {"width": object()}, {"width": float("inf")}]),
+        ("milestones", [3, "12", [True], [1.0], ["1"]]),
+        ("scales", [1.0, [True], ["1"], [0]]),
+        ("compile", [1, 0, "true", None]),
+        ("classes", [True, "7", 7.5]),
+        ("pictures", [[], None, {"epochs": [1.0], "images": [0]}, {"epochs": [1], "images": [True]}]),
+        ("device", ["gpu", None, 0]),
+    ],
+)
+def test_nothing_is_made_to_fit(name, values):
+    for value in values:
+        with pytest.raises(ValueError, match=f"^{name} is ") as refused:
+            RunConfig(**{"dataset": "streets", name: value})
+        assert str(refused.value).startswith(f"{name} is {value!r}; accepted: ")
+        assert "\n" not in str(refused.value)
 
 
 def test_file(tmp_path):

@@ -10,9 +10,9 @@ from training_cases import config
 
 from mtlrepro.cli import main
 from mtlrepro.data import loading
-from mtlrepro.runs import RESULTS
 from mtlrepro.training.config import RunConfig
-from mtlrepro.training.run import numbers, train
+from mtlrepro.training.records import numbers
+from mtlrepro.training.run import train
 from mtlrepro.training.step import Trainer
 
 
@@ -197,12 +197,12 @@ def test_command_says_in_one_line_what_failed_and_where_it_is_recorded(tmp_path,
     assert error.startswith("mtlrepro train: [Errno 28] No space left on device") and error.endswith(recorded)
 
 
-def test_command_keeps_records_where_grids_look_for_them(tmp_path, capsys, monkeypatch):
+def test_command_keeps_records_in_the_current_folder(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     asked = []
     monkeypatch.setattr(
         "mtlrepro.training.run.train", lambda config, **options: asked.append(options) or {"metrics": {}}
     )
     assert main(["train", write(tmp_path / "c.json")]) == 0
-    assert asked == [{"store": RESULTS, "data_root": None}]
-    assert capsys.readouterr().out == f"{RESULTS / config().hash}.json\n"
+    assert asked == [{"store": Path("runs"), "data_root": None}]
+    assert capsys.readouterr().out == f"runs/{config().hash}.json\n"

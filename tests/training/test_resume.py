@@ -14,7 +14,8 @@ from training_cases import SMOKE, config
 
 from mtlrepro.training import checkpoints
 from mtlrepro.training.config import RunConfig
-from mtlrepro.training.run import numbers, train
+from mtlrepro.training.records import numbers
+from mtlrepro.training.run import train
 from mtlrepro.training.step import Trainer
 
 FORK = multiprocessing.get_context("fork")  # a second process in a millisecond, not in seconds of imports

@@ -14,7 +14,8 @@ from mtlrepro import tasks
 from mtlrepro.balancers import METHODS
 from mtlrepro.data.loading import DiskLoader
 from mtlrepro.training.config import ALGORITHM, RunConfig
-from mtlrepro.training.run import numbers, train
+from mtlrepro.training.records import numbers
+from mtlrepro.training.run import train
 from mtlrepro.training.step import Trainer
 
 CPU = torch.device("cpu")

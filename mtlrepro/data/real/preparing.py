@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from mtlrepro import files
 from mtlrepro.data.real.rasters import Raster, resize_image, resize_nearest
-from mtlrepro.data.samples import KINDS, Sample
+from mtlrepro.data.samples import Sample, is_ragged
 from mtlrepro.data.store import META, Writer
 
 Row = Mapping[str, NDArray[Any]]
@@ -93,7 +93,7 @@ def write_split(
                 _require_space(folder, sum(array.nbytes for array in rows[0].values()) * len(names))
             writer.put("names", start, np.array(piece, dtype=f"U{width}"))
             for key in rows[0]:
-                if key in KINDS and KINDS[key].ragged:
+                if is_ragged(key):
                     for row in rows:
                         writer.append(key, row[key])
                 else:

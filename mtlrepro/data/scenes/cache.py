@@ -1,38 +1,51 @@
 """Scenes, generated once into memory-mapped arrays of the cache folder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import torch
 from tqdm import tqdm
 
-from mtlrepro.data.classes import BDD100K
-from mtlrepro.data.samples import KINDS
+from mtlrepro.data.catalogue import CATALOGUE, GENERATED
+from mtlrepro.data.samples import is_ragged
 from mtlrepro.data.store import Writer, build_once
 from mtlrepro.files import cache_dir
 
-NAMES = ("rooms", "streets")
 COUNTS = {"train": 2000, "val": 500, "test": 500}
 SIZE = (96, 128)
 CHUNK = 32
+"""Scenes that are made and written at a time."""
 
 
 class Generator(Protocol):
     """What a module of scenes provides.
 
     Attributes:
-        VERSION: raised whenever a scene changes.
-        KEYS: keys of the samples.
-        CLASSES: names of the classes of ``segmentation``.
+        VERSION: Raised whenever a scene changes.
+        KEYS: Keys of the samples.
     """
 
     VERSION: int
     KEYS: Sequence[str]
-    CLASSES: Sequence[str]
 
-    def generate(self, indices: Sequence[int], *, split: str, size: tuple[int, int], seed: int) -> Mapping[str, Any]:
-        """Make the scenes of these indices: ``[B, ...]`` by key, lists of B tensors for boxes and labels."""
+    def generate(
+        self,
+        indices: Sequence[int],
+        *,
+        split: str,
+        size: tuple[int, int],
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        keys: Iterable[str] | None = None,
+    ) -> Mapping[str, Any]:
+        """Make the scenes of these indices: `[B, ...]` by key, lists of B tensors for boxes and labels."""
+
+
+def generator_of(name: str) -> Generator:
+    """Import the module that makes the scenes of that name."""
+    return cast(Generator, import_module(CATALOGUE[name].generator))
 
 
 def generate(
@@ -48,22 +61,22 @@ def generate(
     """Generate a split of scenes unless it is in the cache, and return its folder.
 
     The folder's name holds the generator's version and every parameter. Scenes are written in chunks: a run that was
-    stopped is taken up where it was, and a second process waits for the first.
+    stopped goes on where it was, and a second process waits for the first.
 
     Args:
-        name: ``rooms`` or ``streets``.
-        split: ``train``, ``val`` or ``test``.
-        n: number of scenes, at least 1; default: ``COUNTS[split]``.
-        size: (height, width) in pixels, at least 16 each; default: ``SIZE``.
-        seed: at least 0; default: 0.
-        generator: module that makes the scenes; default: ``mtlrepro.data.NAME``.
-        progress: show a bar on stderr while scenes are made, if that is a terminal.
+        name: `rooms` or `streets`.
+        split: `train`, `val` or `test`.
+        n: Number of scenes, at least 1; default: `COUNTS[split]`.
+        size: (height, width) in pixels, at least 16 each; default: `SIZE`.
+        seed: At least 0; default: 0.
+        generator: Module that makes the scenes; default: that of the catalogue.
+        progress: Whether to show a bar on stderr while scenes are made, if that is a terminal.
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: An argument is out of range.
     """
-    if name not in NAMES:
-        raise ValueError(f"name is {name!r}; accepted: {', '.join(NAMES)}")
+    if name not in GENERATED:
+        raise ValueError(f"name is {name!r}; accepted: {', '.join(GENERATED)}")
     if split not in COUNTS:
         raise ValueError(f"split is {split!r}; accepted: {', '.join(COUNTS)}")
     n = COUNTS[split] if n is None else n
@@ -72,12 +85,12 @@ def generate(
     for argument, value, least in (("n", n, 1), ("seed", seed, 0), ("height", height, 16), ("width", width, 16)):
         if value < least:
             raise ValueError(f"{argument} is {value}; accepted: {least} or more")
-    module = generator or cast(Generator, import_module(f"mtlrepro.data.scenes.{name}.generate"))
+    module = generator or generator_of(name)
     folder = cache_dir() / name / f"{split}-v{module.VERSION}-n{n}-{height}x{width}-seed{seed}"
     meta = {"dataset": name, "split": split, "version": module.VERSION, "seed": seed, "size": [height, width]}
-    meta["classes"] = list(module.CLASSES)
-    if "labels" in module.KEYS:
-        meta["box_classes"] = list(BDD100K)
+    meta["classes"] = list(CATALOGUE[name].classes)
+    if CATALOGUE[name].box_classes:
+        meta["box_classes"] = list(CATALOGUE[name].box_classes)
 
     def build(folder: Path) -> None:
         with (
@@ -90,7 +103,7 @@ def generate(
                 rows = range(writer.done, min(writer.done + CHUNK, n))
                 scenes = module.generate(rows, split=split, size=(height, width), seed=seed)
                 for key in module.KEYS:
-                    if KINDS[key].ragged:
+                    if is_ragged(key):
                         for boxes in scenes[key]:
                             writer.append(key, boxes)
                     else:

@@ -22,7 +22,7 @@ JUMP = 0.1
 
 
 def grey(image: Tensor) -> Tensor:
-    """Luminance ``[B, 1, H, W]`` of RGB ``[B, 3, H, W]``, with the weights of ``skimage.color.rgb2gray``."""
+    """Luminance `[B, 1, H, W]` of RGB `[B, 3, H, W]`, with the weights of `skimage.color.rgb2gray`."""
     red, green, blue = image.unbind(1)
     return (red * 0.2125).add_(green * 0.7154).add_(blue * 0.0721)[:, None]
 
@@ -30,14 +30,14 @@ def grey(image: Tensor) -> Tensor:
 def edges2d(image: Tensor) -> Tensor:
     """Texture edges: gradient magnitude of the blurred luminance, Canny's without non-maximum suppression.
 
-    Gaussian of sigma ``3 H / 512`` pixels, then Sobel. An isolated upright step from black to white has value 1;
+    Gaussian of sigma `3 H / 512` pixels, then Sobel. An isolated upright step from black to white has value 1;
     what exceeds 1 (corners) is cut.
 
     Args:
-        image: ``[B, 3, H, W]`` in [0, 1].
+        image: `[B, 3, H, W]` in [0, 1].
 
     Returns:
-        ``[B, 1, H, W]`` in [0, 1].
+        `[B, 1, H, W]` in [0, 1].
     """
     taps = gaussian(EDGE_SIGMA * image.shape[-2] / REFERENCE)
     smooth = _along(_along(grey(image), taps, -1), taps, -2)
@@ -50,10 +50,10 @@ def edges3d(depth: Tensor) -> Tensor:
     A step of the root by 1 (from 1 m to 4 m, say) has value 1; what exceeds 1 is cut.
 
     Args:
-        depth: ``[B, 1, H, W]`` metres, without holes.
+        depth: `[B, 1, H, W]` metres, without holes.
 
     Returns:
-        ``[B, 1, H, W]`` in [0, 1].
+        `[B, 1, H, W]` in [0, 1].
     """
     return _sobel(depth.sqrt()).clamp_(max=1.0)
 
@@ -62,16 +62,16 @@ def keypoints2d(image: Tensor) -> Tensor:
     """Blobs and corners: the largest determinant of the Hessian over ten scales, approximated by boxes as in SURF.
 
     Taskonomy takes sigma = 1, 4.2, ..., 30 pixels at 512; here lobes of the odd number of pixels nearest to
-    ``sigma H / 512``, equal ones once: only odd lobes have a middle. With sigma equal to the lobe this is
-    ``skimage.feature.hessian_matrix_det`` moved by one pixel down and to the right, onto the pixel it belongs to; and
+    `sigma H / 512`, equal ones once: only odd lobes have a middle. With sigma equal to the lobe this is
+    `skimage.feature.hessian_matrix_det` moved by one pixel down and to the right, onto the pixel it belongs to; and
     the image is continued beyond its border by its edge pixels. Sums of boxes come from an integral image of 8-bit
     luminance, so they are exact.
 
     Args:
-        image: ``[B, 3, H, W]`` in [0, 1].
+        image: `[B, 3, H, W]` in [0, 1].
 
     Returns:
-        ``[B, 1, H, W]`` in [0, 1]; 1 stands for a determinant of 0.04 and above, for luminance in [0, 1].
+        `[B, 1, H, W]` in [0, 1]; 1 stands for a determinant of 0.04 and above, for luminance in [0, 1].
     """
     height, width = image.shape[-2:]
     lobes = sorted({2 * int(sigma * height / REFERENCE / 2) + 1 for sigma in KEYPOINT_SIGMAS})
@@ -86,7 +86,7 @@ def keypoints2d(image: Tensor) -> Tensor:
 
 
 def _determinant(sums: Tensor, lobe: int, margin: int, height: int, width: int) -> Tensor:
-    """Determinant of the Hessian ``[B, 1, H, W]`` from boxes with lobes of ``lobe`` pixels (Bay et al. 2006)."""
+    """Determinant of the Hessian `[B, 1, H, W]` from boxes with lobes of `lobe` pixels (Bay et al. 2006)."""
     size = 3 * lobe
     start, side, wide = (size - 1) // 2, lobe // 2, 2 * lobe - 1
 
@@ -114,16 +114,16 @@ def keypoints3d(depth: Tensor, normal: Tensor) -> Tensor:
     """Places on a surface where its normal varies, away from depth borders: a surrogate of NARF interest points.
 
     Taskonomy takes the interest image of NARF (Steder et al. 2011) with a support of 0.3 m. This is not NARF: the
-    value is the variance of the normal in a window of ``2 r + 1`` pixels, ``1 - |mean n|^2`` with
-    ``r = max(2, H / 32)``, times the distance to the next depth border in units of r, at most 1. A border is a pixel
+    value is the variance of the normal in a window of `2 r + 1` pixels, `1 - |mean n|^2` with
+    `r = max(2, H / 32)`, times the distance to the next depth border in units of r, at most 1. A border is a pixel
     whose depth differs from a neighbour's by more than 10%.
 
     Args:
-        depth: ``[B, 1, H, W]`` metres, without holes.
-        normal: ``[B, 3, H, W]`` unit, without holes.
+        depth: `[B, 1, H, W]` metres, without holes.
+        normal: `[B, 3, H, W]` unit, without holes.
 
     Returns:
-        ``[B, 1, H, W]`` in [0, 1].
+        `[B, 1, H, W]` in [0, 1].
     """
     reach = max(2, round(depth.shape[-2] / 32))
     window = [1 / (2 * reach + 1)] * (reach + 1)
@@ -140,18 +140,18 @@ def keypoints3d(depth: Tensor, normal: Tensor) -> Tensor:
 
 
 def reshading(depth: Tensor, normal: Tensor, focal: Tensor) -> Tensor:
-    """Shading by a point lamp at the camera, ``n . l / d^2``, without texture.
+    """Shading by a point lamp at the camera, `n . l / d^2`, without texture.
 
     1 stands for a surface seen head-on from 2 m or less; a square root follows, as the gamma of a picture. This
     brings the mean near Taskonomy's 0.5.
 
     Args:
-        depth: ``[B, 1, H, W]`` metres, z.
-        normal: ``[B, 3, H, W]`` unit, camera axes.
-        focal: ``[B]`` pixels, with the principal point in the middle of the image.
+        depth: `[B, 1, H, W]` metres, z.
+        normal: `[B, 3, H, W]` unit, camera axes.
+        focal: `[B]` pixels, with the principal point in the middle of the image.
 
     Returns:
-        ``[B, 1, H, W]`` in [0, 1]; 0 where depth is 0.
+        `[B, 1, H, W]` in [0, 1]; 0 where depth is 0.
     """
     height, width = depth.shape[-2:]
     scale = 1.0 / focal[:, None, None]
@@ -166,7 +166,7 @@ def reshading(depth: Tensor, normal: Tensor, focal: Tensor) -> Tensor:
 
 
 def gaussian(sigma: float) -> list[float]:
-    """Taps 0, 1, ..., 4 sigma of one half of a Gaussian kernel of sum 1, as in ``scipy.ndimage.gaussian_filter``."""
+    """Taps 0, 1, ..., 4 sigma of one half of a Gaussian kernel of sum 1, as in `scipy.ndimage.gaussian_filter`."""
     reach = int(4 * sigma + 0.5)
     weights = [math.exp(-0.5 * (k / sigma) ** 2) for k in range(reach + 1)]
     total = 2 * sum(weights) - weights[0]

@@ -4,22 +4,24 @@ World axes are x right, y **down**, z forward, in metres; solids stand upright, 
 through a pixel has camera-z 1, so the ray parameter *is* the z-depth. A :class:`Scene` is a structure of arrays: slot n
 has one kind in the whole batch and an active flag per image, so that a batch needs no branch per image.
 
-Every operation on pixels is one that IEEE 754 rounds exactly (``+ - * /``, square root, minimum, maximum, comparison),
+Every operation on pixels is one that IEEE 754 rounds exactly (`+ - * /`, square root, minimum, maximum, comparison),
 and none sums over pixels or images. An image therefore has the same bits whatever batch it is in and however many
 threads compute it.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-KINDS = ("room", "ground", "box", "sphere", "cylinder")
 FAR = 1e9
+"""Depth beyond everything, metres."""
 MISS = 1e28
+"""Factor that takes the entry of a ray that misses a round solid out of reach."""
 TINY = 1e-8
+"""Added to what is divided by, so that a ray along an axis has a finite inverse."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,10 @@ class Camera:
     """Pinhole cameras of B images with square pixels and the principal point in the middle of the image.
 
     Attributes:
-        rotation: ``[B, 3, 3]``; rows are the camera's axes (right, down, forward) in world axes.
-        position: ``[B, 3]``, metres. It lies inside the room, above the ground and outside of every other solid.
-        focal: ``[B]``, pixels.
-        size: height and width, pixels; centres of pixels lie at 0.5, 1.5, ...
+        rotation: `[B, 3, 3]`; rows are the camera's axes (right, down, forward) in world axes.
+        position: `[B, 3]`, metres. It lies inside the room, above the ground and outside of every other solid.
+        focal: `[B]`, pixels.
+        size: Height and width, pixels; centres of pixels lie at 0.5, 1.5, ...
     """
 
     rotation: Tensor
@@ -40,12 +42,12 @@ class Camera:
 
     @cached_property
     def x(self) -> Tensor:
-        """Camera-x of the rays, ``[B, 1, W]``."""
+        """Camera-x of the rays, `[B, 1, W]`."""
         return self._steps(self.size[1])[:, None, :]
 
     @cached_property
     def y(self) -> Tensor:
-        """Camera-y of the rays, ``[B, H, 1]``."""
+        """Camera-y of the rays, `[B, H, 1]`."""
         return self._steps(self.size[0])[:, :, None]
 
     def _steps(self, n: int) -> Tensor:
@@ -53,23 +55,23 @@ class Camera:
         return pixels / self.focal[:, None]
 
     def affine(self, weights: Tensor) -> Tensor:
-        """``w0 x + w1 y + w2`` at every pixel, ``[B, H, W]``; ``weights`` is ``[B, 3]``."""
+        """`w0 x + w1 y + w2` at every pixel, `[B, H, W]`; `weights` is `[B, 3]`."""
         w0, w1, w2 = weights[:, :, None, None].unbind(1)
         return (w0 * self.x + w2) + w1 * self.y
 
     @cached_property
     def rays(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Directions in world axes with camera-z 1, three times ``[B, H, W]``."""
+        """Directions in world axes with camera-z 1, three times `[B, H, W]`."""
         x, y, z = (self.affine(self.rotation[:, :, axis]) for axis in range(3))
         return x, y, z
 
     def at(self, depth: Tensor) -> Tensor:
-        """World points ``[B, 3, H, W]`` at z-depth ``depth`` ``[B, H, W]``."""
+        """World points `[B, 3, H, W]` at z-depth `depth` `[B, H, W]`."""
         origin = self.position[:, :, None, None].unbind(1)
         return torch.stack([o + ray * depth for o, ray in zip(origin, self.rays, strict=True)], 1)
 
     def to_camera(self, vectors: Tensor) -> Tensor:
-        """Rotate world vectors ``[B, 3, H, W]`` into camera axes."""
+        """Rotate world vectors `[B, 3, H, W]` into camera axes."""
         x, y, z = vectors.unbind(1)
         r = self.rotation[..., None, None]
         return torch.stack([r[:, i, 0] * x + r[:, i, 1] * y + r[:, i, 2] * z for i in range(3)], 1)
@@ -80,18 +82,18 @@ class Scene:
     """B scenes of N slots each.
 
     Attributes:
-        kinds: kind of each slot, one of ``KINDS``.
+        kinds: Kind of each slot.
 
-            - ``room``: the inside of a box; the camera is in it.
-            - ``ground``: the horizontal plane at the y of ``centre``.
-            - ``box``: half extents ``half`` along its own x, y, z.
-            - ``sphere``: radius ``half[..., 0]``.
-            - ``cylinder``: upright, with caps; radius ``half[..., 0]``, half height ``half[..., 1]``.
-        frame: for each slot the index of its turn in ``yaw``; neighbours with the same frame share work.
-        yaw: ``[B, F, 2]``, cosine and sine; a solid's own x axis is (cos, 0, sin), its z axis (-sin, 0, cos).
-        centre: ``[B, N, 3]``, metres.
-        half: ``[B, N, 3]``, metres, positive.
-        active: bool ``[B, N]``; a slot that is not active is not there. Rooms and grounds are always there.
+            - `room`: the inside of a box; the camera is in it.
+            - `ground`: the horizontal plane at the y of `centre`.
+            - `box`: half extents `half` along its own x, y, z.
+            - `sphere`: radius `half[..., 0]`.
+            - `cylinder`: upright, with caps; radius `half[..., 0]`, half height `half[..., 1]`.
+        frame: For each slot the index of its turn in `yaw`; neighbours with the same frame share work.
+        yaw: `[B, F, 2]`, cosine and sine; a solid's own x axis is (cos, 0, sin), its z axis (-sin, 0, cos).
+        centre: `[B, N, 3]`, metres.
+        half: `[B, N, 3]`, metres, positive.
+        active: bool `[B, N]`; a slot that is not active is not there. Rooms and grounds are always there.
     """
 
     kinds: tuple[str, ...]
@@ -103,11 +105,11 @@ class Scene:
 
     @cached_property
     def extent(self) -> Tensor:
-        """``half`` where active, else -1, which no ray can hit."""
+        """`half` where active, else -1, which no ray can hit."""
         return torch.where(self.active[:, :, None], self.half, -1.0)
 
     def local(self, origin: Tensor) -> Tensor:
-        """Centres seen from ``origin`` ``[B, 3]`` in each slot's own axes, ``[B, N, 3]``."""
+        """Centres seen from `origin` `[B, 3]` in each slot's own axes, `[B, N, 3]`."""
         cos, sin = self.yaw[:, list(self.frame)].unbind(2)
         x, y, z = (self.centre - origin[:, None]).unbind(2)
         return torch.stack([cos * x + sin * z, y, cos * z - sin * x], 2)
@@ -115,16 +117,16 @@ class Scene:
 
 @dataclass(frozen=True)
 class Surface:
-    """What the rays hit; where they hit nothing all is 0 and ``slot`` is -1.
+    """What the rays hit; where they hit nothing all is 0 and `slot` is -1.
 
     Attributes:
-        depth: ``[B, H, W]``, z-depth in metres.
-        slot: int64 ``[B, H, W]``, the slot that is hit.
-        point: ``[B, 3, H, W]``, world axes.
-        normal: ``[B, 3, H, W]``, unit, world axes, facing the camera (see :meth:`Camera.to_camera`).
-        curvature: ``[B, 2, H, W]``, principal curvatures k1 >= k2 in 1/m, positive where convex.
-        face: int64 ``[B, H, W]``: the axis (0 x, 1 y, 2 z) of the solid's own frame that the normal is nearest to.
-        uv: ``[B, 2, H, W]``: the other two of the solid's own coordinates, metres from its centre: (z, y) on
+        depth: `[B, H, W]`, z-depth in metres.
+        slot: int64 `[B, H, W]`, the slot that is hit.
+        point: `[B, 3, H, W]`, world axes.
+        normal: `[B, 3, H, W]`, unit, world axes, facing the camera (see :meth:`Camera.to_camera`).
+        curvature: `[B, 2, H, W]`, principal curvatures k1 >= k2 in 1/m, positive where convex.
+        face: int64 `[B, H, W]`: the axis (0 x, 1 y, 2 z) of the solid's own frame that the normal is nearest to.
+        uv: `[B, 2, H, W]`: the other two of the solid's own coordinates, metres from its centre: (z, y) on
             face 0, (x, z) on face 1, (x, y) on face 2.
     """
 
@@ -142,8 +144,8 @@ class Bundle:
 
     Args:
         scene: The scene.
-        origin: ``[B, 3]``.
-        rays: Three directions ``[B, H, W]``, world axes.
+        origin: `[B, 3]`.
+        rays: Three directions `[B, H, W]`, world axes.
     """
 
     def __init__(self, scene: Scene, origin: Tensor, rays: Sequence[Tensor]) -> None:
@@ -157,12 +159,12 @@ class Bundle:
         self.size_y = self.inverse_y.abs()
         self.inverse_x, self.inverse_z, self.size_x, self.size_z = rays[1].new_empty(4, *rays[1].shape)
         *self.buffers, self.spare = rays[1].new_empty(6, *rays[1].shape).unbind(0)
-        self.frame = -1
+        self.frame = -1  # the turn to which the inverses of x and z belong
 
-    def interval(self, slot: int) -> tuple[Tensor, Tensor, Tensor]:
+    def interval(self, slot: int) -> tuple[Tensor, Tensor]:
         """Ray parameters at which the rays enter and leave a solid; entry > exit where they miss.
 
-        Entry is at least 0. The third tensor is free for intermediate results; the next call overwrites all three.
+        Entry is at least 0. The next call overwrites both.
         """
         near, far, *free = self.buffers
         kind = self.scene.kinds[slot]
@@ -176,7 +178,7 @@ class Bundle:
             self._box(slot, near, far, free)
         if kind in ("room", "ground"):  # seen from inside, from above: the exit is what is hit
             near.copy_(far)
-        return near.clamp_(min=0.0), far, free[0]
+        return near.clamp_(min=0.0), far
 
     def _turn(self, frame: int) -> None:
         if frame != self.frame:
@@ -189,6 +191,7 @@ class Bundle:
             torch.abs(self.inverse_z, out=self.size_z)
 
     def _slab(self, slot: int, axis: int, inverse: Tensor, size: Tensor, near: Tensor, far: Tensor) -> None:
+        # The ray meets the two faces at (centre -+ half) / direction; the absolute inverse puts the nearer one first.
         middle = torch.mul(inverse, self.centres[slot][axis], out=far)
         half = torch.mul(size, self.extents[slot][axis], out=self.spare)
         torch.sub(middle, half, out=near)
@@ -210,6 +213,7 @@ class Bundle:
     def _sphere(self, slot: int, near: Tensor, far: Tensor, free: Sequence[Tensor]) -> None:
         offset = self.offsets[slot]
         rays = self.rays
+        # `across` is |d x m|^2, with m the centre seen from the origin: small for rays that pass close by.
         across, along = free[0].zero_(), far
         for i, j in ((0, 1), (1, 2), (2, 0)):
             torch.mul(rays[i], offset[j], out=free[1]).sub_(torch.mul(rays[j], offset[i], out=free[2]))
@@ -237,9 +241,11 @@ class Bundle:
         near: Tensor,
         free: Sequence[Tensor],
     ) -> None:
-        """Roots of ``|t d - m|^2 = r^2``: ``(d.m -+ sqrt(r^2 |d|^2 - |d x m|^2)) / |d|^2``, into near and along."""
+        """Roots of `|t d - m|^2 = r^2`: `(d.m -+ sqrt(r^2 |d|^2 - |d x m|^2)) / |d|^2`, into near and along."""
+        # r |r| keeps the sign of the radius: that of an inactive slot is -1, so that every ray misses it.
         radius = self.extents[slot][0]
         inside = torch.mul(square, radius * radius.abs(), out=free[1]).sub_(across)
+        # No branch a ray: where the root would be imaginary the entry is moved beyond every exit.
         missed = torch.clamp(inside, max=0.0, out=free[2]).mul_(-MISS)
         root = inside.clamp_(min=0.0).sqrt_().mul_(inverse)
         along.mul_(inverse)
@@ -253,7 +259,7 @@ class Bundle:
 
     @cached_property
     def inverse_flat(self) -> Tensor:
-        """Reciprocal of ``flat``."""
+        """Reciprocal of `flat`."""
         return 1.0 / self.flat
 
     @cached_property
@@ -263,89 +269,25 @@ class Bundle:
 
     @cached_property
     def inverse_square(self) -> Tensor:
-        """Reciprocal of ``square``."""
+        """Reciprocal of `square`."""
         return 1.0 / self.square
 
 
-def cast(scene: Scene, camera: Camera) -> tuple[Tensor, Tensor]:
-    """Find the nearest solid along every ray.
-
-    Where two are equally near, to a relative 2^(k - 23) with k the number of bits that number the slots, the earlier
-    slot wins.
-
-    Returns:
-        z-depth ``[B, H, W]`` in metres, 0 where nothing is hit, and the slot hit, int64 ``[B, H, W]``, -1 for none.
-
-    Raises:
-        ValueError: if a kind is unknown.
-    """
-    for kind in scene.kinds:
-        if kind not in KINDS:
-            raise ValueError(f"kinds has {kind!r}; accepted: {', '.join(KINDS)}")
-    bundle = Bundle(scene, camera.position, camera.rays)
-    depth = torch.full_like(camera.rays[0], FAR)
-    low = (1 << len(scene.kinds).bit_length()) - 1
-    nearest = (depth.view(torch.int32) & ~low) | low
-    for n in _present(scene):
-        near, far, missed = bundle.interval(n)
-        # Positive floats are ordered as their bits: with the slot in the last bits, one minimum finds both.
-        near.add_(torch.sub(near, far, out=missed).clamp_(min=0.0).mul_(MISS))
-        torch.minimum(depth, near, out=depth)
-        torch.minimum(nearest, near.view(torch.int32).bitwise_and_(~low).bitwise_or_(n), out=nearest)
-    slot = (nearest & low).masked_fill_(depth >= FAR, -1)
-    return depth.masked_fill_(slot < 0, 0.0), slot.long()
-
-
-def blocked(
-    scene: Scene, points: Tensor, source: Tensor, casters: Tensor | None = None, margin: float = 2e-3
-) -> Tensor:
-    """Say where a solid lies between a point and ``source``: shadow if that is a lamp, occlusion if another camera.
-
-    Rooms and grounds block nothing. The part of the segment next to the point, ``margin`` of its length, is left out,
-    so that a surface does not block itself.
-
-    Args:
-        scene: B scenes.
-        points: ``[B, 3, H, W]``, world axes.
-        source: ``[B, 3]``, world axes, outside of every solid.
-        casters: bool ``[B, N]``, slots that can block; default: all that are active.
-        margin: a fraction of the distance to the source.
-
-    Returns:
-        bool ``[B, H, W]``.
-    """
-    if casters is not None:
-        scene = replace(scene, active=scene.active & casters)
-    bundle = Bundle(scene, source, (points - source[:, :, None, None]).unbind(1))
-    inside = torch.full_like(bundle.inverse_y, -FAR)
-    for n in _present(scene):
-        if scene.kinds[n] not in ("room", "ground"):
-            near, far, _ = bundle.interval(n)
-            torch.maximum(inside, far.clamp_(max=1.0 - margin).sub_(near), out=inside)
-    return inside >= 0
-
-
-def _present(scene: Scene) -> Iterable[int]:
-    """Slots that any image has; on CUDA all of them, so that the host need not wait for the device."""
-    if scene.active.is_cuda:
-        return range(len(scene.kinds))
-    active: list[bool] = scene.active.any(0).tolist()
-    return [n for n, there in enumerate(active) if there or scene.kinds[n] in ("room", "ground")]
-
-
 def shade(scene: Scene, camera: Camera, depth: Tensor, slot: Tensor) -> Surface:
-    """Describe the surfaces that :func:`cast` found.
+    """Describe the surfaces that rays hit.
 
     Args:
         scene: B scenes.
         camera: B cameras.
-        depth: ``[B, H, W]`` of :func:`cast`.
-        slot: ``[B, H, W]`` of :func:`cast`.
+        depth: `[B, H, W]` of `tiled.cast`.
+        slot: `[B, H, W]` of `tiled.cast`.
     """
     hit = slot >= 0
     look = Lookup(slot)
     ones = torch.ones_like(scene.half[:, :, 0])
     ground, sphere, cylinder = (ones * ones.new_tensor([k == name for k in scene.kinds]) for name in _SHAPED)
+    # One rule for all kinds: coordinates over half extents. A ground is a flat box without end; balls and cylinders
+    # have their radius along each round axis.
     x_half, y_half, z_half = scene.half.unbind(2)
     x_half = torch.where(ground > 0, FAR, x_half)
     y_half = torch.where(ground > 0, TINY, torch.where(sphere > 0, x_half, y_half))
@@ -360,6 +302,7 @@ def shade(scene: Scene, camera: Camera, depth: Tensor, slot: Tensor) -> Surface:
     inverse = [look(1.0 / half) for half in (x_half, y_half, z_half)]
     unit = [p * i for p, i in zip((x, y, z), inverse, strict=True)]
     ax, ay, az = (u.abs() for u in unit)
+    # A point on a solid has the largest such coordinate along the axis of the face it lies on.
     is_side = is_cylinder & ((ax * ax).add_(az * az) >= ay * ay)
     is_cap = is_cylinder & ~is_side
     curved = is_side | is_sphere
@@ -373,6 +316,7 @@ def shade(scene: Scene, camera: Camera, depth: Tensor, slot: Tensor) -> Surface:
     normal = [(cos * nx).sub_(sin * nz), ny, (sin * nx).add_(cos * nz)]
     toward = sum((n * ray for n, ray in zip(normal, camera.rays, strict=True)), torch.zeros_like(depth))
     facing = torch.where(hit, 1.0 - 2.0 * (toward > 0), 0.0)
+    # On round surfaces the unit coordinates are the normal itself, and curvature is one over the radius.
     k1 = torch.where(curved & hit, inverse[0], 0.0)
     u, v = torch.where(on_x, z, x), torch.where(on_y, z, y)
     return Surface(
@@ -390,7 +334,7 @@ class Lookup:
     """Read a table with one row per slot at every pixel; pixels without a slot read slot 0.
 
     Args:
-        slot: int64 ``[B, H, W]``.
+        slot: int64 `[B, H, W]`.
     """
 
     def __init__(self, slot: Tensor) -> None:
@@ -398,11 +342,11 @@ class Lookup:
         self.index = slot.clamp(min=0).flatten(1)
 
     def __call__(self, table: Tensor) -> Tensor:
-        """Read ``table`` ``[B, N]`` into ``[B, H, W]``."""
+        """Read `table` `[B, N]` into `[B, H, W]`."""
         return table.gather(1, self.index).view(self.shape)
 
     def vectors(self, table: Tensor) -> tuple[Tensor, ...]:
-        """Read ``table`` ``[B, N, K]`` into K tensors ``[B, H, W]``."""
+        """Read `table` `[B, N, K]` into K tensors `[B, H, W]`."""
         return tuple(self(column) for column in table.unbind(2))
 
 
@@ -410,5 +354,5 @@ _SHAPED = ("ground", "sphere", "cylinder")
 
 
 def _scalars(table: Tensor) -> list[tuple[Tensor, ...]]:
-    """``[B, N, K]`` as N tuples of K tensors ``[B, 1, 1]`` each."""
+    """`[B, N, K]` as N tuples of K tensors `[B, 1, 1]` each."""
     return [row.unbind(1) for row in table[..., None, None].unbind(1)]

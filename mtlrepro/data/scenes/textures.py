@@ -16,13 +16,13 @@ class Materials:
     seam can be darker, and a grain eight times as fine varies the brightness.
 
     Attributes:
-        first: ``[B, M, 3]``, linear RGB in [0, 1].
-        second: ``[B, M, 3]``, linear RGB in [0, 1].
-        cells: ``[B, M, 2]``, cells per metre along u and v.
-        blend: ``[B, M]``, largest share of the second colour.
-        seam: ``[B, M]``, share of light that a seam takes away.
-        grain: ``[B, M]``, relative amplitude of the grain.
-        seed: int32 ``[B, M]``.
+        first: `[B, M, 3]`, linear RGB in [0, 1].
+        second: `[B, M, 3]`, linear RGB in [0, 1].
+        cells: `[B, M, 2]`, cells per metre along u and v.
+        blend: `[B, M]`, largest share of the second colour.
+        seam: `[B, M]`, share of light that a seam takes away.
+        grain: `[B, M]`, relative amplitude of the grain.
+        seed: int32 `[B, M]`.
     """
 
     first: Tensor
@@ -43,11 +43,11 @@ def albedo(materials: Materials, look: Lookup, uv: Tensor) -> Tensor:
 
     Args:
         materials: M materials.
-        look: the material at each pixel.
-        uv: ``[B, 2, H, W]``, surface coordinates in metres.
+        look: The material at each pixel.
+        uv: `[B, 2, H, W]`, surface coordinates in metres.
 
     Returns:
-        Linear RGB ``[B, 3, H, W]``, at least 0.
+        Linear RGB `[B, 3, H, W]`, at least 0.
     """
     across, up = look.vectors(materials.cells)
     u, v = uv.unbind(1)
@@ -68,9 +68,9 @@ def uniform(x: Tensor, y: Tensor, seed: Tensor) -> Tensor:
     """Hash whole numbers to float32 in [0, 1), in steps of 2^-16.
 
     Args:
-        x: whole numbers below 2^31 in size, float or integer.
-        y: whole numbers, of a shape that broadcasts with ``x``.
-        seed: int32, of a shape that broadcasts with ``x``.
+        x: Whole numbers below 2^31 in size, float or integer.
+        y: Whole numbers, of a shape that broadcasts with `x`.
+        seed: int32, of a shape that broadcasts with `x`.
     """
     bits = (x.int() * 0x1B873593 + y.int() * 0x4C957F2D) ^ (seed * 0x2545F491)
     bits = (bits ^ (bits >> 15)) * 0x2C1B3C6D
@@ -79,11 +79,11 @@ def uniform(x: Tensor, y: Tensor, seed: Tensor) -> Tensor:
 
 
 def sensor_noise(size: tuple[int, int], seed: Tensor) -> Tensor:
-    """Noise of three independent channels, ``[B, 3, H, W]``: mean 0, standard deviation 1, triangular, at most 2.45.
+    """Noise of three independent channels, `[B, 3, H, W]`: mean 0, standard deviation 1, triangular, at most 2.45.
 
     Args:
-        size: height and width.
-        seed: int32 ``[B]``.
+        size: Height and width.
+        seed: int32 `[B]`.
     """
     height, width = size
     rows = torch.arange(height, device=seed.device)[:, None]

@@ -1,6 +1,6 @@
 """Ray casting for scenes of many small solids: each tile of the image meets only the solids that can appear in it.
 
-The work is that of ``raycast``, on pairs of a tile and a solid. Bounds of solids on the image are exact for boxes and
+The work is that of `raycast`, on pairs of a tile and a solid. Bounds of solids on the image are exact for boxes and
 a little wide for the round ones; ties in depth go to the earlier slot.
 """
 
@@ -12,20 +12,26 @@ from torch import Tensor
 from mtlrepro.data.scenes.raycast import FAR, Bundle, Camera, Scene
 
 NEAR = 0.05
+"""Depth in metres of the plane at which solids are cut: what lies nearer has no bounds on the image."""
 CORNERS = [(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]
 EDGES = [
     (a, b) for a in range(8) for b in range(a) if sum(p != q for p, q in zip(CORNERS[a], CORNERS[b], strict=True)) == 1
 ]
+# Edges of a box and of its shadow volume, whose far end is the same box moved: both boxes' own, and those between.
 SWEPT = EDGES + [(a + 8, b + 8) for a, b in EDGES] + [(a, a + 8) for a in range(8)]
 Window = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def cast(scene: Scene, camera: Camera) -> tuple[Tensor, Tensor]:
-    """Find the nearest solid along every ray, as ``raycast.cast``; slot 0 is the room or the ground."""
+    """Find the nearest solid along every ray; slot 0 is the room or the ground, which surrounds the others.
+
+    Returns:
+        z-depth `[B, H, W]` in metres, 0 where nothing is hit, and the slot hit, int64 `[B, H, W]`, -1 for none.
+    """
     tiles = _Tiles(camera)
     yaw = scene.yaw[:, scene.frame[0], None]
     around = Scene(scene.kinds[:1], (0,), yaw, scene.centre[:, :1], scene.half[:, :1], scene.active[:, :1])
-    near, far, _ = Bundle(around, camera.position, camera.rays).interval(0)
+    near, far = Bundle(around, camera.position, camera.rays).interval(0)
     keys = tiles.split(_key(torch.where(near > far, FAR, near), 0))
     windows = _window(camera, corners(scene), EDGES)
     rays = [tiles.split(ray) for ray in camera.rays]
@@ -38,17 +44,20 @@ def cast(scene: Scene, camera: Camera) -> tuple[Tensor, Tensor]:
 
 
 def hidden(scene: Scene, camera: Camera, points: Tensor, other: Camera, margin: float = 5e-4) -> Tensor:
-    """Say which points of a view another camera cannot see, beside it and looking the same way: bool ``[B, H, W]``.
+    """Say which points of a view another camera cannot see, beside it and looking the same way: bool `[B, H, W]`.
 
     Args:
         scene: B scenes.
-        camera: which sees the points.
-        points: ``[B, 3, H, W]``, world axes.
-        other: which may not.
-        margin: as in ``raycast.blocked``.
+        camera: Camera that sees the points.
+        points: `[B, 3, H, W]`, world axes.
+        other: Camera that may not see them.
+        margin: Part of the way to the other camera, next to the point, that is left out, so that no surface hides
+            itself.
     """
     solid = corners(scene)
     low, high, top, bottom = _window(other, solid, EDGES)
+    # On the image of `other` a hidden point lies where the solid lies; on that of `camera` it is shifted by its own
+    # disparity, which is between 0 and that of the solid's nearest corner. The window is widened by as much.
     apart = ((other.position - camera.position) * camera.rotation[:, 0]).sum(1, keepdim=True)
     ahead = ((solid - other.position[:, None, None]) * camera.rotation[:, None, None, 2]).sum(3)
     nearest = ahead.amin(2).clamp(min=NEAR)
@@ -56,29 +65,34 @@ def hidden(scene: Scene, camera: Camera, points: Tensor, other: Camera, margin: 
     window = (low + shift.clamp(max=0.0), high + shift.clamp(min=0.0), top, bottom)
     depth = ((points - camera.position[:, :, None, None]) * camera.rotation[:, 2, :, None, None]).sum(1)
     tiles = _Tiles(camera)
+    # A tile whose points all lie before the solid cannot be hidden by it.
     farthest = tiles.split(depth).amax((1, 2)).view(len(depth), 1, -1)
     return _blocked(scene, tiles, points, other.position, window, nearest[..., None] < farthest, margin)
 
 
 def shadowed(scene: Scene, camera: Camera, points: Tensor, lamp: Tensor, lit: Tensor, margin: float = 2e-4) -> Tensor:
-    """Say which points of a view lie in the shadow of active solids, bool ``[B, H, W]``.
+    """Say which points of a view lie in the shadow of active solids, bool `[B, H, W]`.
 
     Args:
         scene: B scenes; slot 0 is the ground or the room, and all points lie on the ground or floor or above.
-        camera: which sees the points.
-        points: ``[B, 3, H, W]``, world axes.
-        lamp: ``[B, 3]``; solids that reach as high are met with every tile.
-        lit: bool ``[B, H, W]``, where it matters; tiles without such a pixel are not computed.
-        margin: as in ``raycast.blocked``.
+        camera: Camera that sees the points.
+        points: `[B, 3, H, W]`, world axes.
+        lamp: `[B, 3]`; solids that reach as high are met with every tile.
+        lit: bool `[B, H, W]`, where it matters; tiles without such a pixel are not computed.
+        margin: Part of the way to the lamp, next to the point, that is left out, so that no surface shadows itself.
     """
     solid = corners(scene)
     lamp_at = lamp[:, None, None]
     ground = scene.centre[:, :1, 1, None]
     if scene.kinds[0] == "room":
         ground = ground + scene.half[:, :1, 1, None]
+    # A shadow falls from the solid away from the lamp down to the ground (y points down): `fall` is the length of
+    # that way in units of the distance from the lamp to the corner. The volume between the solid and its shadow on
+    # the ground is convex, so the bounds of its corners bound every point in the solid's shadow.
     below = solid[..., 1] - lamp_at[..., 1]
     fall = ((ground - solid[..., 1]).clamp(min=0.0) / below.clamp(min=NEAR))[..., None]
     window = _window(camera, torch.cat([solid, solid + (solid - lamp_at) * fall], 2), SWEPT)
+    # A corner as high as the lamp has its shadow infinitely far away: such solids are met with every tile.
     high = (below < NEAR).any(2)
     low_x, high_x, low_y, high_y = window
     window = (
@@ -93,7 +107,7 @@ def shadowed(scene: Scene, camera: Camera, points: Tensor, lamp: Tensor, lit: Te
 
 
 def corners(scene: Scene) -> Tensor:
-    """Corners of the boxes around the solids, world axes, ``[B, N, 8, 3]``."""
+    """Corners of the boxes around the solids, world axes, `[B, N, 8, 3]`."""
     signs = scene.half.new_tensor(CORNERS)
     x, y, z = (scene.half[:, :, None] * signs).unbind(3)
     cos, sin = scene.yaw[:, list(scene.frame)][:, :, None].unbind(3)
@@ -110,7 +124,7 @@ class _Tiles:
         self.focal = camera.focal
 
     def split(self, maps: Tensor) -> Tensor:
-        """``[B, H, W]`` as ``[B * tiles, side, side]``, padded with zeros."""
+        """`[B, H, W]` as `[B * tiles, side, side]`, padded with zeros."""
         height, width = self.size
         pad = (0, self.columns * self.side - width, 0, self.rows * self.side - height)
         maps = torch.nn.functional.pad(maps, pad)
@@ -124,7 +138,7 @@ class _Tiles:
         return maps[:, : self.size[0], : self.size[1]].contiguous()
 
     def touched(self, window: Window) -> Tensor:
-        """Tiles that windows touch, bool ``[B, N, tiles]``; a pixel of slack covers rounding."""
+        """Tiles that windows touch, bool `[B, N, tiles]`; a pixel of slack covers rounding."""
         height, width = self.size
         focal = self.focal[:, None]
         low, high = window[0] * focal + 0.5 * width - 1, window[1] * focal + 0.5 * width + 1
@@ -137,17 +151,18 @@ class _Tiles:
 
 
 def _window(camera: Camera, points: Tensor, edges: list[tuple[int, int]]) -> Window:
-    """Bounds of x / z and y / z of the parts of convex bodies in front of the camera, four times ``[B, N]``.
+    """Bounds of x / z and y / z of the parts of convex bodies in front of the camera, four times `[B, N]`.
 
     Args:
         camera: B cameras.
-        points: ``[B, N, K, 3]``, corners, world axes.
-        edges: pairs of corners, all edges of the bodies among them.
+        points: `[B, N, K, 3]`, corners, world axes.
+        edges: Pairs of corners, all edges of the bodies among them.
     """
     offsets = points - camera.position[:, None, None]
     local = (offsets[..., None, :] * camera.rotation[:, None, None]).sum(4)
     first, second = (local[:, :, list(side)] for side in zip(*edges, strict=True))
     depth_a, depth_b = first[..., 2], second[..., 2]
+    # A body that reaches behind the plane is cut there: to its corners in front come the ends of the cut edges.
     crossing = (depth_a < NEAR) != (depth_b < NEAR)
     share = (NEAR - depth_a) / torch.where(crossing, depth_b - depth_a, 1.0)
     cut = first + (second - first) * share[..., None]
@@ -171,6 +186,7 @@ def _meetings(
     for kind in dict.fromkeys(scene.kinds):
         if kind in ("room", "ground"):
             continue
+        # Slots of one kind follow one another, so that a slice finds them.
         slots = [n for n, other in enumerate(scene.kinds) if other == kind]
         image, slot, tile = touched[:, slots[0] : slots[-1] + 1].nonzero(as_tuple=True)
         slot = slot + slots[0]
@@ -178,7 +194,7 @@ def _meetings(
         turns = scene.yaw[image, frame[slot]][:, None]
         centre, half = scene.centre[image, slot][:, None], scene.half[image, slot][:, None]
         solids = Scene((kind,), (0,), turns, centre, half, torch.ones_like(half[..., 0], dtype=torch.bool))
-        near, far, _ = Bundle(solids, origin[image], [ray[tile] for ray in rays]).interval(0)
+        near, far = Bundle(solids, origin[image], [ray[tile] for ray in rays]).interval(0)
         yield tile, slot, near, far
 
 

@@ -17,37 +17,34 @@ from torch.nn.functional import normalize
 
 from mtlrepro import losses
 from mtlrepro.analysis import published
-from mtlrepro.data import datasets, motorcycle, samples
+from mtlrepro.data import datasets, motorcycle
+from mtlrepro.data.catalogue import CATALOGUE, entry_of
 from mtlrepro.data.datasets import Dataset
 from mtlrepro.data.real.bdd100k import prepare as bdd100k
 from mtlrepro.data.real.cityscapes import prepare as cityscapes
 from mtlrepro.data.real.nyuv2 import prepare as nyuv2
 from mtlrepro.data.real.taskonomy import prepare as taskonomy
 from mtlrepro.data.samples import Sample
-from mtlrepro.data.scenes import cache as scenes
-from mtlrepro.data.scenes.raycast import cast, shade
+from mtlrepro.data.scenes import tiled
+from mtlrepro.data.scenes.raycast import shade
 from mtlrepro.data.scenes.rooms import generate as rooms
 from mtlrepro.data.scenes.rooms.layout import Draws, draw
 from mtlrepro.data.scenes.streets import generate as streets
 from mtlrepro.data.scenes.streets.composition import FOCAL
 from mtlrepro.data.scenes.streets.layout import BASELINE
 from mtlrepro.pages.figures import draw_map
-from mtlrepro.tasks import DISPLAYS, MAPS, Display
+from mtlrepro.targets import TARGETS, Display, Known
+from mtlrepro.tasks import MAPS
 
-SHOWN: dict[str, Display] = {
-    "image": Display("image"),
-    "right": Display("right view"),
-    **{key: DISPLAYS[key] for key in ("segmentation", "depth", "disparity", "normal")},
-    "occlusion": Display("occlusion", "", "gray", high=1.0),
-    **{key: DISPLAYS[key] for key in MAPS},
-    "valid": Display("geometry known", "", "gray", high=1.0),
+SHOWN = ("image", "right", "segmentation", "depth", "disparity", "normal", "occlusion", *MAPS, "valid")
+"""Maps of the gallery in their order."""
+_UNKNOWN: dict[Known, str] = {
+    "mask": "not valid",
+    "always": "-",
+    "nonzero": "(0, 0, 0)",
+    "positive": "0",
+    "class": "-1",
 }
-"""Maps of the gallery in their order, and how each is drawn.
-
-:meta hide-value:
-"""
-
-_EVERYWHERE = ("image", "right", "valid", "occlusion")
 
 
 def check_root(name: str, data_root: str) -> None:
@@ -56,10 +53,11 @@ def check_root(name: str, data_root: str) -> None:
     Raises:
         ValueError: so it is; the message names the command that makes the folder.
     """
-    if name in scenes.NAMES and data_root:
+    entry = entry_of(name)
+    if entry.generated and data_root:
         raise ValueError(f"data_root is {data_root!r}; accepted: none for {name}, which are generated")
-    if name not in scenes.NAMES and not data_root:
-        remedy = f"the folder TARGET that `python data_scripts/{name}.py prepare SOURCE TARGET` makes"
+    if not entry.generated and not data_root:
+        remedy = f"the folder TARGET that `{entry.prepare}` makes"
         raise ValueError(f"data_root is empty; accepted for {name}: {remedy}")
 
 
@@ -70,15 +68,13 @@ def open_dataset(name: str, data_root: str, split: str, *, n: int, size: tuple[i
         ValueError: as ``check_root``, or a folder that holds no prepared split.
     """
     check_root(name, data_root)
-    if name in scenes.NAMES:
+    if CATALOGUE[name].generated:
         return datasets.load(name, split, n=n, size=size)
     return datasets.load(name, split, root=data_root)
 
 
 def known(sample: Sample, key: str) -> Tensor:
     """Say where a dense map is known, bool ``[H, W]``."""
-    if key in _EVERYWHERE:
-        return torch.ones(sample[key].shape[-2:], dtype=torch.bool)
     return losses.known({name: value[None] for name, value in sample.items()}, key)[0, 0]
 
 
@@ -92,32 +88,19 @@ def inventory(dataset: Dataset, n: int = 64) -> pd.DataFrame:
     chosen = [dataset[i] for i in range(min(n, len(dataset)))]
     rows = []
     for key in dataset.keys:
-        spec = samples.KINDS[key]
+        target = TARGETS[key]
         having = [sample for sample in chosen if key in sample]
-        if spec.ragged or not having:
+        if target.ragged or not having:
             continue
         masks = [known(sample, key) for sample in having]
         values = torch.cat([s[key].reshape(-1, *m.shape)[:, m].flatten() for s, m in zip(having, masks, strict=True)])
         whole = torch.stack(masks)
         low, middle, high = (float(v) for v in (values.amin(), values.float().median(), values.amax()))
         share = 100 * float((~whole).float().mean())
-        rows.append((key, _unit(key), spec.stored, _invalid(key), low, middle, high, share))
+        unit = "class" if target.known == "class" else target.display.unit or "-"
+        rows.append((key, unit, target.stored, _UNKNOWN[target.known], low, middle, high, share))
     columns = ["key", "unit", "stored as", "invalid", "smallest", "median", "largest", "unknown"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _unit(key: str) -> str:
-    if key.startswith("segmentation"):
-        return "class"
-    return {"depth": "m", "disparity": "px", "curvature": "1/m"}.get(key.removesuffix("_right"), "-")
-
-
-def _invalid(key: str) -> str:
-    if key in ("curvature", "reshading", "edges3d", "keypoints3d"):
-        return "not valid"
-    if key in (*_EVERYWHERE, "edges2d", "keypoints2d"):
-        return "-"
-    return "(0, 0, 0)" if key == "normal" else f"{samples.KINDS[key].invalid:g}"
 
 
 def class_shares(dataset: Dataset, n: int = 200) -> pd.DataFrame:
@@ -173,7 +156,7 @@ def gallery(sample: Sample, class_names: Sequence[str]) -> tuple[Figure, pd.Data
     for axes in frames:
         axes.set_axis_off()
     if "segmentation" in sample:
-        colours = mpl.colormaps[SHOWN["segmentation"].colours]
+        colours = mpl.colormaps[TARGETS["segmentation"].display.colours]
         present = [int(c) for c in torch.unique(sample["segmentation"]) if c >= 0]
         patches = [Rectangle((0, 0), 1, 1, color=colours(c / max(len(class_names) - 1, 1))) for c in present]
         names = [class_names[c] for c in present]
@@ -182,9 +165,11 @@ def gallery(sample: Sample, class_names: Sequence[str]) -> tuple[Figure, pd.Data
 
 
 def _panel(figure: Figure, axes: Axes, sample: Sample, key: str, n_classes: int) -> None:
-    drawn = draw_map(axes, SHOWN[key], sample[key], known(sample, key), n_classes if key == "segmentation" else None)
+    drawn = draw_map(
+        axes, TARGETS[key].display, sample[key], known(sample, key), n_classes if key == "segmentation" else None
+    )
     if drawn is not None and key not in ("segmentation", "valid", "occlusion"):
-        figure.colorbar(drawn, ax=axes, shrink=0.8, extend=_beyond(SHOWN[key]))
+        figure.colorbar(drawn, ax=axes, shrink=0.8, extend=_beyond(TARGETS[key].display))
     if key == "image" and "boxes" in sample:
         for x1, y1, x2, y2 in sample["boxes"].tolist():
             axes.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, color="#E69F00"))
@@ -339,7 +324,7 @@ def exactness(n: int = 8) -> dict[str, float]:
     bits = sum(int((made[key] != again[key].flip(0)).sum()) for key in rooms.KEYS)
 
     layout = draw(Draws([np.random.SeedSequence([0, 1, i]) for i in range(n)], rooms.NUMBERS), (96, 128), "cpu")
-    surface = shade(layout.scene, layout.camera, *cast(layout.scene, layout.camera))
+    surface = shade(layout.scene, layout.camera, *tiled.cast(layout.scene, layout.camera))
     normal = layout.camera.to_camera(surface.normal)
     points = torch.stack([layout.camera.x * surface.depth, layout.camera.y * surface.depth, surface.depth], 1)
     across, down = points[..., 1:-1, 2:] - points[..., 1:-1, :-2], points[..., 2:, 1:-1] - points[..., :-2, 1:-1]

@@ -13,7 +13,6 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,13 +26,19 @@ from torch.nn.functional import cross_entropy, interpolate
 from mtlrepro import files
 from mtlrepro.analysis.verdicts import Verdict, mean_interval
 from mtlrepro.data import datasets
+from mtlrepro.data.catalogue import CATALOGUE, GENERATED
 from mtlrepro.data.scenes import cache as scenes
 from mtlrepro.metrics import confusion, mean_iou
+from mtlrepro.targets import TARGETS
 from mtlrepro.training.provenance import provenance
 
-DISTANCES = {"rooms": "depth", "nyuv2": "depth", "streets": "disparity", "cityscapes": "disparity"}
+DISTANCES = {
+    name: target
+    for name, entry in CATALOGUE.items()
+    for target in ("depth", "disparity")
+    if {"segmentation", target} <= {*entry.tasks}
+}
 """Data sets with classes, and which of their targets is regressed."""
-UNITS = {"depth": "m", "disparity": "px"}
 BINS = (4, 8, 12, 16, 24, 32, 48, 64)
 BALANCES = (0.0, 0.5, 1.0)
 ALGORITHM = 1
@@ -242,10 +247,10 @@ def images_of(
 ) -> Images:
     """Scenes of that seed, or as many images drawn from a prepared split; arguments as those of ``compare``."""
     keys = ("image", "segmentation", DISTANCES[dataset])
-    if dataset in scenes.NAMES:
-        module = import_module(f"mtlrepro.data.scenes.{dataset}.generate")
+    if dataset in GENERATED:
+        module = scenes.generator_of(dataset)
         batch = module.generate(range(n), split=split, size=size or scenes.SIZE, seed=seed, keys=keys)
-        classes = tuple(module.CLASSES)
+        classes = CATALOGUE[dataset].classes
     else:
         opened = datasets.load(dataset, split, root=root, keys=keys)
         if n > len(opened):
@@ -278,9 +283,9 @@ def runs(
     ):
         if value < least:
             raise ValueError(f"{name} is {value}; accepted: {least} or more")
-    if dataset in scenes.NAMES and root is not None:
+    if dataset in GENERATED and root is not None:
         raise ValueError(f"root is {str(root)!r}; accepted: none for {dataset}, which are generated")
-    if dataset not in scenes.NAMES and size is not None:
+    if dataset not in GENERATED and size is not None:
         raise ValueError(f"size is {size}; accepted: none for {dataset}, only scenes have it")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device is {device!r}, but PyTorch finds no CUDA device; accepted here: 'cpu'")
@@ -305,7 +310,7 @@ def _run(
     constant, constant_error = best_constant(unseen.distance)
     model = train_network(seen, seed=seed, steps=steps)
     by_network, distance = predict(model, unseen.image)
-    unit = UNITS[DISTANCES[dataset]]
+    unit = TARGETS[DISTANCES[dataset]].display.unit
     parameters = sum(parameter.numel() for parameter in model.parameters())
     results: Sequence[tuple[str, float, float, str]] = (
         ("colour", colour_miou, np.nan, table),
@@ -383,14 +388,14 @@ def recorded(
         ValueError: an argument is out of range.
         FloatingPointError: the loss is not finite.
     """
-    if dataset not in scenes.NAMES:
-        raise ValueError(f"dataset is {dataset!r}; accepted: {', '.join(scenes.NAMES)}")
+    if dataset not in GENERATED:
+        raise ValueError(f"dataset is {dataset!r}; accepted: {', '.join(GENERATED)}")
     options: dict[str, Any] = {"train": train, "evaluate": evaluate, "steps": steps, "size": size}
     options["device"] = device
     runs(dataset, seeds=seeds, **options)  # checks the arguments
     rows: list[dict[str, float | str]] = []
     for seed in range(seeds):
-        version = import_module(f"mtlrepro.data.scenes.{dataset}.generate").VERSION
+        version = scenes.generator_of(dataset).VERSION
         configuration = {"dataset": dataset, "seed": seed, **options, "scenes": version, "algorithm": ALGORITHM}
         text = json.dumps(configuration, sort_keys=True)
         name = f"learnability-{dataset}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"

@@ -27,12 +27,13 @@ from mtlrepro.analysis.verdicts import (
 )
 from mtlrepro.balancers import LSB
 from mtlrepro.pages.figures import COLOURS, MARKERS, legend
-from mtlrepro.runs.store import RESULTS, Record, read
+from mtlrepro.runs.store import Store
 from mtlrepro.studies.lsb import grids as lsb_grids
 from mtlrepro.studies.lsb import trends as lsb_trends
-from mtlrepro.studies.lsb.grids import Setting
+from mtlrepro.studies.lsb.grids import RESULTS, Setting
 from mtlrepro.studies.lsb.scores import METRICS, improvements
 from mtlrepro.training.config import RunConfig
+from mtlrepro.training.records import Record
 
 DEFAULT = "LSB"
 STILL = "no difficulty"
@@ -75,7 +76,7 @@ def load(setting: Setting, store: Path = RESULTS) -> Ablation:
     """
     grids = lsb_grids.ablation(setting)
     found = setting.trained(unbroken(setting, store))
-    broken = lsb_grids.broken_off(read(store))
+    broken = lsb_grids.broken_off(Store(store))
     whole = {name: own for name, own in grids.items() if not any(run.hash in broken for run in own)}
     runs = {name: found.loc[[run.hash for run in own]] for name, own in whole.items()}
     return Ablation(runs, histories(whole, store), breaks(grids, broken))
@@ -83,7 +84,7 @@ def load(setting: Setting, store: Path = RESULTS) -> Ablation:
 
 def unbroken(setting: Setting, store: Path = RESULTS) -> list[RunConfig]:
     """Runs of the ablation, without those that broke off; see :func:`load`."""
-    broken = lsb_grids.broken_off(read(store))
+    broken = lsb_grids.broken_off(Store(store))
     return [run for own in lsb_grids.ablation(setting).values() for run in own if run.hash not in broken]
 
 

@@ -1,12 +1,11 @@
 """What the grids of the chapter on loss scale balancing cost, and how much of them is stored."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from mtlrepro.runs.store import Contents
+from mtlrepro.runs.store import Store
 from mtlrepro.studies import costs
 from mtlrepro.studies.lsb import comparison
 from mtlrepro.studies.lsb import grids as lsb_grids
@@ -51,17 +50,17 @@ def rates(setting: Setting) -> dict[str, float] | None:
     return None
 
 
-def overview(setting: Setting, contents: Contents) -> pd.DataFrame:
+def overview(setting: Setting, store: Store) -> pd.DataFrame:
     """Count the runs of the chapter, their cost, and those stored at this and at larger scales.
 
     Args:
         setting: what all experiments share.
-        contents: of the store.
+        store: The store.
 
     Returns:
         What :func:`table` gives, with a column ``stored at SCALE`` for each scale in the place of ``stored``.
     """
-    every = [table(grids(own, rates(own)), contents) for own in lsb_grids.scales_from(setting)]
+    every = [table(grids(own, rates(own)), store) for own in lsb_grids.scales_from(setting)]
     keys = ["part", "grid"]
     found = every[0].drop(columns="stored")
     for own, counted in zip(lsb_grids.scales_from(setting), every, strict=True):
@@ -70,12 +69,12 @@ def overview(setting: Setting, contents: Contents) -> pd.DataFrame:
     return found.fillna({name: 0 for name in found if str(name).startswith("stored")})
 
 
-def table(grids: Mapping[tuple[int, str], list[RunConfig]], contents: Contents) -> pd.DataFrame:
+def table(grids: Mapping[tuple[int, str], list[RunConfig]], store: Store) -> pd.DataFrame:
     """Count runs and their cost; a run that several grids share belongs to the first.
 
     Args:
         grids: part and name to runs.
-        contents: of the store.
+        store: The store.
 
     Returns:
         One row a grid: ``part``, ``grid``, ``runs`` that it adds, ``stored`` ones, with those that broke off,
@@ -84,23 +83,23 @@ def table(grids: Mapping[tuple[int, str], list[RunConfig]], contents: Contents) 
         runs, one after another. Of stored runs that differ only in their seeds the quickest counts, since others may
         have had to share the machine.
     """
-    done = contents.records.keys() | lsb_grids.broken_off(contents).keys()
+    done = store.records.keys() | lsb_grids.broken_off(store).keys()
     seen: set[str] = set()
     rows = []
     for (part, name), runs in grids.items():
         new = {run.hash: run for run in runs if run.hash not in seen}
         seen |= new.keys()
         if new:
-            minutes, source = _minutes(list(new.values()), contents)
+            minutes, source = _minutes(list(new.values()), store)
             rows.append((part, name, len(new), len(new.keys() & done), minutes, source, len(new) * minutes / 60))
     return pd.DataFrame(rows, columns=["part", "grid", "runs", "stored", "minutes", "source", "hours"])
 
 
-def _minutes(runs: list[RunConfig], contents: Contents) -> tuple[float, str]:
+def _minutes(runs: list[RunConfig], store: Store) -> tuple[float, str]:
     measured = [
-        (replace(run, seed=0, pictures={}).hash, contents.records[run.hash]["provenance"]["seconds"])
+        (run.replace(seed=0, pictures={}).hash, store.records[run.hash]["provenance"]["seconds"])
         for run in runs
-        if run.hash in contents.records
+        if run.hash in store.records
     ]
     if measured:
         quickest = pd.DataFrame(measured, columns=["run", "seconds"]).groupby("run")["seconds"].min()

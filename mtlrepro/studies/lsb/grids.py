@@ -9,15 +9,19 @@ from typing import Any, get_args
 import pandas as pd
 import torch
 
+from mtlrepro import files
 from mtlrepro.balancers import LSB
+from mtlrepro.data.catalogue import CATALOGUE
 from mtlrepro.runs.grids import grid
-from mtlrepro.runs.store import RESULTS, Contents, Record, is_stored, read
+from mtlrepro.runs.store import Store
 from mtlrepro.studies.data import datasets
 from mtlrepro.tasks import MAPS
 from mtlrepro.training import scales
 from mtlrepro.training.config import RunConfig
+from mtlrepro.training.records import Record
 from mtlrepro.training.scales import Scale
 
+RESULTS = files.PROJECT / "book" / "results" / "runs"
 METHODS = ("equal", "uncertainty", "dwa", "gls", "gradnorm", "lsb")
 NETWORKS = ("full_sharing", "multi_decoder", "multi_column")
 TASKS = ("segmentation", "depth", "normal")
@@ -77,15 +81,15 @@ class Setting:
             RuntimeError: A run failed for another reason than that its numbers were no longer finite.
         """
         runs = list(runs)
-        missing = [run for run in runs if not is_stored(RESULTS, run.hash)]
+        missing = [run for run in runs if not is_stored(RESULTS, run)]
         if any(run.device == "cuda" for run in missing) and not torch.cuda.is_available():
             raise ValueError(
                 f"scale is {self.scale!r}, but {len(missing)} of {len(runs)} runs are not stored, and there is no CUDA "
                 "device to train them; accepted here: a scale at which all are stored, or one without CUDA"
             )
-        found = grid(runs, jobs=self.jobs, data_root=self.data_root or None)
+        found = grid(runs, store=RESULTS, jobs=self.jobs, data_root=self.data_root or None)
         failed = set(found.index[found["status"] == "failed"])
-        if failed and (lost := failed - broken_off(read(RESULTS)).keys()):
+        if failed and (lost := failed - broken_off(Store(RESULTS)).keys()):
             raise RuntimeError(f"{len(lost)} of {len(runs)} runs failed; the warnings above say why")
         return found
 
@@ -95,8 +99,8 @@ class Setting:
 
     @property
     def validated(self) -> bool:
-        """Whether the data set has a validation split, by which learning rates can be chosen; NYUv2 has none."""
-        return self.dataset != "nyuv2"
+        """Whether the data set has a validation split, by which learning rates can be chosen."""
+        return CATALOGUE[self.dataset].validated
 
     @property
     def epochs(self) -> int:
@@ -115,9 +119,9 @@ class Setting:
         return {"epochs": sorted(set(epochs)), "images": list(range(images))}
 
 
-def broken_off(contents: Contents) -> dict[str, Record]:
+def broken_off(store: Store) -> dict[str, Record]:
     """Hash to record of the runs of a store that broke off as their numbers were no longer finite."""
-    return {name: record for name, record in contents.failed.items() if record["error"].startswith(NOT_FINITE)}
+    return {name: record for name, record in store.failed.items() if record["error"].startswith(NOT_FINITE)}
 
 
 def comparison(
@@ -170,9 +174,14 @@ def largest_stored(setting: Setting, runs: Callable[[Setting], Iterable[RunConfi
     return found[-1] if found else setting
 
 
+def is_stored(store: Path, config: RunConfig) -> bool:
+    """Whether a run is stored."""
+    return config in Store(store)
+
+
 def stored(configs: Iterable[RunConfig], store: Path = RESULTS) -> bool:
     """Whether all of some runs are stored."""
-    return all(is_stored(store, config.hash) for config in configs)
+    return all(is_stored(store, config) for config in configs)
 
 
 def single(setting: Setting) -> list[RunConfig]:

@@ -21,8 +21,8 @@ from mtlrepro import balancers
 from mtlrepro.analysis.verdicts import Verdict, mean_interval, number, range_interval
 from mtlrepro.balancers.loss_weighting import EpochWeighting
 from mtlrepro.pages.figures import COLOURS, MARKERS, legend
-from mtlrepro.runs.store import RESULTS, read_record
-from mtlrepro.studies.lsb.grids import END_BETA
+from mtlrepro.studies.lsb.grids import END_BETA, RESULTS
+from mtlrepro.training import records
 
 RATES = (0.0, 0.02, 0.05, 0.5, 1.1)
 """Growth of beta per epoch: none, the supplement's three, and one that ends at its largest beta after 20 epochs."""
@@ -58,7 +58,7 @@ def recorded(runs: Iterable[str], store: Path = RESULTS) -> list[Recorded]:
     """
     found = []
     for hash_ in runs:
-        record = read_record(Path(store) / f"{hash_}.json")
+        record = records.read(Path(store) / f"{hash_}.json")
         config = record["config"]
         epochs = pd.Index([entry["epoch"] for entry in record["history"]], name="epoch")
         tables = (

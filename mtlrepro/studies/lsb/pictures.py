@@ -17,13 +17,14 @@ from torch.nn.functional import normalize
 
 from mtlrepro.analysis.verdicts import Verdict, geometric_interval, mean_interval, number, plus_minus
 from mtlrepro.data import datasets
+from mtlrepro.data.catalogue import GENERATED
 from mtlrepro.data.samples import Batch
-from mtlrepro.data.scenes import cache as scenes
 from mtlrepro.losses import known
 from mtlrepro.pages.figures import UNKNOWN, paint
-from mtlrepro.runs.store import RESULTS, read
-from mtlrepro.studies.lsb.grids import Setting
+from mtlrepro.runs.store import Store
+from mtlrepro.studies.lsb.grids import RESULTS, Setting
 from mtlrepro.studies.lsb.scores import NAMES
+from mtlrepro.targets import TARGETS
 from mtlrepro.tasks import DISPLAYS
 from mtlrepro.training import predictions as pictures
 from mtlrepro.training.config import RunConfig
@@ -78,8 +79,8 @@ def load(configs: Sequence[RunConfig], setting: Setting, store: str | Path = RES
     kept = [config for config in configs if config.pictures]
     first = kept[0]
     chosen = first.pictures["images"]
-    dense = [*first.tasks, *(["valid"] if set(first.tasks) - {"segmentation", "depth", "normal"} else [])]
-    count = max(chosen) + 1 if first.dataset in scenes.NAMES else None
+    dense = [*first.tasks, *(["valid"] if any(TARGETS[task].known == "mask" for task in first.tasks) else [])]
+    count = max(chosen) + 1 if first.dataset in GENERATED else None
     data = datasets.load(first.dataset, "test", root=setting.data_root or None, keys=dense, n=count, size=first.size)
     found = {NAMES[config.method]: pictures.read(store, config.hash) for config in kept}
     return Shown(first.tasks, data.batch(chosen), found, data.n_classes)
@@ -244,7 +245,7 @@ def evaluations(configs: Sequence[RunConfig], store: str | Path = RESULTS) -> pd
     Raises:
         KeyError: A run is not stored.
     """
-    records = read(store).records
+    records = Store(store).records
     rows = [
         (config.method, config.seed, entry["epoch"], task, entry["metrics"][task]["lsb_loss"])
         for config in configs

@@ -14,10 +14,12 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from mtlrepro.analysis.verdicts import Verdict, geometric_interval, mean_interval, plus_minus, range_interval
 from mtlrepro.pages.figures import COLOURS, MARKERS, legend
-from mtlrepro.runs.store import RESULTS, Record, read
+from mtlrepro.runs.store import Store
+from mtlrepro.studies.lsb.grids import RESULTS
 from mtlrepro.studies.lsb.scores import NAMES
 from mtlrepro.tasks import DISPLAYS
 from mtlrepro.training.config import RunConfig
+from mtlrepro.training.records import Record
 
 LEVEL = float(np.log(1.25))
 """Spread below which loss scales count as balanced: they are typically within 25 % of their geometric mean."""
@@ -43,7 +45,7 @@ def history(configs: Sequence[RunConfig], store: str | Path = RESULTS) -> pd.Dat
     Raises:
         KeyError: A run is not stored.
     """
-    records = read(store).records
+    records = Store(store).records
     rows = []
     for config in configs:
         name = NAMES.get(config.method, config.method)
@@ -173,7 +175,7 @@ def reach(table: pd.DataFrame, config: RunConfig, store: str | Path = RESULTS) -
     moved = last[last["method"] == NAMES["uncertainty"]]["weight"].max() * len(config.tasks)
     scales = last[last["method"] == NAMES["equal"]].groupby("seed")["scale"]
     needed = float((scales.max() / scales.min()).median())
-    steps = _steps(read(store).records[config.hash])
+    steps = _steps(Store(store).records[config.hash])
     return (
         f"Uncertainty weighting: after {steps:,} steps at a learning rate of {config.lr:g}, AdamW can have multiplied "
         f"or divided a weight by about {np.exp(config.lr * steps):.2g}; the largest one is {moved:.2g} times its "

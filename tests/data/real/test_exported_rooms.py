@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mtlrepro.data.classes import NYUV2
 from mtlrepro.data.datasets import load
 from mtlrepro.data.real.nyuv2 import prepare as nyuv2
 from mtlrepro.data.real.taskonomy import prepare as taskonomy
@@ -42,7 +43,7 @@ def test_nyuv2_official(scenes, tmp_path, normals, error):
     assert_well(nyuv2.verify(tmp_path / "out", subset=True, progress=False))
     for split, samples in scenes.items():
         dataset = load("nyuv2", split, root=tmp_path / "out")
-        assert dataset.class_names == rooms.CLASSES
+        assert dataset.class_names == NYUV2
         for index, sample in enumerate(samples):
             found = dataset[index]
             assert set(found) == {"image", "segmentation", "depth", "normal", "index"}

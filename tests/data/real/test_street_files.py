@@ -2,15 +2,14 @@
 
 import pytest
 import torch
+from sample_cases import check
 
-from mtlrepro.data import samples
-from mtlrepro.data.classes import SEVEN
+from mtlrepro.data.classes import BDD100K, SEVEN
 from mtlrepro.data.datasets import load
 from mtlrepro.data.real.bdd100k import prepare as bdd100k
 from mtlrepro.data.real.cityscapes import prepare as cityscapes
 from mtlrepro.data.scenes.streets import generate as streets
 from mtlrepro.data.scenes.streets.layout import BASELINE, FOCAL
-from mtlrepro.data.stereo import depth_target
 
 SIZE = (48, 96)
 CAMERA = {"focal": FOCAL * SIZE[1], "baseline": BASELINE}
@@ -34,14 +33,12 @@ def test_files_of_cityscapes(scenes, tmp_path):
     data = load("cityscapes", "val", root=tmp_path / "target")
     for i, scene in enumerate(scenes):
         found = data[i]
-        samples.check(found)
+        check(found)
         assert same_image(found["image"], scene["image"])
         assert same_image(found["right"], scene["right"])
         assert torch.equal(found["segmentation"], scene["segmentation"])
         assert (found["disparity"] - scene["disparity"]).abs().max() <= 1 / 512
-        depth = depth_target(
-            found["disparity"], "depth_m", focal=data.store["focal"][i], baseline=data.store["baseline"][i]
-        )
+        depth = float(data.store["focal"][i] * data.store["baseline"][i]) / found["disparity"]
         known = found["disparity"] > 0
         # A disparity off by 1/512 is a depth off by the share 1/512 / d.
         off = (depth - scene["depth"]).abs() / scene["depth"] * found["disparity"]
@@ -74,7 +71,7 @@ def test_the_mtan_pack(scenes, tmp_path):
     to_seven = torch.tensor([*SEVEN, -1])
     for i, scene in enumerate(scenes):
         found = data[i]
-        samples.check(found)
+        check(found)
         assert same_image(found["image"], scene["image"])
         assert torch.equal(found["segmentation"], to_seven[scene["segmentation"]])
         # 1/512 of a pixel at a width of 2048
@@ -87,11 +84,11 @@ def test_files_of_bdd100k(scenes, tmp_path):
     bdd100k.export(tmp_path / "source", scenes, tasks=tasks)
     bdd100k.prepare(tmp_path / "source", tmp_path / "target", tasks=tasks, progress=False)
     data = load("bdd100k", root=tmp_path / "target")
-    assert data.box_names == streets.BOX_CLASSES
+    assert data.box_names == BDD100K
     assert sum(len(scene["boxes"]) for scene in scenes) > 4
     for i, scene in enumerate(scenes):
         found = data[i]
-        samples.check(found)
+        check(found)
         assert (found["image"] - scene["image"]).abs().mean() < 4 / 255  # JPEG on sensor noise
         assert torch.equal(found["segmentation"], scene["segmentation"])
         assert torch.equal(found["boxes"], scene["boxes"])

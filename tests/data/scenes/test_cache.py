@@ -25,9 +25,9 @@ def cache(monkeypatch, tmp_path):
 
 def test_once_in_chunks():
     calls = []
-    folder = scenes.generate("rooms", "val", generator=Noise(calls=calls), **OPTIONS)
+    folder = scenes.generate("streets", "val", generator=Noise(calls=calls), **OPTIONS)
     assert calls == [list(range(16)), list(range(16, 32)), list(range(32, 40))]
-    assert scenes.generate("rooms", "val", generator=Noise(calls=calls), **OPTIONS) == folder
+    assert scenes.generate("streets", "val", generator=Noise(calls=calls), **OPTIONS) == folder
     assert len(calls) == 3
     store = Store(folder)
     assert store.verify() == []
@@ -36,7 +36,7 @@ def test_once_in_chunks():
     begin, end = store["box_offsets"][37:39]
     assert np.array_equal(store["boxes"][begin:end], scene["boxes"][0])
     assert {key: store.meta[key] for key in ("dataset", "split", "version", "seed", "size", "n")} == {
-        "dataset": "rooms",
+        "dataset": "streets",
         "split": "val",
         "version": 3,
         "seed": 1,
@@ -64,7 +64,7 @@ def test_every_parameter_and_the_version_have_their_own_folder(cache):
     assert cache / "rooms" / "train-v4-n2-16x20-seed0" in made
 
 
-def test_a_stopped_run_goes_on():
+def test_a_stopped_run_goes_on(monkeypatch, tmp_path):
     class Stopping(Noise):
         def generate(self, indices, **options):
             if 20 in indices:
@@ -72,10 +72,11 @@ def test_a_stopped_run_goes_on():
             return super().generate(indices, **options)
 
     with pytest.raises(KeyboardInterrupt):
-        scenes.generate("rooms", generator=Stopping(), **OPTIONS)
+        scenes.generate("streets", generator=Stopping(), **OPTIONS)
     calls = []
-    resumed = Store(scenes.generate("rooms", generator=Noise(calls=calls), **OPTIONS))
+    resumed = Store(scenes.generate("streets", generator=Noise(calls=calls), **OPTIONS))
     assert calls[0][0] == 16
+    monkeypatch.setenv("MTLREPRO_CACHE", str(tmp_path / "another"))
     fresh = Store(scenes.generate("streets", generator=Noise(), **OPTIONS))
     assert resumed.meta["arrays"] == fresh.meta["arrays"]
 
@@ -127,10 +128,10 @@ class Dying(Noise):
 def test_a_process_that_waits_goes_on_where_a_killed_one_was():
     fork = multiprocessing.get_context("fork")
     begun, calls = fork.Event(), []
-    process = fork.Process(target=lambda: scenes.generate("rooms", generator=Dying(begun), **OPTIONS))
+    process = fork.Process(target=lambda: scenes.generate("streets", generator=Dying(begun), **OPTIONS))
     process.start()
     assert begun.wait(timeout=60)
-    folder = scenes.generate("rooms", generator=Noise(calls=calls), **OPTIONS)
+    folder = scenes.generate("streets", generator=Noise(calls=calls), **OPTIONS)
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert calls == [list(range(16, 32)), list(range(32, 40))]

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
+from dense_caster import blocked, cast
 
-from mtlrepro.data.scenes.raycast import Camera, Lookup, Scene, blocked, cast, shade
+from mtlrepro.data.scenes.raycast import Camera, Lookup, Scene, shade
 
 SIZE = (33, 65)  # odd: the middle pixel looks straight ahead
 MIDDLE = (16, 32)
@@ -181,11 +182,6 @@ def test_camera_axes():
 def test_lookup_reads_slot_zero_where_nothing_is_hit():
     look = Lookup(torch.tensor([[[1, -1]]]))
     assert look(torch.tensor([[5.0, 7.0]])).tolist() == [[[7.0, 5.0]]]
-
-
-def test_unknown_kind():
-    with pytest.raises(ValueError, match="kinds has 'cone'; accepted: room, ground"):
-        cast(scene(("cone", (0.0, 0.0, 4.0), (1.0, 1.0, 1.0))), camera())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

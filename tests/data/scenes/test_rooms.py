@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from dense_caster import cast
+from sample_cases import check
 
-from mtlrepro.data import samples
 from mtlrepro.data.classes import NYUV2
-from mtlrepro.data.scenes.raycast import cast, shade
+from mtlrepro.data.scenes.raycast import shade
 from mtlrepro.data.scenes.rooms import generate as rooms
 from mtlrepro.data.scenes.rooms.layout import FOCAL, Draws, draw
 from mtlrepro.data.scenes.textures import sensor_noise, uniform
@@ -28,27 +29,9 @@ def layout_of(n, size):
     return draw(Draws([np.random.SeedSequence([3, 0, i]) for i in range(n)], rooms.NUMBERS), size, "cpu")
 
 
-def test_a_room_has_the_same_bits_alone_and_in_any_batch(batch, monkeypatch):
-    monkeypatch.setitem(rooms.CHUNK, "cpu", 2)
-    again = rooms.generate([4, 0, 3], split="train", size=SIZE)
-    for key in rooms.KEYS:
-        for place, index in enumerate((4, 0, 3)):
-            assert torch.equal(again[key][place], batch[key][index]), key
-    for key in rooms.KEYS:
-        alone = rooms.generate([2], split="train", size=SIZE, keys=[key])
-        assert list(alone) == (["image", key] if key != "image" else ["image"])
-        assert torch.equal(alone[key][0], batch[key][2]), key
-
-
-@pytest.mark.parametrize("other", [{"split": "val"}, {"seed": 1}])
-def test_splits_and_seeds_differ(batch, other):
-    options = {"split": "train", "seed": 0, "size": SIZE, "keys": ["segmentation"]} | other
-    assert (rooms.generate([0], **options)["segmentation"][0] != batch["segmentation"][0]).any()
-
-
 def test_samples_are_valid(batch):
     for row in range(6):
-        samples.check({key: batch[key][row] for key in rooms.KEYS})
+        check({key: batch[key][row] for key in rooms.KEYS})
 
 
 def test_the_picture_has_8_bits(batch):
@@ -107,7 +90,6 @@ def test_classes_are_as_uneven_as_in_nyuv2(many):
     labels = many["segmentation"]
     shares = torch.bincount(labels[labels >= 0], minlength=13).double()
     shares /= shares.sum()
-    assert rooms.CLASSES == NYUV2
     assert (shares > 0.003).all()
     assert NYUV2[int(shares.argmax())] == "wall"
     assert shares.max() / shares.min() > 20
@@ -142,22 +124,6 @@ def test_hash_is_uniform():
     assert ((counts - 4096).abs() < 6 * 4096**0.5).all()
     neighbours = torch.corrcoef(torch.stack([values[:-1], values[1:]]))[0, 1]
     assert neighbours.abs() < 0.02
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"split": "all"}, "split is 'all'; accepted: train, val, test"),
-        ({"seed": -1}, "seed is -1; accepted: 0 or more"),
-        ({"indices": []}, "indices are"),
-        ({"indices": [-1]}, "indices are"),
-        ({"keys": ["disparity"]}, "keys hold 'disparity'; accepted: image, segmentation"),
-    ],
-)
-def test_bad_arguments(options, message):
-    arguments = {"indices": [0], "split": "train", "size": SIZE} | options
-    with pytest.raises(ValueError, match=message):
-        rooms.generate(arguments.pop("indices"), **arguments)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

@@ -1,14 +1,15 @@
 from dataclasses import replace
 
+import dense_caster
 import numpy as np
 import pytest
 import torch
+from sample_cases import check
 from torch.nn.functional import grid_sample
 
-from mtlrepro.data import samples
-from mtlrepro.data.classes import CITYSCAPES, CITYSCAPES_7, SEVEN
+from mtlrepro.data.classes import BDD100K, CITYSCAPES, CITYSCAPES_7, SEVEN
 from mtlrepro.data.scenes import cache as scenes
-from mtlrepro.data.scenes import raycast, tiled
+from mtlrepro.data.scenes import tiled
 from mtlrepro.data.scenes.raycast import Camera, Lookup
 from mtlrepro.data.scenes.streets import generate as streets
 from mtlrepro.data.scenes.streets.composition import FOCAL
@@ -52,27 +53,10 @@ def same(a, b):
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-def test_a_street_has_the_same_bits_alone_and_in_any_batch(batch, monkeypatch):
-    monkeypatch.setattr(streets, "PIXELS", {"cpu": 2 * SIZE[0] * SIZE[1]})
-    again = streets.generate([3, 0, 4], split="train", size=SIZE)
-    for key in streets.KEYS:
-        for place, index in enumerate((3, 0, 4)):
-            assert torch.equal(again[key][place], batch[key][index]), key
-    image = streets.generate([2], split="train", size=SIZE, keys=["image"])
-    assert list(image) == ["image"]
-    assert torch.equal(image["image"][0], batch["image"][2])
-
-
-@pytest.mark.parametrize("other", [{"split": "val"}, {"seed": 1}])
-def test_splits_and_seeds_differ(batch, other):
-    options = {"split": "train", "seed": 0, "size": SIZE, "keys": ["segmentation"]} | other
-    assert (streets.generate([0], **options)["segmentation"][0] != batch["segmentation"][0]).any()
-
-
 def test_samples_are_valid(batch):
     for row in range(5):
         sample = {key: batch[key][row] for key in streets.KEYS}
-        samples.check(sample)
+        check(sample)
         assert len(sample["labels"]) == len(sample["boxes"])
         assert len(sample["labels_right"]) == len(sample["boxes_right"])
     assert torch.equal(batch["valid"], batch["depth"] > 0)
@@ -85,14 +69,14 @@ def test_tiles_find_what_the_dense_caster_finds(size):
     layout = layouts(4, size, start=20)
     scene, camera, other = layout.scene, layout.left, layout.right
     depth, slot = tiled.cast(scene, camera)
-    dense_depth, dense_slot = raycast.cast(scene, camera)
+    dense_depth, dense_slot = dense_caster.cast(scene, camera)
     assert torch.equal(depth, dense_depth)
     assert (slot != dense_slot).float().mean() < 1e-3  # faces that coincide
     points = camera.at(depth)
     hit = slot >= 0
-    dense = raycast.blocked(scene, points, other.position, margin=5e-4)
+    dense = dense_caster.blocked(scene, points, other.position, margin=5e-4)
     assert torch.equal(tiled.hidden(scene, camera, points, other) & hit, dense & hit)
-    dense = raycast.blocked(scene, points, layout.sun, layout.casters, margin=2e-4)
+    dense = dense_caster.blocked(scene, points, layout.sun, layout.casters, margin=2e-4)
     casting = replace(scene, active=layout.casters)
     assert torch.equal(tiled.shadowed(casting, camera, points, layout.sun, hit) & hit, dense & hit)
     assert 0.02 < (dense & hit).float().mean() < 0.9
@@ -165,9 +149,9 @@ def test_boxes_bound_their_objects(views):
             y, x = (numbers[row] == number).nonzero(as_tuple=True)
             name = (*CITYSCAPES, "void")[layout.classes[row][left.rows[row][y[0], x[0]]]] if number else "nothing"
             name = "pedestrian" if name == "person" else name
-            if name in streets.BOX_CLASSES and len(x) >= 16:
+            if name in BDD100K and len(x) >= 16:
                 bounds = [x.min().item(), y.min().item(), x.max().item() + 1, y.max().item() + 1]
-                expected.append([*bounds, streets.BOX_CLASSES.index(name)])
+                expected.append([*bounds, BDD100K.index(name)])
         assert torch.cat([boxes, labels[:, None].float()], 1).tolist() == expected
         total += len(expected)
     assert total > 10
@@ -254,20 +238,6 @@ def test_seven_categories():
     assert groups["nature"] == ["vegetation", "terrain"]
     assert groups["human"] == ["person", "rider"]
     assert groups["vehicle"] == ["car", "truck", "bus", "train", "motorcycle", "bicycle"]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"split": "dev"}, "split is 'dev'; accepted: train, val, test"),
-        ({"keys": ["edges"]}, "keys hold 'edges'; accepted: image, right"),
-        ({"indices": []}, r"indices are \[\]; accepted: one or more, from 0"),
-        ({"seed": -1}, "seed is -1; accepted: 0 or more"),
-    ],
-)
-def test_arguments_out_of_range(options, message):
-    with pytest.raises(ValueError, match=message):
-        streets.generate(**({"indices": [0], "split": "train", "size": SIZE} | options))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

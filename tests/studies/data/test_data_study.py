@@ -6,6 +6,7 @@ import pytest
 import torch
 from matplotlib.image import AxesImage
 
+from mtlrepro.data.classes import CITYSCAPES
 from mtlrepro.data.scenes.rooms import generate as rooms
 from mtlrepro.data.scenes.streets import generate as streets
 from mtlrepro.data.store import Writer
@@ -52,7 +53,7 @@ def test_class_shares_by_hand(tiny):
 def test_published_shares_follow_from_the_weights():
     """Road: w = 2.5959933, exp(1/w) - 1.1 = 0.3699."""
     shares = study.published_shares().set_index("class")["share"]
-    assert tuple(shares.index) == streets.CLASSES
+    assert tuple(shares.index) == CITYSCAPES
     assert shares["road"] == pytest.approx(36.99, abs=0.01)
     assert shares.sum() == pytest.approx(100, abs=1e-4)
 
@@ -72,13 +73,13 @@ def test_what_cannot_be_opened(name, root, message):
 
 
 def test_gallery_shows_every_dense_key_and_every_box(street):
-    figure, table = study.gallery(street, streets.CLASSES)
+    figure, table = study.gallery(street, CITYSCAPES)
     dense = [key for key in study.SHOWN if key in street]
     assert table["key"].tolist() == dense
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert len(titles) == len(dense)
     (legend,) = figure.legends
-    present = [streets.CLASSES[c] for c in street["segmentation"].unique() if c >= 0]
+    present = [CITYSCAPES[c] for c in street["segmentation"].unique() if c >= 0]
     assert [text.get_text() for text in legend.get_texts()] == present
     (image,) = (axes for axes in figure.axes if axes.get_title() == "image")
     assert len(image.patches) == len(street["boxes"]) > 0

@@ -117,7 +117,7 @@ def test_margins_and_verdicts():
 @pytest.mark.parametrize(
     ("dataset", "arguments", "message"),
     [
-        ("digits", {}, "dataset is 'digits'; accepted: rooms, nyuv2"),
+        ("digits", {}, "dataset is 'digits'; accepted: rooms, streets, nyuv2"),
         ("rooms", {"seeds": 0}, "seeds is 0; accepted: 1 or more"),
         ("rooms", {"steps": 0}, "steps is 0; accepted: 10 or more"),
         ("rooms", {"root": "folder"}, "root is 'folder'; accepted: none for rooms"),

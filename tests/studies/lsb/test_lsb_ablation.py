@@ -3,9 +3,9 @@ from math import log, sqrt
 import numpy as np
 import pandas as pd
 import pytest
+from run_cases import Held
 from scipy import stats
 
-from mtlrepro.runs.store import Contents
 from mtlrepro.studies.lsb import ablation as lsb_ablation
 from mtlrepro.studies.lsb import method
 from mtlrepro.studies.lsb.ablation import DEFAULT, END, LAGGED, LOOSE, PLAIN, STILL, Ablation
@@ -240,7 +240,7 @@ def test_load_tells_variants_apart_and_does_not_try_broken_runs_again(monkeypatc
         return pd.DataFrame({"hash": asked, "metric": 1.0}).set_index("hash")
 
     monkeypatch.setattr(lsb_ablation.lsb_trends, "history", history)
-    monkeypatch.setattr(lsb_ablation, "read", lambda store: Contents(failed=records))
+    monkeypatch.setattr(lsb_ablation, "Store", lambda store: Held(failed=records))
     monkeypatch.setattr(Setting, "trained", trained)
     found = lsb_ablation.load(Setting(seeds=2))
     assert loose not in asked and retried in asked

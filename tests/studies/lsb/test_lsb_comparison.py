@@ -300,7 +300,7 @@ def test_largest_stored_scale_is_shown(monkeypatch):
     larger = replace(setting, scale="gpu")
     column, decoder = (grids.comparison(larger, networks=[name]) for name in ("multi_column", "multi_decoder"))
     have = {config.hash for config in column + decoder[1:]}
-    monkeypatch.setattr(grids, "is_stored", lambda store, hash_: hash_ in have)
+    monkeypatch.setattr(grids, "is_stored", lambda store, run: run.hash in have)
 
     def shown(asked, network):
         return grids.largest_stored(asked, partial(grids.comparison, networks=[network]))
@@ -318,9 +318,9 @@ def test_tuned_runs_follow_from_the_rates_that_are_chosen(monkeypatch):
     setting = grids.Setting("cpu", seeds=1, comparison_seeds=1)
     tuning = grids.tuning(setting)
     have: set[str] = set()
-    monkeypatch.setattr(grids, "is_stored", lambda store, hash_: hash_ in have)
+    monkeypatch.setattr(grids, "is_stored", lambda store, run: run.hash in have)
 
-    def grid(configs, jobs, data_root):
+    def grid(configs, store, jobs, data_root):
         good = [1.0 + 0.1 * (config.method == "lsb" and config.lr == 3e-3) for config in configs]
         return pd.DataFrame(
             {
@@ -348,7 +348,7 @@ def test_tuned_runs_follow_from_the_rates_that_are_chosen(monkeypatch):
 def test_load_reads_the_comparison_and_the_single_tasks(monkeypatch):
     asked = []
 
-    def grid(configs, jobs, data_root):
+    def grid(configs, store, jobs, data_root):
         assert (jobs, data_root) == (1, None)
         asked.extend(configs)
         rows = [

@@ -1,8 +1,8 @@
 import pandas as pd
 import pytest
 import torch
+from run_cases import Held
 
-from mtlrepro.runs.store import Contents
 from mtlrepro.studies.lsb import grids as lsb_grids
 from mtlrepro.studies.lsb.grids import EIGHT, FOUR, TASKS, Setting
 
@@ -27,14 +27,14 @@ def test_a_real_data_set_and_jobs_reach_the_grid(monkeypatch):
     monkeypatch.setattr(lsb_grids, "grid", lambda runs, **options: seen.update(options) or pd.DataFrame({"status": []}))
     setting = Setting("paper", "taskonomy", data_root="TARGET", jobs=4)
     setting.trained([])
-    assert seen == {"jobs": 4, "data_root": "TARGET"}
+    assert seen == {"store": lsb_grids.RESULTS, "jobs": 4, "data_root": "TARGET"}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_without_a_gpu_missing_runs_of_its_scale_are_refused(monkeypatch):
     setting = Setting("gpu", seeds=2)
     runs = lsb_grids.tuning(setting)
-    monkeypatch.setattr(lsb_grids, "is_stored", lambda store, hash_: hash_ == runs[0].hash)
+    monkeypatch.setattr(lsb_grids, "is_stored", lambda store, run: run.hash == runs[0].hash)
     message = r"scale is 'gpu', but 35 of 36 runs are not stored, .*; accepted here: a scale at which"
     with pytest.raises(ValueError, match=message):
         setting.trained(runs)
@@ -44,9 +44,10 @@ def test_a_run_that_broke_off_is_a_result_and_one_that_failed_is_not(monkeypatch
     runs = lsb_grids.priorities(Setting(seeds=2))[:2]
     frame = pd.DataFrame({"status": ["failed", "complete"]}, index=[run.hash for run in runs])
     monkeypatch.setattr(lsb_grids, "grid", lambda runs, **options: frame)
+    monkeypatch.setattr(lsb_grids, "is_stored", lambda store, run: True)
     for error, lost in (("FloatingPointError: epoch 2: a loss is not finite", 0), ("OSError: no space left", 1)):
         monkeypatch.setattr(
-            lsb_grids, "read", lambda store, error=error: Contents(failed={runs[0].hash: {"error": error}})
+            lsb_grids, "Store", lambda store, error=error: Held(failed={runs[0].hash: {"error": error}})
         )
         if lost:
             with pytest.raises(RuntimeError, match="1 of 2 runs failed"):

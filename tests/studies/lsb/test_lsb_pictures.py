@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from run_cases import Held
 
 from mtlrepro.pages import figures
-from mtlrepro.runs.store import Contents
 from mtlrepro.studies.lsb import pictures as lsb_pictures
 from mtlrepro.studies.lsb.grids import EIGHT, TASKS, Setting, comparison, trends
 from mtlrepro.studies.lsb.pictures import GAP, Shown
@@ -143,8 +143,8 @@ def test_evaluations_are_those_of_the_epochs_that_have_one(tmp_path, monkeypatch
     (config, *_) = trends(Setting("smoke", seeds=1), EIGHT, ["lsb"])
     scores = {task: {"lsb_loss": 0.5 + place} for place, task in enumerate(EIGHT)}
     history = [{"epoch": 1, "metrics": None}, {"epoch": 2, "metrics": scores}]
-    stored = Contents({config.hash: {"history": history}})
-    monkeypatch.setattr(lsb_pictures, "read", lambda store: stored)
+    stored = Held({config.hash: {"history": history}})
+    monkeypatch.setattr(lsb_pictures, "Store", lambda store: stored)
     found = lsb_pictures.evaluations([config], tmp_path)
     assert found["epoch"].tolist() == [2] * 8
     assert found["loss"].tolist() == [0.5 + place for place in range(8)]
@@ -208,7 +208,7 @@ def test_what_runs_kept_meets_its_targets(tmp_path, eight):
     setting = Setting("smoke", seeds=2, comparison_seeds=2)
     configs = trends(setting, EIGHT, ["equal"]) if eight else comparison(setting, ["equal"], ["full_sharing"])
     configs = [
-        replace(config, pictures={"epochs": [2], "images": [0, 2]}) if config.pictures else config for config in configs
+        config.replace(pictures={"epochs": [2], "images": [0, 2]}) if config.pictures else config for config in configs
     ]
     kept = configs[0]
     data = lsb_pictures.datasets.load("rooms", "test", n=3, size=kept.size).batch([0, 2])

@@ -162,7 +162,7 @@ def test_reach_of_uncertainty_weighting(monkeypatch):
     history = [{"seconds": 2.0}, {"seconds": 3.0}]
     record = {"history": history, "provenance": {"images_per_second": 3199.9}, "config": {"batch_size": 8}}
     stored = type("Contents", (), {"records": {config.hash: record}})
-    monkeypatch.setattr(lsb_trends, "read", lambda store: stored)
+    monkeypatch.setattr(lsb_trends, "Store", lambda store: stored)
     text = lsb_trends.reach(table, config)
     assert "after 2,000 steps at a learning rate of 0.001" in text
     assert "or divided a weight by about 7.4; the largest one is 2 times its start" in text
@@ -181,7 +181,7 @@ def test_reach_takes_the_median_seed_and_all_tasks(monkeypatch):
         "config": {"batch_size": 8},
     }
     stored = type("Contents", (), {"records": {config.hash: record}})
-    monkeypatch.setattr(lsb_trends, "read", lambda store: stored)
+    monkeypatch.setattr(lsb_trends, "Store", lambda store: stored)
     text = lsb_trends.reach(table, config)
     assert "the largest one is 3 times its start" in text
     assert text.endswith("the loss scales end a factor 4 apart.")
@@ -209,7 +209,7 @@ def test_history_reads_records(tmp_path, monkeypatch):
     numbers = {"losses": [2.0, 4.0, 2.0], "weights": [0.5] * 3, "loss_scales": [1.0, 2.0, 1.0]}
     record = {"history": [{"epoch": 1, **{name: dict(zip(TASKS, own, strict=True)) for name, own in numbers.items()}}]}
     stored = type("Contents", (), {"records": {config.hash: record for config in configs}})
-    monkeypatch.setattr(lsb_trends, "read", lambda store: stored)
+    monkeypatch.setattr(lsb_trends, "Store", lambda store: stored)
     table = lsb_trends.history(configs, tmp_path)
     assert table.drop_duplicates(["method", "seed"])[["method", "seed"]].to_numpy().tolist() == [
         ["equal", 0],

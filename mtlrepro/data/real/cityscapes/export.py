@@ -10,7 +10,7 @@ from mtlrepro.data.real import mtan
 from mtlrepro.data.real.cityscapes.files import SPLITS, encode_disparity, encode_labels, file_of
 from mtlrepro.data.real.preparing import Samples, write_json
 from mtlrepro.data.real.rasters import rgb_of, write_raster
-from mtlrepro.data.stereo import DepthTarget, depth_target
+from mtlrepro.data.stereo import to_mtan
 
 CITY = "export"
 
@@ -68,7 +68,7 @@ def export_mtan(folder: str | Path, samples: Samples, split: str = "train") -> N
     for index in range(len(samples)):
         sample = samples[index]
         disparity, segmentation = sample["disparity"], sample["segmentation"].numpy()
-        raw = depth_target(disparity, DepthTarget.DISPARITY_RAW01, width=disparity.shape[-1])
+        raw = to_mtan(disparity, disparity.shape[-1])
         if raw.max() > 1:
             raise ValueError(
                 f"sample {index}: disparity is up to {disparity.max()} pixels; accepted: up to 1/8 of the width "

@@ -7,26 +7,20 @@ unlabelled blobs and objects, no depth in blobs, beside depth borders, far away 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from mtlrepro.data.classes import NYUV2
 from mtlrepro.data.scenes import maps, tiled
+from mtlrepro.data.scenes.batches import chosen_keys, seeds_of, some_rows
 from mtlrepro.data.scenes.raycast import Lookup, Surface, shade
 from mtlrepro.data.scenes.rooms.layout import CEILING, CLASS, FLOOR, Draws, Layout, draw
 from mtlrepro.data.scenes.textures import albedo, sensor_noise, uniform
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-T = TypeVar("T", bound="DataclassInstance")
 VERSION = 1
-CLASSES = NYUV2
 KEYS = (
     "image",
     "segmentation",
@@ -40,7 +34,6 @@ KEYS = (
     "keypoints3d",
     "valid",
 )
-SPLITS = ("train", "val", "test")
 CHUNK = {"cpu": 16, "cuda": 256}
 NUMBERS = 1200
 FALLOFF = 3.0
@@ -58,52 +51,32 @@ def generate(
 ) -> dict[str, Tensor]:
     """Make the rooms of some indices.
 
-    A room depends on ``(seed, split, index)`` and the size alone: the same bits in every batch, in any order, with
+    A room depends on `(seed, split, index)` and the size alone: the same bits in every batch, in any order, with
     any number of threads.
 
     Args:
         indices: B indices from 0.
-        split: ``train``, ``val`` or ``test``.
-        size: height and width in pixels.
-        seed: at least 0.
-        device: a torch device.
-        keys: what to make, of ``KEYS``; default: all. The picture always comes with it.
+        split: `train`, `val` or `test`.
+        size: Height and width in pixels.
+        seed: At least 0.
+        device: A torch device.
+        keys: Keys to make, of `KEYS`; default: all. The image always comes with them.
 
     Returns:
-        Tensors ``[B, ...]`` by key, in the conventions of ``samples``.
+        Tensors `[B, ...]` by key, in the conventions of `samples`.
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: An argument is out of range.
     """
-    wanted = set(KEYS if keys is None else keys) | {"image"}
-    if unknown := sorted(wanted - set(KEYS)):
-        raise ValueError(f"keys hold {unknown[0]!r}; accepted: {', '.join(KEYS)}")
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}; accepted: {', '.join(SPLITS)}")
-    if not len(indices) or min(indices) < 0:
-        raise ValueError(f"indices are {list(indices)}; accepted: one or more, from 0")
-    if seed < 0:
-        raise ValueError(f"seed is {seed}; accepted: 0 or more")
+    chosen = chosen_keys(keys, KEYS)
+    seeds = seeds_of(indices, split, seed)
     chunk = CHUNK[torch.device(device).type]
-    seeds = [np.random.SeedSequence([seed, SPLITS.index(split), int(i)]) for i in indices]
     layout = draw(Draws(seeds, NUMBERS), size, device)
-    parts = [_render(some_rows(layout, slice(start, start + chunk)), wanted) for start in range(0, len(indices), chunk)]
-    return {key: torch.cat([part[key] for part in parts]) for key in KEYS if key in wanted}
+    parts = [_render(some_rows(layout, slice(start, start + chunk)), chosen) for start in range(0, len(indices), chunk)]
+    return {key: torch.cat([part[key] for part in parts]) for key in KEYS if key in chosen}
 
 
-def some_rows(table: T, rows: slice) -> T:
-    """Take some rows of every tensor in a dataclass of tensors and dataclasses."""
-    taken: dict[str, Any] = {}
-    for field in fields(table):
-        value = getattr(table, field.name)
-        if isinstance(value, Tensor):
-            taken[field.name] = value[rows]
-        elif is_dataclass(value) and not isinstance(value, type):
-            taken[field.name] = some_rows(value, rows)
-    return replace(table, **taken)
-
-
-def _render(layout: Layout, wanted: set[str]) -> dict[str, Tensor]:
+def _render(layout: Layout, chosen: set[str]) -> dict[str, Tensor]:
     camera = layout.camera
     surface = shade(layout.scene, camera, *tiled.cast(layout.scene, camera))
     look = Lookup(material_rows(layout, surface))
@@ -111,40 +84,40 @@ def _render(layout: Layout, wanted: set[str]) -> dict[str, Tensor]:
     depth = surface.depth[:, None]
     unlabelled, valid = _holes(layout, surface, label)
     result = {"image": _picture(layout, surface, look)}
-    if "segmentation" in wanted:
+    if "segmentation" in chosen:
         result["segmentation"] = label.masked_fill(unlabelled, -1)
-    if "depth" in wanted:
+    if "depth" in chosen:
         result["depth"] = depth * valid
-    if wanted & {"normal", "reshading", "keypoints3d"}:
+    if chosen & {"normal", "reshading", "keypoints3d"}:
         normal = camera.to_camera(surface.normal)
-        if "normal" in wanted:
+        if "normal" in chosen:
             result["normal"] = normal * valid
-        if "reshading" in wanted:
+        if "reshading" in chosen:
             result["reshading"] = maps.reshading(depth, normal, camera.focal) * valid
-        if "keypoints3d" in wanted:
+        if "keypoints3d" in chosen:
             result["keypoints3d"] = maps.keypoints3d(depth, normal) * valid
-    if "curvature" in wanted:
+    if "curvature" in chosen:
         result["curvature"] = surface.curvature * valid
-    if "edges2d" in wanted:
+    if "edges2d" in chosen:
         result["edges2d"] = maps.edges2d(result["image"])
-    if "keypoints2d" in wanted:
+    if "keypoints2d" in chosen:
         result["keypoints2d"] = maps.keypoints2d(result["image"])
-    if "edges3d" in wanted:
+    if "edges3d" in chosen:
         result["edges3d"] = maps.edges3d(depth) * valid
-    if "valid" in wanted:
+    if "valid" in chosen:
         result["valid"] = valid
     return result
 
 
 def material_rows(layout: Layout, surface: Surface) -> Tensor:
-    """Row of the materials and classes at every pixel: the slot, or floor and ceiling, int64 ``[B, H, W]``."""
+    """Row of the materials and classes at every pixel: the slot, or floor and ceiling, int64 `[B, H, W]`."""
     level = (surface.slot == 0) & (surface.face == 1)
     floor = surface.point[:, 1] > layout.middle[:, None, None]
     return surface.slot + level * torch.where(floor, FLOOR, CEILING)
 
 
 def _picture(layout: Layout, surface: Surface, look: Lookup) -> Tensor:
-    """Picture ``[B, 3, H, W]`` in steps of 1/255: albedo, lamp with shadows, ambient light, gamma 2, noise."""
+    """Picture `[B, 3, H, W]` in steps of 1/255: albedo, lamp with shadows, ambient light, gamma 2, noise."""
     sensor = layout.sensor
     colour = albedo(layout.materials, look, surface.uv)
     x, y, z = (layout.lamp[:, :, None, None] - surface.point).unbind(1)
@@ -164,7 +137,7 @@ def _picture(layout: Layout, surface: Surface, look: Lookup) -> Tensor:
 
 
 def _holes(layout: Layout, surface: Surface, label: Tensor) -> tuple[Tensor, Tensor]:
-    """Say which pixels have no label ``[B, H, W]`` and where geometry is known ``[B, 1, H, W]``."""
+    """Say which pixels have no label `[B, H, W]` and where geometry is known `[B, 1, H, W]`."""
     sensor, depth = layout.sensor, surface.depth
     height, width = depth.shape[1:]
     rows = torch.arange(height, device=depth.device)[:, None]
@@ -177,7 +150,7 @@ def _holes(layout: Layout, surface: Surface, label: Tensor) -> tuple[Tensor, Ten
 
     unlabelled, unknown = (blobs(table) for table in sensor.blobs.unbind(1))
     unlabelled |= Lookup(surface.slot)(sensor.omitted)
-    silent = layout.scene.active.new_zeros(len(depth), len(CLASSES))  # glass and screens give no echo
+    silent = layout.scene.active.new_zeros(len(depth), len(NYUV2))  # glass and screens give no echo
     silent[:, [CLASS["window"], CLASS["tv"]]] = sensor.glass
     unknown |= Lookup(label)(silent)
     unknown |= depth > sensor.far[:, None, None]

@@ -1,7 +1,7 @@
 """Layouts of rooms: where the furniture stands, what it is made of, where the camera and the lamp are.
 
 Written as for one room, in NumPy arrays over B rooms. Random numbers of a room come from its own generator, and all
-arithmetic is exactly rounded, so a room does not depend on the rooms beside it. World axes as in ``raycast``, with the
+arithmetic is exactly rounded, so a room does not depend on the rooms beside it. World axes as in `raycast`, with the
 origin on the floor in the middle of the room and the walls along x and z. Metres.
 """
 
@@ -159,11 +159,11 @@ class Finish:
     """What a class is made of.
 
     Attributes:
-        palettes: probability of each palette.
-        cells: range of the cells per metre, along u and v.
-        blend: largest share of a second colour.
-        seam: largest darkening of the seams.
-        grain: largest amplitude of the grain.
+        palettes: Probability of each palette.
+        cells: Range of the cells per metre, along u and v.
+        blend: Largest share of a second colour.
+        seam: Largest darkening of the seams.
+        grain: Largest amplitude of the grain.
     """
 
     palettes: dict[str, float]
@@ -194,8 +194,8 @@ class Draws:
     """Uniform random numbers of B scenes, taken in one order by all of them.
 
     Args:
-        seeds: one per scene.
-        n: numbers per scene.
+        seeds: One per scene.
+        n: Numbers per scene.
     """
 
     def __init__(self, seeds: Sequence[np.random.SeedSequence], n: int) -> None:
@@ -203,18 +203,18 @@ class Draws:
         self._taken = 0
 
     def unit(self, *shape: int) -> Numbers:
-        """Numbers in [0, 1), ``[B, *shape]``."""
+        """Numbers in [0, 1), `[B, *shape]`."""
         n = int(np.prod(shape, dtype=int))
         block = self._numbers[:, self._taken : self._taken + n]
         self._taken += n
         return block.reshape(len(block), *shape)
 
     def between(self, low: float | Numbers, high: float | Numbers, *shape: int) -> Numbers:
-        """Numbers from ``low`` to ``high``, ``[B, *shape]``."""
+        """Numbers from `low` to `high`, `[B, *shape]`."""
         return low + (high - low) * self.unit(*shape)
 
     def pick(self, probabilities: Sequence[float], *shape: int) -> NDArray[np.int64]:
-        """Index of a probability, or their number for what is left to 1; ``[B, *shape]``."""
+        """Index of a probability, or their number for what is left to 1; `[B, *shape]`."""
         return picked(self.unit(*shape), np.array(probabilities))
 
     def seed(self, *shape: int) -> NDArray[np.int32]:
@@ -223,7 +223,7 @@ class Draws:
 
 
 def picked(unit: Numbers, probabilities: Numbers) -> NDArray[np.int64]:
-    """Turn uniform numbers ``[...]`` into indices by probabilities ``[..., P]``."""
+    """Turn uniform numbers `[...]` into indices by probabilities `[..., P]`."""
     index: NDArray[np.int64] = (unit[..., None] >= np.cumsum(probabilities, -1)).sum(-1)
     return index
 
@@ -239,14 +239,14 @@ class Sensor:
     """What B cameras and their annotators see and miss.
 
     Attributes:
-        exposure: ``[B]``, factor of the light.
-        noise: ``[B]``, standard deviation of the picture's noise.
-        seed: int32 ``[B]``, of the noise.
-        blobs: ``[B, 2, BLOBS, 4]``, ellipses without label, without depth: centre x and y, reach in x and y, all in
+        exposure: `[B]`, factor of the light.
+        noise: `[B]`, standard deviation of the picture's noise.
+        seed: int32 `[B]`, of the noise.
+        blobs: `[B, 2, BLOBS, 4]`, ellipses without label, without depth: centre x and y, reach in x and y, all in
             units of the image.
-        omitted: bool ``[B, N]``, slots without label.
-        glass: bool ``[B, 2]``, windows and screens without depth.
-        far: ``[B]``, depth beyond which none is measured, metres.
+        omitted: bool `[B, N]`, slots without label.
+        glass: bool `[B, 2]`, windows and screens without depth.
+        far: `[B]`, depth beyond which none is measured, metres.
     """
 
     exposure: torch.Tensor
@@ -264,14 +264,14 @@ class Layout:
 
     Attributes:
         scene: N slots; slot 0 is the room.
-        camera: one per room.
-        lamp: ``[B, 3]``, world axes.
-        ambient: ``[B]``, share of light without direction.
-        materials: N + 2, one per slot (the walls at 0), then ``FLOOR`` and ``CEILING``.
-        classes: int64 ``[B, N + 2]``.
-        middle: ``[B]``, height (y) halfway between floor and ceiling.
-        casters: bool ``[B, N]``, what casts shadows: all but what lies flat on a wall or a front.
-        sensor: what the cameras make of the rooms.
+        camera: One per room.
+        lamp: `[B, 3]`, world axes.
+        ambient: `[B]`, share of light without direction.
+        materials: N + 2, one per slot (the walls at 0), then `FLOOR` and `CEILING`.
+        classes: int64 `[B, N + 2]`.
+        middle: `[B]`, height (y) halfway between floor and ceiling.
+        casters: bool `[B, N]`, what casts shadows: all but what lies flat on a wall or a front.
+        sensor: What the cameras and annotators see and miss.
     """
 
     scene: Scene
@@ -427,7 +427,7 @@ def _quarters(cos: Numbers, sin: Numbers) -> tuple[list[Numbers], list[Numbers]]
 
 
 def _materials(draws: Draws, classes: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
-    """Draw the fields of ``Materials`` for the rows of ``classes`` ``[B, M]``."""
+    """Draw the fields of `Materials` for the rows of `classes` `[B, M]`."""
     count = classes.shape[1]
     unit, seed = draws.unit(count, 15), draws.seed(count)
     for place in range(len(PLACES)):  # parts of one class in one piece are of one material

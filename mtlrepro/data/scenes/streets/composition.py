@@ -26,7 +26,7 @@ class _Side:
 
 
 def compose(parts: Parts, size: tuple[int, int]) -> list[float]:
-    """Fill a street and say where its ground is road, sidewalk and terrain: ``street_layout.Layout.grounds``."""
+    """Fill a street and say where its ground is road, sidewalk and terrain: `layout.Layout.grounds`."""
     right = parts.between(1.8, 4.5)
     left = -parts.between(3.5, 9.0)
     kinds = ("city", "city", "suburb", "green")

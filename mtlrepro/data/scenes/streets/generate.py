@@ -8,20 +8,17 @@ to the image. Colours overlap between classes. As in real data some objects have
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mtlrepro.data.classes import BDD100K, CITYSCAPES
 from mtlrepro.data.scenes import tiled
+from mtlrepro.data.scenes.batches import chosen_keys, seeds_of, some_rows
 from mtlrepro.data.scenes.raycast import Camera, Lookup, Surface, shade
-from mtlrepro.data.scenes.rooms.generate import some_rows
 from mtlrepro.data.scenes.streets.layout import BASELINE, SIDEWALK, TERRAIN, VOID, Layout, draw
 from mtlrepro.data.scenes.streets.picture import develop, radiance, smooth
 
 VERSION = 1
-CLASSES = CITYSCAPES
-BOX_CLASSES = BDD100K
 KEYS = (
     "image",
     "right",
@@ -39,7 +36,6 @@ KEYS = (
     "boxes_right",
     "labels_right",
 )
-SPLITS = ("train", "val", "test")
 PIXELS = {"cpu": 100_000, "cuda": 4_000_000}  # of one chunk
 SKY = CITYSCAPES.index("sky")
 BOX_LABEL = {CITYSCAPES.index("person" if name == "pedestrian" else name): k for k, name in enumerate(BDD100K)}
@@ -53,9 +49,9 @@ class View:
     """What one camera sees.
 
     Attributes:
-        camera: the camera.
-        surface: geometry at each pixel.
-        rows: int64 ``[B, H, W]``, row of the layout's tables, 0 also for sky.
+        camera: The camera.
+        surface: Geometry at each pixel.
+        rows: int64 `[B, H, W]`, row of the layout's tables, 0 also for sky.
     """
 
     camera: Camera
@@ -74,41 +70,33 @@ def generate(
 ) -> dict[str, Tensor | list[Tensor]]:
     """Make the streets of some indices.
 
-    A street depends on ``(seed, split, index)`` and the size alone: the same bits in every batch and order and with
+    A street depends on `(seed, split, index)` and the size alone: the same bits in every batch and order and with
     any number of threads.
 
     Args:
         indices: B indices from 0.
-        split: ``train``, ``val`` or ``test``.
-        size: height and width in pixels; Cityscapes' are as 1 to 2.
-        seed: at least 0.
-        device: a torch device.
-        keys: what to make, of ``KEYS``; default: all. The left view always comes with it.
+        split: `train`, `val` or `test`.
+        size: Height and width in pixels; Cityscapes' are as 1 to 2.
+        seed: At least 0.
+        device: A torch device.
+        keys: Keys to make, of `KEYS`; default: all. The left view always comes with them.
 
     Returns:
-        Tensors ``[B, ...]`` by key, lists of B tensors for boxes and labels, in the conventions of ``samples``.
+        Tensors `[B, ...]` by key, lists of B tensors for boxes and labels, in the conventions of `samples`.
         Boxes bound the visible pixels of objects with 16 pixels or more. Disparity is also given where the other
         view sees nothing; it is 0 in the sky, on the own bonnet and in holes.
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: An argument is out of range.
     """
-    wanted = set(KEYS if keys is None else keys) | {"image"}
-    if unknown := sorted(wanted - set(KEYS)):
-        raise ValueError(f"keys hold {unknown[0]!r}; accepted: {', '.join(KEYS)}")
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}; accepted: {', '.join(SPLITS)}")
-    if not len(indices) or min(indices) < 0:
-        raise ValueError(f"indices are {list(indices)}; accepted: one or more, from 0")
-    if seed < 0:
-        raise ValueError(f"seed is {seed}; accepted: 0 or more")
+    chosen = chosen_keys(keys, KEYS)
+    seeds = seeds_of(indices, split, seed)
     chunk = max(1, PIXELS[torch.device(device).type] // (size[0] * size[1]))
-    seeds = [np.random.SeedSequence([seed, SPLITS.index(split), int(i)]) for i in indices]
     layout = draw(seeds, size, device)
-    parts = [_render(some_rows(layout, slice(start, start + chunk)), wanted) for start in range(0, len(seeds), chunk)]
+    parts = [_render(some_rows(layout, slice(start, start + chunk)), chosen) for start in range(0, len(seeds), chunk)]
     result: dict[str, Tensor | list[Tensor]] = {}
     for key in KEYS:
-        if key in wanted:
+        if key in chosen:
             values = [part[key] for part in parts]
             dense = [value for value in values if isinstance(value, Tensor)]
             result[key] = torch.cat(dense) if dense else [row for rows in values for row in rows]
@@ -134,7 +122,7 @@ def look_at(layout: Layout, camera: Camera) -> View:
 
 
 def hidden(layout: Layout, view: View, other: Camera) -> Tensor:
-    """Say which pixels of a view have no counterpart in the other camera's image, bool ``[B, H, W]``.
+    """Say which pixels of a view have no counterpart in the other camera's image, bool `[B, H, W]`.
 
     The counterpart of a point in the sky is the pixel of the same direction.
     """
@@ -151,29 +139,29 @@ def hidden(layout: Layout, view: View, other: Camera) -> Tensor:
     return (place < 0) | (place > width) | tiled.hidden(layout.scene, camera, points, other)
 
 
-def _render(layout: Layout, wanted: set[str]) -> dict[str, Tensor | list[Tensor]]:
+def _render(layout: Layout, chosen: set[str]) -> dict[str, Tensor | list[Tensor]]:
     result: dict[str, Tensor | list[Tensor]] = {}
     for number, suffix in enumerate(("", "_right")):
         picture = ("image", "right")[number]
         if not any(
-            key == picture or (key not in ("image", "right") and key.endswith("_right") == number) for key in wanted
+            key == picture or (key not in ("image", "right") and key.endswith("_right") == number) for key in chosen
         ):
             continue
         camera, other = (layout.left, layout.right)[:: 1 - 2 * number]
         view = look_at(layout, camera)
         surface, look = view.surface, Lookup(view.rows)
         sky = surface.slot < 0
-        if picture in wanted:
+        if picture in chosen:
             result[picture] = develop(layout, camera, radiance(layout, camera, surface, look), number)
         labels = look(layout.classes).masked_fill(sky, SKY)
-        if "segmentation" + suffix in wanted:
+        if "segmentation" + suffix in chosen:
             result["segmentation" + suffix] = labels
-        if "disparity" + suffix in wanted:
+        if "disparity" + suffix in chosen:
             known = ~(sky | _holes(layout, camera, number) | ((labels == VOID) & (surface.depth < 3.0)))
             result["disparity" + suffix] = disparity(camera, surface.depth, known)[:, None]
-        if "occlusion" + suffix in wanted:
+        if "occlusion" + suffix in chosen:
             result["occlusion" + suffix] = hidden(layout, view, other)[:, None]
-        if wanted & {"boxes" + suffix, "labels" + suffix}:
+        if chosen & {"boxes" + suffix, "labels" + suffix}:
             found = [
                 boxes(*pair) for pair in zip(instances(layout, view), layout.instances, layout.classes, strict=True)
             ]
@@ -186,28 +174,28 @@ def _render(layout: Layout, wanted: set[str]) -> dict[str, Tensor | list[Tensor]
 
 
 def disparity(camera: Camera, depth: Tensor, known: Tensor) -> Tensor:
-    """Disparity f B / z in pixels where known, else 0, ``[B, H, W]``."""
+    """Disparity f B / z in pixels where known, else 0, `[B, H, W]`."""
     near = (camera.focal * BASELINE)[:, None, None] / torch.where(known, depth, 1.0)
     return near.masked_fill_(~known, 0.0)
 
 
 def instances(layout: Layout, view: View) -> Tensor:
-    """Number of the object at each pixel, int64 ``[B, H, W]``, 0 where there is none."""
+    """Number of the object at each pixel, int64 `[B, H, W]`, 0 where there is none."""
     return Lookup(view.rows)(layout.instances).masked_fill(view.surface.slot < 0, 0)
 
 
 def boxes(numbers: Tensor, of_row: Tensor, class_of_row: Tensor) -> tuple[Tensor, Tensor]:
-    """Boxes of the objects of one image that have a detection label and ``SMALLEST`` visible pixels or more.
+    """Boxes of the objects of one image that have a detection label and `SMALLEST` visible pixels or more.
 
     The host waits for the device, as it must where the number of results depends on the data.
 
     Args:
-        numbers: int64 ``[H, W]``, object at each pixel.
-        of_row: int64 ``[R]``, object of each row of the tables.
-        class_of_row: int64 ``[R]``, class of each row.
+        numbers: int64 `[H, W]`, object at each pixel.
+        of_row: int64 `[R]`, object of each row of the tables.
+        class_of_row: int64 `[R]`, class of each row.
 
     Returns:
-        Boxes ``[n, 4]`` and labels ``[n]``, in the order of the objects' numbers.
+        Boxes `[n, 4]` and labels `[n]`, in the order of the objects' numbers.
     """
     count = int(of_row.max()) + 1
     label_of_class = torch.full((len(CITYSCAPES) + 1,), -1, device=numbers.device)
@@ -231,7 +219,7 @@ def _range(n: int, like: Tensor) -> Tensor:
 
 
 def _holes(layout: Layout, camera: Camera, view: int) -> Tensor:
-    """Blobs in which a stereo matcher found nothing, bool ``[B, H, W]``."""
+    """Blobs in which a stereo matcher found nothing, bool `[B, H, W]`."""
     height, width = camera.size
     device = layout.seed.device
     x = ((torch.arange(width, device=device) + 0.5) * (24.0 / width)).expand(height, width)

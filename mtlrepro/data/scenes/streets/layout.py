@@ -36,20 +36,20 @@ class Layout:
     """B streets.
 
     Attributes:
-        scene: solids; slot 0 is the ground.
-        left: the camera of the image.
-        right: the camera ``BASELINE`` to its right.
-        classes: int64 ``[B, ROWS]``, class of each slot, then of sidewalk and terrain (slot 0 is road).
-        instances: int64 ``[B, ROWS]``, 0 for what is not counted.
-        paint: ``[B, ROWS, 14]``, as in ``street_objects.Paint``.
-        grounds: ``[B, 10]``: road from and to, width of sidewalks left and right, verge from and to beside the road,
+        scene: Solids; slot 0 is the ground.
+        left: The camera of the image.
+        right: The camera `BASELINE` to its right.
+        classes: int64 `[B, ROWS]`, class of each slot, then of sidewalk and terrain (slot 0 is road).
+        instances: int64 `[B, ROWS]`, 0 for what is not counted.
+        paint: `[B, ROWS, 14]`, as in `objects.Paint`.
+        grounds: `[B, 10]`: road from and to, width of sidewalks left and right, verge from and to beside the road,
             whether terrain is beyond left and right, side street from and to along the street.
-        casters: bool ``[B, N]``, slots that cast shadows.
-        sun: ``[B, 3]``, a point far away.
-        light: ``[B, 6]``: sun, ambient, exposure, distance of half haze in metres, clouds, standard deviation of noise.
-        haze: ``[B, 3]``, linear RGB.
-        zenith: ``[B, 3]``, linear RGB.
-        seed: int32 ``[B]``, of noise and textures.
+        casters: bool `[B, N]`, slots that cast shadows.
+        sun: `[B, 3]`, a point far away.
+        light: `[B, 6]`: sun, ambient, exposure, distance of half haze in metres, clouds, standard deviation of noise.
+        haze: `[B, 3]`, linear RGB.
+        zenith: `[B, 3]`, linear RGB.
+        seed: int32 `[B]`, of noise and textures.
     """
 
     scene: Scene
@@ -126,7 +126,7 @@ def _street(rng: np.random.Generator, size: tuple[int, int]) -> dict[str, NDArra
 
 
 def _rotation(pitch: float, roll: float) -> NDArray[np.float64]:
-    """Axes of a camera that looks down by ``pitch`` and is turned by ``roll``, radians."""
+    """Axes of a camera that looks down by `pitch` and is turned by `roll`, radians."""
     (c, s), (a, b) = (np.cos(pitch), np.sin(pitch)), (np.cos(roll), np.sin(roll))
     tilt = np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
     rolled: NDArray[np.float64] = np.array([[a, b, 0], [-b, a, 0], [0, 0, 1]]) @ tilt

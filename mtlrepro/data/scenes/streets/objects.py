@@ -30,12 +30,12 @@ class Paint:
     """Colours of a part.
 
     Attributes:
-        first: linear RGB in [0, 1].
-        second: colour of the grid's cells.
-        period: metres between cells along the surface and up (along the street for ground).
-        phase: metres from the part's centre to the centre of a cell.
-        duty: share of a period that a cell fills, each way; 0 draws none.
-        grain: relative amplitude of the texture and size of its features in metres.
+        first: Linear RGB in [0, 1].
+        second: Colour of the grid's cells.
+        period: Metres between cells along the surface and up (along the street for ground).
+        phase: Metres from the part's centre to the centre of a cell.
+        duty: Share of a period that a cell fills, each way; 0 draws none.
+        grain: Relative amplitude of the texture and size of its features in metres.
     """
 
     first: Colour
@@ -51,15 +51,15 @@ class Paint:
 
 
 class Parts:
-    """Rows ``kind, class, instance, centre [3], half size [3], yaw, paint [14]`` and the ways to add to them.
+    """Rows `kind, class, instance, centre [3], half size [3], yaw, paint [14]` and the ways to add to them.
 
-    Places are (x, z) in the frame of the street, which is turned by ``heading`` against the camera; x is to the right
-    and the camera is at (0, 0). Turns are those of ``raycast``: a solid's own z axis is (-sin, 0, cos).
+    Places are (x, z) in the frame of the street, which is turned by `heading` against the camera; x is to the right
+    and the camera is at (0, 0). Turns are those of `raycast`: a solid's own z axis is (-sin, 0, cos).
 
     Args:
-        rng: source of sizes and colours.
-        height: of the camera above the ground.
-        heading: turn of the street, radians.
+        rng: Source of sizes and colours.
+        height: Height of the camera above the ground.
+        heading: Turn of the street, radians.
     """
 
     def __init__(self, rng: np.random.Generator, height: float, heading: float) -> None:
@@ -101,14 +101,14 @@ class Parts:
         """Add one part to the current object.
 
         Args:
-            kind: ``BOX``, ``SPHERE`` (of the given width) or ``CYLINDER``.
-            name: class.
-            place: of the object.
-            size: width, height and length.
-            paint: colours.
-            base: height of the part's lowest point.
-            yaw: turn of the object against the street, radians.
-            offset: of the part in the frame of the object, right and forward.
+            kind: `BOX`, `SPHERE` (of the given width) or `CYLINDER`.
+            name: Class.
+            place: Place of the object.
+            size: Width, height and length.
+            paint: Colours.
+            base: Height of the part's lowest point.
+            yaw: Turn of the object against the street, radians.
+            offset: Offset of the part in the frame of the object, right and forward.
         """
         angle = self.heading + yaw
         x, z = turn(place, self.heading)
@@ -228,6 +228,6 @@ class Parts:
 
 
 def turn(place: tuple[float, float], angle: float) -> tuple[float, float]:
-    """Take (x, z) from a frame turned by ``angle`` to the frame it is turned against."""
+    """Take (x, z) from a frame turned by `angle` to the frame it is turned against."""
     (x, z), c, s = place, math.cos(angle), math.sin(angle)
     return c * x - s * z, s * x + c * z

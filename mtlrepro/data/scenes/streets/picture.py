@@ -1,6 +1,6 @@
 """Colours of a street: paint, sun with shadows, haze, sky, and what a camera adds.
 
-As in ``raycast`` every operation is exactly rounded. Patterns fade where a pixel is wider than their period, and what
+As in `raycast` every operation is exactly rounded. Patterns fade where a pixel is wider than their period, and what
 shades a point depends on the point alone, so the two views of a stereo pair agree.
 """
 
@@ -16,13 +16,13 @@ from mtlrepro.data.scenes.tiled import shadowed
 
 
 def radiance(layout: Layout, camera: Camera, surface: Surface, look: Lookup) -> Tensor:
-    """Linear RGB ``[B, 3, H, W]``, not negative, before exposure.
+    """Linear RGB `[B, 3, H, W]`, not negative, before exposure.
 
     Args:
         layout: B streets.
-        camera: one view of each.
-        surface: what it sees.
-        look: reads tables of ``ROWS`` rows at its pixels.
+        camera: One view of each.
+        surface: Surfaces that it sees.
+        look: Reads tables of `ROWS` rows at its pixels.
     """
     sun, ambient, _, distance, clouds, _ = layout.light[:, :, None, None].unbind(1)
     colour = _albedo(layout, camera, surface, look)
@@ -40,9 +40,9 @@ def radiance(layout: Layout, camera: Camera, surface: Surface, look: Lookup) -> 
 
 
 def develop(layout: Layout, camera: Camera, linear: Tensor, view: int, noise: bool = True) -> Tensor:
-    """Turn linear RGB into a picture ``[B, 3, H, W]`` in [0, 1]: exposure, gamma 2, noise of the view, 8 bits.
+    """Turn linear RGB into a picture `[B, 3, H, W]` in [0, 1]: exposure, gamma 2, noise of the view, 8 bits.
 
-    Without ``noise`` there is neither noise nor rounding.
+    Without `noise` there is neither noise nor rounding.
     """
     exposure, sigma = layout.light[:, 2], layout.light[:, 5]
     picture = (linear * exposure[:, None, None, None]).clamp_(0.0, 1.0).sqrt_()

@@ -1,0 +1,86 @@
+"""Notebook files: reading them, and finding cells and published outputs in them.
+
+A notebook publishes results as outputs of the MIME types `TABLE`, `VERDICTS` and `PROVENANCE`.
+"""
+
+# mypy: allow-untyped-calls
+# (nbformat is a typed package whose functions carry no types)
+
+import json
+import textwrap
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+
+TABLE = "application/vnd.mtlrepro.table+json"
+VERDICTS = "application/vnd.mtlrepro.verdicts+json"
+PROVENANCE = "application/vnd.mtlrepro.provenance+json"
+INJECTED = "injected-parameters"
+"""Tag of the cell by which papermill overrides parameters."""
+
+
+class NotebookError(ValueError):
+    """A notebook, or a value meant for one, that is refused; the message says what is accepted."""
+
+
+def read_notebook(path: str | Path) -> NotebookNode:
+    """Read a notebook of format 4; cells without an id (before 4.5) are numbered.
+
+    Raises:
+        NotebookError: The file is not such a notebook.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NotebookError(f"{path}: no such notebook") from None
+    except (OSError, ValueError) as error:
+        raise NotebookError(f"{path}: not a readable notebook: {error}") from None
+    try:
+        content["nbformat_minor"] = max(content["nbformat_minor"], 5)
+        for number, cell in enumerate(content["cells"]):
+            cell.setdefault("id", f"cell-{number}")
+        twice = [id_ for id_, count in Counter(cell["id"] for cell in content["cells"]).items() if count > 1]
+        if twice:
+            raise NotebookError(f"{path}: cells share the ids {', '.join(twice)}, accepted: an id each")
+        nbformat.validate(content, version=4)
+    except (AttributeError, KeyError, TypeError, nbformat.ValidationError) as error:
+        raise NotebookError(f"{path}: not a notebook of format 4: {one_line(str(error))}") from None
+    notebook: NotebookNode = nbformat.reads(json.dumps(content), as_version=4)
+    return notebook
+
+
+def tagged_cells(notebook: NotebookNode, tag: str) -> list[NotebookNode]:
+    """Code cells with a tag."""
+    return [c for c in notebook.cells if c.cell_type == "code" and tag in c.metadata.get("tags", [])]
+
+
+def payloads(notebook: NotebookNode, mime: str) -> Iterator[Any]:
+    """Contents of all outputs of a MIME type, in order."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if mime in output.get("data", {}):
+                yield output.data[mime]
+
+
+def notebook_text(notebook: NotebookNode) -> str:
+    """Text of a notebook's file."""
+    return f"{nbformat.writes(notebook)}\n"
+
+
+def is_executed(cell: NotebookNode) -> bool:
+    """Whether a run executes a cell."""
+    return cell.cell_type == "code" and bool(cell.source.strip())
+
+
+def first_line(cell: NotebookNode) -> str:
+    """First line of a cell's source, shortened."""
+    return textwrap.shorten(cell.source.strip().splitlines()[0], 60, placeholder=" ...")
+
+
+def one_line(text: str) -> str:
+    """A text in one line, shortened."""
+    return textwrap.shorten(text, 500, placeholder=" ...")

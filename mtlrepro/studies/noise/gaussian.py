@@ -1,0 +1,141 @@
+"""Shape of the noise: how far from a Gaussian (Eq. 6)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+
+from mtlrepro import noise
+from mtlrepro.analysis.summaries import with_expected
+from mtlrepro.analysis.verdicts import Verdict, mean_interval
+from mtlrepro.pages.exhibit import Exhibit
+from mtlrepro.pages.figures import canvas, curves, legend, log_x, quantiles
+from mtlrepro.studies.noise.digits import TASKS, Snapshot
+
+
+def spread(values: Sequence[int], count: int = 4) -> list[int]:
+    """Up to `count` of the values, evenly spaced in their order, first and last included."""
+    index = np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int)
+    return [values[i] for i in index]
+
+
+def gaussianity(
+    snapshots: Sequence[Snapshot], sizes: Sequence[int], draws: int, directions: int = 8
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The Gaussian assumption: noise of batches projected on random directions and on the direction of most noise.
+
+    Returns:
+        Kurtosis, columns `seed`, `task`, `direction`, `batch`, `kurtosis` (excess, from `draws` batches)
+        and `expected` (that of single samples over B, exact with replacement). Quantiles of all tasks and seeds
+        together, columns `direction`, `batch`, `normal`, `noise`, in units of the standard deviation.
+    """
+    entries, projections = [], []
+    for snapshot in snapshots:
+        generator = snapshot.generator(4)
+        shape = (snapshot.gradients.shape[-1], directions)
+        random = torch.randn(shape, generator=generator, dtype=torch.float64).to(snapshot.gradients)
+        for k, task in enumerate(TASKS):
+            centred = snapshot.gradients[k] - snapshot.gradients[k].mean(0)
+            leading = torch.linalg.eigh(centred @ centred.T)[1][:, -1] @ centred
+            for direction, axes in {"random": random, "most noise": leading[:, None]}.items():
+                samples = centred @ axes
+                samples = samples / samples.std(0, correction=0)
+                # An eigenvector has no sign of its own; skewness gives the projections one on every machine.
+                samples = samples * torch.where(samples.pow(3).mean(0) < 0, -1.0, 1.0)
+                single = noise.excess_kurtosis(samples).mean()
+                for size in sizes:
+                    drawn = snapshot.batches(size, draws, generator) @ samples * size**0.5
+                    entries.append(
+                        {
+                            "seed": snapshot.seed,
+                            "task": task,
+                            "direction": direction,
+                            "batch": size,
+                            "kurtosis": noise.excess_kurtosis(drawn).mean().item(),
+                            "expected": (single / size).item(),
+                        }
+                    )
+                    projections.append((direction, size, drawn.flatten().cpu().numpy()))
+    return pd.DataFrame(entries), _quantiles(projections)
+
+
+def quantile_alt(batch: int, table: pd.DataFrame) -> str:
+    """Alternative text of the quantile plot for one batch size, from the rows drawn in it."""
+    ends = table.loc[table["normal"] == table["normal"].max()].set_index("direction")["noise"]
+    reached = ", ".join(f"{value:.1f} in the direction of {name}" for name, value in ends.items())
+    return f"Quantiles of the noise for batches of {batch}: where a Gaussian reaches 3.0, the noise reaches {reached}."
+
+
+def _quantiles(projections: Sequence[tuple[str, int, np.ndarray]]) -> pd.DataFrame:
+    probabilities = stats.norm.cdf(np.linspace(-3, 3, 25))
+    pooled: dict[tuple[str, int], list[np.ndarray]] = {}
+    for direction, size, values in projections:
+        pooled.setdefault((direction, size), []).append(values)
+    tables = [
+        pd.DataFrame(
+            {
+                "direction": direction,
+                "batch": size,
+                "normal": stats.norm.ppf(probabilities),
+                "noise": np.quantile(np.concatenate(values), probabilities),
+            }
+        )
+        for (direction, size), values in pooled.items()
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def kurtosis_claims(kurtosis: pd.DataFrame, batch_size: int) -> list[Verdict]:
+    """Verdicts on Eq. 6 from :func:`gaussianity`, for the smallest, the chapter's and the largest batch."""
+    rows = kurtosis[kurtosis["direction"] == "random"]
+    verdicts = []
+    for size in sorted({rows["batch"].min(), batch_size, rows["batch"].max()}):
+        measured = mean_interval(rows[rows["batch"] == size].groupby("seed")["kurtosis"].mean())
+        claim = f"Excess kurtosis of the noise is a Gaussian's, random directions, B = {size}"
+        verdicts.append(Verdict(claim, "Eq. 6", 0, 0.1, measured))
+    error = mean_interval((rows["kurtosis"] - rows["expected"]).groupby(rows["seed"]).mean())
+    claim = "Excess kurtosis is that of one image over B (difference)"
+    return [*verdicts, Verdict(claim, "central limit", 0, 0.1, error)]
+
+
+def quantile_figure(table: pd.DataFrame) -> Exhibit:
+    """Quantiles of the noise against a Gaussian's, one picture per batch size, from :func:`gaussianity`."""
+    frames = {}
+    for size in table["batch"].unique():
+        rows = table[table["batch"] == size]
+        figure, axes = canvas(height=3.6)
+        quantiles(axes, rows, by="direction")
+        axes.set(xlabel="quantile of a Gaussian", ylabel="quantile of the noise", ylim=(-5.5, 5.5))
+        legend(figure, axes, 2, "direction of projection")
+        frames[f"{size}"] = (figure, quantile_alt(size, rows))
+    return Exhibit(
+        name="quantiles",
+        table=table,
+        frames=frames,
+        sliders=("batch size |S|",),
+        uses=("batch_sizes", "batch_size", "draws"),
+        caption="Quantiles of the projected noise against those of a Gaussian (grey line). Along random directions the"
+        " tails of small batches are heavier; arrow keys move |S| and bring the points to the line.",
+    )
+
+
+def kurtosis_figure(kurtosis: pd.DataFrame) -> Exhibit:
+    """Excess kurtosis against batch size, from :func:`gaussianity`."""
+    table = with_expected(kurtosis, "kurtosis", ["direction", "batch"])
+    figure, axes = canvas()
+    curves(axes, table, "batch", by="direction", expected="expected")
+    axes.set(xlabel="batch size B", ylabel="excess kurtosis")
+    log_x(axes, sorted(table["batch"].unique()))
+    legend(figure, axes, 2, "direction of projection")
+    return Exhibit(
+        name="kurtosis",
+        table=table,
+        figure=figure,
+        uses=("seeds", "batch_sizes", "draws"),
+        caption="Excess kurtosis of the projected noise against batch size; dashed: that of one image over B. Eq. 6 is"
+        " an approximation for large batches.",
+        alt="Excess kurtosis against batch size: one curve per direction, each near its prediction, which falls to"
+        " zero.",
+    )

@@ -1,0 +1,110 @@
+"""The record of a run: one JSON file, what it has to hold, and how it is made, read and written.
+
+`HASH.json` belongs to a complete run, `HASH.failed.json` to a failed one; `training.run.train` lists what is in them.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from mtlrepro import files
+from mtlrepro.training.config import ALGORITHM, RunConfig
+
+Record = dict[str, Any]
+Status = Literal["complete", "failed"]
+
+_FIELDS: dict[str, type] = {"config": dict, "hash": str, "algorithm": int, "status": str, "provenance": dict}
+_COMPLETE: dict[str, type] = {"history": list, "metrics": dict}
+_FAILED: dict[str, type] = {"error": str}
+
+
+def new(config: RunConfig, status: Status, **content: Any) -> Record:  # noqa: ANN401
+    """Make the record of a run, whose history holds no numbers but finite ones, see `finite`."""
+    return {"config": config.to_dict(), "hash": config.hash, "algorithm": ALGORITHM, "status": status, **content}
+
+
+def path_of(folder: Path, run: str, status: Status = "complete") -> Path:
+    """File of a record, where `run` is the configuration's hash."""
+    return folder / (f"{run}.json" if status == "complete" else f"{run}.failed.json")
+
+
+def write(folder: Path, record: Record) -> None:
+    """Write a record into a folder, under its name only when it is whole.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    path = path_of(folder, record["hash"], record["status"])
+    files.write(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
+
+
+def read(path: Path) -> Record:
+    """Read one record, of any version of the algorithm.
+
+    Raises:
+        ValueError: The file holds no record, or that of another run than its name says.
+        OSError: The file cannot be read.
+    """
+    try:
+        record = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:  # the latter from brackets nested thousands deep
+        raise ValueError(f"no JSON ({error})") from None
+    if not isinstance(record, dict):
+        raise ValueError("no JSON object")
+    for name, kind in (_FIELDS | (_COMPLETE if record.get("status") == "complete" else _FAILED)).items():
+        if not isinstance(record.get(name), kind):
+            raise ValueError(f"field {name!r} is {_short(record.get(name))}; accepted: {kind.__name__}")
+    if record["status"] not in ("complete", "failed"):
+        raise ValueError(f"field 'status' is {record['status']!r}; accepted: 'complete', 'failed'")
+    name = path_of(path.parent, record["hash"], record["status"]).name
+    if path.name != name:
+        raise ValueError(f"status {record['status']!r} and hash {record['hash']!r} belong in {name}")
+    if record["algorithm"] == ALGORITHM:  # older records may have fields that are no longer known
+        hash_ = RunConfig.from_dict(record["config"]).hash
+        if hash_ != record["hash"]:
+            raise ValueError(f"its configuration has the hash {hash_}, the record says {record['hash']}")
+    return record
+
+
+def completed(folder: Path, config: RunConfig) -> Record | None:
+    """Record of a complete run; None if there is none.
+
+    Raises:
+        ValueError: There is a file of that name which is not this run's record; says what to do.
+        OSError: The file cannot be read.
+    """
+    path = path_of(folder, config.hash)
+    try:
+        record = read(path)
+        if record["algorithm"] != ALGORITHM:
+            raise ValueError(f"algorithm is {record['algorithm']}; accepted: {ALGORITHM}")
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged or foreign: {error}; remove it to train the run again") from None
+    return record
+
+
+def numbers(record: Record) -> Record:
+    """Part of a record that is the same, bit for bit on a CPU, for an unbroken and a resumed run.
+
+    That is all but timings and provenance.
+    """
+    timings = ("seconds", "evaluation_seconds")
+    history = [{key: value for key, value in entry.items() if key not in timings} for entry in record["history"]]
+    return {key: value for key, value in record.items() if key != "provenance"} | {"history": history}
+
+
+def finite(value: Any) -> Any:  # noqa: ANN401
+    """Replace numbers that JSON does not have by None."""
+    if isinstance(value, dict):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,68 @@
+"""Where the numbers of a run come from."""
+
+import platform
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mtlrepro.training.provenance import PACKAGES, processor, provenance
+
+
+def test_provenance():
+    found = provenance("cpu")
+    assert list(found) == ["commit", "device", "threads", "python", *PACKAGES]
+    assert re.fullmatch(r"[0-9a-f]{12}( with changes)?|unknown: not a git checkout", found["commit"])
+    assert found["device"] == f"CPU, {platform.machine()}"
+    assert found["threads"] == torch.get_num_threads()
+    assert (found["python"], found["numpy"]) == (platform.python_version(), np.__version__)
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "model"),
+    [
+        ("processor\t: 0\nmodel name\t: Fast CPU @ 2: GHz\n", "Fast CPU @ 2: GHz"),
+        ("Hardware: x\n", "armv8"),
+        (None, "armv8"),
+    ],
+)
+def test_processor(monkeypatch, cpuinfo, model):
+    def read(path, encoding):
+        if cpuinfo is None:
+            raise FileNotFoundError
+        return cpuinfo
+
+    monkeypatch.setattr(Path, "read_text", read)
+    monkeypatch.setattr(platform, "processor", lambda: "armv8")
+    assert processor() == model
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(), subprocess.CalledProcessError(128, "git")])
+def test_provenance_outside_a_checkout(monkeypatch, error):
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr(subprocess, "run", fail)
+    assert provenance("cpu")["commit"] == "unknown: not a git checkout"
+
+
+@pytest.mark.parametrize(("status", "commit"), [("", "abc"), (" M plots.py\n", "abc with changes")])
+def test_provenance_tells_of_changes(monkeypatch, status, commit):
+    def git(words, **options):
+        return subprocess.CompletedProcess(words, 0, status if "status" in words else "abc\n")
+
+    monkeypatch.setattr(subprocess, "run", git)
+    assert provenance("cpu")["commit"] == commit
+
+
+def test_provenance_names_the_graphics_card(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "card")
+    assert provenance("cuda")["device"] == "card"
+
+
+def test_provenance_names_the_card_that_was_asked_for(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: f"card {device}")
+    assert provenance("cuda:1")["device"] == "card cuda:1"
