@@ -9,31 +9,27 @@ those that are in FOLDER. A stopped command goes on where it was when it is run 
 """
 
 import sys
-from collections.abc import Sequence
 
 from mtlrepro.data.real.bdd100k import prepare as bdd100k
-from mtlrepro.data.real.scripts import Script
+from mtlrepro.data.real.scripts import Script, option
 
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit status."""
-    script = Script("bdd100k.py", __doc__)
-    fetch = script.fetch(bdd100k.fetch, bdd100k.TERMS, "check and unpack the archives in FOLDER", mirror=False)
-    prepare = script.prepare(
-        bdd100k.prepare, "write the arrays", "default: as the files, 720x1280 (2.8 MB an image, 3.7 MB with a mask)"
-    )
-    for command in (fetch, prepare):
-        command.add_argument(
-            "--tasks",
-            nargs="+",
-            choices=bdd100k.IMAGES,
-            default=("detection", "drivable"),
-            metavar="TASK",
-            help="detection (100K images), and segmentation (10K images) or drivable (100K images); "
-            "default: detection drivable",
-        )
-    script.verify(bdd100k.verify)
-    return script.run(argv)
+TASKS = option(
+    "--tasks",
+    "detection (100K images), and segmentation (10K images) or drivable (100K images); default: detection drivable",
+    nargs="+",
+    choices=bdd100k.IMAGES,
+    default=("detection", "drivable"),
+    metavar="TASK",
+)
+main = Script(
+    "bdd100k.py",
+    __doc__,
+    bdd100k,
+    fetch_help="check and unpack the archives in FOLDER",
+    size_help="default: as the files, 720x1280 (2.8 MB an image, 3.7 MB with a mask)",
+    fetch=[TASKS],
+    prepare=[TASKS],
+)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.models import MobileNet_V2_Weights, ResNet18_Weights, ResNet34_Weights, ResNet50_Weights
 from tqdm import tqdm
 
-from mtlrepro.data.real.fetching import download, unpack
+from mtlrepro.data.real.fetching import RemoteFile, download, unpack
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def fetch(name: str, *, progress: bool = True) -> Path:
             return path
         source = path.with_name(f".{path.name}")  # a later call goes on with what an interrupted one left
         try:
-            download(checkpoint.url, source, progress=progress)
+            download(RemoteFile(source.name, checkpoint.url), source.parent, progress=progress)
             checkpoint.check(source)
         except (OSError, ValueError) as error:
             source.unlink(missing_ok=True)

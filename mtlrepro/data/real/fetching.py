@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -22,9 +22,16 @@ from filelock import FileLock
 from tqdm import tqdm
 
 CHUNK = 1 << 20
+"""Bytes that are read at once."""
+
 TIMEOUT = 60.0
+"""Seconds without an answer after which a connection counts as failed."""
+
 ATTEMPTS = 5
-PAUSE = 1.0  # seconds before a new attempt, times the number of failures so far
+"""Failures in a row, without a new byte, after which a download is given up."""
+
+PAUSE = 1.0
+"""Seconds before a new attempt, times the number of failures so far."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +39,11 @@ class RemoteFile:
     """A file on a public server, with what is published about it.
 
     Attributes:
-        name: path below the folder that it is fetched into, with ``/``.
-        url: its address.
-        size: bytes, where published.
-        sha256: checksum in hexadecimal, where published.
-        md5: checksum in hexadecimal, where published.
+        name: Path below the folder that it is fetched into, with `/`.
+        url: Its address, `http` or `https`.
+        size: Bytes, where published.
+        sha256: Checksum in hexadecimal, where published.
+        md5: Checksum in hexadecimal, where published.
     """
 
     name: str
@@ -45,74 +52,63 @@ class RemoteFile:
     sha256: str | None = None
     md5: str | None = None
 
+    def check(self, path: Path) -> None:
+        """Compare a file with the published size and checksums.
 
-def fetch(
-    files: Sequence[RemoteFile], folder: str | Path, *, mirror: str | None = None, progress: bool = True
-) -> list[Path]:
-    """Download ``files`` into ``folder`` and return their paths; those already there are only checked.
-
-    Args:
-        files: what to download.
-        folder: made where missing.
-        mirror: address of a server that has each file as ``MIRROR/NAME``, used in place of the files' own.
-        progress: show a bar for each file on stderr.
-
-    Raises:
-        ValueError, OSError: see :func:`download`.
-    """
-    paths = []
-    for file in files:
-        url = f"{mirror.rstrip('/')}/{file.name}" if mirror else file.url
-        path = Path(folder) / file.name
-        paths.append(download(url, path, size=file.size, sha256=file.sha256, md5=file.md5, progress=progress))
-    return paths
+        Raises:
+            ValueError: The size or a checksum is another one.
+            OSError: The file cannot be read.
+        """
+        n_bytes = path.stat().st_size
+        if self.size is not None and n_bytes != self.size:
+            raise ValueError(f"{path.name} has {n_bytes:,} bytes; expected: {self.size:,}")
+        for kind, expected in (("sha256", self.sha256), ("md5", self.md5)):
+            if expected is not None and (digest := checksum(path, kind)) != expected:
+                raise ValueError(f"{path.name} has {kind} {digest}; expected: {expected}")
 
 
-def download(
-    url: str,
-    path: str | Path,
-    *,
-    size: int | None = None,
-    sha256: str | None = None,
-    md5: str | None = None,
-    progress: bool = True,
-) -> Path:
-    """Download ``url`` to ``path``, going on where an earlier attempt stopped.
+def checksum(path: Path, kind: str) -> str:
+    """Checksum of a file, `sha256` or `md5`, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, kind).hexdigest()
 
-    The bytes go to ``NAME.part`` and get their name when they are complete and checked. A dropped connection is
-    taken up again by an HTTP Range request, at once and in a later call; a server that ignores Range is read
-    from the start. A file that is already there is checked and not downloaded.
+
+def download(file: RemoteFile, folder: Path, *, mirror: str | None = None, progress: bool = True) -> Path:
+    """Download a file into a folder, going on where an earlier attempt stopped.
+
+    The bytes go to `NAME.part` and get their name when they are complete and checked. A dropped connection is
+    resumed by an HTTP Range request, at once and in a later call; from a server that ignores Range, the file is
+    read from the start. A file that is already there is checked and not downloaded.
 
     Args:
-        url: address, ``http`` or ``https``.
-        path: where the file goes; its folder is made.
-        size: bytes expected, or None.
-        sha256: checksum expected, or None.
-        md5: checksum expected, or None.
-        progress: show a bar on stderr.
+        file: What to download.
+        folder: Where the file goes; made where missing.
+        mirror: Address of a server that has the file as `MIRROR/NAME`, used in place of the file's own.
+        progress: Show a bar on stderr.
 
     Returns:
-        ``path``.
+        The path of the file.
 
     Raises:
-        ValueError: if the address is none, or the bytes are not the expected ones. A wrong download is kept as
-            ``NAME.rejected``.
-        OSError: if the server cannot be reached, refuses, or stops sending five times without a new byte.
+        ValueError: The address is not `http` or `https`, or the bytes are not the expected ones. A wrong download is
+            kept as `NAME.rejected`.
+        OSError: The server cannot be reached, refuses, or stops sending five times without a new byte.
     """
+    url = f"{mirror.rstrip('/')}/{file.name}" if mirror else file.url
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"url is {url!r}; accepted: an address that starts with http:// or https://")
-    path = Path(path)
+    path = folder / file.name
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         if path.exists():
-            check_file(path, size=size, sha256=sha256, md5=md5)
+            file.check(path)
             return path
         part = path.with_name(f"{path.name}.part")
-        if size is not None and part.exists() and part.stat().st_size > size:
+        if file.size is not None and part.exists() and part.stat().st_size > file.size:
             part.unlink()
-        _transfer(url, part, size, progress)
+        _transfer(url, part, file.size, progress)
         try:
-            check_file(part, size=size, sha256=sha256, md5=md5)
+            file.check(part)
         except ValueError as error:
             rejected = path.with_name(f"{path.name}.rejected")
             part.replace(rejected)
@@ -123,28 +119,8 @@ def download(
     return path
 
 
-def check_file(path: str | Path, *, size: int | None = None, sha256: str | None = None, md5: str | None = None) -> None:
-    """Compare a file with its published size and checksums.
-
-    Raises:
-        ValueError: naming the file, the value found and the one expected.
-        OSError: if it cannot be read.
-    """
-    path = Path(path)
-    found = path.stat().st_size
-    if size is not None and found != size:
-        raise ValueError(f"{path.name} has {found:,} bytes; expected: {size:,}")
-    for kind, expected in (("sha256", sha256), ("md5", md5)):
-        if expected is None:
-            continue
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, kind).hexdigest()
-        if digest != expected:
-            raise ValueError(f"{path.name} has {kind} {digest}; expected: {expected}")
-
-
 def _transfer(url: str, part: Path, size: int | None, progress: bool) -> None:
-    """Bring ``part`` to its full length; a dropped connection is taken up again while new bytes come."""
+    """Bring `part` to its full length; a dropped connection is resumed while new bytes come."""
     bar = tqdm(desc=part.stem, total=size, unit="B", unit_scale=True, disable=not progress)
     failures = 0
     problem: Exception | None = None
@@ -169,7 +145,7 @@ def _transfer(url: str, part: Path, size: int | None, progress: bool) -> None:
 
 
 def _read_once(url: str, part: Path, start: int, bar: "tqdm[None]") -> bool:
-    """Ask for the bytes from ``start`` on and append them; return whether the file is complete."""
+    """Ask for the bytes from `start` on and append them; return whether the file is complete."""
     headers = {"Range": f"bytes={start}-"} if start else {}
     try:
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
@@ -200,7 +176,7 @@ def _read_once(url: str, part: Path, start: int, bar: "tqdm[None]") -> bool:
 
 @dataclass(frozen=True)
 class _Member:
-    """One entry of an archive; ``kind`` is ``file``, ``folder`` or what else it is."""
+    """One entry of an archive; `kind` is `file`, `folder` or another word, which ends the message of refusal."""
 
     name: str
     kind: str
@@ -208,21 +184,21 @@ class _Member:
 
 
 def unpack(archive: str | Path, folder: str | Path, *, progress: bool = True) -> Path:
-    """Unpack a zip or (compressed) tar archive into a new ``folder``, all of it or nothing.
+    """Unpack a zip or (compressed) tar archive into a new `folder`, all of it or nothing.
 
     Members are written as plain files without their permissions. Refused, by name: absolute paths, paths with
-    ``..``, drive letters or backslashes, links, devices, and a second member of the same name.
+    `..`, drive letters or backslashes, links, devices, and a second member of the same name.
 
     Args:
-        archive: the file.
-        folder: must not exist, or be empty.
-        progress: show a bar on stderr.
+        archive: The file.
+        folder: Must not exist, or be empty.
+        progress: Show a bar on stderr.
 
     Returns:
-        ``folder``.
+        `folder`.
 
     Raises:
-        ValueError: if the archive is damaged or none, a member is refused, or the folder holds something.
+        ValueError: The file is no archive or a damaged one, a member is refused, or the folder holds something.
     """
     archive, folder = Path(archive), Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -242,7 +218,7 @@ def unpack(archive: str | Path, folder: str | Path, *, progress: bool = True) ->
 
 
 def _write(archive: Path, member: _Member, folder: Path) -> None:
-    """Write one member below ``folder``, or refuse it."""
+    """Write one member below `folder`, or refuse it."""
     parts = PurePosixPath(member.name).parts
     absolute = member.name.startswith("/") or PureWindowsPath(member.name).drive
     if member.kind not in ("file", "folder"):

@@ -12,36 +12,36 @@ _STEPS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 
 def fill(values: NDArray[np.floating], known: NDArray[np.bool_], image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Fill the unknown pixels so that each is the weighted mean of its eight neighbours.
 
-    Pixel r with grey value Y(r) weighs its neighbour s by ``exp(-(Y(r) - Y(s))^2 / c_r)``, the weights of a pixel
+    Pixel r with grey value Y(r) weighs its neighbour s by `exp(-(Y(r) - Y(s))^2 / c_r)`, the weights of a pixel
     normalised to sum 1 (Levin et al., Eqs. 1 and 2). As in the NYU Depth toolbox, the 3 x 3 windows are cut at the
-    border and ``c_r = max(0.6 var_r, min_s (Y(r) - Y(s))^2 / ln 100, 2e-6)`` with var_r the variance of the window.
+    border and `c_r = max(0.6 var_r, min_s (Y(r) - Y(s))^2 / ln 100, 2e-6)` with var_r the variance of the window.
     Known pixels are boundary values that stay as they are, as in the paper; the toolbox lets them move. With
     constant grey this is the discrete harmonic extension.
 
     Args:
-        values: ``[..., H, W]``; each leading index is filled with the same weights.
-        known: ``[H, W]``, where ``values`` is known.
-        image: uint8 RGB ``[H, W, 3]``.
+        values: `[..., H, W]`; each leading index is filled with the same weights.
+        known: `[H, W]`, true where `values` is known.
+        image: RGB image, uint8 `[H, W, 3]`.
 
     Returns:
-        ``[..., H, W]``; zero everywhere if nothing is known.
+        `[..., H, W]`; zero everywhere if nothing is known.
 
     Raises:
-        ValueError: if the sizes differ.
+        ValueError: The sizes differ.
     """
     if not values.shape[-2:] == known.shape == image.shape[:2]:
         raise ValueError(
             f"values, known and image have the sizes {values.shape[-2:]}, {known.shape} and {image.shape[:2]}; "
             "accepted: one size"
         )
-    filled = np.where(known, values, 0).astype(np.float32, order="C")  # so that reshape gives a view
+    filled = np.where(known, values, 0).astype(np.float32, order="C")  # C order: `reshape` below gives a view.
     if known.all() or not known.any():
         return filled
     holes = np.flatnonzero(~known)
     neighbours, weights = _weights(image @ LUMA / 255, holes)
-    number = np.full(known.size, -1)
-    number[holes] = np.arange(len(holes))
-    unknown = number[neighbours]  # position among the holes, or -1
+    index = np.full(known.size, -1)  # Of each pixel among the holes; -1 where it is known.
+    index[holes] = np.arange(len(holes))
+    unknown = index[neighbours]
     inner = (unknown >= 0) & (weights > 0)
     rows = np.broadcast_to(np.arange(len(holes)), unknown.shape)
     diagonal = np.arange(len(holes))
@@ -59,7 +59,7 @@ def fill(values: NDArray[np.floating], known: NDArray[np.bool_], image: NDArray[
 
 
 def _weights(grey: NDArray[np.float64], pixels: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Neighbours of flat ``pixels`` and their weights, both ``[8, n]``; weight 0 outside of the image."""
+    """Neighbours of flat `pixels` and their weights, both `[8, n]`; weight 0 outside of the image."""
     height, width = grey.shape
     y, x = np.divmod(pixels, width)
     rows, columns = (np.stack([start + step[axis] for step in _STEPS]) for axis, start in enumerate((y, x)))

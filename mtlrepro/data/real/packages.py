@@ -1,6 +1,5 @@
 """Archives that a data set's owner gives out after a login: checked, and unpacked into one folder."""
 
-import hashlib
 import shutil
 import sys
 import tempfile
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mtlrepro.data.real.fetching import unpack
+from mtlrepro.data.real.fetching import checksum, unpack
 
 
 @dataclass(frozen=True)
@@ -18,11 +17,11 @@ class Package:
     """One archive, with what its owner publishes about it.
 
     Attributes:
-        name: file name.
-        size: in words.
-        sha256: known checksums, of which one must fit; none where the owner gives none.
-        md5: likewise.
-        parts: archives that together stand for this one.
+        name: File name.
+        size: In words.
+        sha256: Known checksums, of which one must fit; none where the owner gives none.
+        md5: The same for md5.
+        parts: Archives that together stand for this one.
     """
 
     name: str
@@ -32,7 +31,7 @@ class Package:
     parts: tuple[str, ...] = ()
 
     def archives(self, folder: Path) -> list[Path]:
-        """Return the archives in ``folder`` that make up the package: itself, else all its parts, else none."""
+        """Return the archives in `folder` that make up the package: itself, else all its parts, else none."""
         if (folder / self.name).is_file():
             return [folder / self.name]
         parts = [folder / part for part in self.parts]
@@ -42,14 +41,10 @@ class Package:
         """Compare an archive with the known checksums; those of parts are not published.
 
         Raises:
-            ValueError: if none fits.
+            ValueError: No checksum fits.
         """
         for kind, known in (("sha256", self.sha256), ("md5", self.md5)):
-            if not known or archive.name != self.name:
-                continue
-            with archive.open("rb") as file:
-                digest = hashlib.file_digest(file, kind).hexdigest()
-            if digest not in known:
+            if known and archive.name == self.name and (digest := checksum(archive, kind)) not in known:
                 raise ValueError(
                     f"{archive} has {kind} {digest}; accepted: {' or '.join(known)}; remove it and download it again"
                 )
@@ -58,17 +53,18 @@ class Package:
 def unpack_packages(packages: Sequence[Package], folder: Path, *, remedy: str, progress: bool = True) -> None:
     """Check the packages that lie in a folder and unpack them there; those already unpacked are skipped.
 
-    Each is unpacked beside its place, completely, before its files are moved in. ``.NAME.unpacked`` marks it as done.
+    Each is unpacked into a temporary folder, completely, before its files are moved in. `.NAME.unpacked`
+    marks it as done.
 
     Args:
-        packages: what must be there.
-        folder: where the archives are and the files go.
-        remedy: where to get what is missing; ends the message.
-        progress: show bars on stderr.
+        packages: What must be there.
+        folder: Where the archives are and the files go.
+        remedy: Where to get what is missing; ends the message.
+        progress: Show bars on stderr.
 
     Raises:
-        FileNotFoundError: naming every package that is missing, before any work.
-        ValueError: for a wrong checksum, a damaged archive, or one with members that leave the folder.
+        FileNotFoundError: Packages are missing; found before any work.
+        ValueError: An archive is not the known one, is damaged, or has members that leave the folder.
     """
     missing = [package for package in packages if not package.archives(folder)]
     if missing:
@@ -93,7 +89,7 @@ def _or_parts(package: Package) -> str:
 
 
 def _move_in(source: Path, folder: Path) -> None:
-    """Move the files below ``source`` to the same places below ``folder``, where they replace older ones."""
+    """Move the files below `source` to the same paths below `folder`, where they replace older ones."""
     for path in source.rglob("*"):
         if path.is_file():
             target = folder / path.relative_to(source)

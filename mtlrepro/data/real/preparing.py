@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mtlrepro import files
+from mtlrepro.data.real.rasters import Raster, resize_image, resize_nearest
 from mtlrepro.data.samples import Sample, is_ragged
-from mtlrepro.data.store import META, Store, Writer
+from mtlrepro.data.store import META, Writer
 
 Row = Mapping[str, NDArray[Any]]
 
 PIECE = 16
+"""Images after which a stopped run goes on."""
+
 THREADS = 4
 
 
@@ -32,33 +35,51 @@ class Samples(Protocol):
     def __getitem__(self, index: int, /) -> Sample: ...
 
 
+@dataclass(frozen=True)
+class SourceSplit:
+    """One split as its owner's files hold it.
+
+    Attributes:
+        names: What the images are called in the source, in order.
+        shape: (height, width) of the images.
+        read: Gives the image of that name and its targets, by key of a sample or another name, the same for each
+            image. Images are uint8 `[H, W, 3]`, maps `[..., H, W]`; pixels are those of `shape`.
+        meta: What else describes the split, as JSON.
+    """
+
+    names: Sequence[str]
+    shape: tuple[int, int]
+    read: Callable[[str], Row]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
 def write_split(
-    folder: Path, names: Sequence[str], read: Callable[[str], Row], meta: Mapping[str, Any], *, progress: bool
+    folder: Path, split: SourceSplit, meta: Mapping[str, Any], *, size: tuple[int, int] | None, progress: bool
 ) -> None:
-    """Write one split; a split that is complete with the same ``names`` and ``meta`` is left as it is.
+    """Write one split; a split that is complete with the same names and metadata is left as it is.
 
     Args:
-        folder: the split's store.
-        names: what the images are called in the source, in order; kept as the array ``names``.
-        read: arrays of the image of that name: keys of a sample or others, the same for each image.
-        meta: what describes the split; a stopped run is taken up only if it had the same.
-        progress: show a bar on stderr.
+        folder: The split's store; its last part is the name of the split.
+        split: What to read. Its names are kept as the array `names`.
+        meta: What describes all splits of the data set; a stopped run is taken up only if it had the same.
+        size: (height, width) of the stored images; default: as they are, see :func:`resized`.
+        progress: Show a bar on stderr.
 
     Raises:
-        ValueError: the folder was prepared otherwise, the disk has not enough space, or what ``read`` raises.
+        ValueError: The folder was prepared otherwise, the disk has not enough space, or a file is damaged.
     """
-    meta = {**meta, "names_sha256": hashlib.sha256("\n".join(names).encode()).hexdigest()}
+    names, size = split.names, size or split.shape
+    checksum = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    meta = {"split": folder.name, **meta, **split.meta, "size": size, "names_sha256": checksum}
     if (folder / META).exists():
-        found = json.loads((folder / META).read_text(encoding="utf-8"))
-        other = [key for key, value in json.loads(json.dumps(meta)).items() if found.get(key) != value]
-        if other:
-            raise ValueError(
-                f"{folder} was prepared with another {', '.join(other)}; accepted: the same again, a new TARGET, "
-                "or this folder deleted"
-            )
+        _require_same(folder, meta)
         if progress:
             tqdm.write(f"{folder} is complete", file=sys.stderr)
         return
+
+    def read(name: str) -> Row:
+        return resized(split.read(name), split.shape, size)
+
     width = max(map(len, names))
     with (
         Writer(folder, len(names), meta, resume=True) as writer,
@@ -68,7 +89,7 @@ def write_split(
         for start in range(writer.done, len(names), PIECE):
             piece = names[start : start + PIECE]
             rows = list(pool.map(read, piece))
-            if start == 0:  # later, the writer has taken the space
+            if start == 0:  # A resumed run has taken its space already.
                 _require_space(folder, sum(array.nbytes for array in rows[0].values()) * len(names))
             writer.put("names", start, np.array(piece, dtype=f"U{width}"))
             for key in rows[0]:
@@ -81,6 +102,46 @@ def write_split(
             bar.update(len(piece))
 
 
+def resized(row: Row, shape: tuple[int, int], size: tuple[int, int]) -> dict[str, Raster]:
+    """Resize an image and its targets, and put the image's channels first.
+
+    Images are low-passed where they shrink; maps take the nearest pixel, so that no hole and no class is blended.
+    Lengths in pixels (disparity, focal length, boxes) are multiplied by the ratio of the sizes. What has fewer than
+    two axes is left as it is.
+
+    Args:
+        row: What a `SourceSplit` reads.
+        shape: (height, width) before.
+        size: (height, width) after.
+    """
+    return {key: _resized(key, value, shape, size) for key, value in row.items()}
+
+
+def _resized(key: str, value: Raster, shape: tuple[int, int], size: tuple[int, int]) -> Raster:
+    if key in ("image", "right"):
+        return resize_image(value, size).transpose(2, 0, 1)
+    if key == "disparity":
+        return resize_nearest(value, size) * np.float32(size[1] / shape[1])
+    if key == "focal":
+        return np.asarray(value * size[1] / shape[1], np.float32)
+    if key == "boxes":
+        old, new = (np.array([width, height] * 2, np.float32) for height, width in (shape, size))
+        boxes: Raster = np.minimum(value * (new / old), new)  # Rounding must not take a box across the border.
+        return boxes
+    return resize_nearest(value, size) if value.ndim > 1 else value
+
+
+def _require_same(folder: Path, meta: Mapping[str, Any]) -> None:
+    """Check that a complete store was prepared with this metadata."""
+    stored = json.loads((folder / META).read_text(encoding="utf-8"))
+    other = [key for key, value in json.loads(json.dumps(meta)).items() if stored.get(key) != value]
+    if other:
+        raise ValueError(
+            f"{folder} was prepared with another {', '.join(other)}; accepted: the same again, a new TARGET, "
+            "or this folder deleted"
+        )
+
+
 def _require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder.parent).free
     if needed > free:
@@ -90,21 +151,12 @@ def _require_space(folder: Path, needed: int) -> None:
         )
 
 
-def open_splits(target: Path, splits: Sequence[str]) -> dict[str, Store]:
-    """Open those of the splits that are there and whose files fit their metadata."""
-    found = {}
-    for split in splits:
-        with suppress(ValueError):
-            found[split] = Store(target / split)
-    return found
-
-
 def load_json(path: Path, *, remedy: str) -> Any:  # noqa: ANN401 (what JSON holds)
     """Read a JSON file.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if it is damaged.
+        FileNotFoundError: There is none.
+        ValueError: It is damaged.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -118,7 +170,7 @@ def require_files(paths: Sequence[Path], *, remedy: str) -> None:
     """Check that files exist, before any work.
 
     Raises:
-        FileNotFoundError: naming the first that does not, and how many others.
+        FileNotFoundError: It names the first file that does not exist, and how many others.
     """
     absent = [path for path in paths if not path.is_file()]
     if absent:

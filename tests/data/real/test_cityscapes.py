@@ -229,6 +229,11 @@ MTAN_DAMAGE = {
     "range": ("depth", lambda path: np.save(path, np.full((24, 64, 1), 80.0)), "80.0 to 80.0; accepted: 0 to 1"),
     "not a number": ("image", lambda path: np.save(path, np.full((24, 64, 3), np.nan)), "values nan"),
     "class": ("label_19", lambda path: np.save(path, np.full((24, 64), 19.0)), "19.0 to 19.0; accepted: -1 to 18"),
+    "half a class": (
+        "label_19",
+        lambda path: np.save(path, np.full((24, 64), 1.5)),
+        "classes that are no whole numbers",
+    ),
     "two sizes": ("image", lambda path: np.save(path, np.zeros((24, 60, 3))), r"shape \[24, 60, 3\]; accepted: \[24,"),
     "pickle": (
         "image",

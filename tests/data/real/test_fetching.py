@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from mtlrepro.data.real import fetching
-from mtlrepro.data.real.fetching import RemoteFile, check_file, download, fetch, unpack
+from mtlrepro.data.real.fetching import RemoteFile, unpack
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -63,6 +63,10 @@ def server(monkeypatch):
         thread.join()
 
 
+def download(url, path, *, progress=False, **published):
+    return fetching.download(RemoteFile(path.name, url, **published), path.parent, progress=progress)
+
+
 def test_a_file_is_downloaded_checked_and_then_left_alone(server, tmp_path):
     for _ in range(2):
         path = download(
@@ -71,7 +75,6 @@ def test_a_file_is_downloaded_checked_and_then_left_alone(server, tmp_path):
             size=len(CONTENT),
             sha256=SHA256,
             md5=MD5,
-            progress=False,
         )
         assert path.read_bytes() == CONTENT
     assert server.seen == [("/a", None)]
@@ -80,19 +83,19 @@ def test_a_file_is_downloaded_checked_and_then_left_alone(server, tmp_path):
 
 def test_a_partial_file_is_continued_by_range(server, tmp_path):
     (tmp_path / "a.bin.part").write_bytes(CONTENT[:300_000])
-    path = download(f"{server.address}/a", tmp_path / "a.bin", sha256=SHA256, progress=False)
+    path = download(f"{server.address}/a", tmp_path / "a.bin", sha256=SHA256)
     assert path.read_bytes() == CONTENT
     assert server.seen == [("/a", "bytes=300000-")]
 
 
 def test_a_server_without_range_is_read_from_the_start(server, tmp_path):
     (tmp_path / "a.bin.part").write_bytes(b"x" * 300_000)
-    path = download(f"{server.address}/plain", tmp_path / "a.bin", sha256=SHA256, progress=False)
+    path = download(f"{server.address}/plain", tmp_path / "a.bin", sha256=SHA256)
     assert path.read_bytes() == CONTENT
 
 
 def test_dropped_connections_are_taken_up_again(server, tmp_path):
-    path = download(f"{server.address}/drop", tmp_path / "a.bin", sha256=SHA256, progress=False)
+    path = download(f"{server.address}/drop", tmp_path / "a.bin", sha256=SHA256)
     assert path.read_bytes() == CONTENT
     assert len(server.seen) > 3
     assert [r for _, r in server.seen[:2]] == [None, f"bytes={len(CONTENT) // 2}-"]
@@ -100,21 +103,21 @@ def test_dropped_connections_are_taken_up_again(server, tmp_path):
 
 def test_a_complete_part_is_not_sent_again(server, tmp_path):
     (tmp_path / "a.bin.part").write_bytes(CONTENT)
-    download(f"{server.address}/a", tmp_path / "a.bin", sha256=SHA256, progress=False)
+    download(f"{server.address}/a", tmp_path / "a.bin", sha256=SHA256)
     assert (tmp_path / "a.bin").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("size", [None, len(CONTENT)])
 def test_a_part_that_is_too_long_is_begun_again(server, tmp_path, size):
     (tmp_path / "a.bin.part").write_bytes(CONTENT + b"more")
-    download(f"{server.address}/a", tmp_path / "a.bin", size=size, sha256=SHA256, progress=False)
+    download(f"{server.address}/a", tmp_path / "a.bin", size=size, sha256=SHA256)
     assert (tmp_path / "a.bin").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("expected", [{"size": 7}, {"sha256": "0" * 64}, {"md5": "0" * 32}])
 def test_wrong_bytes_are_refused_and_kept_aside(server, tmp_path, expected):
     with pytest.raises(ValueError, match=r"a\.bin.* has .*; expected: .*kept as .*a\.bin\.rejected") as error:
-        download(f"{server.address}/a", tmp_path / "a.bin", **expected, progress=False)
+        download(f"{server.address}/a", tmp_path / "a.bin", **expected)
     assert f"{server.address}/a" in str(error.value)
     assert not (tmp_path / "a.bin").exists()
     assert (tmp_path / "a.bin.rejected").read_bytes() == CONTENT
@@ -123,20 +126,20 @@ def test_wrong_bytes_are_refused_and_kept_aside(server, tmp_path, expected):
 def test_a_wrong_file_that_is_already_there_is_named_and_kept(server, tmp_path):
     (tmp_path / "a.bin").write_bytes(b"mine")
     with pytest.raises(ValueError, match=r"a\.bin has 4 bytes; expected: 1,048,576"):
-        download(f"{server.address}/a", tmp_path / "a.bin", size=len(CONTENT), progress=False)
+        download(f"{server.address}/a", tmp_path / "a.bin", size=len(CONTENT))
     assert (tmp_path / "a.bin").read_bytes() == b"mine"
     assert server.seen == []
 
 
 def test_an_absent_file_is_not_asked_for_again(server, tmp_path):
     with pytest.raises(OSError, match="/absent: the server answers 404"):
-        download(f"{server.address}/absent", tmp_path / "a.bin", progress=False)
+        download(f"{server.address}/absent", tmp_path / "a.bin")
     assert len(server.seen) == 1
 
 
 def test_a_server_that_sends_nothing_is_given_up(server, tmp_path):
     with pytest.raises(OSError, match="the connection failed 5 times"):
-        download(f"{server.address}/dead", tmp_path / "a.bin", progress=False)
+        download(f"{server.address}/dead", tmp_path / "a.bin")
     assert len(server.seen) == 5
 
 
@@ -146,23 +149,24 @@ def test_only_web_addresses(tmp_path):
 
 
 def test_progress_goes_to_stderr(server, tmp_path, capsys):
-    download(f"{server.address}/a", tmp_path / "a.bin")
+    download(f"{server.address}/a", tmp_path / "a.bin", progress=True)
     captured = capsys.readouterr()
     assert "a.bin: 100%" in captured.err
     assert captured.out == ""
 
 
-def test_fetch_takes_a_mirror_in_place_of_the_published_address(server, tmp_path):
-    files = [RemoteFile("sub/a.bin", "http://127.0.0.1:9/nowhere", len(CONTENT), SHA256)]
-    assert fetch(files, tmp_path, mirror=f"{server.address}/", progress=False) == [tmp_path / "sub" / "a.bin"]
+def test_a_mirror_is_used_in_place_of_the_published_address(server, tmp_path):
+    file = RemoteFile("sub/a.bin", "http://127.0.0.1:9/nowhere", len(CONTENT), SHA256)
+    path = fetching.download(file, tmp_path, mirror=f"{server.address}/", progress=False)
+    assert path == tmp_path / "sub" / "a.bin"
     assert server.seen == [("/sub/a.bin", None)]
 
 
-def test_check_file_by_hand(tmp_path):
+def test_checksums_by_hand(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
-    check_file(tmp_path / "abc", size=3, md5="900150983cd24fb0d6963f7d28e17f72")  # RFC 1321, appendix A.5
+    RemoteFile("abc", "", size=3, md5="900150983cd24fb0d6963f7d28e17f72").check(tmp_path / "abc")  # RFC 1321, A.5
     with pytest.raises(ValueError, match=r"abc has sha256 ba7816bf.*; expected: 00"):
-        check_file(tmp_path / "abc", sha256="00")
+        RemoteFile("abc", "", sha256="00").check(tmp_path / "abc")
 
 
 # --- archives

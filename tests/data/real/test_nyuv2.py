@@ -1,15 +1,13 @@
 """NYU Depth v2 end to end: rooms exported in the official layout and as the MTAN pack, prepared, verified, loaded."""
 
-import os
-import runpy
 import shutil
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import real_scripts
 import torch
 from room_samples import rooms
 from scipy.io import loadmat, savemat
@@ -22,7 +20,6 @@ from mtlrepro.data.real.nyuv2 import files as nyuv2_files
 from mtlrepro.data.real.nyuv2 import prepare as nyuv2
 from mtlrepro.data.real.nyuv2.files import CAMERA, FORTY_TO_THIRTEEN, SIZE
 
-ROOT = Path(__file__).parents[3]
 HEIGHT, WIDTH = 36, 48
 VIEW = CAMERA.resized(SIZE, (HEIGHT, WIDTH))
 DATA = {"train": rooms(5, VIEW, HEIGHT, WIDTH, 1), "test": rooms(3, VIEW, HEIGHT, WIDTH, 2)}
@@ -50,12 +47,7 @@ def damaged(official, tmp_path):
     return tmp_path / "source"
 
 
-SCRIPT = ROOT / "data_scripts" / "nyuv2.py"
-
-
-def script(*arguments):
-    """Run the script in this process and return its exit status."""
-    return runpy.run_path(str(SCRIPT))["main"]([*map(str, arguments)])
+script = partial(real_scripts.call, "nyuv2")
 
 
 def angles(a, b, known):
@@ -130,16 +122,9 @@ def test_exported_rooms_come_back(official, tmp_path, normals):
 
 def test_the_script_from_export_to_samples(official, tmp_path, capsys):
     target = tmp_path / "out"
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), "prepare", str(official), str(target)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == ""
-    assert "train: 100%" in done.stderr
+    out, err = real_scripts.start("nyuv2", "prepare", official, target)
+    assert out == ""
+    assert "train: 100%" in err
     assert script("prepare", official, target) == 0
     assert script("verify", target, "--subset") == 0
     printed = capsys.readouterr().out

@@ -2,13 +2,11 @@
 
 import hashlib
 import os
-import runpy
-import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
+import real_scripts
 import torch
 from street_samples import BASELINE, FOCAL, street_samples
 
@@ -20,16 +18,13 @@ from mtlrepro.data.real.cityscapes import files as cityscapes_files
 from mtlrepro.data.real.cityscapes import prepare as cityscapes
 from mtlrepro.data.real.packages import Package, unpack_packages
 
-ROOT = Path(__file__).parents[3]
-
 
 @pytest.fixture
 def script(capsys):
     """Call a script's ``main``; gives exit status, stdout and stderr."""
 
     def call(name, *arguments):
-        status = runpy.run_path(str(ROOT / f"data_scripts/{name}.py"))["main"]([*map(str, arguments)])
-        return status, *capsys.readouterr()
+        return real_scripts.call(name, *arguments), *capsys.readouterr()
 
     return call
 
@@ -44,11 +39,8 @@ def zipped(folder, kind, archive):
 def test_cityscapes_from_files_to_samples(tmp_path, script):
     samples = street_samples()
     cityscapes.export(tmp_path / "source", samples, "val", focal=FOCAL, baseline=BASELINE)
-    command = [sys.executable, str(ROOT / "data_scripts/cityscapes.py"), "prepare", "source", "target"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    prepared = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
-    assert prepared.returncode == 0, prepared.stderr
-    assert "3/3" in prepared.stderr
+    _, err = real_scripts.start("cityscapes", "prepare", tmp_path / "source", tmp_path / "target")
+    assert "3/3" in err
     status, out, _ = script("cityscapes", "verify", tmp_path / "target")
     assert status == 0, out
     assert "all well" in out

@@ -1,16 +1,13 @@
 """Taskonomy end to end: rooms with ten maps exported in each layout, prepared, verified, loaded."""
 
 import hashlib
-import os
-import runpy
 import shutil
-import subprocess
-import sys
 import tarfile
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
+import real_scripts
 import torch
 from PIL import Image
 from room_samples import rooms, with_all_maps
@@ -22,8 +19,7 @@ from mtlrepro.data.real.taskonomy import prepare as taskonomy
 from mtlrepro.data.real.taskonomy.files import DOMAINS, TINY, decode, encode, file_name
 from mtlrepro.data.real.taskonomy.views import find_views
 
-ROOT = Path(__file__).parents[3]
-SCRIPT = ROOT / "data_scripts" / "taskonomy.py"
+script = partial(real_scripts.call, "taskonomy")
 SIDE = 32
 VIEW = Pinhole(28.0, 28.0, (SIDE - 1) / 2, (SIDE - 1) / 2)
 DATA = {
@@ -44,11 +40,6 @@ ERROR = {  # half a step of the files' encoding, and what float16 adds
     "segmentation": 0,
     "valid": 0,
 }
-
-
-def script(*arguments):
-    """Run the script in this process and return its exit status."""
-    return runpy.run_path(str(SCRIPT))["main"]([*map(str, arguments)])
 
 
 def export(folder, layout="domains"):
@@ -231,16 +222,9 @@ def test_resizing_blends_no_target(source, tmp_path):
 
 def test_the_script_from_export_to_samples(source, tmp_path, capsys):
     target = tmp_path / "out"
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), "prepare", str(source), str(target), "--every", "1", "--subset"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == ""
-    assert "train: 100%" in done.stderr
+    out, err = real_scripts.start("taskonomy", "prepare", source, target, "--every", "1", "--subset")
+    assert out == ""
+    assert "train: 100%" in err
     assert script("prepare", source, target, "--every", "1", "--subset") == 0
     assert script("verify", target, "--subset") == 0
     assert "all well" in capsys.readouterr().out

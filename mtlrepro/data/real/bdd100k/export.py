@@ -15,18 +15,18 @@ def export(
 ) -> None:
     """Write samples in the official layout: JPEG images, the labels of 2020, masks.
 
-    An image goes to each image set whose tasks it has targets for: ``100k`` for detection and drivable area, ``10k``
-    for segmentation. JPEG at quality 95 is the only loss: boxes keep their fractions. ``segmentation`` of a sample
+    An image goes to each image set whose tasks it has targets for: `100k` for detection and drivable area, `10k`
+    for segmentation. JPEG at quality 95 is the only loss: boxes keep their fractions. `segmentation` of a sample
     is the mask of whichever of the two dense tasks is named.
 
     Args:
-        folder: gets ``bdd100k/images`` and ``bdd100k/labels``.
-        samples: image, and where they have them boxes with labels, and segmentation.
-        split: ``train`` or ``val``.
-        tasks: ``detection``, and ``segmentation`` or ``drivable``.
+        folder: Gets `bdd100k/images` and `bdd100k/labels`.
+        samples: Image, and where they have them boxes with labels, and segmentation.
+        split: `train` or `val`.
+        tasks: `detection`, and `segmentation` or `drivable`.
 
     Raises:
-        ValueError: for another split or task, or a class that the mask does not have.
+        ValueError: The split or a task is another, or a class is none of the mask's.
     """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; accepted: {', '.join(SPLITS)}")
@@ -56,10 +56,10 @@ def export(
 
 
 def dense_task(tasks: Sequence[str]) -> str | None:
-    """The one of ``segmentation`` and ``drivable`` that is among the tasks, if any.
+    """The one of `segmentation` and `drivable` that is among the tasks, if any.
 
     Raises:
-        ValueError: for no task, an unknown one, or both.
+        ValueError: There is no task, an unknown one, or both of these.
     """
     dense = [task for task in tasks if task in CLASSES]
     if not tasks or not set(tasks) <= IMAGES.keys() or len(dense) > 1:

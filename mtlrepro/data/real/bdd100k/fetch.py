@@ -12,7 +12,7 @@ TERMS = (
     "California. Read the terms at https://doc.bdd100k.com/license.html . Downloads need an account (free)."
 )
 PAGE = "https://bdd-data.berkeley.edu/ (or http://dl.cv.ethz.ch/bdd100k/data/)"
-# Sizes and md5 of ``doc/source/download.rst``; two where its versions differ.
+# Sizes and md5 of `doc/source/download.rst`; two where its versions differ.
 _PACKAGES = {
     "100k": Package(
         ARCHIVES["100k"],
@@ -41,16 +41,16 @@ _PACKAGES = {
 
 
 def fetch(folder: str | Path, *, tasks: Sequence[str] = ("detection", "drivable"), progress: bool = True) -> None:
-    """Check and unpack the archives that the user has put in ``folder``, or say which ones and where they are.
+    """Check and unpack the archives that the user has put in `folder`, or say which ones and where they are.
 
     Args:
-        folder: where the archives are and the files go.
-        tasks: ``detection``, and ``segmentation`` or ``drivable``.
-        progress: show bars on stderr.
+        folder: Where the archives are and the files go.
+        tasks: `detection`, and `segmentation` or `drivable`.
+        progress: Show bars on stderr.
 
     Raises:
-        FileNotFoundError: naming the archives that are missing.
-        ValueError: if an archive is not the known one, damaged, or unpacks to other folders than ``bdd100k/...``.
+        FileNotFoundError: Archives are missing; the message names them.
+        ValueError: An archive is not the known one, damaged, or unpacks to other folders than `bdd100k/...`.
     """
     dense_task(tasks)
     folder = Path(folder)
@@ -60,10 +60,10 @@ def fetch(folder: str | Path, *, tasks: Sequence[str] = ("detection", "drivable"
     remedy = f"log in at {PAGE}, download them, put them in {folder} and run again"
     unpack_packages(packages, folder, remedy=remedy, progress=progress)
     for name in needed:
-        place = Path("images", name) if name in IMAGES.values() else Path("labels", MASKS.get(name, "det_20"))
-        if not (folder / "bdd100k" / place).is_dir():
-            found = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())) or "no folder"
+        path = Path("images", name) if name in IMAGES.values() else Path("labels", MASKS.get(name, "det_20"))
+        if not (folder / "bdd100k" / path).is_dir():
+            others = ", ".join(sorted(other.name for other in folder.iterdir() if other.is_dir())) or "no folder"
             raise ValueError(
-                f"{_PACKAGES[name].name} did not unpack to {folder / 'bdd100k' / place} (found: {found}); "
+                f"{_PACKAGES[name].name} did not unpack to {folder / 'bdd100k' / path} (found: {others}); "
                 "move what it holds there"
             )

@@ -1,6 +1,6 @@
 """Files of BDD100K (Yu et al. 2020): names, categories and the Scalabel JSON of its detection labels.
 
-From the data set's own ``doc/source/format.rst``, ``bdd100k/configs/det.toml`` and scalabel's ``transforms.py``: a box
+From the data set's own `doc/source/format.rst`, `bdd100k/configs/det.toml` and scalabel's `transforms.py`: a box
 includes its last column and row (width x2 - x1 + 1); masks hold train ids, 255 = unknown; drivable area is 0 direct,
 1 alternative, 2 background.
 """
@@ -18,7 +18,7 @@ from mtlrepro.data.real.rasters import Raster
 
 SPLITS = ("train", "val")
 OFFICIAL_COUNTS = {"100k": {"train": 70000, "val": 10000}, "10k": {"train": 7000, "val": 1000}}
-"""Images of each split of the two image sets (Yu et al. 2020; ``doc/source/download.rst``)."""
+"""Images of each split of the two image sets (Yu et al. 2020; `doc/source/download.rst`)."""
 
 CATEGORIES = names_of.BDD100K
 OLD_NAMES = {
@@ -51,12 +51,12 @@ Boxes = tuple[Raster, Raster]
 
 
 def image_file(root: Path, images: str, split: str, name: str) -> Path:
-    """Path of one image, such as ``root/images/100k/val/NAME.jpg``."""
+    """Path of one image, such as `root/images/100k/val/NAME.jpg`."""
     return root / "images" / images / split / f"{name}.jpg"
 
 
 def mask_file(root: Path, task: str, split: str, name: str) -> Path:
-    """Path of one mask, such as ``root/labels/sem_seg/masks/val/NAME.png``."""
+    """Path of one mask, such as `root/labels/sem_seg/masks/val/NAME.png`."""
     return root / "labels" / MASKS[task] / "masks" / split / f"{name}.png"
 
 
@@ -70,11 +70,11 @@ def decode_mask(mask: Raster, task: str) -> Raster:
     """Classes, int8 with -1 = unknown, from a mask.
 
     Args:
-        mask: uint8, 255 = unknown.
-        task: ``segmentation`` (classes 0 to 18) or ``drivable`` (0 to 2).
+        mask: Train ids, uint8; 255 is unknown.
+        task: `segmentation` (classes 0 to 18) or `drivable` (0 to 2).
 
     Raises:
-        ValueError: for another value.
+        ValueError: The mask holds another value.
     """
     n = len(CLASSES[task])
     wrong = (mask >= n) & (mask != 255)
@@ -91,36 +91,37 @@ def read_detections(path: Path, size: tuple[int, int], *, remedy: str) -> tuple[
     annotation tool, and is cut there.
 
     Args:
-        path: the file, a list of frames or an object with ``frames``.
+        path: The file, a list of frames or an object with `frames`.
         size: (height, width) of the images.
-        remedy: how to get a good file; ends each message.
+        remedy: How to get a good file; ends each message.
 
     Returns:
-        Boxes float32 ``[n, 4]`` (x1, y1, x2, y2 in pixels, x2 and y2 exclusive) and categories int8 ``[n]`` by the
+        Boxes float32 `[n, 4]` (x1, y1, x2, y2 in pixels, x2 and y2 exclusive) and categories int8 `[n]` by the
         image's name without suffix, for each frame, also those without a box; and how many labels were left out, by
         reason.
 
     Raises:
-        FileNotFoundError, ValueError: if the file is missing, damaged, of another format, names a category that does
-            not exist, or a box is outside of its image.
+        FileNotFoundError: The file is missing.
+        ValueError: The file is damaged or of another format, a category does not exist, or a box is outside of its
+            image.
     """
     content = load_json(path, remedy=remedy)
     frames = content.get("frames") if isinstance(content, dict) else content
     if not isinstance(frames, list):
         raise ValueError(f"{path}: no list of frames; accepted: Scalabel's format; {remedy}")
-    found: dict[str, Boxes] = {}
+    boxes: dict[str, Boxes] = {}
     left_out: Counter[str] = Counter()
     for number, frame in enumerate(frames):
         try:
             name = Path(frame["name"]).stem
-            if name in found:
+            if name in boxes:
                 raise ValueError("occurs twice")
-            found[name] = _boxes(frame.get("labels") or [], size, left_out)
+            boxes[name] = _boxes(frame.get("labels") or [], size, left_out)
         except (AttributeError, KeyError, TypeError):
             raise ValueError(f"{path}: frame {number} is not in Scalabel's format; {remedy}") from None
         except ValueError as error:
             raise ValueError(f"{path}: frame {frame['name']}: {error}; {remedy}") from None
-    return found, left_out
+    return boxes, left_out
 
 
 def _boxes(labels: Sequence[Mapping[str, Any]], size: tuple[int, int], left_out: Counter[str]) -> Boxes:

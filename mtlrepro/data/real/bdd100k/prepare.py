@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,10 +31,10 @@ from mtlrepro.data.real.bdd100k.files import (
     mask_file,
     read_detections,
 )
-from mtlrepro.data.real.preparing import Row, open_splits, require_files, write_split
-from mtlrepro.data.real.rasters import Raster, raster_size, read_raster, resize_image, resize_nearest
-from mtlrepro.data.real.scripts import Findings, verify_target
-from mtlrepro.data.store import META, Store
+from mtlrepro.data.real.preparing import Row, SourceSplit, require_files, write_split
+from mtlrepro.data.real.rasters import Raster, raster_size, read_raster
+from mtlrepro.data.real.verifying import Findings, verify_target
+from mtlrepro.data.store import Store
 
 __all__ = ["IMAGES", "TERMS", "export", "fetch", "prepare", "verify"]
 
@@ -46,43 +47,43 @@ def prepare(
     tasks: Sequence[str] = ("detection", "drivable"),
     progress: bool = True,
 ) -> None:
-    """Write ``TARGET/train`` and ``TARGET/val`` from the official files.
+    """Write `TARGET/train` and `TARGET/val` from the official files.
 
-    A split holds each image that has a target of ``tasks``: a frame in the detection file (with or without objects),
-    or a mask. ``has_detection`` and ``has_segmentation`` say which; ``segmentation`` is that of the dense task. An
+    A split holds each image that has a target of `tasks`: a frame in the detection file (with or without objects),
+    or a mask. `has_detection` and `has_segmentation` say which; `segmentation` is that of the dense task. An
     image of the training split that the other image set has in its validation or test split is left out. What is left
-    out is told on stderr and noted in ``meta.json``. A stopped run goes on where it was; a complete split is left.
+    out is reported on stderr and in `meta.json`. A stopped run goes on where it was; a complete split is left as it is.
 
     Args:
-        source: the folder ``bdd100k`` with ``images`` and ``labels``, or the one that holds it.
-        target: folder for the stores.
+        source: The folder `bdd100k` with `images` and `labels`, or the one that holds it.
+        target: Folder for the stores.
         size: (height, width); default: the files' own, 720 x 1280, which takes 2.8 MB an image.
-        tasks: ``detection``, and ``segmentation`` or ``drivable``.
-        progress: show bars and what is left out on stderr.
+        tasks: `detection`, and `segmentation` or `drivable`.
+        progress: Show bars and what is left out on stderr.
 
     Raises:
-        FileNotFoundError, ValueError: naming the file and the remedy, as far as possible before any work.
+        FileNotFoundError: A file is missing; the message says how to get it.
+        ValueError: A file is damaged, or an option does not fit; found before any work where possible.
     """
     source, target = Path(source), Path(target)
-    dense_task(tasks)
+    dense = dense_task(tasks)
     root = source / "bdd100k" if (source / "bdd100k").is_dir() else source
     for images in sorted({IMAGES[task] for task in tasks}):
         if not (root / "images" / images).is_dir():
             raise FileNotFoundError(f"{root / 'images' / images}: no such folder; {_unpack(images)}")
-    jobs = [job for split in SPLITS if (job := _look_up(root, split, tasks, size)) is not None]
-    if not jobs:
+    splits = {name: split for name in SPLITS if (split := _look_up(root, name, tasks)) is not None}
+    if not splits:
         raise FileNotFoundError(f"{root / 'images'} has no image in train or val; unpack the images there")
-    for job in jobs:
-        meta: dict[str, object] = {"dataset": "bdd100k", "split": job.split, "tasks": list(tasks)}
-        if job.dense is not None:
-            meta["classes"] = CLASSES[job.dense]
-        if job.detections is not None:
-            meta["box_classes"] = CATEGORIES
-        meta |= {"size": job.size, "left_out": job.left_out}
+    meta: dict[str, object] = {"dataset": "bdd100k", "tasks": list(tasks)}
+    if dense is not None:
+        meta["classes"] = CLASSES[dense]
+    if "detection" in tasks:
+        meta["box_classes"] = CATEGORIES
+    for name, split in splits.items():
         if progress:
-            left_out = ", ".join(f"{count} {reason}" for reason, count in job.left_out.items() if count)
-            tqdm.write(f"{job.split}: left out: {left_out or 'nothing'}", file=sys.stderr)
-        write_split(target / job.split, job.names, job.read, meta, progress=progress)
+            left_out = ", ".join(f"{count} {reason}" for reason, count in split.meta["left_out"].items() if count)
+            tqdm.write(f"{name}: left out: {left_out or 'nothing'}", file=sys.stderr)
+        write_split(target / name, split, meta, size=size, progress=progress)
 
 
 def _unpack(what: str) -> str:
@@ -90,45 +91,39 @@ def _unpack(what: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Job:
-    """One split to be read.
+class _Files:
+    """Where the images and targets of one split are.
 
     Attributes:
-        names: images to store.
-        available: names of the images of each image set.
-        detections: boxes by image name, None without the task.
-        dense: ``segmentation``, ``drivable`` or None.
-        masked: names of the images with a mask.
-        shape: (height, width) of the files.
-        size: (height, width) to store.
-        left_out: number of labels and images left out, by reason.
+        root: Folder with `images` and `labels`.
+        split: Name of the split.
+        available: Names of the images of each image set.
+        detections: Boxes by image name, None without the task.
+        dense: `segmentation`, `drivable` or None.
+        masked: Names of the images with a mask.
+        shape: (height, width) of the images.
     """
 
     root: Path
     split: str
-    names: list[str]
     available: Mapping[str, set[str]]
     detections: Mapping[str, Boxes] | None
     dense: str | None
     masked: set[str]
     shape: tuple[int, int]
-    size: tuple[int, int]
-    left_out: Mapping[str, int]
 
     def read(self, name: str) -> Row:
         """Read one image and the targets that it has."""
         images = next(images for images, names in self.available.items() if name in names)
         path = image_file(self.root, images, self.split, name)
-        image = read_raster(path, "RGB", size=self.shape, remedy=_unpack(images))
-        row: dict[str, Raster] = {"image": resize_image(image, self.size).transpose(2, 0, 1)}
+        row = {"image": read_raster(path, "RGB", size=self.shape, remedy=_unpack(images))}
         if self.dense is not None:
             labelled = name in self.masked
-            row["segmentation"] = self._mask(name, self.dense) if labelled else np.full(self.size, -1, np.int8)
+            row["segmentation"] = self._mask(name, self.dense) if labelled else np.full(self.shape, -1, np.int8)
             row["has_segmentation"] = np.asarray(labelled)
         if self.detections is not None:
-            boxes, row["labels"] = self.detections.get(name, (np.zeros((0, 4), np.float32), np.zeros(0, np.int8)))
-            edge = np.array([*self.size[::-1]] * 2, np.float32)
-            row["boxes"] = np.minimum(boxes * (edge / np.array([*self.shape[::-1]] * 2, np.float32)), edge)
+            nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int8)
+            row["boxes"], row["labels"] = self.detections.get(name, nothing)
             row["has_detection"] = np.asarray(name in self.detections)
         return row
 
@@ -136,12 +131,12 @@ class _Job:
         path = mask_file(self.root, dense, self.split, name)
         mask = read_raster(path, "ids", size=self.shape, remedy=_unpack(dense))
         try:
-            return resize_nearest(decode_mask(mask, dense), self.size)
+            return decode_mask(mask, dense)
         except ValueError as error:
             raise ValueError(f"{path}: {error}; {_unpack(dense)}") from None
 
 
-def _look_up(root: Path, split: str, tasks: Sequence[str], size: tuple[int, int] | None) -> _Job | None:
+def _look_up(root: Path, split: str, tasks: Sequence[str]) -> SourceSplit | None:
     """Find the images and labels of a split; None if it has no images."""
     # In this order, an image of both sets is read from 100k.
     sets: list[str] = [images for images in ("100k", "10k") if images in {IMAGES[task] for task in tasks}]
@@ -165,18 +160,9 @@ def _look_up(root: Path, split: str, tasks: Sequence[str], size: tuple[int, int]
         raise ValueError(f"{root}: no image of {split} has a target of {', '.join(tasks)}; unpack images and labels")
     left_out["images without a target"] = len(set().union(*available.values()) - labelled)
     left_out["training images that another set holds out"] = len(held_out)
-    return _Job(
-        root=root,
-        split=split,
-        names=sorted(labelled - held_out),
-        available=available,
-        detections=detections,
-        dense=dense,
-        masked=masked,
-        shape=shape,
-        size=size or shape,
-        left_out=dict(sorted(left_out.items())),
-    )
+    files = _Files(root, split, available, detections, dense, masked, shape)
+    meta = {"left_out": dict(sorted(left_out.items()))}
+    return SourceSplit(sorted(labelled - held_out), shape, files.read, meta)
 
 
 def _stems(root: Path, images: str, split: str) -> set[str]:
@@ -213,26 +199,17 @@ def _masked(root: Path, split: str, dense: str, images: set[str]) -> set[str]:
 def verify(target: str | Path, *, progress: bool = True) -> pd.DataFrame:
     """Check a prepared folder: arrays and checksums, counts, classes, and that boxes are inside of their images.
 
-    Whether a split is complete is told, not required.
+    Whether a split is complete is reported, not required.
 
     Args:
-        target: the folder that :func:`prepare` made.
-        progress: show bars on stderr.
+        target: The folder that :func:`prepare` made.
+        progress: Show bars on stderr.
 
     Returns:
-        One row per check: ``what``, ``found``, ``expected``, ``ok``. Nothing is changed.
+        One row per check: `what`, `found`, `expected`, `ok`. Nothing is changed.
     """
-    target = Path(target)
-    present = [split for split in SPLITS if (target / split / META).is_file()]
-    stores = open_splits(target, present)
-    meta = next(iter(stores.values())).meta if stores else {}
-    keys = ["image"]
-    keys += ["segmentation", "has_segmentation"] if "classes" in meta else []
-    keys += ["boxes", "labels", "box_offsets", "has_detection"] if "box_classes" in meta else []
-    counts: dict[str, int | None] = dict.fromkeys(present or SPLITS)
-    frame = verify_target(target, counts=counts, keys=keys, class_names=meta.get("classes", ()), progress=progress)
-    findings = Findings(frame.to_dict("records"))
-    for split, store in stores.items():
+    findings = verify_target(Path(target), dict.fromkeys(SPLITS), keys=_keys, partial=True, progress=progress)
+    for split, store in findings.intact.items():
         for task in store.meta["tasks"]:
             has = store["has_detection" if task == "detection" else "has_segmentation"]
             official = OFFICIAL_COUNTS[IMAGES[task]][split]
@@ -240,10 +217,17 @@ def verify(target: str | Path, *, progress: bool = True) -> pd.DataFrame:
             expected = f"{official}, or a part of it"
             findings.add(f"{split}: images with {task}", f"{state}, {has.sum()} images", expected, bool(has.any()))
         for reason, count in store.meta["left_out"].items():
-            findings.add(f"{split}: left out, {reason}", count, "any", True)
-        if "boxes" in store.names and frame.loc[frame["what"].str.startswith(f"{split}: files"), "ok"].all():
+            findings.note(f"{split}: left out, {reason}", count)
+        if "boxes" in store.names:
             _verify_boxes(split, store, findings)
     return findings.frame()
+
+
+def _keys(meta: Mapping[str, Any]) -> list[str]:
+    """Arrays that a store must have."""
+    segmentation = ["segmentation", "has_segmentation"] if "classes" in meta else []
+    detection = ["boxes", "labels", "box_offsets", "has_detection"] if "box_classes" in meta else []
+    return ["image", *segmentation, *detection]
 
 
 def _verify_boxes(split: str, store: Store, findings: Findings) -> None:
@@ -260,4 +244,4 @@ def _verify_boxes(split: str, store: Store, findings: Findings) -> None:
     findings.add(f"{split}: boxes where there are no labels", unlabelled, 0, unlabelled == 0)
     numbers = np.bincount(labels[(labels >= 0) & (labels < len(categories))], minlength=len(categories))
     for name, number in zip(categories, numbers.tolist(), strict=True):
-        findings.add(f"{split}: boxes of {name}", number, "any", True)
+        findings.note(f"{split}: boxes of {name}", number)

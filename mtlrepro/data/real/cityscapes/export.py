@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from mtlrepro.data.classes import SEVEN
+from mtlrepro.data.real import mtan
 from mtlrepro.data.real.cityscapes.files import SPLITS, encode_disparity, encode_labels, file_of
 from mtlrepro.data.real.preparing import Samples, write_json
 from mtlrepro.data.real.rasters import rgb_of, write_raster
 from mtlrepro.data.stereo import to_mtan
-from mtlrepro.files import replacing
 
 CITY = "export"
 
@@ -19,17 +19,17 @@ def export(folder: str | Path, samples: Samples, split: str = "train", *, focal:
     """Write samples in the official layout: PNG files of 8 and 16 bits and a camera file for each image.
 
     Images are rounded to 8 bits and disparity to 1/256 pixel; one below 1/512 is read again as 0, unknown. Samples
-    without segmentation become unlabeled; without right views, no ``rightImg8bit`` is written.
+    without segmentation become unlabeled; without right views, no `rightImg8bit` is written.
 
     Args:
-        folder: what stands for the unpacked packages.
-        samples: image, disparity, and where they have them segmentation (19 classes) and right.
-        split: ``train`` or ``val``.
-        focal: focal length in pixels of the images' width.
-        baseline: distance of the cameras in metres.
+        folder: What stands for the unpacked packages.
+        samples: Image, disparity, and where they have them segmentation (19 classes) and right.
+        split: `train` or `val`.
+        focal: Focal length in pixels of the images' width.
+        baseline: Distance of the cameras in metres.
 
     Raises:
-        ValueError: for another split, a class above 18 or a disparity that 16 bits do not hold.
+        ValueError: The split is another, a class is above 18, or 16 bits do not hold a disparity.
     """
     root = Path(folder)
     _require_split(split)
@@ -51,17 +51,17 @@ def export(folder: str | Path, samples: Samples, split: str = "train", *, focal:
 
 
 def export_mtan(folder: str | Path, samples: Samples, split: str = "train") -> None:
-    """Write samples in the layout of the MTAN packs: ``SPLIT/{image,label_19,label_7,depth}/0.npy`` and so on.
+    """Write samples in the layout of the MTAN packs: `SPLIT/{image,label_19,label_7,depth}/0.npy` and so on.
 
-    ``depth`` is p / 65535 with p the whole number that the official disparity file of 2048 pixels width would hold.
+    `depth` is p / 65535 with p the whole number that the official disparity file of 2048 pixels width would hold.
 
     Args:
-        folder: what stands for the unpacked pack.
-        samples: image, segmentation (19 classes) and disparity.
-        split: ``train`` or ``val``.
+        folder: What stands for the unpacked pack.
+        samples: Image, segmentation (19 classes) and disparity.
+        split: `train` or `val`.
 
     Raises:
-        ValueError: for another split, or a disparity above 1/8 of the width, more than 16 bits hold.
+        ValueError: The split is another, or a disparity is above 1/8 of the width, more than 16 bits hold.
     """
     _require_split(split)
     to_seven = np.array([*SEVEN, -1], np.float32)
@@ -80,9 +80,7 @@ def export_mtan(folder: str | Path, samples: Samples, split: str = "train") -> N
             "label_7": to_seven[segmentation],
             "depth": ((raw * 65535).round() / 65535).permute(1, 2, 0).numpy(),
         }
-        for kind, array in arrays.items():
-            with replacing(Path(folder) / split / kind / f"{index}.npy") as partial:
-                np.save(partial, array, allow_pickle=False)
+        mtan.write(Path(folder) / split, index, arrays)
 
 
 def _require_split(split: str) -> None:

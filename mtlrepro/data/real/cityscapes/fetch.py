@@ -28,19 +28,19 @@ _SHA256 = {
 
 
 def fetch(folder: str | Path, *, right: bool = True, progress: bool = True) -> None:
-    """Download the packages with ``csDownload``, check and unpack them.
+    """Download the packages with `csDownload`, check and unpack them.
 
-    A package that lies in ``folder`` is not downloaded. ``csDownload`` asks for name and password on the terminal and
+    A package that lies in `folder` is not downloaded. `csDownload` asks for name and password on the terminal and
     compares the md5 that the owner gives; a stopped download is resumed.
 
     Args:
-        folder: where the archives and the unpacked files go.
-        right: also the right views.
-        progress: show bars on stderr.
+        folder: Where the archives and the unpacked files go.
+        right: Also the right views.
+        progress: Show bars on stderr.
 
     Raises:
-        FileNotFoundError: if ``csDownload`` is needed and not installed.
-        ValueError: if it fails, or an archive is not the known one or damaged.
+        FileNotFoundError: `csDownload` is needed and not installed.
+        ValueError: `csDownload` fails, or an archive is not the known one or damaged.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def fetch(folder: str | Path, *, right: bool = True, progress: bool = True) -> N
 
 
 def _download(package: Package, folder: Path) -> None:
-    """Let ``csDownload`` write into a folder of its own, and take the package when it is complete."""
+    """Let `csDownload` write into a folder of its own, and take the package when it is complete."""
     program = shutil.which("csDownload")
     if program is None:
         raise FileNotFoundError(
@@ -74,5 +74,5 @@ def _download(package: Package, folder: Path) -> None:
             f"{partial} to begin anew"
         )
     partial.replace(folder / package.name)
-    with suppress(OSError):  # another package may be incomplete
+    with suppress(OSError):  # Another package may be incomplete.
         incomplete.rmdir()

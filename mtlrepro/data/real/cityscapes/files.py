@@ -1,7 +1,7 @@
 """Files of Cityscapes (Cordts et al. 2016): names, encodings and label tables.
 
-From the data set's own README and ``helpers/labels.py``: ``disparity`` files hold p = 256 d + 1 as 16-bit grey,
-0 = unknown, with d in pixels of the file's width; ``labelIds`` files hold ids 0 to 33, of which 19 are evaluated.
+From the data set's own README and `helpers/labels.py`: `disparity` files hold p = 256 d + 1 as 16-bit grey,
+0 = unknown, with d in pixels of the file's width; `labelIds` files hold ids 0 to 33, of which 19 are evaluated.
 The MTAN packs (Liu et al. 2019) call p / 65535 depth (inferred from published value ranges; no document says so), with
 d in pixels of a width of 2048, and state neither camera nor right view.
 """
@@ -21,7 +21,7 @@ TRAIN_IDS = {
     7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12, 26: 13, 27: 14,
     28: 15, 31: 16, 32: 17, 33: 18,
 }  # fmt: skip
-"""Train id of each evaluated label id (cityscapesScripts, ``helpers/labels.py``)."""
+"""Train id of each evaluated label id (cityscapesScripts, `helpers/labels.py`)."""
 
 CATEGORIES = {
     7: 0, 8: 0, 9: 0, 10: 0, 11: 1, 12: 1, 13: 1, 14: 1, 15: 1, 16: 1, 17: 2, 18: 2, 19: 2, 20: 2, 21: 3, 22: 3, 23: 4,
@@ -43,6 +43,7 @@ _ENDS = {"gtFine": "gtFine_labelIds.png", "camera": "camera.json"}
 MTAN_LABELS = {19: ("label_19",), 7: ("label_7", "label"), 2: ("label_2",)}
 
 _OTHER = 127
+"""Mark of label ids that do not exist."""
 
 
 def decode_disparity(p: Raster) -> Raster:
@@ -51,12 +52,12 @@ def decode_disparity(p: Raster) -> Raster:
 
 
 def encode_disparity(disparity: Raster) -> Raster:
-    """The uint16 values whose decoding is nearest to ``disparity`` (pixels, 0 = unknown): off by at most 1/512.
+    """The uint16 values whose decoding is nearest to `disparity` (pixels, 0 = unknown): off by at most 1/512.
 
     A known disparity below 1/512 becomes p = 1, which decodes to 0.
 
     Raises:
-        ValueError: for a disparity that is negative, not finite, or above 65534 / 256 = 255.99 pixels.
+        ValueError: A disparity is negative, not finite, or above 65534 / 256 = 255.99 pixels.
     """
     if disparity.size and not (disparity.min() >= 0 and disparity.max() <= 65534 / 256):
         raise ValueError(
@@ -67,7 +68,7 @@ def encode_disparity(disparity: Raster) -> Raster:
 
 
 def _table(classes: int) -> Raster:
-    """Class of each of the 256 values that a ``labelIds`` file can hold; _OTHER for ids that do not exist."""
+    """Class of each of the 256 values that a `labelIds` file can hold; _OTHER for ids that do not exist."""
     table = np.full(256, _OTHER, np.int8)
     table[:34] = -1
     for label, value in (TRAIN_IDS if classes == 19 else CATEGORIES).items():
@@ -79,12 +80,12 @@ def decode_labels(ids: Raster, classes: int = 19) -> Raster:
     """Classes, int8 with -1 = none, from label ids.
 
     Args:
-        ids: uint8 label ids 0 to 33.
+        ids: Label ids 0 to 33, uint8.
         classes: 19: the evaluated ids in train-id order, all others -1. 7: the category of every id, so that
             parking is flat and a guard rail construction; only void is -1.
 
     Raises:
-        ValueError: if an id is above 33.
+        ValueError: An id is above 33.
     """
     labels = _table(classes)[ids]
     if (labels == _OTHER).any():
@@ -96,7 +97,7 @@ def encode_labels(segmentation: Raster) -> Raster:
     """Label ids, uint8, from 19-class train ids; -1 becomes 0, unlabeled.
 
     Raises:
-        ValueError: for a class that is not -1 to 18.
+        ValueError: A class is not -1 to 18.
     """
     low, high = int(segmentation.min()), int(segmentation.max())
     if low < -1 or high > 18:
@@ -105,5 +106,5 @@ def encode_labels(segmentation: Raster) -> Raster:
 
 
 def file_of(root: Path, kind: str, split: str, name: str) -> Path:
-    """Path of one official file, such as ``root/disparity/val/lindau/lindau_000000_000019_disparity.png``."""
+    """Path of one official file, such as `root/disparity/val/lindau/lindau_000000_000019_disparity.png`."""
     return root / kind / split / name.split("_")[0] / f"{name}_{_ENDS.get(kind, f'{kind}.png')}"

@@ -1,7 +1,6 @@
 """Cityscapes (Cordts et al. 2016): official files or the MTAN packs to arrays, and the checks of these."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -21,13 +20,17 @@ from mtlrepro.data.real.cityscapes.files import (
     decode_labels,
     file_of,
 )
-from mtlrepro.data.real.preparing import Row, load_json, open_splits, require_files, write_split
-from mtlrepro.data.real.rasters import Raster, raster_size, read_raster, resize_image, resize_nearest
-from mtlrepro.data.real.scripts import Findings, verify_target
+from mtlrepro.data.real.mtan import Kind, Pack
+from mtlrepro.data.real.preparing import Row, SourceSplit, load_json, require_files, write_split
+from mtlrepro.data.real.rasters import Raster, raster_size, read_raster
+from mtlrepro.data.real.verifying import Findings, verify_target
 from mtlrepro.data.stereo import CITYSCAPES_WIDTH, match_error
-from mtlrepro.data.store import META, Store
+from mtlrepro.data.store import Store
 
 __all__ = ["CLASSES", "TERMS", "export", "export_mtan", "fetch", "prepare", "verify"]
+
+KEYS = ("image", "segmentation", "disparity")
+AGAIN = "unpack the MTAN pack again"
 
 
 def prepare(
@@ -39,65 +42,53 @@ def prepare(
     right: bool = True,
     progress: bool = True,
 ) -> None:
-    """Write ``TARGET/train`` and ``TARGET/val`` from the official files or an MTAN pack, whichever ``source`` holds.
+    """Write `TARGET/train` and `TARGET/val` from the official files or an MTAN pack, whichever `source` holds.
 
-    Besides the keys of a sample (image, right, segmentation, disparity) the official files give ``focal`` (pixels
-    of the stored width) and ``baseline`` (metres), one number for an image. Images are resized with a low-pass
+    Besides the keys of a sample (image, right, segmentation, disparity) the official files give `focal` (pixels
+    of the stored width) and `baseline` (metres), one number for an image. Images are resized with a low-pass
     filter, labels and disparity by the nearest pixel; disparity is multiplied by the ratio of the widths. A stopped
     run goes on where it was; a complete split is left as it is.
 
     Args:
-        source: folder with ``leftImg8bit`` and the others, or with ``train/image/0.npy`` and the others.
-        target: folder for the stores.
+        source: Folder with `leftImg8bit` and the others, or with `train/image/0.npy` and the others.
+        target: Folder for the stores.
         size: (height, width); default: the files' own.
         classes: 19, or 7 for the category of every id (see :func:`decode_labels`); 7 of the 19 evaluated ids only
-            are to be had from 19 when loading. An MTAN pack has ``label_19``, ``label_7`` (or ``label``), ``label_2``.
-        right: store the right views, official files only.
-        progress: show bars on stderr.
+            are to be had from 19 when loading. An MTAN pack has `label_19`, `label_7` (or `label`), `label_2`.
+        right: Store the right views, official files only.
+        progress: Show bars on stderr.
 
     Raises:
-        FileNotFoundError, ValueError: naming the file and the remedy, as far as possible before any work.
+        FileNotFoundError: A file is missing; the message says how to get it.
+        ValueError: A file is damaged, or an option does not fit; found before any work where possible.
     """
     source, target = Path(source), Path(target)
-    official = (source / "leftImg8bit").is_dir()
-    if official:
-        jobs = {split: _official(source, split, size, classes, right) for split in SPLITS}
-    elif any((source / split / "image").is_dir() for split in SPLITS):
-        jobs = {split: _mtan(source, split, size, classes) for split in SPLITS}
+    if (source / "leftImg8bit").is_dir():
+        layout, again = "official", "unpack the packages there"
+        by_name = {name: _official(source, name, classes, right) for name in SPLITS}
+    elif any((source / name / "image").is_dir() for name in SPLITS):
+        layout, again = "mtan", AGAIN
+        by_name = {name: _mtan(source / name, classes) for name in SPLITS}
     else:
         raise ValueError(
             f"{source} holds neither leftImg8bit/ (official; unpack {', '.join(PACKAGES.values())} there) nor "
             "train/image/ (an MTAN pack)"
         )
-    if not any(jobs.values()):
-        raise ValueError(f"{source} has no image in train or val; {'unpack the packages there' if official else _PACK}")
-    for split, job in jobs.items():
-        if job is not None:
-            meta = {
-                "dataset": "cityscapes",
-                "split": split,
-                "classes": CLASSES[classes],
-                "source": "official" if official else "mtan",
-                "size": job.size,
-                "right": right and official,
-            }
-            write_split(target / split, job.names, job.read, meta, progress=progress)
+    splits = {name: split for name, split in by_name.items() if split is not None}
+    if not splits:
+        raise ValueError(f"{source} has no image in train or val; {again}")
+    meta = {
+        "dataset": "cityscapes",
+        "classes": CLASSES[classes],
+        "source": layout,
+        "right": right and layout == "official",
+    }
+    for name, split in splits.items():
+        write_split(target / name, split, meta, size=size, progress=progress)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One split to be read: names of its images, what reads one of them, (height, width) to store."""
-
-    names: list[str]
-    read: Callable[[str], Row]
-    size: tuple[int, int]
-
-
-_PACK = "unpack the MTAN pack again"
-
-
-def _official(source: Path, split: str, size: tuple[int, int] | None, classes: int, right: bool) -> _Job | None:
-    """Look a split up; every file must be there."""
+def _official(source: Path, split: str, classes: int, right: bool) -> SourceSplit | None:
+    """Look a split of the official files up; every file must be there, unless there is no image at all."""
     if classes not in (19, 7):
         raise ValueError(f"classes is {classes}; accepted: 19, 7")
     end = "_leftImg8bit.png"
@@ -111,18 +102,15 @@ def _official(source: Path, split: str, size: tuple[int, int] | None, classes: i
         if kind == "rightImg8bit":
             remedy += ", or prepare without the right views (--no-right)"
         require_files([file_of(source, kind, split, name) for name in names], remedy=remedy)
-    first = raster_size(file_of(source, "leftImg8bit", split, names[0]), remedy=_again("leftImg8bit"))
-    read = partial(_read_official, source, split, shape=first, size=size or first, classes=classes, right=right)
-    return _Job(names, read, size or first)
+    shape = raster_size(file_of(source, "leftImg8bit", split, names[0]), remedy=_again("leftImg8bit"))
+    return SourceSplit(names, shape, partial(_read_official, source, split, shape=shape, classes=classes, right=right))
 
 
 def _again(kind: str) -> str:
     return f"unpack {PACKAGES[kind]} again"
 
 
-def _read_official(
-    source: Path, split: str, name: str, *, shape: tuple[int, int], size: tuple[int, int], classes: int, right: bool
-) -> Row:
+def _read_official(source: Path, split: str, name: str, *, shape: tuple[int, int], classes: int, right: bool) -> Row:
     def read(kind: str, pixels: str) -> Raster:
         return read_raster(file_of(source, kind, split, name), pixels, size=shape, remedy=_again(kind))
 
@@ -135,15 +123,11 @@ def _read_official(
     row = {
         "image": read("leftImg8bit", "RGB"),
         "segmentation": segmentation,
-        "disparity": decode_disparity(read("disparity", "uint16")),
-    }
-    if right:
-        row["right"] = read("rightImg8bit", "RGB")
-    return {
-        **_resized(row, size),
-        "focal": np.asarray(focal * size[1] / shape[1], np.float32),
+        "disparity": decode_disparity(read("disparity", "uint16"))[None],
+        "focal": np.asarray(focal),
         "baseline": np.asarray(baseline, np.float32),
     }
+    return {**row, "right": read("rightImg8bit", "RGB")} if right else row
 
 
 def _camera(path: Path) -> tuple[float, float]:
@@ -158,97 +142,53 @@ def _camera(path: Path) -> tuple[float, float]:
     return focal, baseline
 
 
-def _mtan(source: Path, split: str, size: tuple[int, int] | None, classes: int) -> _Job | None:
-    """Look a split up; every file must be there."""
+def _mtan(folder: Path, classes: int) -> SourceSplit | None:
+    """Look a split of an MTAN pack up; every file must be there, unless there is no image at all."""
     if classes not in CLASSES:
         raise ValueError(f"classes is {classes}; accepted: {', '.join(map(str, CLASSES))}")
-    folder = source / split
-    n = len(list((folder / "image").glob("*.npy")))
-    if not n:
+    if not any((folder / "image").glob("*.npy")):
         return None
-    label = next((name for name in MTAN_LABELS[classes] if (folder / name).is_dir()), None)
+    label = _label_folder(folder, classes)
     if label is None:
-        found = [number for number, names in MTAN_LABELS.items() if any((folder / name).is_dir() for name in names)]
+        others = ", ".join(str(number) for number in MTAN_LABELS if _label_folder(folder, number))
         raise ValueError(
             f"{folder} has no {' or '.join(MTAN_LABELS[classes])}; choose classes (--classes) that it has: "
-            f"{', '.join(map(str, found)) or 'none'}, or {_PACK}"
+            f"{others or 'none'}, or {AGAIN}"
         )
-    names = [str(i) for i in range(n)]
-    for kind in ("image", label, "depth"):
-        require_files([folder / kind / f"{name}.npy" for name in names], remedy=_PACK)
-    first = _npy(folder / "image" / "0.npy").shape[:2]
-    read = partial(_read_mtan, folder, label, shape=first, size=size or first, classes=classes)
-    return _Job(names, read, size or first)
+    return Pack(label, classes, {"depth": Kind((1,), 0, 1)}, _decode_mtan, AGAIN).split(folder)
 
 
-def _npy(path: Path) -> Raster:
-    try:
-        array: Raster = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path}: not a complete array file ({error}); {_PACK}") from None
-    return array
+def _label_folder(folder: Path, classes: int) -> str | None:
+    return next((name for name in MTAN_LABELS[classes] if (folder / name).is_dir()), None)
 
 
-def _read_mtan(
-    folder: Path, label: str, name: str, *, shape: tuple[int, int], size: tuple[int, int], classes: int
-) -> Row:
-    def read(kind: str, axes: tuple[int, ...], low: float, high: float) -> Raster:
-        path = folder / kind / f"{name}.npy"
-        array = _npy(path)
-        accepted = [*shape, *axes]
-        if list(array.shape) != accepted:
-            raise ValueError(f"{path}: shape {list(array.shape)}; accepted: {accepted}, as the first image")
-        if not (array.min() >= low and array.max() <= high):  # also true for NaN
-            raise ValueError(f"{path}: values {array.min()} to {array.max()}; accepted: {low} to {high}")
-        return array
-
-    p = np.rint(read("depth", (1,), 0, 1)[..., 0].astype(np.float64) * 65535).astype(np.uint16)
-    row = {
-        "image": np.rint(read("image", (3,), 0, 1) * 255).astype(np.uint8),
-        "segmentation": read(label, (), -1, classes - 1).astype(np.int8),
-        "disparity": decode_disparity(p) * np.float32(shape[1] / CITYSCAPES_WIDTH),
-    }
-    return _resized(row, size)
-
-
-def _resized(row: dict[str, Raster], size: tuple[int, int]) -> dict[str, Raster]:
-    """Resize the maps of one image and put the channels first."""
-    ratio = np.float32(size[1] / row["disparity"].shape[1])
-    resized = {
-        key: resize_image(value, size).transpose(2, 0, 1) if key in ("image", "right") else resize_nearest(value, size)
-        for key, value in row.items()
-    }
-    resized["disparity"] = (resized["disparity"] * ratio)[None]
-    return resized
+def _decode_mtan(arrays: Mapping[str, Raster]) -> Row:
+    depth = arrays["depth"].transpose(2, 0, 1)
+    p = np.rint(depth.astype(np.float64) * 65535).astype(np.uint16)
+    return {"disparity": decode_disparity(p) * np.float32(depth.shape[-1] / CITYSCAPES_WIDTH)}
 
 
 def verify(target: str | Path, *, progress: bool = True) -> pd.DataFrame:
     """Check a prepared folder: arrays and checksums, counts, ranges, classes, disparities and the order of views.
 
-    Whether a split is complete is told, not required. With right views, left(x) must be closer to right(x - d) than
+    Whether a split is complete is reported, not required. With right views, left(x) must be closer to right(x - d) than
     to right(x + d).
 
     Args:
-        target: the folder that :func:`prepare` made.
-        progress: show bars on stderr.
+        target: The folder that :func:`prepare` made.
+        progress: Show bars on stderr.
 
     Returns:
-        One row per check: ``what``, ``found``, ``expected``, ``ok``. Nothing is changed.
+        One row per check: `what`, `found`, `expected`, `ok`. Nothing is changed.
     """
-    target = Path(target)
-    present = [split for split in SPLITS if (target / split / META).is_file()]
-    stores = open_splits(target, present)
-    class_names = next(iter(stores.values())).meta["classes"] if stores else ()
-    keys = ("image", "segmentation", "disparity")
-    counts: dict[str, int | None] = dict.fromkeys(present or SPLITS)
-    frame = verify_target(target, counts=counts, keys=keys, class_names=class_names, progress=progress)
-    findings = Findings(frame.to_dict("records"))
-    for split, store in stores.items():
+    findings = verify_target(
+        Path(target), dict.fromkeys(SPLITS), keys=lambda meta: KEYS, partial=True, progress=progress
+    )
+    for split, store in findings.intact.items():
         n, official = len(store), OFFICIAL_COUNTS[split]
         state = "complete" if n == official else "partial"
-        findings.add(f"{split}: of the official split", f"{state}, {n} images", f"{official}, or a part of it", True)
-        if frame.loc[frame["what"].str.startswith(f"{split}: files"), "ok"].all():
-            _verify_stereo(split, store, findings)
+        findings.note(f"{split}: of the official split", f"{state}, {n} images", f"{official}, or a part of it")
+        _verify_stereo(split, store, findings)
     return findings.frame()
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.io import savemat
 
 from mtlrepro.data.classes import NYUV2 as CLASSES
+from mtlrepro.data.real import mtan
 from mtlrepro.data.real.levin import fill
 from mtlrepro.data.real.nyuv2.files import (
     EIGEN,
@@ -15,6 +16,7 @@ from mtlrepro.data.real.nyuv2.files import (
     FORTY_TO_THIRTEEN,
     LADICKY,
     MAT,
+    MTAN_FOLDERS,
     N_LABELS,
     SATURATED,
     SPLITS_MAT,
@@ -33,19 +35,19 @@ SCENE = "export_0001"
 
 
 def export(folder: str | Path, train: Samples, test: Samples) -> None:
-    """Write samples in the official layout: the v7.3 ``.mat``, splits, label mappings, Ladicky's and Eigen's normals.
+    """Write samples in the official layout: the v7.3 `.mat`, splits, label mappings, Ladicky's and Eigen's normals.
 
     Images are rounded to 8 bits and the components of normals to 1/255; depth and classes are exact. The 40 classes are
     dealt to the 894 labels in turn, as the published assignment is not ours to ship. Images of the two splits are
     mixed, as in the data set.
 
     Args:
-        folder: where the files go; made where missing.
-        train: samples with image, segmentation (13 classes), depth and normal, all of one size.
-        test: the same.
+        folder: Where the files go; made where missing.
+        train: Samples with image, segmentation (13 classes), depth and normal, all of one size.
+        test: The same.
 
     Raises:
-        ValueError: if sizes differ, or a depth is 10 m or more, which the sensor does not reach.
+        ValueError: Sizes differ, or a depth is 10 m or more, which the sensor does not reach.
     """
     root = Path(folder)
     n = len(train) + len(test)
@@ -89,7 +91,7 @@ def _write_mappings(root: Path) -> None:
 
 
 def _labels(chain: NDArray[np.int8]) -> NDArray[np.uint16]:
-    """Three labels for each class, ``[3, 14]``; the last column is unlabeled, 0."""
+    """Three labels for each class, `[3, 14]`; the last column is unlabeled, 0."""
     some = [np.flatnonzero(chain == number)[[0, 1, -1]] for number in range(len(CLASSES))]
     return np.column_stack([*some, np.zeros(3)]).astype(np.uint16)
 
@@ -97,7 +99,7 @@ def _labels(chain: NDArray[np.int8]) -> NDArray[np.uint16]:
 def _write_image(
     mat: h5py.File, root: Path, split: str, number: int, sample: Sample, labels_of: NDArray[np.uint16]
 ) -> None:
-    """Write one sample as image ``number``, counted from 1."""
+    """Write one sample as image `number`, counted from 1."""
     image, depth, normal = rgb_of(sample["image"]), sample["depth"][0].numpy(), sample["normal"].numpy()
     if (*image.shape[1::-1],) != mat["labels"].shape[1:]:
         raise ValueError(f"image {number} of {split} is {image.shape[:2]}; accepted: one size for all images")
@@ -118,7 +120,7 @@ def _write_image(
 
 
 def _write_cells(mat: h5py.File, name: str, texts: list[str]) -> None:
-    """Write a cell array of texts: a column of references into ``#refs#``."""
+    """Write a cell array of texts: a column of references into `#refs#`."""
     references = mat.require_group("#refs#")
     cells = mat.create_dataset(name, (1, len(texts)), h5py.ref_dtype)
     cells.attrs["MATLAB_class"] = np.bytes_("cell")
@@ -130,14 +132,14 @@ def _write_cells(mat: h5py.File, name: str, texts: list[str]) -> None:
 
 
 def export_mtan(folder: str | Path, train: Samples, test: Samples) -> None:
-    """Write samples in the layout of the MTAN pack: ``{train,val}/{image,label,depth,normal}/0.npy`` and so on.
+    """Write samples in the layout of the MTAN pack: `{train,val}/{image,label,depth,normal}/0.npy` and so on.
 
     Args:
-        folder: what stands for the unpacked pack; the test images go to ``val``.
-        train: samples with image, segmentation (13 classes), depth and normal.
-        test: the same.
+        folder: What stands for the unpacked pack; the test images go to `val`.
+        train: Samples with image, segmentation (13 classes), depth and normal.
+        test: The same.
     """
-    for split, samples in (("train", train), ("val", test)):
+    for split, samples in (("train", train), ("test", test)):
         for index in range(len(samples)):
             sample = samples[index]
             arrays = {
@@ -146,6 +148,4 @@ def export_mtan(folder: str | Path, train: Samples, test: Samples) -> None:
                 "depth": sample["depth"].permute(1, 2, 0).numpy(),
                 "normal": np.moveaxis(to_eigen_axes(sample["normal"].numpy()), 0, -1),
             }
-            for kind, array in arrays.items():
-                with replacing(Path(folder) / split / kind / f"{index}.npy") as partial, partial.open("wb") as file:
-                    np.save(file, array, allow_pickle=False)
+            mtan.write(Path(folder) / MTAN_FOLDERS[split], index, arrays)

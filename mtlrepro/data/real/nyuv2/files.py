@@ -1,7 +1,5 @@
 """Files of NYU Depth v2 (Silberman et al. 2012): addresses, splits, the chain of labels, encodings of normals."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +10,22 @@ from scipy.io import loadmat
 from mtlrepro.data.geometry import Array, Pinhole, from_8_bits, to_8_bits, unit
 from mtlrepro.data.real.fetching import RemoteFile
 
-SPLITS = ("train", "test")
 OFFICIAL_COUNTS = {"train": 795, "test": 654}
-"""Images of each split (``splits.mat`` of the data set; Silberman et al. 2012, section 6)."""
+"""Images of each split (`splits.mat` of the data set; Silberman et al. 2012, section 6)."""
 
 N_LABELS = 894
 FORTY_TO_THIRTEEN = (
     12, 5, 6, 1, 4, 9, 10, 12, 13, 6, 8, 6, 13, 10, 6, 13, 6, 7, 7, 5, 7, 3, 2, 6, 11, 7, 7, 7, 7, 7, 7, 6, 7, 7, 7,
     7, 7, 7, 6, 7,
 )  # fmt: skip
-"""Class 1..13 of each class 1..40: ``labels13`` of the published ``class13Mapping.mat``."""
+"""Class 1..13 of each class 1..40: `labels13` of the published `class13Mapping.mat`."""
 
 SIZE = (480, 640)
 CAMERA = Pinhole(fx=518.857901, fy=519.469611, cx=325.582449, cy=253.736166)
-"""The colour camera at `SIZE` (``camera_params.m`` of the data set's toolbox)."""
+"""The colour camera at `SIZE` (`camera_params.m` of the data set's toolbox)."""
 
 SATURATED = 10.0
-"""Raw depth of pixels beyond the sensor's reach, metres; as good as missing (``camera_params.m``, ``maxDepth``)."""
+"""Raw depth of pixels beyond the sensor's reach, metres; as good as missing (`camera_params.m`, `maxDepth`)."""
 
 MAT, SPLITS_MAT = "nyu_depth_v2_labeled.mat", "splits.mat"
 FORTY_MAT, THIRTEEN_MAT = "classMapping40.mat", "class13Mapping.mat"
@@ -68,6 +65,9 @@ LADICKY_FILE = RemoteFile(LADICKY_ZIP, f"https://www.inf.ethz.ch/personal/ladick
 MTAN_PACK = "https://www.dropbox.com/sh/86nssgwm6hm3vkb/AACrnUQ4GxpdrBbLjb6n-mWNa?dl=0"
 """Where the authors of MTAN (Liu et al. 2019) keep their pack, 9 GB; no checksum is published."""
 
+MTAN_FOLDERS = {"train": "train", "test": "val"}
+"""Folder of each split in the pack, whose `val` are the official test images."""
+
 EIGEN_ARCHIVE = "https://cs.nyu.edu/~deigen/dnl/normals_gt.tgz"
 """Normals of Eigen and Fergus 2015; reported offline since 2022."""
 
@@ -75,28 +75,12 @@ AGAIN = "get it again with `python data_scripts/nyuv2.py fetch FOLDER`"
 _OFF_UNIT = 0.1  # 8 bits a component move a length by less than 0.01
 
 
-@dataclass(frozen=True)
-class Part:
-    """One split of the source.
-
-    Attributes:
-        names: what the images are called, in order.
-        shape: their (height, width).
-        read: image (uint8 ``[H, W, 3]``), segmentation (int8 ``[H, W]``), depth (float32 ``[H, W]``, metres) and
-            normal (float32 ``[3, H, W]``) of the image of that name.
-    """
-
-    names: list[str]
-    shape: tuple[int, int]
-    read: Callable[[str], dict[str, NDArray[Any]]]
-
-
 def read_mat(path: Path, *keys: str) -> list[NDArray[Any]]:
     """Read variables of a small MATLAB file (not v7.3).
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged or lacks a variable.
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged or lacks a variable.
     """
     try:
         content = loadmat(path)
@@ -105,15 +89,16 @@ def read_mat(path: Path, *keys: str) -> list[NDArray[Any]]:
         raise FileNotFoundError(f"{path}: no such file; {AGAIN}") from None
     except KeyError as error:
         raise ValueError(f"{path}: no variable {error}; {AGAIN}") from None
-    except Exception as error:  # scipy raises many kinds for damaged bytes
+    except Exception as error:  # Any error here means that the file is corrupt.
         raise ValueError(f"{path}: not a complete MATLAB file ({error}); {AGAIN}") from None
 
 
 def read_splits(path: Path, n: int) -> dict[str, list[int]]:
-    """Read ``splits.mat``: numbers of the images of each split, **from 1** as in the file.
+    """Read `splits.mat`: numbers of the images of each split, **from 1** as in the file.
 
     Raises:
-        FileNotFoundError, ValueError: also if a number is not in 1..n or occurs twice.
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged, or a number is not in 1..n or occurs twice.
     """
     train, test = (array.ravel().astype(np.int64) for array in read_mat(path, "trainNdxs", "testNdxs"))
     both = np.concatenate([train, test])
@@ -129,11 +114,12 @@ def read_splits(path: Path, n: int) -> dict[str, list[int]]:
 def read_label_chain(folder: Path) -> NDArray[np.int8]:
     """Read the two mapping files and return the class -1..12 of each label 0..894.
 
-    Label 0 is unlabeled. ``classMapping40.mat`` takes labels 1..894 to 40 classes (Gupta et al. 2013),
-    ``class13Mapping.mat`` these to 13 (Couprie et al. 2013).
+    Label 0 is unlabeled. `classMapping40.mat` takes labels 1..894 to 40 classes (Gupta et al. 2013),
+    `class13Mapping.mat` these to 13 (Couprie et al. 2013).
 
     Raises:
-        FileNotFoundError, ValueError: also if a mapping is out of range or not the published one.
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged, or a mapping is out of range or not the published one.
     """
     (forty,) = read_mat(folder / FORTY_MAT, "mapClass")
     forty = forty.ravel().astype(np.int64)
@@ -156,37 +142,37 @@ def read_label_chain(folder: Path) -> NDArray[np.int8]:
 
 
 def eigen_axes(vectors: Array) -> Array:
-    """Take normals ``[3, ...]`` from Eigen's axes (right, into the scene, up) to ours: (x, z, -y) -> (x, y, z).
+    """Take normals `[3, ...]` from Eigen's axes (right, into the scene, up) to ours: (x, z, -y) -> (x, y, z).
 
     Also the order of the MTAN pack, whose documentation states none: inferred from its flip, which negates the first
-    channel, and checked by the signs that ``verify`` reports.
+    channel, and checked by the signs that `verify` reports.
     """
     right, forward, up = vectors
     return np.stack([right, -up, forward])
 
 
 def to_eigen_axes(normal: Array) -> Array:
-    """Take normals ``[3, ...]`` from our axes to Eigen's, the inverse of :func:`eigen_axes`."""
+    """Take normals `[3, ...]` from our axes to Eigen's, the inverse of :func:`eigen_axes`."""
     x, y, z = normal
     return np.stack([x, z, -y])
 
 
 def decode_eigen(png: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Array:
-    """Unit normals ``[3, H, W]`` from the files of Eigen and Fergus 2015; 0 where the mask is 0."""
+    """Unit normals `[3, H, W]` from the files of Eigen and Fergus 2015; 0 where the mask is 0."""
     return np.where(mask > 0, unit(eigen_axes(from_8_bits(png)), tolerance=_OFF_UNIT), 0)
 
 
 def encode_eigen(normal: Array) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return the PNG pixels ``[H, W, 3]`` and the mask ``[H, W]`` that :func:`decode_eigen` reads."""
+    """Return the PNG pixels `[H, W, 3]` and the mask `[H, W]` that :func:`decode_eigen` reads."""
     mask: NDArray[np.uint8] = np.where(normal.any(axis=0), np.uint8(255), np.uint8(0))
     return to_8_bits(to_eigen_axes(normal)), mask
 
 
 def decode_ladicky(png: NDArray[np.uint8]) -> Array:
-    """Unit normals ``[3, H, W]`` from the files of Ladicky et al. 2014, whose channels are (z, y, x)."""
+    """Unit normals `[3, H, W]` from the files of Ladicky et al. 2014, whose channels are (z, y, x)."""
     return unit(from_8_bits(png)[::-1], tolerance=_OFF_UNIT)
 
 
 def encode_ladicky(normal: Array) -> NDArray[np.uint8]:
-    """Return the PNG pixels ``[H, W, 3]`` that :func:`decode_ladicky` reads; a missing normal becomes grey."""
+    """Return the PNG pixels `[H, W, 3]` that :func:`decode_ladicky` reads; a missing normal becomes grey."""
     return to_8_bits(normal[::-1])

@@ -1,4 +1,4 @@
-"""Reading the official files of NYU Depth v2: the v7.3 ``.mat``, splits, label mappings and files of normals."""
+"""Reading the official files of NYU Depth v2: the v7.3 `.mat`, splits, label mappings and files of normals."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,42 +22,43 @@ from mtlrepro.data.real.nyuv2.files import (
     SATURATED,
     SIZE,
     SPLITS_MAT,
-    Part,
     decode_eigen,
     decode_ladicky,
     read_label_chain,
     read_splits,
 )
-from mtlrepro.data.real.preparing import require_files
+from mtlrepro.data.real.preparing import Row, SourceSplit, require_files
 from mtlrepro.data.real.rasters import Raster, read_raster
 
 Files = Mapping[int, tuple[Path, ...]]
 
 
 @contextmanager
-def opened(source: Path, normals: str) -> Iterator[dict[str, Part]]:
+def open_splits(source: Path, normals: str) -> Iterator[dict[str, SourceSplit]]:
     """Open the files and give the two splits; all that can be checked without reading images is checked here.
 
     Args:
-        source: the folder.
-        normals: ``depth``, ``ladicky`` or ``eigen``.
+        source: The folder.
+        normals: `depth`, `ladicky` or `eigen`.
 
     Raises:
-        FileNotFoundError, ValueError: naming the file and the remedy.
+        FileNotFoundError: A file is missing.
+        ValueError: A file is damaged or holds something else.
     """
     classes = read_label_chain(source)
     with _open(source / MAT) as (file, n, shape):
-        parts = {}
+        splits = {}
         for split, numbers in read_splits(source / SPLITS_MAT, n).items():
             files = _normal_files(source, normals, split, numbers)
             read = partial(_read, _Mat(source / MAT, file, shape, classes), files, normals)
-            parts[split] = Part([f"{number:04}" for number in numbers], shape, read)
-        yield parts
+            names = [f"{number:04}" for number in numbers]
+            splits[split] = SourceSplit(names, shape, read, {"source": "official", "normals": normals})
+        yield splits
 
 
 @dataclass(frozen=True)
 class _Mat:
-    """The open ``.mat`` file and what else an image needs."""
+    """The open `.mat` file and what else an image needs."""
 
     path: Path
     file: h5py.File
@@ -65,7 +66,7 @@ class _Mat:
     classes: NDArray[np.int8]
 
     def image(self, name: str, index: int) -> Raster:
-        """Read one variable of one image, with MATLAB's axes reversed: ``[H, W, ...]``."""
+        """Read one variable of one image, with MATLAB's axes reversed: `[H, W, ...]`."""
         try:
             array: Raster = self.file[name][index].T
         except OSError as error:
@@ -75,7 +76,7 @@ class _Mat:
 
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[h5py.File, int, tuple[int, int]]]:
-    """Open the ``.mat`` file and give the number of images and their (height, width)."""
+    """Open the `.mat` file and give the number of images and their (height, width)."""
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -122,7 +123,7 @@ def _normal_files(source: Path, normals: str, split: str, numbers: list[int]) ->
     return dict.fromkeys(numbers, ())
 
 
-def _read(mat: _Mat, files: Files, normals: str, name: str) -> dict[str, Raster]:
+def _read(mat: _Mat, files: Files, normals: str, name: str) -> Row:
     number = int(name)
     labels = mat.image("labels", number - 1)
     if labels.max() > N_LABELS:
@@ -143,4 +144,4 @@ def _read(mat: _Mat, files: Files, normals: str, name: str) -> dict[str, Raster]
             read_raster(mask, "ids", size=mat.shape, remedy=remedy),
         )
     image = mat.image("images", number - 1)
-    return {"image": image, "segmentation": mat.classes[labels], "depth": raw, "normal": normal}
+    return {"image": image, "segmentation": mat.classes[labels], "depth": raw[None], "normal": normal}

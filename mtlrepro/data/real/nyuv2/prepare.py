@@ -1,6 +1,8 @@
 """NYU Depth v2 (Silberman et al. 2012): official files or the MTAN pack to arrays, and the checks of these."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,10 +11,10 @@ import pandas as pd
 
 from mtlrepro.data.classes import NYUV2 as CLASSES
 from mtlrepro.data.geometry import Pinhole, unit
-from mtlrepro.data.real.fetching import fetch as fetch_files
-from mtlrepro.data.real.fetching import unpack
+from mtlrepro.data.real.fetching import download, unpack
 from mtlrepro.data.real.levin import fill
-from mtlrepro.data.real.nyuv2 import mtan, official
+from mtlrepro.data.real.mtan import Kind, Pack
+from mtlrepro.data.real.nyuv2 import official
 from mtlrepro.data.real.nyuv2.export import export as export
 from mtlrepro.data.real.nyuv2.export import export_mtan as export_mtan
 from mtlrepro.data.real.nyuv2.files import (
@@ -22,15 +24,15 @@ from mtlrepro.data.real.nyuv2.files import (
     LADICKY,
     LADICKY_FILE,
     MAT,
+    MTAN_FOLDERS,
     MTAN_PACK,
     OFFICIAL_COUNTS,
     SIZE,
-    SPLITS,
-    Part,
+    eigen_axes,
 )
-from mtlrepro.data.real.preparing import Row, write_split
-from mtlrepro.data.real.rasters import resize_image, resize_nearest
-from mtlrepro.data.real.scripts import Findings, verify_target
+from mtlrepro.data.real.preparing import Row, SourceSplit, write_split
+from mtlrepro.data.real.rasters import Raster
+from mtlrepro.data.real.verifying import Findings, verify_target
 from mtlrepro.data.store import Store
 
 KEYS = ("image", "segmentation", "depth", "normal")
@@ -43,21 +45,22 @@ TERMS = (
 
 
 def fetch(folder: str | Path, *, ladicky: bool = False, mirror: str | None = None, progress: bool = True) -> None:
-    """Download the official files into ``folder``, 3 GB; who calls this accepts `TERMS`.
+    """Download the official files into `folder`, 3 GB; who calls this accepts `TERMS`.
 
     Args:
-        folder: where the files go.
-        ladicky: also get and unpack the normals of Ladicky et al. 2014.
-        mirror: a server that has the files as ``MIRROR/NAME``.
-        progress: show bars on stderr.
+        folder: Where the files go.
+        ladicky: Also get and unpack the normals of Ladicky et al. 2014.
+        mirror: A server that has the files as `MIRROR/NAME`.
+        progress: Show bars on stderr.
 
     Raises:
-        ValueError, OSError: see :func:`mtlrepro.data.real.fetching.download`.
+        ValueError, OSError: See :func:`mtlrepro.data.real.fetching.download`.
     """
     folder = Path(folder)
-    fetch_files(FILES, folder, mirror=mirror, progress=progress)
+    for file in FILES:
+        download(file, folder, mirror=mirror, progress=progress)
     if ladicky and not (folder / LADICKY).exists():
-        (archive,) = fetch_files([LADICKY_FILE], folder, mirror=mirror, progress=progress)
+        archive = download(LADICKY_FILE, folder, mirror=mirror, progress=progress)
         unpack(archive, folder / LADICKY, progress=progress)
 
 
@@ -70,69 +73,79 @@ def prepare(
     normals: str | None = None,
     progress: bool = True,
 ) -> None:
-    """Write ``TARGET/train`` and ``TARGET/test`` from the official files or the MTAN pack, whichever ``source`` holds.
+    """Write `TARGET/train` and `TARGET/test` from the official files or the MTAN pack, whichever `source` holds.
 
     Images are resized with a low-pass filter, all targets by the nearest pixel, so that no hole is blended in.
     A stopped run goes on where it was; a complete split is left as it is.
 
     Args:
-        source: folder with the four official files, or with ``train/image/0.npy`` and the others.
-        target: folder for the stores.
+        source: Folder with the four official files, or with `train/image/0.npy` and the others.
+        target: Folder for the stores.
         size: (height, width); default: the files' own, 480 x 640 (MTAN: 288 x 384).
-        depth: ``raw`` leaves the holes of the sensor, where depth is 0; ``filled`` fills those of depth and of
+        depth: `raw` leaves the holes of the sensor, where depth is 0; `filled` fills those of depth and of
             normals by colorization (:func:`mtlrepro.data.real.levin.fill`), at the files' own size.
-        normals: of the official files only. ``depth`` (default): planes fitted to the raw depth. ``ladicky``:
-            ``SOURCE/nyu_normals_gt``, dense. ``eigen``: ``SOURCE/normals_gt/{normals,masks}``.
-        progress: show bars on stderr.
+        normals: Of the official files only. `depth` (default): planes fitted to the raw depth. `ladicky`:
+            `SOURCE/nyu_normals_gt`, dense. `eigen`: `SOURCE/normals_gt/{normals,masks}`.
+        progress: Show bars on stderr.
 
     Raises:
-        FileNotFoundError, ValueError: naming the file and the remedy, as far as possible before any work.
+        FileNotFoundError: A file is missing; the message says how to get it.
+        ValueError: A file is damaged, or an option does not fit; found before any work where possible.
     """
     source, target = Path(source), Path(target)
-    opened: AbstractContextManager[dict[str, Part]]
     if depth not in DEPTHS:
         raise ValueError(f"depth is {depth!r}; accepted: {', '.join(DEPTHS)}")
+    with _open(source, normals) as splits:
+        for name, split in splits.items():
+            camera = CAMERA.resized(SIZE, size or split.shape).meta()
+            meta = {"dataset": "nyuv2", "classes": CLASSES, "depth": depth, "camera": camera}
+            if depth == "filled":
+                split = replace(split, read=partial(_filled, split))
+            write_split(target / name, split, meta, size=size, progress=progress)
+
+
+def _open(source: Path, normals: str | None) -> AbstractContextManager[dict[str, SourceSplit]]:
+    """Open whichever files the folder holds."""
     if (source / MAT).is_file():
         normals = "depth" if normals is None else normals
         if normals not in NORMALS:
             raise ValueError(f"normals is {normals!r}; accepted: {', '.join(NORMALS)}")
-        stored, opened = "official", official.opened(source, normals)
-    elif (source / "train" / "image").is_dir():
+        return official.open_splits(source, normals)
+    if (source / "train" / "image").is_dir():
         if normals is not None:
             raise ValueError(f"normals is {normals!r}; accepted: nothing, the MTAN pack has its own")
-        stored, opened = "mtan", nullcontext(mtan.parts(source))
-    else:
-        raise FileNotFoundError(
-            f"{source} holds neither {MAT} (official; {AGAIN}) nor train/image/ (the MTAN pack, from {MTAN_PACK})"
-        )
-    with opened as parts:
-        for split, part in parts.items():
-            stored_size = size or part.shape
-            meta = {
-                "dataset": "nyuv2",
-                "split": split,
-                "classes": CLASSES,
-                "source": stored,
-                "size": stored_size,
-                "depth": depth,
-                "normals": normals or stored,
-                "camera": CAMERA.resized(SIZE, stored_size).meta(),
-            }
-            read = partial(_row, part, size=stored_size, depth=depth)
-            write_split(target / split, part.names, read, meta, progress=progress)
+        meta = {"source": "mtan", "normals": "mtan"}
+        splits = {name: replace(PACK.split(source / folder), meta=meta) for name, folder in MTAN_FOLDERS.items()}
+        return nullcontext(splits)
+    raise FileNotFoundError(
+        f"{source} holds neither {MAT} (official; {AGAIN}) nor train/image/ (the MTAN pack, from {MTAN_PACK})"
+    )
 
 
-def _row(part: Part, name: str, *, size: tuple[int, int], depth: str) -> Row:
-    """Read one image, fill where asked, resize, and put channels first."""
-    row = part.read(name)
-    if depth == "filled":
-        row["depth"] = fill(row["depth"], row["depth"] > 0, row["image"])
-        row["normal"] = unit(fill(row["normal"], np.linalg.norm(row["normal"], axis=0) > 0, row["image"]))
+def _decode_mtan(arrays: Mapping[str, Raster]) -> Row:
     return {
-        "image": resize_image(row["image"], size).transpose(2, 0, 1),
-        "segmentation": resize_nearest(row["segmentation"], size),
-        "depth": resize_nearest(row["depth"], size)[None],
-        "normal": np.stack([resize_nearest(component, size) for component in row["normal"]]),
+        "depth": arrays["depth"].transpose(2, 0, 1).astype(np.float32),
+        "normal": unit(eigen_axes(arrays["normal"].transpose(2, 0, 1))),
+    }
+
+
+PACK = Pack(
+    label="label",
+    n_classes=len(CLASSES),
+    kinds={"depth": Kind((1,), 0, float(np.finfo(np.float32).max)), "normal": Kind((3,), -1.01, 1.01)},
+    decode=_decode_mtan,
+    remedy=f"unpack the MTAN pack again ({MTAN_PACK})",
+)
+
+
+def _filled(split: SourceSplit, name: str) -> Row:
+    """Read one image and fill the holes of its depth and normals."""
+    row = split.read(name)
+    image, depth, normal = row["image"], row["depth"], row["normal"]
+    return {
+        **row,
+        "depth": fill(depth, depth[0] > 0, image),
+        "normal": unit(fill(normal, np.linalg.norm(normal, axis=0) > 0, image)),
     }
 
 
@@ -140,26 +153,22 @@ def verify(target: str | Path, *, subset: bool = False, progress: bool = True) -
     """Check a prepared folder: counts, arrays and checksums, ranges, classes, signs of the normals.
 
     Args:
-        target: the folder that :func:`prepare` made.
-        subset: any number of images will do, for a part of the data set or exported scenes.
-        progress: show bars on stderr.
+        target: The folder that :func:`prepare` made.
+        subset: Any number of images will do, for a part of the data set or exported scenes.
+        progress: Show bars on stderr.
 
     Returns:
-        One row per check: ``what``, ``found``, ``expected``, ``ok``. Nothing is changed.
+        One row per check: `what`, `found`, `expected`, `ok`. Nothing is changed.
     """
-    target = Path(target)
-    frame = verify_target(
-        target,
-        counts=dict.fromkeys(SPLITS) if subset else OFFICIAL_COUNTS,
-        keys=KEYS,
-        class_names=CLASSES,
+    findings = verify_target(
+        Path(target),
+        dict.fromkeys(OFFICIAL_COUNTS) if subset else OFFICIAL_COUNTS,
+        keys=lambda meta: KEYS,
         rays=lambda meta, height, width: Pinhole.of(meta).rays(height, width),
         progress=progress,
     )
-    findings = Findings(frame.to_dict("records"))
-    for split in SPLITS:
-        if frame.loc[frame["what"] == f"{split}: files and checksums", "ok"].any():
-            _check_floor(findings, split, Store(target / split))
+    for split, store in findings.intact.items():
+        _check_floor(findings, split, store)
     return findings.frame()
 
 

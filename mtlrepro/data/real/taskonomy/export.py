@@ -13,7 +13,8 @@ from mtlrepro.data.samples import Sample
 from mtlrepro.files import replacing
 
 LAYOUTS = ("domains", "buildings", "tars")
-VIEWS = 4  # of one point
+VIEWS = 4
+"""Views of one point."""
 
 
 def export(folder: str | Path, samples: Samples, split: str = "train", *, layout: str = "domains") -> None:
@@ -22,16 +23,16 @@ def export(folder: str | Path, samples: Samples, split: str = "train", *, layout
     See :func:`mtlrepro.data.real.taskonomy.files.encode` for what rounding does.
 
     Args:
-        folder: where the files go; other splits may be there already.
-        samples: image and the ten maps: depth, normal, segmentation (17 classes), curvature, reshading, edges2d,
+        folder: Where the files go; other splits may be there already.
+        samples: Image and the ten maps: depth, normal, segmentation (17 classes), curvature, reshading, edges2d,
             edges3d, keypoints2d, keypoints3d, valid.
-        split: ``train``, ``val`` or ``test``.
-        layout: ``domains``, ``DOMAIN/BUILDING/FILE``; ``buildings``, ``BUILDING_DOMAIN/DOMAIN/FILE``; ``tars``,
-            ``BUILDING_DOMAIN.tar`` with ``md5sum.txt`` and ``links.txt`` as on the server.
+        split: `train`, `val` or `test`.
+        layout: `domains`, `DOMAIN/BUILDING/FILE`; `buildings`, `BUILDING_DOMAIN/DOMAIN/FILE`; `tars`,
+            `BUILDING_DOMAIN.tar` with `md5sum.txt` and `links.txt` as on the server.
 
     Raises:
-        ValueError: for another split or layout, a sample without one of the maps, a class above 16, or a depth
-            that 16 bits do not hold.
+        ValueError: The split or layout is another, a sample lacks a map, a class is above 16, or 16 bits do not hold
+            a depth.
     """
     root = Path(folder)
     if split not in TINY:
@@ -52,8 +53,8 @@ def export(folder: str | Path, samples: Samples, split: str = "train", *, layout
         building = sorted(TINY[split])[index % 2]
         for key, raster in encode(_arrays(samples[index], index)).items():
             domain = DOMAINS[key][0]
-            place = root / domain / building if layout == "domains" else root / f"{building}_{domain}" / domain
-            write_raster(place / file_name(domain, index // VIEWS, index % VIEWS), raster)
+            path = root / domain / building if layout == "domains" else root / f"{building}_{domain}" / domain
+            write_raster(path / file_name(domain, index // VIEWS, index % VIEWS), raster)
 
 
 def _arrays(sample: Sample, index: int) -> dict[str, Raster | Array]:

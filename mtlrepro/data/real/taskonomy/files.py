@@ -20,10 +20,10 @@ TINY = {
     "val": ("wiconisco", "corozal", "collierville", "markleeville", "darden"),
     "test": ("ihlen", "muleshoe", "uvalda", "noxapater", "mcdade"),
 }  # fmt: skip
-"""Buildings of the tiny split (``splits_taskonomy.zip`` of the data set)."""
+"""Buildings of the tiny split (`splits_taskonomy.zip` of the data set)."""
 
 WOODBINE = "woodbine"
-"""Listed in the tiny split, but left out by the authors' later tools (``omnidata-tools``)."""
+"""Listed in the tiny split, but left out by the authors' later tools (`omnidata-tools`)."""
 
 LSB_COUNTS = {"train": 2762, "test": 548}
 """Images of the protocol of Lee et al. 2021, one frame in 100 (supplement, section 1)."""
@@ -58,7 +58,7 @@ def file_name(domain: str, point: int, view: int) -> str:
 
 
 def decode(rasters: Mapping[str, Raster]) -> dict[str, Raster]:
-    """Decode the eleven rasters of one view, by key; image stays uint8 ``[H, W, 3]``.
+    """Decode the eleven rasters of one view, by key; image stays uint8 `[H, W, 3]`.
 
     * depth: v / 512 m; unknown from 64,500 on (the file's value for unknown is 65,535).
     * normal: v / 127.5 - 1 in our axes; grey is unknown.
@@ -67,10 +67,10 @@ def decode(rasters: Mapping[str, Raster]) -> dict[str, Raster]:
     * reshading: v / 255 of the first channel; 16-bit maps: v / 65,535.
     * valid: the mask is set, and depth and curvature are known.
 
-    Sources: the data set's sample README and ``create_curvature_images.py`` of its authors' annotator.
+    Sources: the data set's sample README and `create_curvature_images.py` of its authors' annotator.
 
     Raises:
-        ValueError: for a class above 17.
+        ValueError: A class is above 17.
     """
     ids = rasters["segmentation"]
     if ids.max() > len(CLASSES):
@@ -97,13 +97,13 @@ def decode(rasters: Mapping[str, Raster]) -> dict[str, Raster]:
 
 
 def encode(maps: Mapping[str, Array]) -> dict[str, Raster]:
-    """Encode the maps of one sample, by key; image as uint8 ``[H, W, 3]``. The inverse of :func:`decode`.
+    """Encode the maps of one sample, by key; image as uint8 `[H, W, 3]`. The inverse of :func:`decode`.
 
     Rounding moves depth by up to 1/1024 m, components of normals by 1/255, curvature by 0.131 / m, reshading by 1/510
     and 16-bit maps by 1/131070. Curvature beyond 33 / m is cut.
 
     Raises:
-        ValueError: for a depth of 125.97 m or more.
+        ValueError: A depth is 125.97 m or more.
     """
     depth, valid = maps["depth"][0], maps["valid"][0]
     if depth.max() >= (DEPTH_LIMIT - 0.5) / DEPTH_UNIT:

@@ -1,6 +1,6 @@
 """Taskonomy (Zamir et al. 2018): the tiny split's files to arrays, and the checks of these."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,15 +10,15 @@ from tqdm import tqdm
 
 from mtlrepro.data.classes import TASKONOMY as CLASSES
 from mtlrepro.data.geometry import Array, Pinhole
-from mtlrepro.data.real.fetching import RemoteFile
-from mtlrepro.data.real.fetching import fetch as fetch_files
-from mtlrepro.data.real.preparing import Row, write_split
-from mtlrepro.data.real.rasters import resize_image, resize_nearest
-from mtlrepro.data.real.scripts import Findings, verify_target
+from mtlrepro.data.real.fetching import RemoteFile, download
+from mtlrepro.data.real.preparing import Row, SourceSplit, write_split
 from mtlrepro.data.real.taskonomy.export import export as export
 from mtlrepro.data.real.taskonomy.files import BASE, DOMAINS, LSB_COUNTS, MD5SUMS, TINY, WOODBINE, decode
 from mtlrepro.data.real.taskonomy.views import AGAIN, Entry, find_views, has_building
-from mtlrepro.data.store import META, Store
+from mtlrepro.data.real.verifying import verify_target
+
+Views = dict[str, dict[str, Entry]]
+"""The files of each view, by name of the view and key."""
 
 KEYS = tuple(DOMAINS)
 SPLITS = tuple(TINY)
@@ -41,22 +41,22 @@ def fetch(
     mirror: str | None = None,
     progress: bool = True,
 ) -> None:
-    """Download the tiny split's tar files into ``folder``; who calls this accepts `TERMS`.
+    """Download the tiny split's tar files into `folder`; who calls this accepts `TERMS`.
 
     The list of checksums comes first, so that each archive is checked. :func:`prepare` reads the archives as they are.
 
     Args:
-        folder: where the files go.
-        splits: which of ``train``, ``val`` and ``test``.
-        woodbine: also that building.
-        mirror: a server that has the files as ``MIRROR/NAME``.
-        progress: show bars on stderr.
+        folder: Where the files go.
+        splits: Which of `train`, `val` and `test`.
+        woodbine: Also that building.
+        mirror: A server that has the files as `MIRROR/NAME`.
+        progress: Show bars on stderr.
 
     Raises:
-        ValueError, OSError: see :func:`mtlrepro.data.real.fetching.download`; also for an archive without checksum.
+        ValueError, OSError: See :func:`mtlrepro.data.real.fetching.download`; also that an archive has no checksum.
     """
     folder = Path(folder)
-    (path,) = fetch_files([RemoteFile(MD5SUMS, f"{BASE}/{MD5SUMS}")], folder, mirror=mirror, progress=progress)
+    path = download(RemoteFile(MD5SUMS, f"{BASE}/{MD5SUMS}"), folder, mirror=mirror, progress=progress)
     lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
     md5 = {Path(line[1]).name: line[0] for line in lines if len(line) == 2}
     files = []
@@ -67,7 +67,8 @@ def fetch(
                 if name not in md5:
                     raise ValueError(f"{path}: no checksum of {name}; remove the list and fetch it again")
                 files.append(RemoteFile(name, f"{BASE}/{name}", md5=md5[name]))
-    fetch_files(files, folder, mirror=mirror, progress=progress)
+    for file in files:
+        download(file, folder, mirror=mirror, progress=progress)
 
 
 def prepare(
@@ -80,88 +81,72 @@ def prepare(
     subset: bool = False,
     progress: bool = True,
 ) -> None:
-    """Write ``TARGET/{train,val,test}`` from the tiny split's folders or tar files.
+    """Write `TARGET/{train,val,test}` from the tiny split's folders or tar files.
 
-    Of each building the views 0, ``every``, 2 ``every``, ... in the order of (point, view) are taken: one in 100 is the
+    Of each building, the views 0, `every`, 2 `every`, ... in the order of (point, view) are used: one in 100 is the
     sampling of Lee et al. 2021, whose order is not printed. Images are resized with a low-pass filter, all targets by
     the nearest pixel. A stopped run goes on where it was; a complete split is left as it is.
 
     Args:
-        source: folder with the files, in one of the layouts of :func:`mtlrepro.data.real.taskonomy.views.find_views`.
-        target: folder for the stores.
+        source: Folder with the files, in one of the layouts of :func:`mtlrepro.data.real.taskonomy.views.find_views`.
+        target: Folder for the stores.
         size: (height, width); default: the files' own, 512 x 512. Lee et al. use 256 x 256.
-        every: one view in so many; 1 for all.
-        woodbine: use that building, too.
-        subset: take the buildings that are there; otherwise all must be.
-        progress: show bars on stderr.
+        every: One view in so many; 1 for all.
+        woodbine: Use that building, too.
+        subset: Accept missing buildings.
+        progress: Show bars on stderr.
 
     Raises:
-        FileNotFoundError, ValueError: naming the file and the remedy, as far as possible before any work.
+        FileNotFoundError: A file is missing; the message says how to get it.
+        ValueError: A file is damaged, or an option does not fit; found before any work where possible.
     """
     source, target = Path(source), Path(target)
     if every < 1:
         raise ValueError(f"every is {every}; accepted: 1 (all views) or more")
-    wanted = {split: buildings(split, woodbine=woodbine) for split in SPLITS}
-    there = {split: [name for name in names if has_building(source, name)] for split, names in wanted.items()}
-    absent = [name for split in SPLITS for name in wanted[split] if name not in there[split]]
-    if not any(there.values()):
+    required = {name: buildings(name, woodbine=woodbine) for name in SPLITS}
+    present = {name: [each for each in required[name] if has_building(source, each)] for name in SPLITS}
+    absent = [each for name in SPLITS for each in required[name] if each not in present[name]]
+    if not any(present.values()):
         raise FileNotFoundError(f"{source} holds no building of the tiny split; {AGAIN}")
     if absent and not subset:
         raise FileNotFoundError(
             f"{source}: nothing of {', '.join(absent)}; {AGAIN}, or prepare the subset that is there (--subset)"
         )
-    views: dict[str, dict[str, dict[str, Entry]]] = {split: {} for split in SPLITS}
-    for split, names in there.items():
-        for building in tqdm(names, desc=f"{split}: buildings", disable=not progress):
+    views: dict[str, Views] = {name: {} for name in SPLITS}
+    for name in SPLITS:
+        for building in tqdm(present[name], desc=f"{name}: buildings", disable=not progress):
             chosen = list(find_views(source, building).items())[::every]
-            views[split] |= {f"{building}/point_{p}_view_{v}": entries for (p, v), entries in chosen}
+            views[name] |= {f"{building}/point_{p}_view_{v}": entries for (p, v), entries in chosen}
     shape = _first_shape(views)
-    _require_facing([entries["normal"] for split in SPLITS for entries in views[split].values()], shape)
-    for split in SPLITS:
-        if not views[split]:
-            continue
-        meta = {
-            "dataset": "taskonomy",
-            "split": split,
-            "classes": CLASSES,
-            "buildings": there[split],
-            "every": every,
-            "size": size or shape,
-        }
-        read = partial(_read, views[split], shape=shape, size=size or shape)
-        write_split(target / split, list(views[split]), read, meta, progress=progress)
+    _require_facing([entries["normal"] for name in SPLITS for entries in views[name].values()], shape)
+    meta = {"dataset": "taskonomy", "classes": CLASSES, "every": every}
+    for name, files in views.items():
+        if files:
+            split = SourceSplit(list(files), shape, partial(_read, files, shape), {"buildings": present[name]})
+            write_split(target / name, split, meta, size=size, progress=progress)
 
 
-def _first_shape(views: dict[str, dict[str, dict[str, Entry]]]) -> tuple[int, int]:
+def _first_shape(views: Mapping[str, Views]) -> tuple[int, int]:
     """(height, width) of the first image."""
-    first = next(entries["image"] for of_split in views.values() for entries in of_split.values())
+    first = next(entries["image"] for split in views.values() for entries in split.values())
     height, width = first.read("RGB", None).shape[:2]
     return height, width
 
 
-def _read(views: dict[str, dict[str, Entry]], name: str, *, shape: tuple[int, int], size: tuple[int, int]) -> Row:
+def _read(views: Views, shape: tuple[int, int], name: str) -> Row:
     entries = views[name]
     rasters = {key: entries[key].read(kind, shape) for key, (_, kind) in DOMAINS.items()}
     try:
-        row = decode(rasters)
+        return decode(rasters)
     except ValueError as error:
         raise ValueError(f"{entries['segmentation'].path}, {name}: {error}; {AGAIN}") from None
-    image = resize_image(row.pop("image"), size).transpose(2, 0, 1)
-    rows = {key: _nearest(value, size) for key, value in row.items()}
-    return {"image": image, **rows}
-
-
-def _nearest(array: Array, size: tuple[int, int]) -> Array:
-    """Resize ``[..., H, W]`` by the nearest pixel."""
-    planes = array.reshape(-1, *array.shape[-2:])
-    return np.stack([resize_nearest(plane, size) for plane in planes]).reshape(*array.shape[:-2], *size)
 
 
 # --- checks
 
 
 def nominal_rays(height: int, width: int) -> Array:
-    """Viewing rays ``[3, H, W]`` for a field of view of 60 degrees across; the files' own differ from view to view."""
+    """Viewing rays `[3, H, W]` for a field of view of 60 degrees across; the files' own differ from view to view."""
     focal = width / 2 / np.tan(np.pi / 6)
     return Pinhole(focal, focal, (width - 1) / 2, (height - 1) / 2).rays(height, width)
 
@@ -184,31 +169,26 @@ def verify(target: str | Path, *, subset: bool = False, progress: bool = True) -
     """Check a prepared folder: buildings, arrays and checksums, ranges, classes, signs of the normals.
 
     Args:
-        target: the folder that :func:`prepare` made.
-        subset: any buildings will do, for a part of the data set or exported scenes.
-        progress: show bars on stderr.
+        target: The folder that :func:`prepare` made.
+        subset: Any buildings will do, for a part of the data set or exported scenes.
+        progress: Show bars on stderr.
 
     Returns:
-        One row per check: ``what``, ``found``, ``expected``, ``ok``. Nothing is changed.
+        One row per check: `what`, `found`, `expected`, `ok`. Nothing is changed.
     """
-    target = Path(target)
-    there = [split for split in SPLITS if (target / split / META).is_file()]
-    frame = verify_target(
-        target,
-        counts=dict.fromkeys(there if subset and there else SPLITS),
-        keys=KEYS,
-        class_names=CLASSES,
+    findings = verify_target(
+        Path(target),
+        dict.fromkeys(SPLITS),
+        keys=lambda meta: KEYS,
         rays=lambda meta, height, width: nominal_rays(height, width),
+        partial=subset,
         progress=progress,
     )
-    findings = Findings(frame.to_dict("records"))
-    for split in there:
-        if not frame.loc[frame["what"] == f"{split}: files and checksums", "ok"].any():
-            continue
-        store = Store(target / split)
-        absent = sorted(set(buildings(split, woodbine=False)) - set(store.meta["buildings"]))
-        found = f"{len(store.meta['buildings'])}, without {', '.join(absent) or 'none of the tiny split'}"
+    for split, store in findings.intact.items():
+        present = store.meta["buildings"]
+        absent = sorted(set(buildings(split, woodbine=False)) - set(present))
+        found = f"{len(present)}, without {', '.join(absent) or 'none of the tiny split'}"
         findings.add(f"{split}: buildings", found, "any" if subset else "all of the tiny split", subset or not absent)
         if split in LSB_COUNTS and store.meta["every"] == 100:
-            findings.add(f"{split}: of Lee et al. 2021", len(store), f"{LSB_COUNTS[split]}, if they took these", True)
+            findings.note(f"{split}: of Lee et al. 2021", len(store), f"{LSB_COUNTS[split]}, if they took these")
     return findings.frame()

@@ -19,10 +19,10 @@ class Entry:
     """One file, or one member of a tar file.
 
     Attributes:
-        path: the file, or the archive.
-        member: name in the archive, or None.
-        start: where the member's bytes begin.
-        length: how many there are.
+        path: The file, or the archive.
+        member: Name in the archive, or None.
+        start: Where the member's bytes begin.
+        length: How many there are.
     """
 
     path: Path
@@ -34,7 +34,8 @@ class Entry:
         """Read the raster, of the given (height, width) where that is known.
 
         Raises:
-            ValueError: naming the file.
+            FileNotFoundError: There is no such file.
+            ValueError: It is damaged or has another size.
         """
         if self.member is None:
             return read_raster(self.path, kind, size=size, remedy=AGAIN)
@@ -47,45 +48,44 @@ class Entry:
 def find_views(source: Path, building: str) -> dict[View, dict[str, Entry]]:
     """Find the files of a building, by (point, view), in this order, and by key.
 
-    Looked for are, for each domain, ``SOURCE/DOMAIN/BUILDING/``, ``SOURCE/DOMAIN/taskonomy/BUILDING/`` (of
-    ``omnidata-tools``), ``SOURCE/BUILDING_DOMAIN/`` and its ``DOMAIN/``, and ``SOURCE/BUILDING_DOMAIN.tar``.
+    Looked for are, for each domain, `SOURCE/DOMAIN/BUILDING/`, `SOURCE/DOMAIN/taskonomy/BUILDING/` (of
+    `omnidata-tools`), `SOURCE/BUILDING_DOMAIN/` and its `DOMAIN/`, and `SOURCE/BUILDING_DOMAIN.tar`.
 
     Returns:
         Empty if there is nothing of this building.
 
     Raises:
-        FileNotFoundError: if a domain, or one view's file of a domain, is missing.
-        ValueError: if an archive is damaged, or a file's name states another domain.
+        FileNotFoundError: A domain, or one view's file of a domain, is missing.
+        ValueError: An archive is damaged, or a file's name states another domain.
     """
     domains = {key: domain for key, (domain, _) in DOMAINS.items()}
-    found = {key: _find_domain(source, building, domain) for key, domain in domains.items()}
-    if all(entries is None for entries in found.values()):
+    by_key = {key: _find_domain(source, building, domain) for key, domain in domains.items()}
+    if all(entries is None for entries in by_key.values()):
         return {}
-    views: dict[View, dict[str, Entry]] = {view: {} for view in sorted(found["image"] or {})}
-    for key, entries in found.items():
+    views: dict[View, dict[str, Entry]] = {view: {} for view in sorted(by_key["image"] or {})}
+    for key, entries in by_key.items():
         if not entries:
             raise FileNotFoundError(
                 f"{source / domains[key] / building} or {building}_{domains[key]}.tar: no such files; {AGAIN}"
             )
         absent = sorted(set(views) - set(entries))
         if absent:
-            point, view = absent[0]
+            point, number = absent[0]
             raise FileNotFoundError(
-                f"{source}: {building}, domain {domains[key]}: no file of point {point}, view {view} and "
+                f"{source}: {building}, domain {domains[key]}: no file of point {point}, view {number} and "
                 f"{len(absent) - 1} more of {len(views)}; {AGAIN}"
             )
-        for view_, entry in entries.items():
-            if view_ in views:
-                views[view_][key] = entry
+        for view in views:
+            views[view][key] = entries[view]
     return views
 
 
 def has_building(source: Path, building: str) -> bool:
     """Whether there is anything of a building."""
-    return any(_place(source, building, domain) is not None for domain, _ in DOMAINS.values())
+    return any(_path(source, building, domain) is not None for domain, _ in DOMAINS.values())
 
 
-def _place(source: Path, building: str, domain: str) -> Path | None:
+def _path(source: Path, building: str, domain: str) -> Path | None:
     """Folder or archive of one building and domain."""
     together = source / f"{building}_{domain}"
     folders = (
@@ -99,16 +99,16 @@ def _place(source: Path, building: str, domain: str) -> Path | None:
 
 
 def _find_domain(source: Path, building: str, domain: str) -> Mapping[View, Entry] | None:
-    place = _place(source, building, domain)
-    if place is None:
+    path = _path(source, building, domain)
+    if path is None:
         return None
     entries = {}
-    for name, entry in _members(place) if place.is_file() else [(path.name, Entry(path)) for path in place.iterdir()]:
+    for name, entry in _members(path) if path.is_file() else [(file.name, Entry(file)) for file in path.iterdir()]:
         match = _NAME.fullmatch(name)
         if match is None:
             continue
         if match[3] is not None and match[3].replace("_", "") != domain.replace("_", ""):
-            raise ValueError(f"{place / name}: a file of domain {match[3]}; accepted: {domain}; {AGAIN}")
+            raise ValueError(f"{path / name}: a file of domain {match[3]}; accepted: {domain}; {AGAIN}")
         entries[int(match[1]), int(match[2])] = entry
     return entries
 
@@ -125,7 +125,7 @@ def _members(archive: Path) -> list[tuple[str, Entry]]:
     except (tarfile.TarError, EOFError) as error:
         raise ValueError(f"{archive}: not a complete tar file ({error}); remove it and {AGAIN}") from None
     last = members[-1][1] if members else Entry(archive)
-    blocks = -(-last.length // tarfile.BLOCKSIZE) + 2  # every tar file ends with two empty blocks
+    blocks = -(-last.length // tarfile.BLOCKSIZE) + 2  # Every tar file ends with two empty blocks.
     if archive.stat().st_size < last.start + blocks * tarfile.BLOCKSIZE:
         raise ValueError(f"{archive}: not a complete tar file (its end is missing); remove it and {AGAIN}")
     return members
