@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from mtlrepro.balancers.gradients import processes
+from mtlrepro.distributed import processes
 
 PACKAGES = ("mtlrepro", "torch", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "papermill")
 

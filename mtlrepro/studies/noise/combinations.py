@@ -12,9 +12,10 @@ from mtlrepro import noise
 from mtlrepro.analysis.summaries import summarise
 from mtlrepro.analysis.verdicts import Verdict, mean_interval, range_interval
 from mtlrepro.balancers import Balancer, create
+from mtlrepro.models.digits import shared_gradient, task_losses
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import canvas, curves, legend
-from mtlrepro.studies.noise.digits import TASKS, Snapshot, shared_gradient, task_losses, task_rows
+from mtlrepro.studies.noise.digits import TASKS, Snapshot, task_rows
 
 
 def universality(snapshots: Sequence[Snapshot], sigma: Sequence[float], p: float) -> pd.DataFrame:

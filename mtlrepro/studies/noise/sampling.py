@@ -9,9 +9,10 @@ import torch
 from mtlrepro import noise
 from mtlrepro.analysis.summaries import slopes, with_expected
 from mtlrepro.analysis.verdicts import Interval, Verdict, mean_interval, range_interval
+from mtlrepro.models.digits import shared_gradient, task_losses
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import canvas, curves, legend, log_x
-from mtlrepro.studies.noise.digits import TASKS, Snapshot, shared_gradient, task_losses, task_rows
+from mtlrepro.studies.noise.digits import TASKS, Snapshot, task_rows
 
 
 def epoch_identity(snapshots: Sequence[Snapshot], batch_size: int) -> pd.DataFrame:

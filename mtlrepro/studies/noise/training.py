@@ -10,6 +10,7 @@ import torch
 from mtlrepro.analysis.summaries import summarise
 from mtlrepro.analysis.verdicts import Verdict, geometric_interval
 from mtlrepro.data.digits import two_digits
+from mtlrepro.models.digits import shared_gradient, task_losses
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import curves, legend, panels
 from mtlrepro.studies.noise.digits import (
@@ -17,8 +18,6 @@ from mtlrepro.studies.noise.digits import (
     check_finite,
     initial_network,
     seeded_generator,
-    shared_gradient,
-    task_losses,
 )
 
 

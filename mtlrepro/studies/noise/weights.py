@@ -15,9 +15,10 @@ from mtlrepro import noise
 from mtlrepro.analysis.summaries import summarise
 from mtlrepro.analysis.verdicts import Verdict, mean_interval, number, range_interval
 from mtlrepro.data.digits import TwoDigits
+from mtlrepro.models.digits import sample_gradients
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import canvas, curves, dots, legend, panels
-from mtlrepro.studies.noise.digits import TASKS, Snapshot, powers, sample_gradients, task_rows
+from mtlrepro.studies.noise.digits import TASKS, Snapshot, powers, task_rows
 
 UNTESTED = Verdict("MaxGNR's results on NYUv2 and Cityscapes", "main paper, its text not available")
 

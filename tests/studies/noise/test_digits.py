@@ -4,6 +4,7 @@ import torch
 from noise_cases import BATCH, SAMPLES, SMALL, TASKS, check
 
 from mtlrepro.data.digits import two_digits
+from mtlrepro.models import digits as models
 from mtlrepro.models.digits import DigitNet
 from mtlrepro.studies.noise import digits
 from mtlrepro.tasks import TWO_DIGITS
@@ -16,11 +17,11 @@ def test_snapshots_hold_the_losses_and_gradients_of_their_network(snapshots):
         assert snapshot.gradients.dtype == snapshot.losses.dtype == snapshot.data.images.dtype == torch.float64
         assert not snapshot.losses.requires_grad
         assert not snapshot.gradients.requires_grad
-        torch.testing.assert_close(snapshot.losses, digits.task_losses(snapshot.model, snapshot.data).detach())
+        torch.testing.assert_close(snapshot.losses, models.task_losses(snapshot.model, snapshot.data).detach())
         for row in (0, SAMPLES - 1):
-            losses = digits.task_losses(snapshot.model, snapshot.data[row : row + 1])
+            losses = models.task_losses(snapshot.model, snapshot.data[row : row + 1])
             for k in range(3):
-                gradient = digits.shared_gradient(losses[k], snapshot.model)
+                gradient = models.shared_gradient(losses[k], snapshot.model)
                 torch.testing.assert_close(snapshot.gradients[k, row], gradient, rtol=1e-10, atol=1e-14)
 
 

@@ -8,6 +8,7 @@ import torch
 from noise_cases import BATCH, SEEDS, check
 
 from mtlrepro import noise
+from mtlrepro.models import digits as models
 from mtlrepro.studies.noise import digits, weights
 
 
@@ -65,7 +66,7 @@ def test_label_noise(snapshots):
         np.testing.assert_allclose(rows["signal"], signal[2], rtol=1e-10)
         # ... and with J the gradient of a prediction p, the rows 2 (p - t -+ a) J of mean g have the spread
         # 4 E (p - t)^2 |J|^2 + 4 a^2 E |J|^2 - |g|^2.
-        slopes = [digits.shared_gradient(p, snapshot.model) for p in snapshot.model(snapshot.data.images)["sum"][:, 0]]
+        slopes = [models.shared_gradient(p, snapshot.model) for p in snapshot.model(snapshot.data.images)["sum"][:, 0]]
         square = torch.stack(slopes).square().sum(1).mean().item()
         np.testing.assert_allclose(rows["noise"], [power[2] + 4 * a**2 * square / BATCH for a in amounts], rtol=1e-10)
     none = table[table["amount"] == 0]
