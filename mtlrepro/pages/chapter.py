@@ -65,7 +65,6 @@ class Chapter:
         self.parameters = {parameter.name: parameter.check(namespace[parameter.name]) for parameter in parameters}
         self.defaults = {parameter.name: parameter.default for parameter in parameters}
         self.judged: list[Verdict] = []
-        self.names: set[str] = set()
         self.started = time.perf_counter()
 
     def command(self, *names: str) -> str:
@@ -78,17 +77,9 @@ class Chapter:
         return Placed(self, f"{setting.scale} scale")
 
     def show(self, *exhibits: Exhibit) -> None:
-        """Show exhibits: a picture, pictures under sliders that need no kernel, or a table.
-
-        Raises:
-            ValueError: The chapter shows a table of the same name already.
-        """
+        """Show exhibits: a picture, pictures under sliders that need no kernel, or a table."""
         for exhibit in exhibits:
-            if exhibit.name in self.names:
-                raise ValueError(f"table {exhibit.name!r} is shown twice; accepted: a name each, in a run from the top")
-            html = self._html(exhibit)
-            self.names.add(exhibit.name)
-            _show(html, exhibit.caption, {TABLE: exhibit.payload})
+            _show(self._html(exhibit), exhibit.caption, {TABLE: exhibit.payload})
 
     def _html(self, exhibit: Exhibit) -> str:
         """HTML of an exhibit below its sliders, which are displayed."""

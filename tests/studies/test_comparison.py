@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from compared_methods import LADDER, METHODS, RATES, SEEDS, compared, comparison, runs_of
+from compared_methods import LADDER, METHODS, SEEDS, compared, comparison, runs_of
 from scipy import stats
 
 from mtlrepro.studies import comparison as studies_comparison
@@ -127,80 +127,6 @@ def test_measures_have_one_direction(noisy):
     assert values[AVERAGE_RANK].mean() == pytest.approx(-(30 + 1) / 2)
 
 
-# --- learning rates
-
-
-@pytest.fixture
-def tuning():
-    """Two seeds around a gain in per cent of the mean of equal weighting at rate 0.001, the same on each metric."""
-    gains = {"equal": {0.0003: -1, 0.001: 0, 0.003: -2}, "lsb": {0.0003: 1, 0.001: 2, 0.003: 3}}
-    rows = []
-    for method, rates in gains.items():
-        for rate, gain in rates.items():
-            for seed, noise in enumerate((-0.5, 0.5)):
-                change = (gain + noise) / 100
-                values = {metric: 2 * (1 + change if higher else 1 - change) for metric, higher in HIGHER.items()}
-                rows.append({"method": method, "lr": rate, "seed": seed, **values})
-    return pd.DataFrame(rows)
-
-
-def test_rates_are_chosen_by_delta_and_edges_are_named(tuning):
-    scores = studies_comparison.rate_scores(tuning, 0.001, TABLE_S3)
-    assert scores.loc[scores["method"] == "lsb", "score"].tolist() == pytest.approx([0.5, 1.5, 1.5, 2.5, 2.5, 3.5])
-    assert studies_comparison.best_rates(scores) == {"equal": 0.001, "lsb": 0.003}
-    table = studies_comparison.rate_table(scores).set_index("method")
-    assert table.loc["equal"].to_dict() == {
-        "0.0003": "-1.0 (-1.5 to -0.5)",
-        "0.001": "0.0 (-0.5 to 0.5)",
-        "0.003": "-2.0 (-2.5 to -1.5)",
-        "best": 0.001,
-        "at the edge": "no",
-    }
-    assert table.loc["LSB", ["best", "at the edge"]].tolist() == [0.003, "yes"]
-    smallest = scores.assign(score=-scores["lr"])
-    assert studies_comparison.rate_table(smallest)[["best", "at the edge"]].to_numpy().tolist() == [[0.0003, "yes"]] * 2
-
-
-def test_a_tuning_without_its_baseline_is_refused(tuning):
-    with pytest.raises(ValueError, match=r"baseline of depth\.delta1 is nan"):
-        studies_comparison.rate_scores(tuning, 0.002, TABLE_S3)
-
-
-def test_tuned_beside_untuned_has_one_baseline(ladder):
-    """Tuning lifts equal weighting alone, by 10 per metric: it comes first, and the others stay as they are."""
-    pairs = studies_comparison.beside(ladder, comparison(LADDER | {"equal": 10.0}, rates=RATES)).set_index("method")
-    both, one = (10 / 50.2 + 10 / 49.8) / 2, 10 / 50.2
-    lift = 100 * (both + both + one) / 3
-    assert pairs.loc["equal", ["change", "low", "high"]].tolist() == pytest.approx([lift] * 3)
-    assert pairs.loc["equal", "untuned, %"].startswith("0.0 ± ")
-    assert pairs.loc["equal", "tuned, %"].startswith(f"{lift:.1f} ± ")
-    others = pairs.drop("equal")
-    assert (others[["change", "low", "high"]] == 0).all(axis=None)
-    assert (others["untuned, %"] == others["tuned, %"]).all()
-    assert pairs["untuned place"].tolist() == [6, 5, 4, 3, 2, 1]
-    assert pairs["tuned place"].tolist() == [1, 6, 5, 4, 3, 2]
-    assert pairs["tuned rate"].tolist() == [0.003] + [0.001] * 5
-    assert studies_comparison.beside_finding(pairs.reset_index(), "LSB") == (
-        "Tuning improves Δm beyond the spread of seeds in 1 and worsens it in 0 of 6 cases. "
-        "LSB's place of 6, untuned and tuned: multi column 1 and 2."
-    )
-
-
-def test_change_is_paired_by_seed(ladder):
-    """Seeds that trade places change nothing on average; their differences spread from -0.4 to 0.4 per metric."""
-    runs = ladder.runs.assign(seed=SEEDS - 1 - ladder.runs["seed"])
-    pairs = studies_comparison.beside(ladder, replace(ladder, runs=runs, rates=RATES)).set_index("method")
-    np.testing.assert_allclose(pairs["change"], 0, atol=1e-12)
-    per_metric = 100 * (2 * (1 / 50.2 + 1 / 49.8) / 2 + 1 / 50.2) / 3
-    half = stats.t.ppf(0.975, 4) * np.std([-0.4, -0.2, 0, 0.2, 0.4], ddof=1) / 5**0.5 * per_metric
-    assert pairs.loc["LSB", "high"] == pytest.approx(half)
-
-
-def test_a_comparison_without_rates_is_not_tuned(ladder):
-    with pytest.raises(ValueError, match="tuned has no rates"):
-        studies_comparison.beside(ladder, ladder)
-
-
 # --- exhibits
 
 
@@ -216,7 +142,7 @@ def test_figure_shows_every_run_and_the_single_tasks(noisy):
         np.testing.assert_allclose(means, noisy.runs.groupby("method", sort=False)[metric].mean())
 
 
-def test_findings_follow_the_runs(ladder, tuning):
+def test_findings_follow_the_runs(ladder):
     assert ladder.finding().startswith(
         "Multi column, 5 seeds: LSB takes place 1 of 6 by the average rank of 30 runs, 3.00 ["
     )
@@ -229,6 +155,3 @@ def test_findings_follow_the_runs(ladder, tuning):
     )
     assert "better in 5 and worse in 0 of 5 comparisons; on single metrics LSB is better in 30 and worse in 0" in better
     assert "better in 0 and worse in 5 of 5 comparisons; on single metrics LSB is better in 0 and worse in 30" in worse
-    table = studies_comparison.rate_table(studies_comparison.rate_scores(tuning, 0.001, TABLE_S3))
-    assert "for LSB: a still better one" in studies_comparison.rate_finding(table)
-    assert "No best" in studies_comparison.rate_finding(table[table["method"] == "equal"])

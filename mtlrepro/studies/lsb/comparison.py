@@ -2,9 +2,10 @@
 
 from mtlrepro.analysis.verdicts import Interval, Verdict, mean_interval
 from mtlrepro.studies import comparison as studies_comparison
-from mtlrepro.studies.comparison import ALPHA, Comparison, RateSearch
+from mtlrepro.studies.comparison import ALPHA, Comparison
 from mtlrepro.studies.lsb import grids as lsb_grids
 from mtlrepro.studies.lsb.scores import TABLE_S3
+from mtlrepro.studies.rates import RateSearch, search_rates
 from mtlrepro.studies.scores import AVERAGE_RANK
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training.config import RunConfig
@@ -15,7 +16,7 @@ SHARE = 5
 
 def rate_search(setting: Setting) -> RateSearch:
     """Learning rates of each method that were tried; missing runs are trained."""
-    return studies_comparison.search_rates(setting, lsb_grids.tuning(setting), TABLE_S3)
+    return search_rates(setting, lsb_grids.tuning(setting), TABLE_S3)
 
 
 def compared(setting: Setting, network: str, search: RateSearch | None = None) -> Comparison:

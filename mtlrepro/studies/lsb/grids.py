@@ -7,6 +7,7 @@ from typing import Any
 from mtlrepro.balancers import LSB
 from mtlrepro.studies import comparison as studies_comparison
 from mtlrepro.studies import variants as studies_variants
+from mtlrepro.studies.rates import rates_grid
 from mtlrepro.studies.setting import Setting
 from mtlrepro.studies.variants import Variants
 from mtlrepro.tasks import MAPS
@@ -76,7 +77,7 @@ def rerun(setting: Setting, network: str, rates: Mapping[str, float] | None = No
 
 def tuning(setting: Setting, methods: Sequence[str] = METHODS) -> list[RunConfig]:
     """Every method at each of ``RATES``, in the multi-decoder network, scored on the validation split."""
-    return studies_comparison.rates_grid(setting, methods, RATES)
+    return rates_grid(setting, methods, RATES)
 
 
 def trends(setting: Setting, tasks: Sequence[str], methods: Sequence[str] = METHODS) -> list[RunConfig]:
