@@ -41,8 +41,8 @@ def test_real_sets_have_a_script_splits_and_classes(name):
     entry = CATALOGUE[name]
     assert entry.prepare.split()[1] == f"data_scripts/{name}.py"
     assert (files.PROJECT / entry.prepare.split()[1]).is_file()
-    prepare = import_module(f"mtlrepro.data.real.{name}.prepare")
-    assert set(entry.splits) == set(prepare.SPLITS)
+    official = import_module(f"mtlrepro.data.real.{name}.{'files' if name == 'nyuv2' else 'prepare'}")
+    assert set(entry.splits) == set(official.OFFICIAL_COUNTS if name == "nyuv2" else official.SPLITS)
     with pytest.raises(ValueError, match=f"split is 'dev'; accepted: {', '.join(entry.splits)}"):
         load(name, "dev", root="x")
 
