@@ -4,6 +4,7 @@ Imports inside functions and for type checkers count as well, since a reader has
 """
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mtlrepro"
+NAME = re.compile(r"mtlrepro(\.\w+)+")
 ORDER = (
     {"files", "targets"},
     {"losses", "metrics", "noise", "analysis", "distributed"},
@@ -47,6 +49,8 @@ def imports(path: Path, modules: set[str]) -> set[str]:
             inside = {f"{node.module}.{alias.name}" for alias in node.names}
             submodules = {name for name in inside if name.removeprefix("mtlrepro.") in modules}
             names |= submodules | ({str(node.module)} if submodules != inside else set())
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and NAME.fullmatch(node.value):
+            names.add(node.value)  # what `import_module` is given
     return {name.removeprefix("mtlrepro.") for name in names} & modules
 
 

@@ -10,8 +10,6 @@ import pandas as pd
 
 from mtlrepro import files
 
-FOLDER = files.PROJECT / "book" / "published"
-
 HIGHER_IS_BETTER = {
     "mIoU": True,
     "Pix Acc": True,
@@ -40,12 +38,14 @@ def read(name: str) -> pd.DataFrame:
 
     Raises:
         ValueError: There is no such file.
+        FileNotFoundError: The package is installed without the book.
     """
-    names = sorted(path.stem for path in FOLDER.glob("*.csv"))
+    folder = files.book("published")
+    names = sorted(path.stem for path in folder.glob("*.csv"))
     if name not in names:
         raise ValueError(f"name is {name!r}; accepted: {', '.join(names)}")
     text = dict.fromkeys(("paper", "place", "row", "column", "unit"), "str")
-    return pd.read_csv(FOLDER / f"{name}.csv", dtype={**text, "value": "float64", "uncertainty": "float64"})
+    return pd.read_csv(folder / f"{name}.csv", dtype={**text, "value": "float64", "uncertainty": "float64"})
 
 
 def pivot(numbers: pd.DataFrame, values: str = "value") -> pd.DataFrame:

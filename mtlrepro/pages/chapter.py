@@ -55,7 +55,7 @@ class Chapter:
         use_style()
         torch.set_num_threads(1)
         self.notebook = notebook
-        parameters = declared_parameters(files.PROJECT / notebook)
+        parameters = declared_parameters(files.book().parent / notebook)
         # In a kernel, the caller's globals are the variables of the notebook, whoever started it.
         namespace = sys._getframe(1).f_globals
         absent = [parameter.name for parameter in parameters if parameter.name not in namespace]

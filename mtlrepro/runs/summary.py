@@ -59,7 +59,8 @@ def describe_store(store: Store, configs: Sequence[RunConfig] | None = None) -> 
     entries = list(_entries(store, configs))
     blocks: dict[str, list[Entry]] = {}
     for entry in entries:
-        title = f"{entry.settings.get('dataset')}: {', '.join(entry.settings.get('tasks', ()))}"
+        tasks = entry.settings.get("tasks", ())  # of a stale record, whose configuration nobody has checked
+        title = f"{entry.settings.get('dataset')}: {', '.join(map(str, tasks)) if isinstance(tasks, tuple) else tasks}"
         blocks.setdefault(title, []).append(entry)
     texts = [f"{title}\n{_block(blocks[title])}" for title in sorted(blocks)]
     return "\n\n".join(texts) or "no runs"

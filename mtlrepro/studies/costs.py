@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +15,8 @@ from mtlrepro.studies.setting import Setting
 from mtlrepro.training import scales
 from mtlrepro.training.config import RunConfig
 
-BENCHMARKS = {
-    scale: files.PROJECT / "book" / "results" / file
-    for scale, file in (("cpu", "bench-train.json"), ("gpu", "bench-train-cuda.json"))
-}
-"""What ``mtlrepro bench train --json FILE`` measured, with where it was measured, by scale."""
+BENCHMARKS = {"cpu": "bench-train.json", "gpu": "bench-train-cuda.json"}
+"""File of the book's results with what `mtlrepro bench train --json FILE` measured, by scale."""
 VARIANTS = {"cpu": "training", "gpu": "training, CUDA graph"}
 """What runs of a scale do, as the benchmark calls it."""
 NOT_KNOWN = "?"
@@ -29,13 +27,19 @@ Grids = Mapping[tuple[int, str], list[RunConfig]]
 """Part of a chapter and name of a grid to its runs."""
 
 
+def benchmark(scale: str) -> dict[str, Any]:
+    """Stored benchmark of a scale: its `rows` and their `provenance`."""
+    stored: dict[str, Any] = json.loads(files.book("results", BENCHMARKS[scale]).read_text(encoding="utf-8"))
+    return stored
+
+
 def speeds(scale: str = "cpu") -> pd.DataFrame:
     """Read the benchmark's rows, see `bench.train.train`.
 
     Args:
         scale: ``cpu`` or ``gpu``.
     """
-    return pd.DataFrame(json.loads(BENCHMARKS[scale].read_text(encoding="utf-8"))["rows"])
+    return pd.DataFrame(benchmark(scale)["rows"])
 
 
 def minutes(run: RunConfig, speeds: pd.DataFrame, arm: str = "training") -> float | None:

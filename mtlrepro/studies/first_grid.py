@@ -7,7 +7,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
-from mtlrepro import files
 from mtlrepro.analysis.significance import holm
 from mtlrepro.analysis.verdicts import number
 from mtlrepro.pages.exhibit import Exhibit
@@ -16,7 +15,6 @@ from mtlrepro.runs.grid_files import read_grid
 from mtlrepro.runs.store import Store
 from mtlrepro.runs.tables import frame
 
-GRID = files.PROJECT / "book" / "grids" / "first.json"
 METRICS = {
     "segmentation.miou": ("mIoU", "%", True),
     "depth.rmse": ("RMSE of depth", "m", False),

@@ -1,6 +1,5 @@
 """How large training runs are, and what they cost by a stored benchmark and by their records."""
 
-import json
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
@@ -11,7 +10,7 @@ import pandas as pd
 from mtlrepro.bench.train import NETWORKS
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.runs.tables import flat
-from mtlrepro.studies.costs import BENCHMARKS, VARIANTS, minutes, speeds
+from mtlrepro.studies.costs import VARIANTS, benchmark, minutes, speeds
 from mtlrepro.training import scales
 from mtlrepro.training.records import Record
 
@@ -48,7 +47,7 @@ def costs(scale: Scale, records: Iterable[Record] = ()) -> Exhibit:
 
 def _origin(scale: Scale) -> str:
     """Say where the benchmark was measured, and what several runs at once gave."""
-    source = json.loads(BENCHMARKS[scale].read_text(encoding="utf-8"))["provenance"]
+    source = benchmark(scale)["provenance"]
     device = source["device"] if scale == "gpu" else f"one core of {source['processor'] or source['device']}"
     last = speeds(scale).iloc[-1]
     return (

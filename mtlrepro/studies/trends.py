@@ -78,7 +78,7 @@ def balanced_from(spreads: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
     """
     rows = []
     for (method, seed), run in spreads.groupby(["method", "seed"], sort=False):
-        above = run["epoch"][run["spread"] >= level]
+        above = run["epoch"][~(run["spread"] < level)]  # a spread that is no number is not balanced
         first = run["epoch"].min() if above.empty else above.max() + 1
         rows.append((method, seed, first if first <= run["epoch"].max() else np.nan))
     return pd.DataFrame(rows, columns=["method", "seed", "epoch"]).astype({"epoch": float})

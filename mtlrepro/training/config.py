@@ -68,6 +68,12 @@ def _pictures(asked: dict[str, list[int]]) -> dict[str, list[int]]:
     return asked
 
 
+def _ordered(value: object) -> object:
+    if isinstance(value, set | frozenset):  # its order, and with it the hash, would differ from process to process
+        raise ValueError
+    return value
+
+
 # Types of fields. The description is what an error message says is accepted; for a Literal, its values are.
 _COUNT = "a whole number of at least 1"
 Count = Annotated[int, Field(ge=1, description=_COUNT)]
@@ -76,13 +82,14 @@ Number = Annotated[
     float, BeforeValidator(_plain), Field(ge=0, allow_inf_nan=False, description="a number of at least 0")
 ]
 Positive = Annotated[Number, Field(gt=0, description="a number above 0")]
-Size = Annotated[tuple[Count, Count], Field(strict=False)]
+Size = Annotated[tuple[Count, Count], BeforeValidator(_ordered), Field(strict=False)]
 Flag = Annotated[bool, Field(description="true or false")]
 Options = Annotated[
     dict[str, Any], AfterValidator(_json), Field(strict=False, description="an object of names and JSON values")
 ]
 TaskNames = Annotated[
     tuple[str, ...],
+    BeforeValidator(_ordered),
     AfterValidator(_different_tasks),
     Field(strict=False, description=f"one or more of {', '.join(tasks.NAMES)}, all different"),
 ]
@@ -156,7 +163,9 @@ class RunConfig(BaseModel):
     weight_decay: Number = 0.01
     schedule: Literal["constant", "steps"] = "constant"
     milestones: Annotated[
-        tuple[Count, ...], Field(strict=False, description="a list of whole numbers of at least 1")
+        tuple[Count, ...],
+        BeforeValidator(_ordered),
+        Field(strict=False, description="a list of whole numbers of at least 1"),
     ] = ()
     factor: Annotated[Positive, Field(description="a number in (0, 1]")] = 1.0
     epochs: Count = 20

@@ -47,13 +47,13 @@ def read(path: Path) -> Record:
         OSError: The file cannot be read.
     """
     try:
-        record = json.loads(path.read_bytes())
+        record = json.loads(path.read_bytes(), parse_constant=_refuse)
     except (ValueError, RecursionError) as error:  # the latter from brackets nested thousands deep
         raise ValueError(f"no JSON ({error})") from None
     if not isinstance(record, dict):
         raise ValueError("no JSON object")
     for name, kind in (_FIELDS | (_COMPLETE if record.get("status") == "complete" else _FAILED)).items():
-        if not isinstance(record.get(name), kind):
+        if not isinstance(record.get(name), kind) or isinstance(record.get(name), bool):
             raise ValueError(f"field {name!r} is {_short(record.get(name))}; accepted: {kind.__name__}")
     if record["status"] not in ("complete", "failed"):
         raise ValueError(f"field 'status' is {record['status']!r}; accepted: 'complete', 'failed'")
@@ -61,10 +61,41 @@ def read(path: Path) -> Record:
     if path.name != name:
         raise ValueError(f"status {record['status']!r} and hash {record['hash']!r} belong in {name}")
     if record["algorithm"] == ALGORITHM:  # older records may have fields that are no longer known
-        hash_ = RunConfig.from_dict(record["config"]).hash
-        if hash_ != record["hash"]:
-            raise ValueError(f"its configuration has the hash {hash_}, the record says {record['hash']}")
+        config = RunConfig.from_dict(record["config"])
+        if config.hash != record["hash"]:
+            raise ValueError(f"its configuration has the hash {config.hash}, the record says {record['hash']}")
+        if record["status"] == "complete":
+            _check_complete(record, config)
     return record
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"it holds {constant}, which JSON does not have")
+
+
+def _check_complete(record: Record, config: RunConfig) -> None:
+    """Check what tables of runs read of a complete record, so that no reader of it has to.
+
+    Raises:
+        ValueError: The history, final metrics or provenance are not those of a complete run; names what is wrong.
+    """
+    history, provenance = record["history"], record["provenance"]
+    if not history or not all(isinstance(entry, dict) for entry in history):
+        raise ValueError(f"field 'history' is {_short(history)}; accepted: an object for each epoch")
+    for name in ("metrics", "validation_metrics") if config.evaluate_on == "both" else ("metrics",):
+        metrics = record.get(name)
+        if not isinstance(metrics, dict) or set(metrics) != set(config.tasks):
+            raise ValueError(f"field {name!r} is {_short(metrics)}; accepted: an object with {', '.join(config.tasks)}")
+        for task, values in metrics.items():
+            if not isinstance(values, dict) or not values or not all(map(_is_number_or_null, values.values())):
+                raise ValueError(f"{name} of {task!r} is {_short(values)}; accepted: names with numbers or null")
+    date, seconds = provenance.get("date"), provenance.get("seconds")
+    if not isinstance(date, str) or not isinstance(seconds, int | float):
+        raise ValueError(f"date and seconds of the provenance are {date!r}, {seconds!r}; accepted: text, a number")
+
+
+def _is_number_or_null(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def completed(folder: Path, config: RunConfig) -> Record | None:

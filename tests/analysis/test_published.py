@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mtlrepro import files
 from mtlrepro.analysis.compare import delta_m
-from mtlrepro.analysis.published import FOLDER, HIGHER_IS_BETTER, TASKS, pivot, read
+from mtlrepro.analysis.published import HIGHER_IS_BETTER, TASKS, pivot, read
 
 BOOK = Path(__file__).parents[2] / "book"
 
@@ -31,6 +32,7 @@ def test_papers_of_the_data_files_are_in_the_bibliography():
         assert set(pd.read_csv(path)["paper"]) <= keys
 
 
+FOLDER = files.book("published")
 FILES = sorted(path.stem for path in FOLDER.glob("*.csv"))
 
 

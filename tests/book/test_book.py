@@ -26,6 +26,7 @@ import pytest
 import yaml
 
 import mtlrepro
+from mtlrepro import files
 from mtlrepro.pages.parameters import assign, declared_parameters
 from mtlrepro.pages.stored import normalise_file, notebook_statistics
 from mtlrepro.runs.store import Store
@@ -253,7 +254,7 @@ def test_runs_page_shows_costs_sizes_and_the_first_grid(rendered):
     text = (rendered / "runs.html").read_text()
     page.feed(text)
     store = Store(BOOK / "results" / "runs")
-    runs = first_grid.table(first_grid.GRID, store)
+    runs = first_grid.table(files.book("grids", "first.json"), store)
     (figure,) = page.figures
     assert figure.caption == first_grid.spreads(runs, 0.05).caption
     plain = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", text)))

@@ -23,7 +23,8 @@ class Held:
 def put(store, config, /, **changes):
     """Store the record of a complete run, with ``changes``; returns its file."""
     store.mkdir(exist_ok=True)
-    content = record(config.to_dict(), config.hash) | changes
+    content = record(config.to_dict(), config.hash)
+    content |= changes | {"provenance": content["provenance"] | changes.get("provenance", {})}
     path = store / f"{content['hash']}{'.failed' if content['status'] == 'failed' else ''}.json"
     write(path, content)
     return path

@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -7,13 +6,15 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from mtlrepro import files
 from mtlrepro.balancers import create
 from mtlrepro.runs.grid_files import read_grid
 from mtlrepro.runs.store import Store
 from mtlrepro.studies import first_grid
 from mtlrepro.training import scales
 
-BOOK = Path(first_grid.__file__).parents[2] / "book"
+BOOK = files.book()
+GRID = files.book("grids", "first.json")
 METHODS = ("equal", "uncertainty", "dwa", "gls", "lsb")
 
 
@@ -29,7 +30,7 @@ def runs():
 
 
 def test_the_grid_is_the_cpu_scale():
-    configs = read_grid(first_grid.GRID)
+    configs = read_grid(GRID)
     expected = [
         scales.config("cpu", method=method, seed=seed, evaluate_every=5, probe_every=5)
         for method in METHODS
@@ -80,11 +81,11 @@ def test_missing_runs_are_refused_with_the_command(tmp_path):
     with pytest.raises(
         ValueError, match=r"lacks 15 of 15 runs; to train them, run: mtlrepro grid .*book/grids/first.json"
     ):
-        first_grid.table(first_grid.GRID, Store(tmp_path))
+        first_grid.table(GRID, Store(tmp_path))
 
 
 def test_stored_runs_are_all_there_and_start_from_imagenet():
-    runs = first_grid.table(first_grid.GRID, Store(BOOK / "results" / "runs"))
+    runs = first_grid.table(GRID, Store(BOOK / "results" / "runs"))
     assert runs["status"].tolist() == ["complete"] * 15
     assert runs["method"].tolist() == [method for method in METHODS for _ in range(3)]
     for hash_ in runs.index:
@@ -95,7 +96,7 @@ def test_stored_runs_are_all_there_and_start_from_imagenet():
 
 def test_the_page_says_where_beta_ends():
     lsb = create("lsb", 3)
-    run = next(run for run in read_grid(first_grid.GRID) if run.method == "lsb")
+    run = next(run for run in read_grid(GRID) if run.method == "lsb")
     assert run.method_options == {}
     text = " ".join(cell.source for cell in nbformat.read(BOOK / "runs.ipynb", as_version=4).cells)
     assert f"rate of $\\beta$ per epoch, {lsb.rate:g}" in text
