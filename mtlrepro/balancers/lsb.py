@@ -83,14 +83,13 @@ class LSB(EpochWeighting):
         t = (self.epochs + 1) // self.period + 1
         log_l = log_losses(losses, "lsb")
         log_L = (self._weights * losses).sum().clamp_min(1e-30).log()
-        log_d = torch.zeros_like(log_l)
+        log_d = torch.zeros_like(log_l)  # from t = 3 on log d_k, with `conserve` up to a term common to all tasks
         if t >= 3:
-            change = log_l - self._previous.clamp_min(1e-30).log()
+            change_of_log_l = log_l - self._previous.clamp_min(1e-30).log()
             if not self.conserve:  # otherwise the softmax below cancels what all tasks have in common
-                change = change - (log_L - self._log_L)
-            log_d = self.beta(t) * change
+                change_of_log_l = change_of_log_l - (log_L - self._log_L)
+            log_d = self.beta(t) * change_of_log_l
         self._log_L.copy_(log_L)
-        log_share = self._priority.log() + log_d
-        if self.conserve:
-            log_share = log_share.log_softmax(0)  # log(alpha d_k pi_k)
+        log_d_pi = self._priority.log() + log_d
+        log_share = log_d_pi.log_softmax(0) if self.conserve else log_d_pi  # with alpha: log(alpha d_k pi_k)
         return (log_share + log_L - log_l).exp()

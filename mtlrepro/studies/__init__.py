@@ -1,1 +1,1 @@
-"""Experiments of the chapters: each function returns the data table behind one figure."""
+"""Studies: what the chapters measure, show and claim."""

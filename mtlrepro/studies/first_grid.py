@@ -112,7 +112,7 @@ def means(runs: pd.DataFrame) -> Exhibit:
         name="means",
         table=table.assign(seconds=seconds),
         shown=shown.assign(**{"run, s": [f"{second:.0f}" for second in seconds]}),
-        caption="Mean and standard deviation over seeds of each method, and the seconds of a run beside another one.",
+        caption="Mean and standard deviation over seeds of each method, and the mean seconds of a run.",
     )
 
 

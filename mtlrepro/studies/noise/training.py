@@ -33,7 +33,7 @@ def training_error(
     Returns:
         Columns `seed`, `gamma`, `step`, `noise` = |m - M|^2, `lag` = |M - g|^2, `total` = |m - g|^2
         (noise and lag are correlated, so it is not their sum), `signal` = |g|^2, and `predicted`: the noise by
-        Eq. 8 with each step's own |n|^2 in start of tr(C)/B, as C changes on the way.
+        Eq. 8 with each step's own |n|^2 in place of tr(C)/B, as C changes on the way.
 
     Raises:
         ValueError: If no gamma is given.
