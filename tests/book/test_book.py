@@ -235,11 +235,11 @@ def test_statistics_page_counts_each_chapter(rendered):
 
 def test_every_module_has_a_section_in_the_programming_interface(rendered):
     files = [path.relative_to(PACKAGE.parent) for path in PACKAGE.rglob("*.py")]
-    modules = {"-".join(path.with_suffix("").parts) for path in files if not path.name.startswith("_")}
-    packages = {"-".join(path.parent.parts) for path in files if path.name == "__init__.py" and len(path.parts) > 2}
+    modules = {".".join(path.with_suffix("").parts) for path in files if not path.name.startswith("_")}
+    packages = {".".join(path.parent.parts) for path in files if path.name == "__init__.py" and len(path.parts) > 2}
     pages = "".join(path.read_text() for path in rendered.glob("api_*.html"))
-    sections = re.findall(r'<section id="(mtlrepro-[\w-]+)">', pages)
-    assert sorted(sections) == sorted(name.replace("_", "-") for name in modules | packages)
+    sections = re.findall(r'<section id="module-(mtlrepro\.[\w.]+)">', pages)
+    assert sorted(sections) == sorted(modules | packages)
 
 
 def test_howto_page_shows_what_the_command_prints(rendered):
