@@ -108,6 +108,7 @@ SETUP = """from mtlrepro.pages.chapter import Chapter
 from mtlrepro.studies.NAME import study
 
 chapter = Chapter("book/NAME.ipynb")"""
+# Tag and source of each cell; a cell without a tag is text, one with `code` has none in the notebook.
 CELLS = [
     ("", "# NAME\n\nThe problem and the paper's idea, in two sentences."),
     (
@@ -139,7 +140,6 @@ $$\operatorname{Var}(\bar x) = \sigma^2 / B \tag{1}$$
     ("", "## Environment"),
     ("hide-input", "chapter.environment()"),
 ]
-"""Tag and source of each cell; a cell without a tag is text, one with `code` has none in the notebook."""
 
 
 def new_chapter(name: str) -> list[Path]:
