@@ -19,7 +19,7 @@ def join(kind: str) -> None:
     """Join the processes that torchrun has started, until this one ends; nothing happens in a process by itself.
 
     Args:
-        kind: ``cuda`` for nccl, each process with its own device; else gloo.
+        kind: `cuda` for nccl, each process with its own device; else gloo.
 
     Raises:
         ValueError: There is no CUDA device for this process.
@@ -35,7 +35,7 @@ def join(kind: str) -> None:
 
 
 def processes() -> int:
-    """Count the processes that train together: 1 unless ``torch.distributed`` is initialised."""
+    """Count the processes that train together: 1 unless `torch.distributed` is initialised."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 

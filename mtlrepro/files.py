@@ -10,7 +10,7 @@ PROJECT = Path(__file__).parents[1]
 
 
 def book(*parts: str) -> Path:
-    """Path inside the folder of the book, such as ``book("results", "runs")``.
+    """Path inside the folder of the book, such as `book("results", "runs")`.
 
     Raises:
         FileNotFoundError: This package is installed without the book.
@@ -25,18 +25,18 @@ def book(*parts: str) -> Path:
 
 
 def cache_dir() -> Path:
-    """Folder of everything that can be made again: ``$MTLREPRO_CACHE`` or ``~/.cache/mtlrepro``."""
+    """Folder of everything that can be made again: `$MTLREPRO_CACHE` or `~/.cache/mtlrepro`."""
     return Path(os.environ.get("MTLREPRO_CACHE") or Path.home() / ".cache" / "mtlrepro")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to, which is renamed to ``path`` at the end, so that no name shows half a file.
+    """Give a temporary path to write to, which is renamed to `path` at the end, so that no name shows half a file.
 
     The temporary name is hidden, lies in the same folder and has the same suffix. Its folder is made if it is absent.
 
     Raises:
-        OSError: The file cannot be written; what ``path`` held before is still there.
+        OSError: The file cannot be written; what `path` held before is still there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
@@ -51,7 +51,7 @@ def write(path: Path, content: str | bytes | memoryview) -> None:
     """Write a file whole, see :func:`replacing`; text as UTF-8 with the line ends that it has.
 
     Raises:
-        OSError: The file cannot be written; what ``path`` held before is still there.
+        OSError: The file cannot be written; what `path` held before is still there.
     """
     with replacing(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)

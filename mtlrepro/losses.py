@@ -1,6 +1,6 @@
 """Losses of dense predictions by equation: those of loss scale balancing, and those of the public benchmark.
 
-Every loss is a quotient, ``Terms``: one value and one weight per image, the batch's loss being the sum of the values
+Every loss is a quotient, `Terms`: one value and one weight per image, the batch's loss being the sum of the values
 over the sum of the weights. What is unknown enters neither. Losses of LSB are means over an image's known pixels,
 averaged over images with known pixels; those of the benchmark are means over all known pixels of the batch. Where
 every pixel is known the two averages agree.
@@ -19,7 +19,7 @@ from torch import Tensor
 from mtlrepro.targets import TARGETS
 
 Batch = Mapping[str, Any]
-"""Samples by key, see ``targets``."""
+"""Samples by key, see `targets`."""
 IGNORE = -1
 """Class of pixels that are unknown."""
 LARGEST_FEATURE = 10.0
@@ -30,8 +30,8 @@ class Terms(NamedTuple):
     """A loss as a quotient of sums, so that parts of a batch can be put together.
 
     Attributes:
-        values: ``[n]``, numerators, with gradient; n is the number of images, or 1 for losses of whole batches.
-        weights: ``[n]``, denominators: numbers of known pixels or of known images.
+        values: `[n]`, numerators, with gradient; n is the number of images, or 1 for losses of whole batches.
+        weights: `[n]`, denominators: numbers of known pixels or of known images.
     """
 
     values: Tensor
@@ -52,20 +52,20 @@ class Terms(NamedTuple):
         return self.values.sum() / torch.where(total > 0, total, 1.0)
 
     def samples(self, total: Tensor | None = None) -> Tensor:
-        """``[n]``, one loss per image, whose mean is ``mean(total)``."""
+        """`[n]`, one loss per image, whose mean is `mean(total)`."""
         total = self.weights.sum() if total is None else total
         return self.values * (len(self.values) / torch.where(total > 0, total, 1.0))
 
 
 def known(batch: Batch, key: str) -> Tensor:
-    """Say where a target is known, bool ``[B, 1, H, W]``.
+    """Say where a target is known, bool `[B, 1, H, W]`.
 
     Args:
-        batch: Samples; with ``valid`` where the target's row says ``mask``.
-        key: Of a dense target, see ``targets``.
+        batch: Samples; with `valid` where the target's row says `mask`.
+        key: Of a dense target, see `targets`.
 
     Raises:
-        ValueError: ``valid`` is needed and absent.
+        ValueError: `valid` is needed and absent.
     """
     target: Tensor = batch[key]
     rule = TARGETS[key].known
@@ -91,9 +91,9 @@ def depth_loss(estimate: Tensor, depth: Tensor, mask: Tensor, depth_range: tuple
     and that of r_min, 1 / n, goes on.
 
     Args:
-        estimate: ``[B, 1, H, W]``, D^ in metres, any real number.
-        depth: ``[B, 1, H, W]``, D in metres.
-        mask: ``[B, 1, H, W]`` bool, where D is known.
+        estimate: `[B, 1, H, W]`, D^ in metres, any real number.
+        depth: `[B, 1, H, W]`, D in metres.
+        mask: `[B, 1, H, W]` bool, where D is known.
         depth_range: d_min and d_max in metres, of the data set.
     """
     low, high = depth_range
@@ -102,7 +102,7 @@ def depth_loss(estimate: Tensor, depth: Tensor, mask: Tensor, depth_range: tuple
 
 
 def log_ratio(estimate: Tensor, depth: Tensor, mask: Tensor, low: float) -> Tensor:
-    """The difference log D^ - log D of Eq. 2, with D^ of at least ``low / 10``; 0 - log D^ where D is unknown."""
+    """The difference log D^ - log D of Eq. 2, with D^ of at least `low / 10`; 0 - log D^ where D is unknown."""
     return estimate.clamp(min=low / 10).log() - torch.where(mask, depth, 1.0).log()
 
 
@@ -110,9 +110,9 @@ def normal_loss(estimate: Tensor, normal: Tensor, mask: Tensor) -> Terms:
     """1 - mean n . n^ + mean | |n^| - 1 |, LSB Eqs. 5 and 6; n^ is not normalised.
 
     Args:
-        estimate: ``[B, 3, H, W]``, n^.
-        normal: ``[B, 3, H, W]``, unit vectors n.
-        mask: ``[B, 1, H, W]`` bool, where n is known.
+        estimate: `[B, 3, H, W]`, n^.
+        normal: `[B, 3, H, W]`, unit vectors n.
+        mask: `[B, 1, H, W]` bool, where n is known.
     """
     product = (estimate * normal).sum(1, keepdim=True)
     length = torch.linalg.vector_norm(estimate, dim=1, keepdim=True)  # its gradient at 0 is 0
@@ -123,9 +123,9 @@ def segmentation_loss(features: Tensor, classes: Tensor, mask: Tensor) -> Terms:
     """Mean cross-entropy with softmax, and mean sum_c max(|F_c| - 10, 0), LSB Eqs. 7 and 8.
 
     Args:
-        features: ``[B, C, H, W]``, F^, before softmax.
-        classes: ``[B, H, W]`` int64, -1 where unknown.
-        mask: ``[B, 1, H, W]`` bool, where the class is known.
+        features: `[B, C, H, W]`, F^, before softmax.
+        classes: `[B, H, W]` int64, -1 where unknown.
+        mask: `[B, 1, H, W]` bool, where the class is known.
     """
     entropy = F.cross_entropy(features, classes, ignore_index=IGNORE, reduction="none")
     excess = F.softshrink(features, LARGEST_FEATURE).abs().sum(1)
@@ -139,9 +139,9 @@ def map_loss(estimate: Tensor, target: Tensor, mask: Tensor) -> Terms:
     the deviation is one number for an image, over all channels and known pixels, with n in its denominator.
 
     Args:
-        estimate: ``[B, C, H, W]``, C^.
-        target: ``[B, C, H, W]``, C.
-        mask: ``[B, 1, H, W]`` bool, where C is known.
+        estimate: `[B, C, H, W]`, C^.
+        target: `[B, C, H, W]`, C.
+        mask: `[B, 1, H, W]` bool, where C is known.
     """
     distance = per_image((estimate - target).abs().sum(1, keepdim=True), mask)
     spread = _deviation(estimate, mask) - _deviation(target, mask)
@@ -149,7 +149,7 @@ def map_loss(estimate: Tensor, target: Tensor, mask: Tensor) -> Terms:
 
 
 def _deviation(values: Tensor, mask: Tensor) -> Tensor:
-    """Standard deviation of each image's known values, ``[B]``; its gradient is 0 where it is 0."""
+    """Standard deviation of each image's known values, `[B]`; its gradient is 0 where it is 0."""
     count = (mask.sum((1, 2, 3)) * values.shape[1]).clamp(min=1).to(values.dtype)
     mean = torch.where(mask, values, 0).sum((1, 2, 3)) / count
     centred = torch.where(mask, values - mean[:, None, None, None], 0)
@@ -161,9 +161,9 @@ def cross_entropy(logits: Tensor, classes: Tensor, mask: Tensor) -> Terms:
     """Mean cross-entropy over the known pixels of a batch, as the public benchmark has it (Liu et al., CVPR 2019).
 
     Args:
-        logits: ``[B, C, H, W]``.
-        classes: ``[B, H, W]`` int64, -1 where unknown.
-        mask: ``[B, 1, H, W]`` bool, where the class is known.
+        logits: `[B, C, H, W]`.
+        classes: `[B, H, W]` int64, -1 where unknown.
+        mask: `[B, 1, H, W]` bool, where the class is known.
     """
     entropy = F.cross_entropy(logits, classes, ignore_index=IGNORE, reduction="none")
     return pooled(entropy[:, None], mask)
@@ -175,9 +175,9 @@ def absolute_error(estimate: Tensor, target: Tensor, mask: Tensor) -> Terms:
     MTSGD's article (Electronics 2022) does not state its disparity loss; an L1 loss is our assumption.
 
     Args:
-        estimate: ``[B, 1, H, W]``.
-        target: ``[B, 1, H, W]``, in the unit of the estimate.
-        mask: ``[B, 1, H, W]`` bool, where the target is known.
+        estimate: `[B, 1, H, W]`.
+        target: `[B, 1, H, W]`, in the unit of the estimate.
+        mask: `[B, 1, H, W]` bool, where the target is known.
     """
     return pooled((estimate - target).abs(), mask)
 
@@ -186,9 +186,9 @@ def cosine_loss(estimate: Tensor, normal: Tensor, mask: Tensor) -> Terms:
     """1 - mean cosine over the known pixels of a batch, as in the public benchmark; |n^| does not matter.
 
     Args:
-        estimate: ``[B, 3, H, W]``; at 0 the cosine and its gradient are 0, near it the gradient grows as 1 / |n^|.
-        normal: ``[B, 3, H, W]``, unit vectors.
-        mask: ``[B, 1, H, W]`` bool, where the normal is known.
+        estimate: `[B, 3, H, W]`; at 0 the cosine and its gradient are 0, near it the gradient grows as 1 / |n^|.
+        normal: `[B, 3, H, W]`, unit vectors.
+        mask: `[B, 1, H, W]` bool, where the normal is known.
     """
     product = (estimate * normal).sum(1, keepdim=True)
     length = torch.linalg.vector_norm(estimate, dim=1, keepdim=True)
@@ -199,13 +199,13 @@ def per_image(values: Tensor, mask: Tensor) -> Terms:
     """Mean of an image's known values; images without any count neither above nor below.
 
     Args:
-        values: ``[B, 1, H, W]``; finite also where unknown.
-        mask: ``[B, 1, H, W]`` bool.
+        values: `[B, 1, H, W]`; finite also where unknown.
+        mask: `[B, 1, H, W]` bool.
     """
     sums, counts = pooled(values, mask)
     return Terms(sums / counts.clamp(min=1), (counts > 0).to(sums.dtype))
 
 
 def pooled(values: Tensor, mask: Tensor) -> Terms:
-    """Sum and number of an image's known values; arguments as for ``per_image``."""
+    """Sum and number of an image's known values; arguments as for `per_image`."""
     return Terms(torch.where(mask, values, 0).sum((1, 2, 3)), mask.sum((1, 2, 3)).to(values.dtype))

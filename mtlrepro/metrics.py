@@ -3,7 +3,7 @@
 A metric adds up sums and counts on the device, in float64 and int64, and reads them once at the end: the result does
 not depend on the size of the test batches, and nothing waits for the device in between. Shares and mIoU are in per
 cent. Where nothing is known a value is NaN; a class that occurs neither in targets nor in predictions is left out.
-``lsb_loss`` is pooled as well: it weights pixels alike, where the loss that it takes from LSB weights images alike.
+`lsb_loss` is pooled as well: it weights pixels alike, where the loss that it takes from LSB weights images alike.
 """
 
 from abc import ABC, abstractmethod
@@ -28,11 +28,11 @@ class Metric(ABC):
 
     @abstractmethod
     def update(self, prediction: Any, batch: Batch) -> None:  # noqa: ANN401
-        """Add a batch: what the network predicts, and the samples (see ``targets``)."""
+        """Add a batch: what the network predicts, and the samples (see `targets`)."""
 
     @abstractmethod
     def compute(self) -> dict[str, float]:
-        """Metrics of all that was added, one value for each name of ``higher_is_better``."""
+        """Metrics of all that was added, one value for each name of `higher_is_better`."""
 
 
 class Sums(Metric):
@@ -69,15 +69,15 @@ class Sums(Metric):
 class Segmentation(Sums):
     """Classes: mIoU and pixel accuracy, pooled and per image, and LSB's loss.
 
-    - ``miou``: mean over classes of true positives / (true + false positives + false negatives), from one confusion
+    - `miou`: mean over classes of true positives / (true + false positives + false negatives), from one confusion
       matrix. MTSGD's Eq. 9 prints it otherwise; this is what the name means.
-    - ``pixel_accuracy``: share of known pixels with the right class.
-    - ``miou_per_image``, ``pixel_accuracy_per_image``: the same for each image, averaged over images with known
+    - `pixel_accuracy`: share of known pixels with the right class.
+    - `miou_per_image`, `pixel_accuracy_per_image`: the same for each image, averaged over images with known
       pixels, as in the benchmark's code before November 2020. (Its first version also counted, in the unions,
       predictions on unknown pixels.)
-    - ``lsb_loss``: mean cross-entropy, LSB Eq. 7.
+    - `lsb_loss`: mean cross-entropy, LSB Eq. 7.
 
-    Predictions are logits ``[B, C, H, W]``; the key is ``segmentation``.
+    Predictions are logits `[B, C, H, W]`; the key is `segmentation`.
 
     Args:
         n_classes: Number of classes C.
@@ -125,12 +125,12 @@ def confusion(predicted: Tensor, classes: Tensor, n_classes: int) -> Tensor:
     """Count pixels by true class (rows) and predicted class, image by image.
 
     Args:
-        predicted: ``[B, H, W]`` int64, classes from 0.
-        classes: ``[B, H, W]`` int64, true classes; -1 is left out.
+        predicted: `[B, H, W]` int64, classes from 0.
+        classes: `[B, H, W]` int64, true classes; -1 is left out.
         n_classes: Number of classes C.
 
     Returns:
-        ``[B, C, C]`` int64.
+        `[B, C, C]` int64.
     """
     cells = n_classes**2
     pairs = torch.where(classes == IGNORE, cells, classes * n_classes + predicted).flatten(1)
@@ -140,7 +140,7 @@ def confusion(predicted: Tensor, classes: Tensor, n_classes: int) -> Tensor:
 
 
 def mean_iou(counts: Tensor) -> Tensor:
-    """Mean IoU in per cent from confusion matrices ``[..., C, C]``: ``[...]`` float64, NaN for empty ones.
+    """Mean IoU in per cent from confusion matrices `[..., C, C]`: `[...]` float64, NaN for empty ones.
 
     Classes that occur neither as true nor as predicted class are left out.
     """
@@ -150,23 +150,23 @@ def mean_iou(counts: Tensor) -> Tensor:
 
 
 def accuracy(counts: Tensor) -> Tensor:
-    """Pixel accuracy in per cent from confusion matrices ``[..., C, C]``: ``[...]`` float64, NaN for empty ones."""
+    """Pixel accuracy in per cent from confusion matrices `[..., C, C]`: `[...]` float64, NaN for empty ones."""
     return 100 * counts.diagonal(dim1=-2, dim2=-1).sum(-1).double() / counts.sum((-2, -1))
 
 
 class Depth(Sums):
     """Depth: shares of close ratios, absolute, relative and logarithmic errors.
 
-    - ``delta1`` to ``delta3``: share with max(D^ / D, D / D^) < 1.25^i, in per cent.
-    - ``rmse``, ``abs_err``: root of the mean square and mean of |D^ - D|, metres.
-    - ``rel_err``: mean of |D^ - D| / D.
-    - ``lsb_loss``: mean of |log D^ - log D|, LSB Eq. 2 without regularisers.
+    - `delta1` to `delta3`: share with max(D^ / D, D / D^) < 1.25^i, in per cent.
+    - `rmse`, `abs_err`: root of the mean square and mean of |D^ - D|, metres.
+    - `rel_err`: mean of |D^ - D| / D.
+    - `lsb_loss`: mean of |log D^ - log D|, LSB Eq. 2 without regularisers.
 
-    Predictions are ``[B, 1, H, W]`` in metres; the key is ``depth``, 0 where unknown. Estimates of 0 or less miss
+    Predictions are `[B, 1, H, W]` in metres; the key is `depth`, 0 where unknown. Estimates of 0 or less miss
     every delta.
 
     Args:
-        low: Smallest depth of the data set, metres; in the logarithm estimates are at least ``low / 10``.
+        low: Smallest depth of the data set, metres; in the logarithm estimates are at least `low / 10`.
     """
 
     higher_is_better: ClassVar = {
@@ -205,12 +205,12 @@ class Depth(Sums):
 class Normal(Sums):
     """Normals: angles between n^ and n.
 
-    - ``mean_angle``, ``median_angle``: degrees.
-    - ``within_11.25``, ``within_22.5``, ``within_30``: share of smaller angles, in per cent.
-    - ``lsb_loss``: 1 - mean n . n^ with n^ as it is, LSB Eq. 5 without its regulariser.
+    - `mean_angle`, `median_angle`: degrees.
+    - `within_11.25`, `within_22.5`, `within_30`: share of smaller angles, in per cent.
+    - `lsb_loss`: 1 - mean n . n^ with n^ as it is, LSB Eq. 5 without its regulariser.
 
-    Predictions are ``[B, 3, H, W]``; angles do not depend on their lengths, and are 90 degrees for n^ = 0. The key is
-    ``normal``, zero where unknown. The median is read off a histogram and is right to 0.005 degrees; angles that are
+    Predictions are `[B, 3, H, W]`; angles do not depend on their lengths, and are 90 degrees for n^ = 0. The key is
+    `normal`, zero where unknown. The median is read off a histogram and is right to 0.005 degrees; angles that are
     NaN count there as 180 degrees.
     """
 
@@ -259,10 +259,10 @@ class Normal(Sums):
 
 
 class Disparity(Sums):
-    """Disparity: ``aepe``, mean |d^ - d| in pixels (MTSGD Eq. 10), and ``rel_err``, mean |d^ - d| / d.
+    """Disparity: `aepe`, mean |d^ - d| in pixels (MTSGD Eq. 10), and `rel_err`, mean |d^ - d| / d.
 
-    ``aepe`` is the absolute error, and so also what the Cityscapes benchmark calls that, in the unit of its pack.
-    Predictions are ``[B, 1, H, W]``; the key is ``disparity``, 0 where unknown.
+    `aepe` is the absolute error, and so also what the Cityscapes benchmark calls that, in the unit of its pack.
+    Predictions are `[B, 1, H, W]`; the key is `disparity`, 0 where unknown.
     """
 
     higher_is_better: ClassVar = {"aepe": False, "rel_err": False}
@@ -283,8 +283,8 @@ class Disparity(Sums):
 class Map(Sums):
     """Curvature, reshading, edges, keypoints: the loss by which LSB evaluates them.
 
-    ``lsb_loss`` is (1/n) |C^ - C|, summed over channels (LSB Eq. 9 without its regulariser), times the factor with
-    which the paper displays it. Predictions are ``[B, C, H, W]``.
+    `lsb_loss` is (1/n) |C^ - C|, summed over channels (LSB Eq. 9 without its regulariser), times the factor with
+    which the paper displays it. Predictions are `[B, C, H, W]`.
 
     Args:
         key: Of the target.
@@ -311,8 +311,8 @@ class Map(Sums):
 class Detection(Metric):
     """Boxes: mean average precision by torchmetrics, with COCO's evaluation.
 
-    ``map`` is the mean over classes and over the IoU thresholds 0.5, 0.55, ..., 0.95; ``map50`` and ``map75`` are at
-    one threshold; all in per cent. Predictions are ``Detections``; keys are ``boxes``, ``labels`` and ``detected``.
+    `map` is the mean over classes and over the IoU thresholds 0.5, 0.55, ..., 0.95; `map50` and `map75` are at
+    one threshold; all in per cent. Predictions are `Detections`; keys are `boxes`, `labels` and `detected`.
     Boxes are kept on the host: finding them waits for the device at every batch.
 
     Args:

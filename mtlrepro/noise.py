@@ -2,8 +2,8 @@ r"""Gradient noise of stochastic gradient descent, after the appendix of MaxGNR 
 
 Symbols, throughout: :math:`N` samples in the data set, :math:`B` in a mini-batch (the appendix writes
 :math:`|S|` for both), :math:`P` shared parameters, :math:`T` tasks. Row :math:`i` of a gradient matrix
-``[N, P]`` is :math:`\nabla_\theta l_i`, the full gradient :math:`g` is the mean of the rows, and a mini-batch
-gradient :math:`\hat g` is ``weights @ gradients`` with sample weights that sum to 1. Momentum is linear too, so
+`[N, P]` is :math:`\nabla_\theta l_i`, the full gradient :math:`g` is the mean of the rows, and a mini-batch
+gradient :math:`\hat g` is `weights @ gradients` with sample weights that sum to 1. Momentum is linear too, so
 every experiment with mini-batches is one matrix product with sample weights. All functions are pure.
 """
 
@@ -27,13 +27,13 @@ def per_sample_gradients(
     """Gradient of every task's loss on every sample (the summands of Eq. 2), in one vectorised pass.
 
     Args:
-        losses: ``(parameters, one sample) -> [T]``, the losses of the tasks on that sample.
-        parameters: Parameters to differentiate by, ``P`` numbers in all.
-        samples: Pytree of tensors whose first dimension is ``N``.
-        chunk_size: Samples differentiated at once; memory grows with it. ``None`` takes all.
+        losses: `(parameters, one sample) -> [T]`, the losses of the tasks on that sample.
+        parameters: Parameters to differentiate by, `P` numbers in all.
+        samples: Pytree of tensors whose first dimension is `N`.
+        chunk_size: Samples differentiated at once; memory grows with it. `None` takes all.
 
     Returns:
-        ``[T, N, P]``, the parameters flattened in the order of the mapping.
+        `[T, N, P]`, the parameters flattened in the order of the mapping.
     """
     jacobians = vmap(jacrev(losses), in_dims=(None, 0), chunk_size=chunk_size)(parameters, samples)
     return torch.cat([jacobian.flatten(2) for jacobian in jacobians.values()], dim=2).transpose(0, 1).contiguous()
@@ -43,22 +43,22 @@ def covariance_trace(gradients: Tensor) -> Tensor:
     r"""Trace of the population covariance, :math:`\mathrm{tr}\,C = \frac1N \sum_i |\nabla l_i - g|^2` (Section 5).
 
     Args:
-        gradients: ``[..., N, P]``.
+        gradients: `[..., N, P]`.
 
     Returns:
-        ``[...]``, at least 0. The divisor is :math:`N`: the data set is the population that batches are drawn from.
+        `[...]`, at least 0. The divisor is :math:`N`: the data set is the population that batches are drawn from.
     """
     return (gradients - gradients.mean(-2, keepdim=True)).square().sum(-1).mean(-1)
 
 
 def batch_weights(n: int, batch: int, draws: int, generator: torch.Generator, *, replacement: bool) -> Tensor:
-    """Sample weights of ``draws`` independent mini-batches of ``batch`` out of ``n`` samples (Eq. 1).
+    """Sample weights of `draws` independent mini-batches of `batch` out of `n` samples (Eq. 1).
 
     Returns:
-        ``[draws, n]`` float64 on the CPU: multiplicity of each sample divided by ``batch``; rows sum to 1.
+        `[draws, n]` float64 on the CPU: multiplicity of each sample divided by `batch`; rows sum to 1.
 
     Raises:
-        ValueError: ``batch`` is below 1, or above ``n`` without replacement.
+        ValueError: `batch` is below 1, or above `n` without replacement.
     """
     if batch < 1 or (not replacement and batch > n):
         raise ValueError(f"batch is {batch}; accepted: 1 to {n} samples" + " or more" * replacement)
@@ -74,12 +74,12 @@ def noise_power(gradients: Tensor, weights: Tensor) -> Tensor:
     r"""Squared norm of the noise, :math:`|n|^2 = |\hat g - g|^2` (Eq. 6), of weighted sums of sample gradients.
 
     Args:
-        gradients: ``[..., N, P]``.
-        weights: ``[draws, N]``. Rows need not sum to 1: the noise of a weighted sum is its distance from its own
-            expectation, ``weights.sum() * g``.
+        gradients: `[..., N, P]`.
+        weights: `[draws, N]`. Rows need not sum to 1: the noise of a weighted sum is its distance from its own
+            expectation, `weights.sum() * g`.
 
     Returns:
-        ``[..., draws]``.
+        `[..., draws]`.
     """
     expected = weights.sum(-1, keepdim=True) * gradients.mean(-2, keepdim=True)
     return (weights @ gradients - expected).square().sum(-1)
@@ -94,14 +94,14 @@ def momentum(values: Tensor, gamma: float) -> Tensor:
     r"""Exponential average :math:`m_t = \gamma m_{t-1} + (1-\gamma) x_t`, :math:`m_0 = 0` (Eq. 7).
 
     Args:
-        values: ``[steps, ...]``; gradients or, as momentum is linear, the sample weights of the batches.
+        values: `[steps, ...]`; gradients or, as momentum is linear, the sample weights of the batches.
         gamma: In [0, 1).
 
     Returns:
-        ``[steps, ...]``, :math:`m_1, m_2, \dots`. Divide by :math:`1-\gamma^t` for an average whose weights sum to 1.
+        `[steps, ...]`, :math:`m_1, m_2, \dots`. Divide by :math:`1-\gamma^t` for an average whose weights sum to 1.
 
     Raises:
-        ValueError: ``gamma`` is out of range.
+        ValueError: `gamma` is out of range.
     """
     _check_gamma(gamma)
     averages = torch.empty_like(values)
@@ -115,8 +115,8 @@ def momentum(values: Tensor, gamma: float) -> Tensor:
 def momentum_power_factor(gamma: float, steps: int | None = None) -> float:
     r"""Noise power of :math:`m_t` over that of one gradient (Eq. 8), for independent batches at fixed parameters.
 
-    :math:`(1-\gamma)(1-\gamma^{2t})/(1+\gamma)` after ``steps`` = :math:`t` steps, exact;
-    :math:`(1-\gamma)/(1+\gamma)`, the appendix's form, in the limit (``steps=None``). Its square root is the
+    :math:`(1-\gamma)(1-\gamma^{2t})/(1+\gamma)` after `steps` = :math:`t` steps, exact;
+    :math:`(1-\gamma)/(1+\gamma)`, the appendix's form, in the limit (`steps=None`). Its square root is the
     ratio of standard deviations that Eq. 8 prints.
     """
     _check_gamma(gamma)
@@ -130,7 +130,7 @@ def _check_gamma(gamma: float) -> None:
 
 
 def excess_kurtosis(values: Tensor) -> Tensor:
-    r"""Fourth central moment over the squared variance, minus 3: ``[K, ...]`` to ``[...]``; 0 for a Gaussian.
+    r"""Fourth central moment over the squared variance, minus 3: `[K, ...]` to `[...]`; 0 for a Gaussian.
 
     For the mean of :math:`B` independent draws it is :math:`1/B` of that of one draw.
     """
@@ -142,10 +142,10 @@ def noise_gramian(gradients: Tensor) -> Tensor:
     r"""Inner products of the tasks' noises in a shared batch of one, :math:`E\langle n_i, n_j\rangle`.
 
     Args:
-        gradients: ``[T, N, P]``.
+        gradients: `[T, N, P]`.
 
     Returns:
-        ``[T, T]``; the diagonal holds :math:`\mathrm{tr}\,C_i`. Divide by :math:`B` for batches of :math:`B`.
+        `[T, T]`; the diagonal holds :math:`\mathrm{tr}\,C_i`. Divide by :math:`B` for batches of :math:`B`.
     """
     centred = (gradients - gradients.mean(1, keepdim=True)).flatten(1)
     return centred @ centred.T / gradients.shape[1]
@@ -155,11 +155,11 @@ def effective_weights(combine: Callable[[Tensor], Tensor], losses: Tensor) -> Te
     r"""Weights :math:`w_i = dL/dL_i` that a combination :math:`L = f(L_1, \dots, L_T)` amounts to (Eq. 3-5).
 
     Args:
-        combine: ``[T] -> scalar``, differentiable at ``losses``.
-        losses: ``[T]``.
+        combine: `[T] -> scalar`, differentiable at `losses`.
+        losses: `[T]`.
 
     Returns:
-        ``[T]``, by automatic differentiation.
+        `[T]`, by automatic differentiation.
     """
     losses = losses.detach().requires_grad_()
     (weights,) = torch.autograd.grad(combine(losses), losses)
@@ -172,8 +172,8 @@ class Combination:
 
     Attributes:
         name: As in the literature.
-        combine: ``[T] -> scalar``.
-        weights: ``[T] -> [T]``, the closed form of the derivative.
+        combine: `[T] -> scalar`.
+        weights: `[T] -> [T]`, the closed form of the derivative.
     """
 
     name: str
@@ -182,13 +182,13 @@ class Combination:
 
 
 def combinations(sigma: Tensor, p: float) -> tuple[Combination, ...]:
-    r"""Four combinations of ``[T]`` positive losses, not rescaled to the mean.
+    r"""Four combinations of `[T]` positive losses, not rescaled to the mean.
 
     Uncertainty weighting is taken with :math:`1/(2\sigma^2)` for every task; Kendall et al. derive
     :math:`1/\sigma^2` for classification.
 
     Args:
-        sigma: ``[T]``, the noise scales of uncertainty weighting (Kendall et al. 2018), positive.
+        sigma: `[T]`, the noise scales of uncertainty weighting (Kendall et al. 2018), positive.
         p: Exponent of the p-norm, at least 1.
     """
     return (
@@ -218,13 +218,13 @@ def two_batch_estimate(small: Tensor, large: Tensor, b: int, batch: int) -> tupl
     :math:`\mathrm{tr}\,C = (|\hat g_b|^2 - |\hat g_B|^2)/(1/b - 1/B)`. Either may come out negative.
 
     Args:
-        small: Squared norms of gradients of batches of ``b``, ``[...]``.
-        large: Squared norms of gradients of batches of ``batch``, ``[...]``.
+        small: Squared norms of gradients of batches of `b`, `[...]`.
+        large: Squared norms of gradients of batches of `batch`, `[...]`.
         b: The smaller batch size, at least 1.
-        batch: The larger one, more than ``b``.
+        batch: The larger one, more than `b`.
 
     Raises:
-        ValueError: ``1 <= b < batch`` does not hold.
+        ValueError: `1 <= b < batch` does not hold.
     """
     if not 1 <= b < batch:
         raise ValueError(f"b is {b} and batch {batch}; accepted: 1 <= b < batch")
@@ -243,19 +243,19 @@ def momentum_estimates(gradients: Tensor, gamma: float, rate: float) -> tuple[Te
 
     :math:`\kappa_t` is the noise power of :math:`\hat m_t` in units of :math:`s^2`; for large :math:`t` the
     factor :math:`1/(1+\kappa)` is :math:`(1+\gamma)/2`. Both expectations become averages over the steps so
-    far, exponential with memory ``rate`` and with weights that sum to 1. Unbiased while the parameters stay
+    far, exponential with memory `rate` and with weights that sum to 1. Unbiased while the parameters stay
     put; the signal may come out negative, so clamp it before dividing by it.
 
     Args:
-        gradients: ``[steps, P]``, mini-batch gradients of one task, ``steps`` at least 2.
+        gradients: `[steps, P]`, mini-batch gradients of one task, `steps` at least 2.
         gamma: Momentum, in [0, 1).
         rate: Memory of the two averages, in [0, 1); 0 keeps only the last step.
 
     Returns:
-        ``(signal, noise)``, each ``[steps - 1]``: the estimates after steps 2, 3, ...
+        `(signal, noise)`, each `[steps - 1]`: the estimates after steps 2, 3, ...
 
     Raises:
-        ValueError: ``gamma`` or ``rate`` is out of range, or there are fewer than 2 steps.
+        ValueError: `gamma` or `rate` is out of range, or there are fewer than 2 steps.
     """
     if len(gradients) < 2:
         raise ValueError(f"gradients holds {len(gradients)} steps; accepted: 2 or more")
@@ -274,7 +274,7 @@ Itgn = Literal["narrow", "broad"]
 
 
 def _interference(signal: Tensor, noise: Tensor, itgn: Itgn) -> Tensor:
-    """Power ``[T]`` that each task adds to the inter-task gradient noise of the others, per unit weight squared."""
+    """Power `[T]` that each task adds to the inter-task gradient noise of the others, per unit weight squared."""
     if itgn not in ("narrow", "broad"):
         raise ValueError(f"itgn is {itgn!r}; accepted: 'narrow' or 'broad'")
     return noise if itgn == "narrow" else signal + noise
@@ -284,19 +284,19 @@ def gnr(weights: Tensor, signal: Tensor, noise: Tensor, *, itgn: Itgn = "narrow"
     r"""Gradient-to-noise ratio of each task under task weights (a reconstruction from the paper's abstract).
 
     :math:`\mathrm{GNR}_i = w_i^2 a_i^2 / D_i(w)` with :math:`D_i = \sum_{j \ne i} w_j^2 B_j`, the power of the
-    inter-task gradient noise: :math:`B_j = s_j^2`, the noise of the other tasks (``narrow``), or
-    :math:`a_j^2 + s_j^2`, their whole gradients (``broad``). ``own_noise`` adds :math:`w_i^2 s_i^2`. The sum
+    inter-task gradient noise: :math:`B_j = s_j^2`, the noise of the other tasks (`narrow`), or
+    :math:`a_j^2 + s_j^2`, their whole gradients (`broad`). `own_noise` adds :math:`w_i^2 s_i^2`. The sum
     over tasks takes their noises as uncorrelated, and in the broad reading their gradients as orthogonal.
 
     Args:
-        weights: ``[T]``, positive; their common scale does not matter.
-        signal: ``[T]``, :math:`a_i^2 = |g_i|^2`.
-        noise: ``[T]``, :math:`s_i^2 = \mathrm{tr}\,C_i/B`.
+        weights: `[T]`, positive; their common scale does not matter.
+        signal: `[T]`, :math:`a_i^2 = |g_i|^2`.
+        noise: `[T]`, :math:`s_i^2 = \mathrm{tr}\,C_i/B`.
         itgn: Reading of inter-task gradient noise.
         own_noise: Whether a task's own noise counts.
 
     Returns:
-        ``[T]``; infinite where nothing disturbs a task.
+        `[T]`; infinite where nothing disturbs a task.
     """
     squared = weights.square()
     contributions = squared * _interference(signal, noise, itgn)
@@ -314,8 +314,8 @@ def gnr_weights(
 ) -> Tensor:
     r"""Task weights that maximise the gradient-to-noise ratio of each task (a reconstruction).
 
-    The appendix does not say how T ratios become one objective. ``maxmin`` maximises the smallest ratio, which
-    makes all of them equal; ``product`` maximises their product.
+    The appendix does not say how T ratios become one objective. `maxmin` maximises the smallest ratio, which
+    makes all of them equal; `product` maximises their product.
 
     * max-min: with :math:`r_i = B_i/a_i^2`, the Perron eigenvalue :math:`\rho` of the matrix
       :math:`M_{ij} = [i \ne j]\, B_j / a_i^2` solves :math:`\sum_i r_i/(\rho + r_i) = 1`, every ratio is
@@ -327,14 +327,14 @@ def gnr_weights(
     Powers below 1e-12 of the largest are raised to it, so that weights stay finite.
 
     Args:
-        signal: ``[T]``, :math:`a_i^2`, at least 0.
-        noise: ``[T]``, :math:`s_i^2`, at least 0.
-        scalarisation: ``maxmin`` or ``product``.
-        itgn: ``narrow`` or ``broad``, see :func:`gnr`.
+        signal: `[T]`, :math:`a_i^2`, at least 0.
+        noise: `[T]`, :math:`s_i^2`, at least 0.
+        scalarisation: `maxmin` or `product`.
+        itgn: `narrow` or `broad`, see :func:`gnr`.
         own_noise: Whether a task's own noise counts, see :func:`gnr`.
 
     Returns:
-        ``[T]``, positive, sum T.
+        `[T]`, positive, sum T.
 
     Raises:
         ValueError: The reading is unknown, or is a product without a unique maximum: of two tasks without own

@@ -1,10 +1,10 @@
 """What is predicted, how it is trained and scored, and how it is drawn: the table of all tasks.
 
 Metrics with a + are better when higher. Equations are those of loss scale balancing's supplement. The losses stand in
-``losses``, the metrics in ``metrics``.
+`losses`, the metrics in `metrics`.
 
 ============  ========  ========================  =============  ==================================================
-task          channels  loss: ``lsb``             ``benchmark``  metrics
+task          channels  loss: `lsb`               `benchmark`    metrics
 ============  ========  ========================  =============  ==================================================
 segmentation  C         cross-entropy, Eqs. 7-8   cross-entropy  miou+, pixel_accuracy+, both also per image,
                                                                  lsb_loss
@@ -50,7 +50,7 @@ class Task:
     Attributes:
         name: Key of the task in predictions, and of its target.
         channels: Number of output channels of its head.
-        loss: ``(prediction, batch) -> Terms``; the batch holds the targets by key.
+        loss: `(prediction, batch) -> Terms`; the batch holds the targets by key.
     """
 
     name: str
@@ -90,13 +90,13 @@ def create(
     """Make tasks by name, in this order.
 
     Args:
-        names: Of ``NAMES``.
+        names: Of `NAMES`.
         protocol: Whose losses. The benchmark has segmentation, depth and normals; disparity and detection are the same
             in both.
-        n_classes: Classes of ``segmentation``: 13 for NYUv2 and rooms, 19 or 7 for Cityscapes and streets, 17 for
+        n_classes: Classes of `segmentation`: 13 for NYUv2 and rooms, 19 or 7 for Cityscapes and streets, 17 for
             Taskonomy. Boxes have 10, BDD100K's.
         depth_range: Smallest and largest depth of the data set in metres, for LSB's regularisers; see
-            ``data.catalogue``. Default: that of rooms.
+            `data.catalogue`. Default: that of rooms.
 
     Raises:
         ValueError: A name or protocol is unknown or they do not go together, or a number is out of range.
@@ -173,12 +173,12 @@ def _boxes_loss(prediction: Any, batch: Batch) -> Terms:  # noqa: ANN401
 
 
 def cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy per sample: logits ``[B, C]`` and classes ``[B]`` to ``[B]``, in nats."""
+    """Cross-entropy per sample: logits `[B, C]` and classes `[B]` to `[B]`, in nats."""
     return F.cross_entropy(prediction, target, reduction="none")
 
 
 def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
-    """Squared error per sample: ``[B, 1]`` and ``[B]`` to ``[B]``."""
+    """Squared error per sample: `[B, 1]` and `[B]` to `[B]`."""
     return (prediction.squeeze(-1) - target) ** 2
 
 
@@ -192,7 +192,7 @@ TWO_DIGITS = (
     Task("right", 10, partial(_digit_loss, "right", cross_entropy)),
     Task("sum", 1, partial(_digit_loss, "sum", squared_error)),
 )
-"""The tasks on images of two digits; targets are ``[B]``.
+"""The tasks on images of two digits; targets are `[B]`.
 
 :meta hide-value:
 """

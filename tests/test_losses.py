@@ -13,12 +13,12 @@ SHAPE = (3, 5, 7)
 
 
 def pixels(*rows):
-    """Images of one row: ``[len(rows), 1, 1, W]`` float64."""
+    """Images of one row: `[len(rows), 1, 1, W]` float64."""
     return torch.tensor(rows, dtype=torch.float64)[:, None, None]
 
 
 def vectors(*images):
-    """Images of one row of vectors: ``[B, C, 1, W]`` from B lists of W vectors."""
+    """Images of one row of vectors: `[B, C, 1, W]` from B lists of W vectors."""
     return torch.tensor(images, dtype=torch.float64).transpose(1, 2)[:, :, None]
 
 

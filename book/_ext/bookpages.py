@@ -129,8 +129,7 @@ def contents(path: Path) -> list[Path]:
 
 def keep_bars(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Let |x| in a docstring stay as it is: reStructuredText would look for a substitution of that name."""
-    quoted = re.compile(r"(``.*?``|`[^`]*`)", re.DOTALL)
-    pieces = quoted.split("\n".join(lines))
+    pieces = re.split(r"(`[^`]*`)", "\n".join(lines))
     pieces[::2] = [piece.replace("|", r"\|") for piece in pieces[::2]]
     lines[:] = "".join(pieces).split("\n")
 

@@ -23,12 +23,12 @@ def improvement(
     r"""Relative improvement on each metric in per cent, :math:`100\,(-1)^{1-l_i} (M_{m,i} - M_{b,i}) / M_{b,i}`.
 
     Args:
-        table: ``[methods, metrics]``.
-        baseline: One value a metric, for exactly the metrics of ``table``.
+        table: `[methods, metrics]`.
+        baseline: One value a metric, for exactly the metrics of `table`.
         higher_is_better: Direction of each metric; may name further ones.
 
     Returns:
-        ``[methods, metrics]``, positive where the method is better than the baseline.
+        `[methods, metrics]`, positive where the method is better than the baseline.
 
     Raises:
         ValueError: A metric is missing in one of the arguments, a value is not finite, or a baseline is not a
@@ -58,11 +58,11 @@ def delta_m(
 ) -> pd.Series:
     r"""Delta_m, the mean relative difference to single-task learning in per cent, in one of its two conventions.
 
-    ``per metric, lower is better``: the mean *drop* over all metrics,
+    `per metric, lower is better`: the mean *drop* over all metrics,
     :math:`\frac{100}{K} \sum_i (-1)^{l_i} (M_{m,i} - M_{b,i}) / M_{b,i}` (CAGrad, Liu et al. 2021; Nash-MTL, Navon et
     al. 2022; FAMO, Liu et al. 2023). Tasks count by their number of metrics: on NYUv2, surface normals own 5 of 9.
 
-    ``per task, higher is better``: the mean *improvement*, first over the metrics :math:`i \in S_t` of each task, then
+    `per task, higher is better`: the mean *improvement*, first over the metrics :math:`i \in S_t` of each task, then
     over tasks, :math:`\frac{100}{T} \sum_t \frac{1}{|S_t|} \sum_{i \in S_t} (-1)^{1-l_i} (M_{m,i} - M_{b,i}) / M_{b,i}`
     (:math:`\Delta_p` of DB-MTL, Lin et al. 2023, and of LibMTL; the MCLGS poster averages over tasks likewise, but
     does not say how it treats metrics within a task).
@@ -71,17 +71,17 @@ def delta_m(
     sign and in order.
 
     Args:
-        table: ``[methods, metrics]``.
-        baseline: Single-task values, for exactly the metrics of ``table``.
+        table: `[methods, metrics]`.
+        baseline: Single-task values, for exactly the metrics of `table`.
         higher_is_better: Direction of each metric; may name further ones.
         tasks: Task of each metric; may name further ones. Not used by the first convention.
         convention: Which of the two.
 
     Returns:
-        ``[methods]``, per cent.
+        `[methods]`, per cent.
 
     Raises:
-        ValueError: See :func:`improvement`; or a metric has no task, or ``convention`` is unknown.
+        ValueError: See :func:`improvement`; or a metric has no task, or `convention` is unknown.
     """
     if convention not in get_args(Convention):
         raise ValueError(f"convention is {convention!r}; accepted: {', '.join(map(repr, get_args(Convention)))}")
@@ -93,16 +93,16 @@ def delta_m(
 
 
 def ranks(table: pd.DataFrame, higher_is_better: Mapping[str, bool], ties: Ties = "average") -> pd.DataFrame:
-    """Ranks of the methods on each metric, 1 is best; ``.mean(axis=1)`` gives the average ranks.
+    """Ranks of the methods on each metric, 1 is best; `.mean(axis=1)` gives the average ranks.
 
     Args:
-        table: ``[methods, metrics]``.
+        table: `[methods, metrics]`.
         higher_is_better: Direction of each metric; may name further ones.
-        ties: Rank of equal values: the ``average`` of their places (Demšar 2006; LSB's Table S-3), so that each
-            metric hands out the same sum, or the smallest place (``min``), as in sports.
+        ties: Rank of equal values: the `average` of their places (Demšar 2006; LSB's Table S-3), so that each
+            metric hands out the same sum, or the smallest place (`min`), as in sports.
 
     Raises:
-        ValueError: A metric has no direction, a value is not finite, or ``ties`` is unknown.
+        ValueError: A metric has no direction, a value is not finite, or `ties` is unknown.
     """
     if ties not in get_args(Ties):
         raise ValueError(f"ties is {ties!r}; accepted: {', '.join(map(repr, get_args(Ties)))}")
@@ -139,8 +139,8 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
     Points that are not above the reference on both axes dominate nothing.
 
     Args:
-        points: ``[n, 2]``.
-        reference: ``[2]``.
+        points: `[n, 2]`.
+        reference: `[2]`.
 
     Returns:
         The area, in the product of both units.

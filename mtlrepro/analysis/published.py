@@ -1,9 +1,9 @@
-"""Numbers as printed in papers: CSV files in ``book/published``, one printed number a line.
+"""Numbers as printed in papers: CSV files in `book/published`, one printed number a line.
 
-Columns: ``paper`` (key in the bibliography of the paper that prints the number), ``place`` (table, poster or file),
-``row`` and ``column`` (labels, one for a method or metric in all papers, qualified where papers differ about it),
-``value``, ``uncertainty`` (what follows a printed ±) and ``unit`` (``1`` for none). Nothing recomputed is stored;
-``datasets`` also has counts of published files.
+Columns: `paper` (key in the bibliography of the paper that prints the number), `place` (table, poster or file),
+`row` and `column` (labels, one for a method or metric in all papers, qualified where papers differ about it),
+`value`, `uncertainty` (what follows a printed ±) and `unit` (`1` for none). Nothing recomputed is stored;
+`datasets` also has counts of published files.
 """
 
 import pandas as pd
@@ -31,10 +31,10 @@ def read(name: str) -> pd.DataFrame:
     """Printed numbers of one source, in the order of its tables.
 
     Args:
-        name: Name of the file, without ``.csv``.
+        name: Name of the file, without `.csv`.
 
     Returns:
-        Columns as in this module's docstring; ``value`` and ``uncertainty`` are float64, NaN where none is printed.
+        Columns as in this module's docstring; `value` and `uncertainty` are float64, NaN where none is printed.
 
     Raises:
         ValueError: There is no such file.
@@ -52,9 +52,9 @@ def pivot(numbers: pd.DataFrame, values: str = "value") -> pd.DataFrame:
     """Table of methods x metrics, both in the order in which they first occur.
 
     Args:
-        numbers: Lines of :func:`read`, with each pair of ``row`` and ``column`` once; choose a ``place`` where a
+        numbers: Lines of :func:`read`, with each pair of `row` and `column` once; choose a `place` where a
             source has several tables.
-        values: ``value`` or ``uncertainty``.
+        values: `value` or `uncertainty`.
 
     Returns:
         float64, NaN where nothing is printed.

@@ -1,7 +1,7 @@
 r"""Differences between two methods over seeds: intervals, exact tests, corrections, effect sizes, numbers of trials.
 
 A sample holds one number a seed. Samples are *paired* if number :math:`i` of both comes from one seed, so that both
-runs share their initialisation or data order. Few seeds bound what any test can show: see ``smallest_p_value``.
+runs share their initialisation or data order. Few seeds bound what any test can show: see `smallest_p_value`.
 """
 
 from collections.abc import Iterator
@@ -23,9 +23,9 @@ class PermutationTest:
     """Outcome of an exact test.
 
     Attributes:
-        difference: ``mean(a) - mean(b)``.
+        difference: `mean(a) - mean(b)`.
         p_value: Two-sided.
-        smallest_p_value: The smallest p-value these sample sizes can give, ``2 / arrangements``: at a stricter level
+        smallest_p_value: The smallest p-value these sample sizes can give, `2 / arrangements`: at a stricter level
             no outcome is significant.
         arrangements: Number of splits or of sign patterns, all of which were counted.
     """
@@ -47,8 +47,8 @@ def permutation_test(a: ArrayLike, b: ArrayLike, *, paired: bool = False) -> Per
 
     Args:
         a: Finite numbers, one a seed.
-        b: Likewise; as many as ``a`` if paired.
-        paired: Whether ``a[i]`` and ``b[i]`` belong together.
+        b: Likewise; as many as `a` if paired.
+        paired: Whether `a[i]` and `b[i]` belong together.
 
     Raises:
         ValueError: A sample has fewer than 2 numbers, one is not finite, paired samples differ in length, or there
@@ -84,10 +84,10 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     :math:`\alpha`, however the tests depend on each other.
 
     Args:
-        p_values: ``[n]`` in [0, 1].
+        p_values: `[n]` in [0, 1].
 
     Returns:
-        ``[n]``, in the order of the argument.
+        `[n]`, in the order of the argument.
 
     Raises:
         ValueError: There are none or one is not in [0, 1].
@@ -142,17 +142,17 @@ def effect_interval(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Int
 def trials_needed(effect: float, power: float = 0.8, alpha: float = 0.05) -> float:
     r"""Trials per method with which a two-sided t-test finds an effect (Cohen 1988).
 
-    The smallest :math:`n \ge 2` with :math:`P(T > t_{1-\alpha/2,\,2n-2}) \ge` ``power``, where :math:`T` has the
+    The smallest :math:`n \ge 2` with :math:`P(T > t_{1-\alpha/2,\,2n-2}) \ge` `power`, where :math:`T` has the
     noncentral t distribution with :math:`2n - 2` degrees of freedom and noncentrality :math:`|\delta| \sqrt{n/2}`.
     Significance in the wrong direction does not count; at a power of 80 % it has no weight.
 
     Args:
         effect: True difference of means in standard deviations, delta.
-        power: Probability of finding it, in (``alpha``, 1).
+        power: Probability of finding it, in (`alpha`, 1).
         alpha: Level of the test, in (0, 1).
 
     Returns:
-        A whole number; infinite for ``effect`` 0.
+        A whole number; infinite for `effect` 0.
 
     Raises:
         ValueError: An argument is out of range.
@@ -179,7 +179,7 @@ def trials_needed(effect: float, power: float = 0.8, alpha: float = 0.05) -> flo
 
 
 def cliffs_delta(a: ArrayLike, b: ArrayLike) -> float:
-    r"""How much more often a number of ``a`` exceeds one of ``b`` than the reverse (Cliff 1993).
+    r"""How much more often a number of `a` exceeds one of `b` than the reverse (Cliff 1993).
 
     :math:`\delta = (\#\{a_i > b_j\} - \#\{a_i < b_j\}) / (n_a n_b)`, in [-1, 1]; unchanged by any increasing function.
 
@@ -193,11 +193,11 @@ def cliffs_delta(a: ArrayLike, b: ArrayLike) -> float:
 def samples_against(
     measures: pd.DataFrame, groups: pd.Series, one: str
 ) -> Iterator[tuple[str, str, NDArray[np.float64], NDArray[np.float64]]]:
-    """Pairs of samples to compare: each measure, each other group, the numbers of group ``one`` and of the other.
+    """Pairs of samples to compare: each measure, each other group, the numbers of group `one` and of the other.
 
     Args:
-        measures: ``[runs, measures]``.
-        groups: ``[runs]``, the group of each run, on the same index.
+        measures: `[runs, measures]`.
+        groups: `[runs]`, the group of each run, on the same index.
         one: The group that is compared with all others.
 
     Raises:
@@ -219,14 +219,14 @@ def one_against_others(measures: pd.DataFrame, groups: pd.Series, one: str) -> p
     families: the tests of one measure, or all of them.
 
     Args:
-        measures: ``[runs, measures]``, with signs such that larger is better.
-        groups: ``[runs]``, the group of each run, on the same index.
+        measures: `[runs, measures]`, with signs such that larger is better.
+        groups: `[runs]`, the group of each run, on the same index.
         one: The group that is compared with all others.
 
     Returns:
-        One row a measure and other group: ``measure``, ``against``; ``difference`` of means, with ``low`` and ``high``
-        of the 95 % interval; ``hedges_g``, ``cliffs_delta``; two-sided exact ``p``, the smallest ``p_reachable``,
-        ``p_holm_measure`` and ``p_holm_all``. Differences and effects are positive where ``one`` is better.
+        One row a measure and other group: `measure`, `against`; `difference` of means, with `low` and `high`
+        of the 95 % interval; `hedges_g`, `cliffs_delta`; two-sided exact `p`, the smallest `p_reachable`,
+        `p_holm_measure` and `p_holm_all`. Differences and effects are positive where `one` is better.
 
     Raises:
         ValueError: There is no such group, or as :func:`permutation_test` and :func:`hedges_g`.

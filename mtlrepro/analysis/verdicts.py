@@ -1,9 +1,9 @@
 """Verdicts on claims, each computed from measurements by one rule.
 
-A claim states a value ``v``; a tolerance ``delta``, written beside it in the code, says how close counts as
-agreement. With a 95% interval over seeds, the claim *holds* if the interval lies inside ``[v - delta, v +
-delta]``, *does not hold* if the two do not overlap, and is *inconclusive* otherwise. One-sided claims, "below v",
-use ``(-inf, v + delta]``. A claim without data or text is *cannot be tested here*.
+A claim states a value `v`; a tolerance `delta`, written beside it in the code, says how close counts as
+agreement. With a 95% interval over seeds, the claim *holds* if the interval lies inside `[v - delta, v +
+delta]`, *does not hold* if the two do not overlap, and is *inconclusive* otherwise. One-sided claims, "below v",
+use `(-inf, v + delta]`. A claim without data or text is *cannot be tested here*.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
         confidence: Coverage, in (0, 1).
 
     Raises:
-        ValueError: There are no values, one is not finite, or ``confidence`` is out of range.
+        ValueError: There are no values, one is not finite, or `confidence` is out of range.
     """
     sample = _finite(values)
     if not 0 < confidence < 1:
@@ -86,11 +86,11 @@ class Verdict:
 
     Attributes:
         claim: The claim in one sentence.
-        source: Where it is made, e.g. ``Eq. 8``, or ``reconstruction``.
+        source: Where it is made, e.g. `Eq. 8`, or `reconstruction`.
         claimed: The value claimed.
         tolerance: How far from it still counts as agreement.
-        measured: What was measured; ``None`` if it cannot be tested here.
-        below: Whether the claim is one-sided: below ``claimed``.
+        measured: What was measured; `None` if it cannot be tested here.
+        below: Whether the claim is one-sided: below `claimed`.
     """
 
     claim: str
@@ -125,7 +125,7 @@ def placed(verdicts: Sequence[Verdict], where: str) -> list[Verdict]:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """Text of a number with ``digits`` significant digits; magnitudes below 1e-12 are rounding and print as such."""
+    """Text of a number with `digits` significant digits; magnitudes below 1e-12 are rounding and print as such."""
     if value == 0:
         return "0"
     if abs(value) < 1e-12:

@@ -1,6 +1,6 @@
 """Balancers: how T task losses become one gradient.
 
-``create(name, n_tasks, **options)`` makes one; ``backward`` then replaces ``loss.backward()``. Three
+`create(name, n_tasks, **options)` makes one; `backward` then replaces `loss.backward()`. Three
 families: loss weighting (one backward pass), Gramian weighting and slice rules (T passes).
 """
 

@@ -30,7 +30,7 @@ class Step:
         shared: The shared parameters that require a gradient.
         features: The shared representation, one or more tensors, or None.
         scale: The GradScaler's factor as a scalar tensor, or None.
-        certain: ``valid`` is known to be True without reading the device.
+        certain: `valid` is known to be True without reading the device.
     """
 
     losses: list[Tensor]
@@ -73,21 +73,21 @@ class Step:
 
 
 class Balancer(Guard, ABC):
-    """How T losses become one gradient: ``backward`` replaces ``loss.backward()`` in a training step.
+    """How T losses become one gradient: `backward` replaces `loss.backward()` in a training step.
 
     Scale convention: always the mean. If all task gradients are equal to g, the combined gradient is g
-    (exceptions say so). An absent task, whose loss is ``None``, counts as a loss of zero: the others are
+    (exceptions say so). An absent task, whose loss is `None`, counts as a loss of zero: the others are
     balanced among themselves and keep the weight they would have in the mean over all tasks.
 
-    Some methods have parameters of their own (``uncertainty``, ``gradnorm``): give ``balancer.parameters()``
-    to the optimizer, in a group without weight decay. ``state_dict`` is complete: a resumed run takes the
+    Some methods have parameters of their own (`uncertainty`, `gradnorm`): give `balancer.parameters()`
+    to the optimizer, in a group without weight decay. `state_dict` is complete: a resumed run takes the
     same steps as an unbroken one.
 
     Args:
         n_tasks: Number of tasks T, at least 1.
 
     Raises:
-        ValueError: ``n_tasks`` is not a positive integer.
+        ValueError: `n_tasks` is not a positive integer.
     """
 
     accepts: ClassVar[str] = "a finite number"
@@ -108,33 +108,33 @@ class Balancer(Guard, ABC):
         features: Tensor | Sequence[Tensor] | None = None,
         scaler: GradScaler | None = None,
     ) -> Tensor | None:
-        """Add the combined gradient of all losses to ``.grad`` of every parameter they reach.
+        """Add the combined gradient of all losses to `.grad` of every parameter they reach.
 
-        An existing ``.grad`` is added to, so gradients accumulate over several calls; each call is balanced
-        by itself. With several processes, run the forward pass inside ``model.no_sync()``: gradients are
+        An existing `.grad` is added to, so gradients accumulate over several calls; each call is balanced
+        by itself. With several processes, run the forward pass inside `model.no_sync()`: gradients are
         averaged here, per task and before weights are computed, so that all processes take the same step. A
         process then waits for one message of 2 T numbers, and a task has to be present on all processes or on
         none.
 
         Args:
-            losses: T scalars, in task order, as a sequence or a mapping by name; ``None`` for a task that is
+            losses: T scalars, in task order, as a sequence or a mapping by name; `None` for a task that is
                 absent from this batch. Where a method says so, [B] per-sample losses.
             shared: The parameters that tasks share. All others that the losses reach belong to the heads.
-            features: The shared representation, for methods created with ``at="representation"``.
-            scaler: GradScaler in use; ``.grad`` is then scaled by it. Non-finite gradients are left to the
+            features: The shared representation, for methods created with `at="representation"`.
+            scaler: GradScaler in use; `.grad` is then scaled by it. Non-finite gradients are left to the
                 scaler, which skips their step; non-finite losses are still errors.
 
         Returns:
             [T] float64, the weights w of this step (combined gradient = sum_k w_k grad L_k over the shared
-            parameters; 0 for an absent task), or ``None`` for rules that have no such weights.
+            parameters; 0 for an absent task), or `None` for rules that have no such weights.
 
         Raises:
             ValueError: The number, shape or presence of losses is wrong.
-            FloatingPointError: A loss or a task's gradient is not finite; no ``.grad`` and no state has been
+            FloatingPointError: A loss or a task's gradient is not finite; no `.grad` and no state has been
                 changed, but random streams move on. In a step of one backward pass it is the gradient of the
-                weighted sum, seen only after it was added to ``.grad``, in parameters of fewer than two
+                weighted sum, seen only after it was added to `.grad`, in parameters of fewer than two
                 dimensions (biases and normalisation; all parameters, if there are none such). After
-                ``guard`` all of this is found on the device instead and raised by ``check``.
+                `guard` all of this is found on the device instead and raised by `check`.
         """
         names, items = self._named(losses)
         tasks = [k for k, loss in enumerate(items) if loss is not None]
@@ -201,11 +201,11 @@ class Balancer(Guard, ABC):
         return []
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Counters and whatever else is not a buffer, for ``state_dict``."""
+        """Counters and whatever else is not a buffer, for `state_dict`."""
         return {"steps": self.steps, "epochs": self.epochs}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what ``get_extra_state`` returned."""
+        """Restore what `get_extra_state` returned."""
         self.steps, self.epochs = state["steps"], state["epochs"]
         self._count.fill_(self.steps)
 
@@ -285,7 +285,7 @@ CONTROLS = {"fixed", "lagged_gls"}
 
 
 def register(name: str) -> Callable[[_B], _B]:
-    """Class decorator: make a balancer available to ``create`` under a name."""
+    """Class decorator: make a balancer available to `create` under a name."""
 
     def add(method: _B) -> _B:
         METHODS[name] = method

@@ -15,7 +15,7 @@ class CAGrad(GramianWeighting):
 
     d = argmax min_k <g_k, d> subject to |d - g_0| <= c |g_0|, with g_0 the mean gradient. The paper takes c
     in [0, 1); from c = 1 on d conflicts with no task. Scale: not the mean: T equal gradients g give (1 + c)
-    g, and (1 + c)/(1 + c^2) g with ``rescale``. Factor to the paper's Algorithm 1: 1 without ``rescale``; its
+    g, and (1 + c)/(1 + c^2) g with `rescale`. Factor to the paper's Algorithm 1: 1 without `rescale`; its
     published code multiplies by T.
     Departures: the inner problem is solved exactly, by enumerating the faces of the simplex, for up to 12
     tasks (the published code calls SLSQP); at Pareto-stationary points, where Algorithm 1 divides zero by zero, d
@@ -26,10 +26,10 @@ class CAGrad(GramianWeighting):
         c: Radius of the ball relative to |g_0|, at least 0; 0.4 in the paper on NYUv2.
         rescale: Divide by 1 + c^2, as the published code does in its experiments; Algorithm 1 does not print
             it.
-        at: See ``GramianWeighting``.
+        at: See `GramianWeighting`.
 
     Raises:
-        ValueError: ``c`` is negative.
+        ValueError: `c` is negative.
     """
 
     def __init__(

@@ -13,8 +13,8 @@ _T = TypeVar("_T")
 class CapturedStep(Generic[_T]):
     """Replay a training step as one CUDA graph, without launching its kernels one by one.
 
-    Call the object as the step itself: every call is one training step. The first ``warmup`` calls run as they are, the
-    next one is captured, and from then on the graph is replayed. ``step`` is one whole step::
+    Call the object as the step itself: every call is one training step. The first `warmup` calls run as they are, the
+    next one is captured, and from then on the graph is replayed. `step` is one whole step::
 
         def step():
             optimizer.zero_grad()
@@ -29,10 +29,10 @@ class CapturedStep(Generic[_T]):
             images.copy_(batch)
             step()
 
-    A replay sees what is in tensors: the batch, parameters and the balancer's state, so ``end_epoch`` goes on as usual
+    A replay sees what is in tensors: the batch, parameters and the balancer's state, so `end_epoch` goes on as usual
     between calls. It repeats what was Python when captured: options, which tasks are present, a learning rate that is
     a number (give the optimizer a tensor), the T passes of mclgs after p(t) has become 0 (with equal weights: the same
-    step). Load a state before the first call. For one process; captured by ``torch.cuda.graph``.
+    step). Load a state before the first call. For one process; captured by `torch.cuda.graph`.
 
     Args:
         step: The training step, without arguments.
@@ -40,7 +40,7 @@ class CapturedStep(Generic[_T]):
         warmup: Calls before the capture, at least 1.
 
     Raises:
-        ValueError: There is no CUDA device, the balancer has no guard, or estimates only at every ``refresh``-th step.
+        ValueError: There is no CUDA device, the balancer has no guard, or estimates only at every `refresh`-th step.
     """
 
     def __init__(self, step: Callable[[], _T], balancer: Balancer, warmup: int = 3) -> None:
@@ -64,7 +64,7 @@ class CapturedStep(Generic[_T]):
         """Take one training step.
 
         Returns:
-            What ``step`` returns; tensors in it are overwritten by the next call.
+            What `step` returns; tensors in it are overwritten by the next call.
         """
         if self._graph is not None:
             self._balancer.steps += 1

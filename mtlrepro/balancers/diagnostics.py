@@ -31,10 +31,10 @@ def diagnostics(gramian: Tensor) -> Diagnostics:
     """Compute all conflict diagnostics of task gradients.
 
     Args:
-        gramian: [T, T], inner products of the task gradients (``mtlrepro.balancers.gramian``).
+        gramian: [T, T], inner products of the task gradients (`mtlrepro.balancers.gramian`).
 
     Returns:
-        A ``Diagnostics``.
+        A `Diagnostics`.
 
     Raises:
         ValueError: The Gramian is not square.

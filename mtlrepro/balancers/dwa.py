@@ -20,7 +20,7 @@ class DWA(EpochWeighting):
         temperature: The paper's T, above 0; large values give equal weights.
 
     Raises:
-        ValueError: ``temperature`` is not positive.
+        ValueError: `temperature` is not positive.
     """
 
     def __init__(self, n_tasks: int, temperature: float = 2.0) -> None:

@@ -11,7 +11,7 @@ def create(name: str, n_tasks: int, **options: Any) -> Balancer:  # noqa: ANN401
     """Make a balancer by name.
 
     Args:
-        name: One of ``METHODS``, or ``torchjd:<Weighting>`` for a class of ``torchjd.aggregation``.
+        name: One of `METHODS`, or `torchjd:<Weighting>` for a class of `torchjd.aggregation`.
         n_tasks: Number of tasks T, at least 1.
         **options: The method's own options, by the names of its paper.
 
@@ -20,7 +20,7 @@ def create(name: str, n_tasks: int, **options: Any) -> Balancer:  # noqa: ANN401
 
     Raises:
         ValueError: The name, an option or its value is unknown; the message lists what is accepted.
-        ImportError: A ``torchjd:`` weighting was asked for without TorchJD.
+        ImportError: A `torchjd:` weighting was asked for without TorchJD.
     """
     if name.startswith("torchjd:"):
         return TorchJD(n_tasks, name.removeprefix("torchjd:"), **options)

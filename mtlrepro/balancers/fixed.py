@@ -10,14 +10,14 @@ from mtlrepro.balancers.loss_weighting import LossWeighting, shares
 class Fixed(LossWeighting):
     """Fixed weights, the comparison of LSB's Figure S-6: sum_k w_k L_k with w given.
 
-    Scale: the mean, weights are scaled to sum 1; equal ones give ``equal``.
+    Scale: the mean, weights are scaled to sum 1; equal ones give `equal`.
 
     Args:
         n_tasks: Number of tasks T.
         weights: T positive numbers; equal if not given.
 
     Raises:
-        ValueError: ``weights`` is out of range.
+        ValueError: `weights` is out of range.
     """
 
     def __init__(self, n_tasks: int, weights: list[float] | None = None) -> None:

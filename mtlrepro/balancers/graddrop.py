@@ -20,7 +20,7 @@ class GradDrop(RandomState, SliceRule):
 
     Args:
         n_tasks: Number of tasks T.
-        seed: Of the dropout; the stream is the balancer's own and part of ``state_dict``.
+        seed: Of the dropout; the stream is the balancer's own and part of `state_dict`.
     """
 
     def __init__(self, n_tasks: int, seed: int = 0) -> None:

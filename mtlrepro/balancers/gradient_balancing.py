@@ -27,7 +27,7 @@ class GradientBalancer(Balancer):
     """Base of all methods that look at each task's gradient.
 
     T backward passes give the gradients of shared parameters and heads together; there is no further one.
-    Creating one switches off ``torch._functorch.config.donated_buffer``: a compiled model could not be
+    Creating one switches off `torch._functorch.config.donated_buffer`: a compiled model could not be
     differentiated T times otherwise. Compile the trunk and each head by themselves; a model compiled as a
     whole computes every head in each of the T passes.
     """
@@ -78,18 +78,18 @@ class GradientBalancer(Balancer):
 class GramianWeighting(GradientBalancer):
     """Base of the methods that map the T x T Gramian of the task gradients to T coefficients.
 
-    ``balancer(gramian)`` is that map by itself, a pure function of the Gramian but for the random order of
+    `balancer(gramian)` is that map by itself, a pure function of the Gramian but for the random order of
     pcgrad; the same object serves as a weighting in TorchJD.
 
     Args:
         n_tasks: Number of tasks T.
-        at: ``parameters`` takes gradients by the shared parameters. ``representation`` takes them by
-            ``features``, a different quantity, an upper bound in the manner of MGDA-UB (Sener and Koltun,
-            NeurIPS 2018, Section 3.3): the trunk is passed once, and ``features`` has to separate all losses from the
+        at: `parameters` takes gradients by the shared parameters. `representation` takes them by
+            `features`, a different quantity, an upper bound in the manner of MGDA-UB (Sener and Koltun,
+            NeurIPS 2018, Section 3.3): the trunk is passed once, and `features` has to separate all losses from the
             shared parameters.
 
     Raises:
-        ValueError: ``at`` is neither.
+        ValueError: `at` is neither.
     """
 
     def __init__(self, n_tasks: int, at: Literal["parameters", "representation"] = "parameters") -> None:

@@ -1,6 +1,6 @@
 """Per-task gradients as T lists of tensors: found, computed, averaged, compared and combined.
 
-A *row* is the gradient of one task: one tensor per parameter, or ``None`` where the task does not reach it.
+A *row* is the gradient of one task: one tensor per parameter, or `None` where the task does not reach it.
 Nothing here stacks losses or copies rows into a T x P matrix, and nothing waits for the device.
 """
 
@@ -21,7 +21,7 @@ _LEAF = type(get_gradient_edge(torch.zeros((), requires_grad=True)).node)
 
 
 def leaves(outputs: Iterable[Tensor], stop: Iterable[Tensor] = ()) -> list[Tensor]:
-    """Find the leaf tensors (parameters) that outputs depend on, without looking past ``stop``.
+    """Find the leaf tensors (parameters) that outputs depend on, without looking past `stop`.
 
     One walk over the autograd graph; about 0.5 ms for MobileNetV2.
 
@@ -54,16 +54,16 @@ def task_gradients(
     *,
     retain_graph: bool = False,
 ) -> list[Row]:
-    """Differentiate each loss by itself: T backward passes, nothing written to ``.grad``.
+    """Differentiate each loss by itself: T backward passes, nothing written to `.grad`.
 
     Args:
-        losses: T scalar losses (or tensors, with ``grad_outputs``) that may share a graph.
+        losses: T scalar losses (or tensors, with `grad_outputs`) that may share a graph.
         parameters: P tensors to differentiate by.
         grad_outputs: What each loss's pass starts from; ones if not given.
         retain_graph: Keep the graph after the last pass.
 
     Returns:
-        T rows of P gradients, ``None`` where a loss does not depend on a parameter.
+        T rows of P gradients, `None` where a loss does not depend on a parameter.
     """
     starts = [torch.ones_like(loss) for loss in losses] if grad_outputs is None else grad_outputs
     last = len(losses) - 1
@@ -100,14 +100,14 @@ def gramian(rows: Sequence[Row]) -> Tensor:
 
 
 def combine(rows: Sequence[Row], coefficients: Tensor) -> Row:
-    """Weighted sum of rows, sum_k c_k g_k, parameter by parameter; ``rows`` is emptied on the way.
+    """Weighted sum of rows, sum_k c_k g_k, parameter by parameter; `rows` is emptied on the way.
 
     Args:
         rows: T rows of P gradients. Each entry is dropped once used, which keeps the peak at T rows.
         coefficients: [T] on the gradients' device.
 
     Returns:
-        P new tensors, ``None`` where no task reaches the parameter.
+        P new tensors, `None` where no task reaches the parameter.
     """
     scalars: dict[torch.dtype, tuple[Tensor, ...]] = {}
     result: Row = []
@@ -128,14 +128,14 @@ def combine(rows: Sequence[Row], coefficients: Tensor) -> Row:
 
 
 def accumulate(parameters: Sequence[Tensor], gradients: Row) -> None:
-    """Add gradients to ``.grad``, as autograd does; an existing ``.grad`` is never lost.
+    """Add gradients to `.grad`, as autograd does; an existing `.grad` is never lost.
 
-    A new ``.grad`` has the memory format of its parameter, also as autograd does: fused optimizers walk through
+    A new `.grad` has the memory format of its parameter, also as autograd does: fused optimizers walk through
     memory, and would pair wrong elements otherwise.
 
     Args:
         parameters: P leaf tensors.
-        gradients: P tensors of the same shapes that nothing else uses, or ``None`` to leave ``.grad`` as it
+        gradients: P tensors of the same shapes that nothing else uses, or `None` to leave `.grad` as it
             is.
     """
     for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -169,7 +169,7 @@ def average(row: Row) -> Row:
     """Average one row over all processes, in one message per data type; no-op in a single process.
 
     Args:
-        row: Gradients with ``None`` in the same places on every process.
+        row: Gradients with `None` in the same places on every process.
 
     Returns:
         The averaged row.

@@ -16,8 +16,8 @@ class GradNorm(GradientBalancer):
 
     G_k = w_k |grad_W L_k|, r_k = (L_k / L_k(0)) / mean_j (L_j / L_j(0)); the weights descend L_grad = sum_k
     |G_k - mean(G) r_k^alpha| (Eq. 2) with the target (Eq. 1) held constant, so dL_grad/dw_k = sign(G_k -
-    target) |grad_W L_k|, and are scaled to sum T after each update. ``weight`` is a parameter: give
-    ``balancer.parameters()`` to the optimizer, without weight decay; its gradient is written by ``backward``.
+    target) |grad_W L_k|, and are scaled to sum T after each update. `weight` is a parameter: give
+    `balancer.parameters()` to the optimizer, without weight decay; its gradient is written by `backward`.
     The combined gradient is 1/T sum_k w_k g_k, heads get w_k grad L_k / T. Scale: the mean; the paper sums:
     factor 1/T. Departures: w is kept at or above 1e-4 before it is scaled, so that a long update cannot make
     it negative; L_k(0) is the first loss seen, clamped at 1e-30.
@@ -25,7 +25,7 @@ class GradNorm(GradientBalancer):
     Args:
         n_tasks: Number of tasks T.
         alpha: Strength of the pull to a common rate, at least 0; the paper's 1.5 on NYUv2 (Section 5.4).
-        layer: W: the weight of the last shared layer (the last of ``shared`` with two or more dimensions), as
+        layer: W: the weight of the last shared layer (the last of `shared` with two or more dimensions), as
             in the paper, or all shared parameters.
 
     Raises:

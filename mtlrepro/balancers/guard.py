@@ -36,13 +36,13 @@ class Guard(nn.Module):
     def guard(self, optimizer: Optimizer) -> None:
         """Find bad steps on the device: no host-device synchronisation, and the optimizer skips them.
 
-        Without a guard, ``backward`` raises at once, which costs two synchronisations per step on CUDA. With
-        it, a device flag keeps the first bad step and task for ``check``, and the optimizer's fused kernel
+        Without a guard, `backward` raises at once, which costs two synchronisations per step on CUDA. With
+        it, a device flag keeps the first bad step and task for `check`, and the optimizer's fused kernel
         leaves parameters, momenta and step counts as they are, also where gradients were accumulated over
-        several calls. ``.grad`` of a bad step is undefined.
+        several calls. `.grad` of a bad step is undefined.
 
         Args:
-            optimizer: A torch optimizer with ``fused=True`` in all its groups.
+            optimizer: A torch optimizer with `fused=True` in all its groups.
 
         Raises:
             ValueError: The optimizer is not fused, so it could not skip without asking the device; or is SGD
@@ -86,7 +86,7 @@ class Guard(nn.Module):
             )
 
     def _report(self, bad: Tensor, why: Callable[[int], str]) -> None:
-        """Raise for the first task marked in ``bad`` [n_tasks (+ 1 for their sum)], or note it if guarded."""
+        """Raise for the first task marked in `bad` [n_tasks (+ 1 for their sum)], or note it if guarded."""
         if self.guarded:
             found = torch.stack([self._count, bad.int().argmax()])
             self._first_bad.copy_(torch.where(bad.any() & (self._first_bad[0] < 0), found, self._first_bad))

@@ -53,7 +53,7 @@ class EpochWeighting(LossWeighting):
 
     @abstractmethod
     def next_weights(self, losses: Tensor) -> Tensor:
-        """Weights [T] of the next epoch from this epoch's mean losses [T] and the ``_previous`` epoch's."""
+        """Weights [T] of the next epoch from this epoch's mean losses [T] and the `_previous` epoch's."""
 
 
 def shares(name: str, values: list[float] | None, n_tasks: int) -> Tensor:

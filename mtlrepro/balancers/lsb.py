@@ -24,7 +24,7 @@ class LSB(EpochWeighting):
     available), and so is the offset. Scale: pinned at the first period, where equal priorities give the mean;
     afterwards sum_k w_k(t) l_k(t-1) = L(t-1). Factor to the paper: 1.
     Departures: beta is never negative (offset > 3), and losses are clamped at 1e-30 in the logarithm. Two options serve
-    ablations and leave the paper's method: ``period`` above 1 and ``conserve=False``.
+    ablations and leave the paper's method: `period` above 1 and `conserve=False`.
 
     Args:
         n_tasks: Number of tasks T.
@@ -32,7 +32,7 @@ class LSB(EpochWeighting):
         rate: Growth of beta per epoch, at least 0: 0.02 (NYUv2, MobileNetV2, 1000 epochs), 0.05 (NYUv2,
             PNASNet, 50 epochs), 0.5 (Taskonomy, 200 epochs).
         offset: Period at which beta is zero.
-        period: Epochs in a period, at least 1; beta(t) = rate period (t - offset) still grows by ``rate`` per epoch.
+        period: Epochs in a period, at least 1; beta(t) = rate period (t - offset) still grows by `rate` per epoch.
         conserve: Whether alpha keeps sum_k w_k(t) l_k(t-1) = L(t-1); otherwise alpha = 1.
 
     Raises:

@@ -20,7 +20,7 @@ class MaxGNR(GradientBalancer):
     are ours. Signal a_k^2 = EMA <g_t, m_{t-1}> and noise s_k^2 = EMA |g_t - m_{t-1}|^2 / (1 + v_{t-1}), with the
     momentum m_t = gamma m_{t-1} + (1 - gamma) g_t divided by 1 - gamma^t and v_t = (1 - gamma)(1 + gamma^t) /
     ((1 + gamma)(1 - gamma^t)) its share of one gradient's noise power; 1/(1 + v) tends to (1 + gamma)/2.
-    Weights are ``mtlrepro.noise.gnr_weights``, clipped to [0.1, 10] of their mean, and equal until every task
+    Weights are `mtlrepro.noise.gnr_weights`, clipped to [0.1, 10] of their mean, and equal until every task
     has been seen 1/(1 - gamma) times. The combined gradient is 1/T sum_k w_k g_k with sum w = T, heads get
     w_k grad L_k / T.
     Scale: the mean; a sum with weights of sum T is T times as long.
@@ -33,12 +33,12 @@ class MaxGNR(GradientBalancer):
         itgn: Inter-task gradient noise of task i: the other tasks' noise (narrow), or their gradients
             (broad).
         own_noise: Count task i's own noise in its ratio too.
-        refresh: Estimate at every ``refresh``-th step; the steps between cost one backward pass. The momenta,
+        refresh: Estimate at every `refresh`-th step; the steps between cost one backward pass. The momenta,
             averages and start-up then count refreshes.
         averaging: Decay of the averages (EMA) of signal and noise, in [0, 1).
 
     Raises:
-        ValueError: An option is out of range, or the reading has no answer (see ``gnr_weights``).
+        ValueError: An option is out of range, or the reading has no answer (see `gnr_weights`).
     """
 
     def __init__(

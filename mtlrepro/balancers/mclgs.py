@@ -85,9 +85,9 @@ class MCLGS(_Curriculum, GramianWeighting):
         a0: p at the start, at least 0. 40 is nearly a binary gate.
         delta_a: Decrease of p per step of the schedule, at least 0.
         step: What t counts.
-        granularity: ``sample`` gives each sample its own weights: losses are then [B] values per task, and a
+        granularity: `sample` gives each sample its own weights: losses are then [B] values per task, and a
             step costs B x N backward passes; it returns no weights.
-        at: See ``GramianWeighting``; with ``sample``, only ``parameters``.
+        at: See `GramianWeighting`; with `sample`, only `parameters`.
 
     Raises:
         ValueError: An option is out of range.
@@ -152,18 +152,18 @@ class MCLGS(_Curriculum, GramianWeighting):
 class CAGradMCLGS(_Curriculum, CAGrad):
     """CAGrad on gradients that MCLGS has scaled: a reconstruction, the poster does not say how.
 
-    Task k's gradient is scaled by N W_k (see ``MCLGS``), then CAGrad is applied to the scaled set; head k
+    Task k's gradient is scaled by N W_k (see `MCLGS`), then CAGrad is applied to the scaled set; head k
     receives W_k grad L_k. Reduces to CAGrad once p(t) = 0. Scale: N >= 2 equal gradients give (1 + tanh p)
     times CAGrad's result.
 
     Args:
         n_tasks: Number of tasks N.
-        a0: See ``MCLGS``.
-        delta_a: See ``MCLGS``.
-        step: See ``MCLGS``.
-        c: See ``CAGrad``.
-        rescale: See ``CAGrad``.
-        at: See ``GramianWeighting``.
+        a0: See `MCLGS`.
+        delta_a: See `MCLGS`.
+        step: See `MCLGS`.
+        c: See `CAGrad`.
+        rescale: See `CAGrad`.
+        at: See `GramianWeighting`.
 
     Raises:
         ValueError: An option is out of range.
@@ -188,5 +188,5 @@ class CAGradMCLGS(_Curriculum, CAGrad):
         return super().forward(gramian * scale * scale[:, None]) * scale
 
     def head_weights(self, gramian: Tensor, coefficients: Tensor) -> Tensor:
-        """W of ``MCLGS``."""
+        """W of `MCLGS`."""
         return similarity_weights(gramian, self._strength())

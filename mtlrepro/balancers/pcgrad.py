@@ -21,8 +21,8 @@ class PCGrad(RandomState, GramianWeighting):
 
     Args:
         n_tasks: Number of tasks T.
-        seed: Of the random order; the stream is the balancer's own and part of ``state_dict``.
-        at: See ``GramianWeighting``.
+        seed: Of the random order; the stream is the balancer's own and part of `state_dict`.
+        at: See `GramianWeighting`.
     """
 
     def __init__(self, n_tasks: int, seed: int = 0, at: Literal["parameters", "representation"] = "parameters") -> None:

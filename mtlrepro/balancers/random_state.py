@@ -19,7 +19,7 @@ class RandomState(Balancer):
     _saved: torch.Tensor | None = None
 
     def generator(self, device: torch.device) -> torch.Generator:
-        """Return the stream on a device; it starts from ``seed``, or from where a loaded state left it."""
+        """Return the stream on a device; it starts from `seed`, or from where a loaded state left it."""
         if self._generator is None or self._generator.device != device:
             self._generator = torch.Generator(device).manual_seed(self.seed)
             if self._saved is not None:

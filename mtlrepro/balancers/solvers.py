@@ -16,7 +16,7 @@ MAX_TASKS = 12
 
 
 class _Problem(NamedTuple):
-    """A Gramian in units of its longest gradient; ``norms`` are the lengths, kept above 0."""
+    """A Gramian in units of its longest gradient; `norms` are the lengths, kept above 0."""
 
     cosines: Tensor
     lengths: Tensor

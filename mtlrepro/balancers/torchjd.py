@@ -1,4 +1,4 @@
-"""TorchJD's weightings as balancers (optional: ``pip install mtlrepro[oracle]``)."""
+"""TorchJD's weightings as balancers (optional: `pip install mtlrepro[oracle]`)."""
 
 import inspect
 from typing import Any
@@ -10,16 +10,16 @@ from mtlrepro.balancers.gradient_balancing import GramianWeighting
 
 
 class TorchJD(GramianWeighting):
-    """A TorchJD weighting, ``torchjd:<Weighting>``, on this library's gradients.
+    """A TorchJD weighting, `torchjd:<Weighting>`, on this library's gradients.
 
     Scale: passed through as TorchJD defines it, which is not the mean for all of them (PCGrad sums). Heads
-    receive grad L_k / T. Its state, if it has any outside of ``state_dict``, is not saved, and random ones use
+    receive grad L_k / T. Its state, if it has any outside of `state_dict`, is not saved, and random ones use
     torch's global stream.
 
     Args:
         n_tasks: Number of tasks T.
-        weighting: Name of a class in ``torchjd.aggregation`` that maps a Gramian to weights, such as
-            ``UPGradWeighting``.
+        weighting: Name of a class in `torchjd.aggregation` that maps a Gramian to weights, such as
+            `UPGradWeighting`.
         **options: Its own options.
 
     Raises:

@@ -14,8 +14,8 @@ class Uncertainty(LossWeighting):
     Minimises sum_k L_k / (2 sigma_k^2) + log sigma_k over the network and over s_k = log sigma_k^2.
     Weights w_k = 1 / (2 exp s_k). Starts at s_k = log(T/2), where w_k = 1/T: the mean. Factor to the paper:
     1. The paper's form for classification, L / sigma^2 (Eq. 10), is not used: all tasks have the same form, as
-    in the MTAN code. ``log_variance`` is a parameter: give ``balancer.parameters()`` to the optimizer, without
-    weight decay. Its gradient, 1/2 - w_k L_k, is written by ``backward``; an absent task's is zero.
+    in the MTAN code. `log_variance` is a parameter: give `balancer.parameters()` to the optimizer, without
+    weight decay. Its gradient, 1/2 - w_k L_k, is written by `backward`; an absent task's is zero.
     """
 
     def __init__(self, n_tasks: int) -> None:

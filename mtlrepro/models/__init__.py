@@ -1,4 +1,4 @@
-"""Networks with one output per task: ``create(name, tasks, **options)`` makes one."""
+"""Networks with one output per task: `create(name, tasks, **options)` makes one."""
 
 from mtlrepro.models.base import MultiTaskModel
 from mtlrepro.models.boxes import Detections

@@ -15,13 +15,13 @@ Prediction = Tensor | Detections
 
 
 class MultiTaskModel(nn.Module):
-    """Network with one prediction per task: ``heads[task](*shared(images))``.
+    """Network with one prediction per task: `heads[task](*shared(images))`.
 
     A network of one task is the same class with one head.
 
     Args:
         tasks: The tasks, in the order of the predictions.
-        shared: Maps images ``[B, 3 views, H, W]`` to the shared representation, a tensor or a list of tensors.
+        shared: Maps images `[B, 3 views, H, W]` to the shared representation, a tensor or a list of tensors.
         heads: One module per task, in task order; called with the tensors of the representation. Its parameters
             belong to this task alone.
         views: 1 for single images, 2 for stereo pairs.
@@ -29,9 +29,9 @@ class MultiTaskModel(nn.Module):
 
     Attributes:
         features: The shared representation of the last forward pass, a list of tensors, for balancers with
-            ``at="representation"``; None before it, and for networks whose tasks share parameters past every
-            representation (``segnet_mtan``). Not copied with the model. ``torch.compile`` of the whole model cuts the
-            graph between features and predictions: compile ``shared`` and the heads for use with such a balancer.
+            `at="representation"`; None before it, and for networks whose tasks share parameters past every
+            representation (`segnet_mtan`). Not copied with the model. `torch.compile` of the whole model cuts the
+            graph between features and predictions: compile `shared` and the heads for use with such a balancer.
 
     Raises:
         ValueError: There is no task, two have one name, or there is not one head for each.
@@ -60,12 +60,12 @@ class MultiTaskModel(nn.Module):
         """Predict every task.
 
         Args:
-            images: ``[B, 3, H, W]`` in [0, 1]. For stereo ``[B, 6, H, W]``, left before right, or a mapping with
-                ``image`` and ``right``. A mapping serves single views too.
+            images: `[B, 3, H, W]` in [0, 1]. For stereo `[B, 6, H, W]`, left before right, or a mapping with
+                `image` and `right`. A mapping serves single views too.
 
         Returns:
-            ``{task: [B, channels, H, W]}`` without activation (logits, metres, ...), never in half precision, resized
-            bilinearly where a head ends at another resolution; ``Detections`` for boxes.
+            `{task: [B, channels, H, W]}` without activation (logits, metres, ...), never in half precision, resized
+            bilinearly where a head ends at another resolution; `Detections` for boxes.
 
         Raises:
             ValueError: The number of channels does not fit.
@@ -86,7 +86,7 @@ class MultiTaskModel(nn.Module):
         return self.shared.parameters()
 
     def task_parameters(self, name: str) -> Iterator[nn.Parameter]:
-        """Parameters that only task ``name`` uses.
+        """Parameters that only task `name` uses.
 
         Raises:
             ValueError: There is no such task.
@@ -119,7 +119,7 @@ def check_tasks(tasks: Sequence[Task]) -> tuple[Task, ...]:
 
 
 def finish(prediction: Prediction, size: tuple[int, int]) -> Prediction:
-    """Bring a head's output to at least single precision and, where dense, to ``size`` (height, width)."""
+    """Bring a head's output to at least single precision and, where dense, to `size` (height, width)."""
     if isinstance(prediction, Detections):
         return prediction._replace(size=size)
     if prediction.dtype in (torch.float16, torch.bfloat16):

@@ -13,10 +13,10 @@ class Detections(NamedTuple):
     """Output of an FCOS head (Tian et al., ICCV 2019) at A locations over all levels of the pyramid.
 
     Attributes:
-        logits: ``[B, A, K]``, one for each class; background is where all are low.
-        distances: ``[B, A, 4]``, to the left, top, right and bottom side, over the stride of the level; not negative.
-        centerness: ``[B, A, 1]``, logits.
-        anchors: ``[A, 4]``, a square of one stride around each location, pixels.
+        logits: `[B, A, K]`, one for each class; background is where all are low.
+        distances: `[B, A, 4]`, to the left, top, right and bottom side, over the stride of the level; not negative.
+        centerness: `[B, A, 1]`, logits.
+        anchors: `[A, 4]`, a square of one stride around each location, pixels.
         levels: Number of locations of each level, finest first.
         size: Height and width of the images.
     """
@@ -35,9 +35,9 @@ class Detections(NamedTuple):
         torchvision counts the positive locations on the host.
 
         Args:
-            boxes: B tensors ``[n, 4]``: x1, y1, x2, y2 in pixels.
-            labels: B tensors ``[n]``, classes from 0.
-            detected: ``[B]`` bool, the images whose boxes are known; default: all.
+            boxes: B tensors `[n, 4]`: x1, y1, x2, y2 in pixels.
+            labels: B tensors `[n]`, classes from 0.
+            detected: `[B]` bool, the images whose boxes are known; default: all.
 
         Returns:
             A scalar; zero, with zero gradient, if no image counts.
@@ -64,7 +64,7 @@ class Detections(NamedTuple):
             limit: Most boxes in an image.
 
         Returns:
-            For each image ``boxes`` ``[n, 4]``, inside the image, ``scores`` ``[n]``, falling, and ``labels`` ``[n]``.
+            For each image `boxes` `[n, 4]`, inside the image, `scores` `[n]`, falling, and `labels` `[n]`.
         """
         split = {key: list(torch.split(value, list(self.levels), 1)) for key, value in self._outputs().items()}
         anchors = [list(torch.split(self.anchors, list(self.levels)))] * len(self.logits)

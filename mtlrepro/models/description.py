@@ -20,8 +20,8 @@ def describe_model(model: MultiTaskModel, size: tuple[int, int]) -> pd.DataFrame
         size: Height and width of the image, pixels.
 
     Returns:
-        One row per part, then ``total``: ``part``; ``used by``, a task or ``all``; ``parameters``;
-        ``multiply-adds``. Parts are the children of the shared network, and the heads.
+        One row per part, then `total`: `part`; `used by`, a task or `all`; `parameters`;
+        `multiply-adds`. Parts are the children of the shared network, and the heads.
     """
     parts = {f"shared.{name}": "all" for name, _ in model.shared.named_children()}
     parts |= {f"heads.{name}": name for name in model.heads}

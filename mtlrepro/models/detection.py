@@ -34,14 +34,14 @@ def detection(
     semantic head of panoptic FPN (Kirillov et al., CVPR 2019), which are as simple as published heads get.
 
     Args:
-        tasks: The task named ``detection``, whose channels are its classes, and dense tasks; or only one kind.
-        encoder: Name of an encoder with three stages of features, see ``encoders.create``.
+        tasks: The task named `detection`, whose channels are its classes, and dense tasks; or only one kind.
+        encoder: Name of an encoder with three stages of features, see `encoders.create`.
         weights: Start of the encoder.
         width: Multiplier of MobileNetV2's channels.
         channels: Channels of the pyramid and of the FCOS head, a multiple of 32 from 64 on.
 
     Raises:
-        ValueError: The encoder has one stage only, or ``channels`` is not accepted.
+        ValueError: The encoder has one stage only, or `channels` is not accepted.
     """
     if encoder == "pnasnet5":
         accepted = [name for name in encoders.ENCODERS if name != encoder]
@@ -72,7 +72,7 @@ class Pyramid(nn.Module):
         self.fpn = FeaturePyramidNetwork(list(encoder.channels), channels)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Map images ``[B, 3, H, W]`` to P3, P4, P5: ``[B, channels, H / s, W / s]``, s = 8, 16, 32, rounded up."""
+        """Map images `[B, 3, H, W]` to P3, P4, P5: `[B, channels, H / s, W / s]`, s = 8, 16, 32, rounded up."""
         stages = self.encoder.pyramid(images)
         levels: OrderedDict[str, Tensor] = self.fpn(OrderedDict((str(i), x) for i, x in enumerate(stages)))
         return list(levels.values())
@@ -126,7 +126,7 @@ class DensePrediction(nn.Module):
         self.last = nn.Conv2d(width, out_channels, 1)
 
     def forward(self, *levels: Tensor) -> Tensor:
-        """Map P3, P4, P5 to ``[B, out_channels, H / 8, W / 8]``."""
+        """Map P3, P4, P5 to `[B, out_channels, H / 8, W / 8]`."""
         sizes = [level.shape[-2:] for level in levels]
         climbed = [climb(x, sizes[:n]) for n, (climb, x) in enumerate(zip(self.levels, levels, strict=True))]
         prediction: Tensor = self.last(climbed[0] + climbed[1] + climbed[2])
@@ -141,7 +141,7 @@ class _Climb(nn.Module):
         self.blocks = nn.ModuleList(_block(width if step else channels, width) for step in range(max(1, n)))
 
     def forward(self, x: Tensor, sizes: Sequence[torch.Size]) -> Tensor:
-        """Map ``x`` to the first of the sizes of all finer levels, step by step."""
+        """Map `x` to the first of the sizes of all finer levels, step by step."""
         for block, size in zip(self.blocks, [*reversed(sizes)] or [x.shape[-2:]], strict=True):
             x = block(x)
             if x.shape[-2:] != size:

@@ -62,11 +62,11 @@ class Encoder(nn.Module):
         self.channels = self.channels[:kept]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images ``[B, 3 views, H, W]`` in [0, 1] to ``[B, channels[-1], H / stride, W / stride]``, rounded up."""
+        """Map images `[B, 3 views, H, W]` in [0, 1] to `[B, channels[-1], H / stride, W / stride]`, rounded up."""
         return self.pyramid(images)[-1]
 
     def pyramid(self, images: Tensor) -> list[Tensor]:
-        """Map images ``[B, 3 views, H, W]`` in [0, 1] to the outputs of the stages that ``channels`` lists."""
+        """Map images `[B, 3 views, H, W]` in [0, 1] to the outputs of the stages that `channels` lists."""
         outputs = [(images - self.mean) / self.std]
         for stage in self.stages:
             outputs.append(stage(outputs[-1]))
@@ -85,19 +85,19 @@ def create(
     """Make an encoder.
 
     Args:
-        encoder: ``mobilenet_v2`` (Sandler et al., CVPR 2018), ``resnet18``, ``resnet34``, ``resnet50`` (He et al., CVPR
-            2016; stride in the 3x3 convolution), or ``pnasnet5`` (Liu et al., ECCV 2018), which needs timm.
-        weights: ``none`` starts at random; ``imagenet`` reads the checkpoint from torchvision's cache.
+        encoder: `mobilenet_v2` (Sandler et al., CVPR 2018), `resnet18`, `resnet34`, `resnet50` (He et al., CVPR
+            2016; stride in the 3x3 convolution), or `pnasnet5` (Liu et al., ECCV 2018), which needs timm.
+        weights: `none` starts at random; `imagenet` reads the checkpoint from torchvision's cache.
         output_stride: Pixels per step of the last features.
         dilate: How it is kept. Strides beyond it become dilation, which keeps the parameters and the values: every
             second of the denser features is one of the others. Or, if False, the stages beyond it are left out, which
             costs less and gives fewer channels.
         width: MobileNetV2's multiplier of all channels.
         views: Images that are joined along the channels. Each view gets the first convolution's weights divided by
-            ``views``: equal views give the response to one of them.
+            `views`: equal views give the response to one of them.
 
     Returns:
-        The encoder; its ``weights_source`` says what it starts from.
+        The encoder; its `weights_source` says what it starts from.
 
     Raises:
         ValueError: An argument or a combination is not accepted.
@@ -193,7 +193,7 @@ def widen(convolution: nn.Conv2d, views: int) -> nn.Conv2d:
         A convolution of V C channels, the views one after another; equal views give the response to one.
 
     Raises:
-        ValueError: ``views`` is below 1.
+        ValueError: `views` is below 1.
     """
     if views < 1:
         raise ValueError(f"views is {views}; accepted: 1 or more")
@@ -205,7 +205,7 @@ def widen(convolution: nn.Conv2d, views: int) -> nn.Conv2d:
 
 
 def _dilate(stages: Iterable[nn.Module], stride: int, output_stride: int) -> None:
-    """Replace strides beyond ``output_stride`` by dilation, which doubles behind each removed stride.
+    """Replace strides beyond `output_stride` by dilation, which doubles behind each removed stride.
 
     Args:
         stages: Parts that follow one another.

@@ -29,13 +29,13 @@ def create(name: str, tasks: Sequence[Task], **options: Any) -> MultiTaskModel: 
     """Make a network by name.
 
     Args:
-        name: One of ``MODELS``.
-        tasks: The tasks, in the order of the predictions; one is enough. Only the network ``detection`` takes the task
+        name: One of `MODELS`.
+        tasks: The tasks, in the order of the predictions; one is enough. Only the network `detection` takes the task
             of that name, all other tasks are dense.
-        **options: Arguments of the function of that name, such as ``encoder`` and ``weights``.
+        **options: Arguments of the function of that name, such as `encoder` and `weights`.
 
     Returns:
-        A new network; its ``weights_source`` says what it starts from.
+        A new network; its `weights_source` says what it starts from.
 
     Raises:
         ValueError: The name, the tasks, an option or its value is not accepted.

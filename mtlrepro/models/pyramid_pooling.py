@@ -31,10 +31,10 @@ def mtsgd(
     Args:
         tasks: Dense tasks.
         bins: Cells per side of each grid of the pyramid.
-        **encoder: Arguments of ``encoders.create``; ResNet-50 with two views and an output stride of 8 by default.
+        **encoder: Arguments of `encoders.create`; ResNet-50 with two views and an output stride of 8 by default.
 
     Raises:
-        ValueError: ``bins`` or an argument of the encoder is not accepted.
+        ValueError: `bins` or an argument of the encoder is not accepted.
     """
     chosen: EncoderOptions = {"encoder": "resnet50", "views": 2, "output_stride": 8, **encoder}
     front = encoders.create(**chosen)
@@ -72,7 +72,7 @@ class SpatialPyramidPooling(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map ``[B, C, h, w]`` to ``[B, out_channels, h, w]``."""
+        """Map `[B, C, h, w]` to `[B, out_channels, h, w]`."""
         size = features.shape[-2:]
         pooled = [F.interpolate(branch(features), size, mode="bilinear") for branch in self.branches]
         return torch.cat([features, *pooled], 1)

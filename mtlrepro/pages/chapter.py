@@ -37,7 +37,7 @@ class Chapter:
     """One run of one chapter's notebook, made in a cell below its parameters, whose values it reads there.
 
     Every picture is shown with the command that rebuilds it, and carries the data table behind it as an output of
-    type ``application/vnd.mtlrepro.table+json``; tests recompute the tables and compare them within the tolerance
+    type `application/vnd.mtlrepro.table+json`; tests recompute the tables and compare them within the tolerance
     that each table states.
 
     Sets the book's figure style, and one CPU thread: for networks this small a second thread hardly helps on an idle

@@ -72,7 +72,7 @@ class Comparison:
         scores: Metrics by which it is compared.
         network: Name of the network.
         scale: Size of the runs.
-        runs: One row a run: ``method`` as tables call it, ``seed`` and the columns of the metrics.
+        runs: One row a run: `method` as tables call it, `seed` and the columns of the metrics.
         single: Single-task learning, the baseline of Delta_m: one row a seed with the columns of the metrics.
         rates: Learning rate of each method by name; None: that of the scale.
     """
@@ -99,8 +99,8 @@ class Comparison:
         """Score each run.
 
         Returns:
-            One row a run: ``method``, ``seed``, the columns of the metrics, ``average rank`` of a run among all, over
-            all metrics, and ``Δm`` against the baseline in per cent.
+            One row a run: `method`, `seed`, the columns of the metrics, `average rank` of a run among all, over
+            all metrics, and `Δm` against the baseline in per cent.
         """
         found = {
             AVERAGE_RANK: self.scores.average_ranks(self.runs),
@@ -114,9 +114,9 @@ class Comparison:
         The baseline of Delta_m counts as exact: its own spread over seeds is not in the interval.
 
         Returns:
-            One row a method, and one for single-task learning, as text: ``method``; a column for each metric;
-            ``rank of runs``, the mean of the runs' average ranks; ``rank of means``, the average rank of a method's
-            means among those of all methods; and ``Δm, %``.
+            One row a method, and one for single-task learning, as text: `method`; a column for each metric;
+            `rank of runs`, the mean of the runs' average ranks; `rank of means`, the average rank of a method's
+            means among those of all methods; and `Δm, %`.
         """
         scored = self.scored()
         means = scored.groupby("method", sort=False)[self.scores.names].mean()
@@ -160,7 +160,7 @@ class Comparison:
         """Test the method against each other one, on each metric, on the average rank and on Delta_m.
 
         Returns:
-            ``network``, and the columns of :func:`mtlrepro.analysis.significance.one_against_others`; positive where
+            `network`, and the columns of :func:`mtlrepro.analysis.significance.one_against_others`; positive where
             the method is better.
         """
         values = self.scores.measures(self.runs).assign(**{DELTA: self.scores.sign * self.scored()[DELTA]})
@@ -213,7 +213,7 @@ def load(
 
 
 def single_task(runs: pd.DataFrame, scores: Scores) -> pd.DataFrame:
-    """Put together the runs of one seed that each train one task, ``[seeds, metrics]``."""
+    """Put together the runs of one seed that each train one task, `[seeds, metrics]`."""
     return runs.groupby("seed")[scores.names].first()
 
 
@@ -245,9 +245,9 @@ def summary(tests: pd.DataFrame, metrics: Iterable[str]) -> pd.DataFrame:
         metrics: Metrics of the comparison.
 
     Returns:
-        ``network``, ``against``; the difference of average ranks with ``low`` and ``high``, ``hedges_g``, exact ``p``
-        and ``p_holm`` over the other methods, which with so many seeds cannot be below ``p_reachable``; ``better`` and
-        ``worse``, the number of metrics on which the method is so with a corrected p-value below 5 %.
+        `network`, `against`; the difference of average ranks with `low` and `high`, `hedges_g`, exact `p`
+        and `p_holm` over the other methods, which with so many seeds cannot be below `p_reachable`; `better` and
+        `worse`, the number of metrics on which the method is so with a corrected p-value below 5 %.
     """
     keys = ["network", "against"]
     names = {"p_holm_measure": "p_holm"}

@@ -37,7 +37,7 @@ def speeds(scale: str = "cpu") -> pd.DataFrame:
     """Read the benchmark's rows, see `bench.train.train`.
 
     Args:
-        scale: ``cpu`` or ``gpu``.
+        scale: `cpu` or `gpu`.
     """
     return pd.DataFrame(benchmark(scale)["rows"])
 
@@ -71,9 +71,9 @@ def table(grids: Grids, setting: Setting) -> pd.DataFrame:
         setting: Its store tells which runs are stored.
 
     Returns:
-        One row a grid: ``part``, ``grid``, ``runs`` that it adds, ``stored`` ones, with those that broke off,
-        ``minutes`` a run takes, and ``source`` of that number: stored runs, with their evaluation, else the stored
-        benchmark of its network, for up to as many tasks, else NaN, ``not measured``; ``hours`` of all its runs, one
+        One row a grid: `part`, `grid`, `runs` that it adds, `stored` ones, with those that broke off,
+        `minutes` a run takes, and `source` of that number: stored runs, with their evaluation, else the stored
+        benchmark of its network, for up to as many tasks, else NaN, `not measured`; `hours` of all its runs, one
         after another. Of stored runs that differ only in their seeds the quickest counts, since others may have had to
         share the machine.
     """
@@ -112,7 +112,7 @@ def overview(setting: Setting, grids: Callable[[Setting], Grids]) -> pd.DataFram
         grids: What makes the grids of a setting.
 
     Returns:
-        What `table` gives, with a column ``stored at SCALE`` for each scale in the place of ``stored``.
+        What `table` gives, with a column `stored at SCALE` for each scale in the place of `stored`.
     """
     tables = {one.scale: table(grids(one), one) for one in setting.scales_from()}
     found = tables[setting.scale].drop(columns="stored")

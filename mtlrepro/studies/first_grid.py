@@ -27,7 +27,7 @@ def table(grid: str | Path, store: Store) -> pd.DataFrame:
     """Read the runs of a grid file.
 
     Returns:
-        One row a run, as ``runs.grid`` gives it.
+        One row a run, as `runs.grid` gives it.
 
     Raises:
         ValueError: A run is missing; names the command that trains it.
@@ -44,12 +44,12 @@ def spread(runs: pd.DataFrame) -> pd.DataFrame:
     """Compare the spread between methods with that between seeds, metric by metric.
 
     Args:
-        runs: Columns ``method`` and those of ``METRICS``; equally many seeds for each method.
+        runs: Columns `method` and those of `METRICS`; equally many seeds for each method.
 
     Returns:
-        One row a metric: ``metric``; ``between methods``, the standard deviation of the methods' means; ``between
-        seeds``, the pooled standard deviation of single runs of a method; ``ratio`` of the two; ``F`` and ``p`` of the
-        one-way analysis of variance; ``p, Holm``, corrected for the number of metrics.
+        One row a metric: `metric`; `between methods`, the standard deviation of the methods' means; `between
+        seeds`, the pooled standard deviation of single runs of a method; `ratio` of the two; `F` and `p` of the
+        one-way analysis of variance; `p, Holm`, corrected for the number of metrics.
     """
     rows = []
     for column, (name, unit, _) in METRICS.items():

@@ -24,15 +24,15 @@ def rates_grid(setting: Setting, methods: Iterable[str], rates: Sequence[float],
 
 
 def rate_scores(runs: pd.DataFrame, reference: float, scores: Scores) -> pd.DataFrame:
-    """Delta_m of each run at each learning rate, against the mean of equal weighting at the rate ``reference``.
+    """Delta_m of each run at each learning rate, against the mean of equal weighting at the rate `reference`.
 
     Args:
-        runs: One row a run: ``method``, ``lr``, ``seed`` and the columns of the metrics, on the validation split.
+        runs: One row a run: `method`, `lr`, `seed` and the columns of the metrics, on the validation split.
         reference: Learning rate of the baseline.
         scores: Metrics, and the convention of Delta_m.
 
     Returns:
-        One row a run: ``method``, ``lr``, ``seed`` and ``score`` in per cent.
+        One row a run: `method`, `lr`, `seed` and `score` in per cent.
 
     Raises:
         ValueError: The baseline or a run is missing or has no number.
@@ -60,8 +60,8 @@ def rate_table(scored: pd.DataFrame, sign: int = 1) -> pd.DataFrame:
         sign: 1 if a higher score is better, else -1.
 
     Returns:
-        One row a method: ``method``; a column for each rate with the mean and the range over seeds in per cent, as
-        text; ``best``; and ``at the edge``, whether the best rate is the smallest or the largest tried, so that a still
+        One row a method: `method`; a column for each rate with the mean and the range over seeds in per cent, as
+        text; `best`; and `at the edge`, whether the best rate is the smallest or the largest tried, so that a still
         better one may lie outside.
     """
     best = best_rates(scored, sign)
@@ -126,10 +126,10 @@ def beside(untuned: Comparison, tuned: Comparison) -> pd.DataFrame:
     """Compare both choices of the learning rate in one network by Delta_m against the untuned baseline.
 
     Returns:
-        One row a method: ``network``, ``method``, its ``tuned rate``; ``untuned, %`` and ``tuned, %``, the mean of
-        Delta_m and half its 95 % interval over seeds, as text; ``change``, the mean difference of runs of one seed,
-        with ``low`` and ``high`` of its interval, positive where tuning is better and 0 where the rate is that of the
-        scale; and ``untuned place`` and ``tuned place`` of the method by mean.
+        One row a method: `network`, `method`, its `tuned rate`; `untuned, %` and `tuned, %`, the mean of
+        Delta_m and half its 95 % interval over seeds, as text; `change`, the mean difference of runs of one seed,
+        with `low` and `high` of its interval, positive where tuning is better and 0 where the rate is that of the
+        scale; and `untuned place` and `tuned place` of the method by mean.
 
     Raises:
         ValueError: The second comparison has no rates.

@@ -178,7 +178,7 @@ class Scores:
             table: One row a run, with the columns of the metrics.
 
         Returns:
-            ``[runs, metrics + 1]``.
+            `[runs, metrics + 1]`.
         """
         signs = [1 if better else -1 for better in self.higher.values()]
         return (table[self.names] * signs).assign(**{AVERAGE_RANK: -self.average_ranks(table)})
@@ -199,12 +199,12 @@ class Scores:
         Where a tie reaches beyond the last of them, its methods share the places left.
 
         Args:
-            table: One row a run: ``method`` and the columns of the metrics.
+            table: One row a run: `method` and the columns of the metrics.
             top: Number of places.
 
         Returns:
-            One row a metric and method: ``metric``, ``method``; ``places``, the mean over all orders of tied runs, and
-            ``fewest`` and ``most`` over these orders. ``places`` add up to ``top`` on each metric.
+            One row a metric and method: `metric`, `method`; `places`, the mean over all orders of tied runs, and
+            `fewest` and `most` over these orders. `places` add up to `top` on each metric.
         """
         first = compare.ranks(table[self.names].round(9), self.higher, "min")
         last = 2 * self.ranks(table) - first

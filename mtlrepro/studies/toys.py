@@ -184,7 +184,7 @@ def runs(
 
     Args:
         toys: Both problems if not given.
-        names: All methods but ``CONTROLS`` if not given, those that weight losses first.
+        names: All methods but `CONTROLS` if not given, those that weight losses first.
         recipe: How; the default recipe if not given.
 
     Returns:
@@ -206,8 +206,8 @@ def distances(followed: Iterable[Run]) -> pd.DataFrame:
         followed: Runs.
 
     Returns:
-        One row per run: ``problem``, ``method``, ``start``, ``distance`` to the Pareto set at the end, whether it is
-        ``reached``, and whether the end has ``one task`` at its minimum.
+        One row per run: `problem`, `method`, `start`, `distance` to the Pareto set at the end, whether it is
+        `reached`, and whether the end has `one task` at its minimum.
     """
     rows = []
     for run in followed:
@@ -226,7 +226,7 @@ def distances(followed: Iterable[Run]) -> pd.DataFrame:
 
 
 def finding(table: pd.DataFrame) -> str:
-    """State what the rows of ``distances`` show: which methods reach the Pareto set, and which only one task."""
+    """State what the rows of `distances` show: which methods reach the Pareto set, and which only one task."""
     sentences = []
     for problem, rows in table.groupby("problem", sort=False):
         always = rows.groupby("method", sort=False)[["reached", "one task"]].all()
@@ -275,7 +275,7 @@ def figure(followed: Sequence[Run]) -> Figure:
     """Draw runs over the mean loss (grey, darker is higher), one panel per problem and method, on one page.
 
     Args:
-        followed: Runs, such as those of ``runs()``.
+        followed: Runs, such as those of `runs()`.
 
     Returns:
         A figure: the Pareto set in black, a dot at each start, a star at each end.

@@ -42,7 +42,7 @@ def scored(runs: Mapping[str, pd.DataFrame], default: str, scores: Scores) -> pd
         scores: Metrics, and the convention of Delta_m.
 
     Returns:
-        One row a run: ``variant``, ``seed``, ``score``.
+        One row a run: `variant`, `seed`, `score`.
 
     Raises:
         ValueError: There is no such default.
@@ -58,14 +58,14 @@ def paired_differences(scored: pd.DataFrame, default: str, sign: int = 1) -> pd.
     """Compare every variant with the default in runs of the same seed.
 
     Args:
-        scored: One row a run: ``variant``, ``seed`` and ``score``, as `scored` gives it.
+        scored: One row a run: `variant`, `seed` and `score`, as `scored` gives it.
         default: Variant that the others are compared with.
         sign: 1 if a higher score is better, else -1.
 
     Returns:
-        One row a variant: ``variant``; ``difference``, the mean over seeds, positive where the variant is better, with
-        ``low`` and ``high`` of the paired Student interval, 95 %; two-sided exact ``p`` of the signs of the
-        differences, and the smallest ``p_reachable`` with so few seeds.
+        One row a variant: `variant`; `difference`, the mean over seeds, positive where the variant is better, with
+        `low` and `high` of the paired Student interval, 95 %; two-sided exact `p` of the signs of the
+        differences, and the smallest `p_reachable` with so few seeds.
 
     Raises:
         ValueError: There is no such default, or a variant has other seeds than it.

@@ -1,7 +1,7 @@
 """Numbers quoted from papers stand in data files that say where they were printed.
 
 Where a table holds numbers that follow from others, they are computed again; what does not follow is listed here,
-for Table S-3 of LSB in ``test_study_lsb_audit.py``.
+for Table S-3 of LSB in `test_study_lsb_audit.py`.
 """
 
 import re
@@ -90,7 +90,7 @@ def recomputed(name, convention, baseline=()):
 
 
 def discrepancies(name, printed, tolerance, convention="per metric, lower is better"):
-    """Rows whose printed Delta_m is further than ``tolerance`` from the recomputed one: printed, recomputed."""
+    """Rows whose printed Delta_m is further than `tolerance` from the recomputed one: printed, recomputed."""
     table, found = recomputed(name, convention)
     pairs = pd.DataFrame({"printed": table[printed], "recomputed": found.round(2)}).dropna()
     far = (pairs["printed"] - pairs["recomputed"]).abs() > tolerance + 1e-9

@@ -187,7 +187,7 @@ def test_lsb_is_finite_for_vanishing_losses_and_huge_beta():
 
 
 def test_lsb_without_alpha_by_hand():
-    """As in ``test_lsb_by_hand``; totals 5/2 and 15/8. d = sqrt(1/2 / 3/4), sqrt(1 / 3/4) at beta = 1/2."""
+    """As in `test_lsb_by_hand`; totals 5/2 and 15/8. d = sqrt(1/2 / 3/4), sqrt(1 / 3/4) at beta = 1/2."""
     weights = epochs(create("lsb", 2, rate=0.5, conserve=False), f64([4, 1], [2, 1]))
     expected = f64([1 / 2, 1 / 2], [5 / 16, 5 / 4], [(2 / 3) ** 0.5 * 15 / 32, (4 / 3) ** 0.5 * 15 / 16])
     torch.testing.assert_close(weights, expected)

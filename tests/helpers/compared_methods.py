@@ -17,7 +17,7 @@ RATES = dict.fromkeys(NAMES, 0.001) | {"equal": 0.003}
 
 
 def runs_of(advantage, seeds=SEEDS):
-    """Runs in which method m is better than 50 by ``advantage[m]`` on each metric, seed s by a tenth of s more."""
+    """Runs in which method m is better than 50 by `advantage[m]` on each metric, seed s by a tenth of s more."""
     rows = []
     for method in METHODS:
         for seed in range(seeds):

@@ -7,7 +7,7 @@ TASKS = ("segmentation", "depth", "normal")
 
 
 def rows(scales, method="LSB", seed=0, tasks=TASKS, weight=0.5):
-    """Loss scales ``[epochs][tasks]`` of one run."""
+    """Loss scales `[epochs][tasks]` of one run."""
     return pd.DataFrame(
         [
             {

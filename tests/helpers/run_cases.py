@@ -21,7 +21,7 @@ class Held:
 
 
 def put(store, config, /, **changes):
-    """Store the record of a complete run, with ``changes``; returns its file."""
+    """Store the record of a complete run, with `changes`; returns its file."""
     store.mkdir(exist_ok=True)
     content = record(config.to_dict(), config.hash)
     content |= changes | {"provenance": content["provenance"] | changes.get("provenance", {})}
@@ -31,7 +31,7 @@ def put(store, config, /, **changes):
 
 
 def log(store):
-    """What was trained: (``begin`` or ``end``, hash, other arguments...)."""
+    """What was trained: (`begin` or `end`, hash, other arguments...)."""
     path = store / "log"
     return [tuple(line.split()) for line in path.read_text().splitlines()] if path.exists() else []
 

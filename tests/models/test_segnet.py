@@ -15,7 +15,7 @@ def count(name, tasks):
 
 
 def public_convolutions(tasks):
-    """Input channels, output channels and kernel of every convolution of the public network (``model_segnet_mtan.py``).
+    """Input channels, output channels and kernel of every convolution of the public network (`model_segnet_mtan.py`).
 
     In its order: encoder and decoder, their further convolutions, masks, convolutions between masks, predictions.
     """

@@ -29,7 +29,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def server():
-    """Serves ``bytes`` at every address; None answers 404."""
+    """Serves `bytes` at every address; None answers 404."""
     content = SimpleNamespace(bytes=CONTENT)
 
     class Handler(BaseHTTPRequestHandler):

@@ -49,10 +49,10 @@ _UNKNOWN: dict[Known, str] = {
 
 
 def open_dataset(name: str, data_root: str, split: str, *, n: int, size: tuple[int, int]) -> Dataset:
-    """Open what the gallery shows: ``n`` scenes of a size, or a split of a prepared real data set.
+    """Open what the gallery shows: `n` scenes of a size, or a split of a prepared real data set.
 
     Raises:
-        ValueError: as ``check_root``, or a folder that holds no prepared split.
+        ValueError: as `check_root`, or a folder that holds no prepared split.
     """
     check_root(name, data_root)
     if entry_of(name).generated:
@@ -61,16 +61,16 @@ def open_dataset(name: str, data_root: str, split: str, *, n: int, size: tuple[i
 
 
 def known(sample: Sample, key: str) -> Tensor:
-    """Say where a dense map is known, bool ``[H, W]``."""
+    """Say where a dense map is known, bool `[H, W]`."""
     return losses.known({name: value[None] for name, value in sample.items()}, key)[0, 0]
 
 
 def inventory(dataset: Dataset, n: int = 64) -> pd.DataFrame:
-    """Describe every dense key over the first ``n`` samples.
+    """Describe every dense key over the first `n` samples.
 
     Returns:
-        Columns ``key``, ``unit``, ``stored as``, ``invalid`` (what stands for unknown), ``smallest``, ``median``,
-        ``largest`` over known pixels, and ``unknown``, the share of the others in per cent.
+        Columns `key`, `unit`, `stored as`, `invalid` (what stands for unknown), `smallest`, `median`,
+        `largest` over known pixels, and `unknown`, the share of the others in per cent.
     """
     chosen = [dataset[i] for i in range(min(n, len(dataset)))]
     rows = []
@@ -91,17 +91,17 @@ def inventory(dataset: Dataset, n: int = 64) -> pd.DataFrame:
 
 
 def class_shares(dataset: Dataset, n: int = 200) -> pd.DataFrame:
-    """Share of each class among labelled pixels of the first ``n`` samples, in per cent: ``class``, ``share``."""
+    """Share of each class among labelled pixels of the first `n` samples, in per cent: `class`, `share`."""
     labels = dataset.batch(range(min(n, len(dataset))))["segmentation"]
     counts = torch.bincount(labels[labels >= 0], minlength=dataset.n_classes).double()
     return pd.DataFrame({"class": dataset.class_names, "share": (100 * counts / counts.sum()).tolist()})
 
 
 def published_shares() -> pd.DataFrame:
-    """Pixel shares of Cityscapes' classes in per cent, ``class`` and ``share``, from published class weights.
+    """Pixel shares of Cityscapes' classes in per cent, `class` and `share`, from published class weights.
 
-    The weights are ``w = 1 / ln(1.10 + p)`` of the share p (the form of ENet, Paszke et al. 2016), so
-    ``p = exp(1 / w) - 1.10``. That the constant is 1.10 is inferred, and confirmed by the shares' sum, which is 1.
+    The weights are `w = 1 / ln(1.10 + p)` of the share p (the form of ENet, Paszke et al. 2016), so
+    `p = exp(1 / w) - 1.10`. That the constant is 1.10 is inferred, and confirmed by the shares' sum, which is 1.
     """
     table = published.read("datasets")
     weights = table[table["row"] == "class weight"]
@@ -109,7 +109,7 @@ def published_shares() -> pd.DataFrame:
 
 
 def shares_figure(table: pd.DataFrame) -> Figure:
-    """Draw shares on a logarithmic axis, one line a class and one kind of mark a ``source``."""
+    """Draw shares on a logarithmic axis, one line a class and one kind of mark a `source`."""
     figure = Figure(figsize=(7.2, 0.24 * table["class"].nunique() + 1.1), layout="constrained")
     axes = figure.subplots()
     classes = list(dict.fromkeys(table["class"]))
@@ -188,8 +188,8 @@ def encodings(n: int = 4) -> pd.DataFrame:
         n: scenes in each split.
 
     Returns:
-        One row for each map of each format: ``format``, ``key``, ``encoding``, ``error`` (largest, in the key's
-        unit), ``bound`` (half a step of the encoding, and what half floats add), ``unit``.
+        One row for each map of each format: `format`, `key`, `encoding`, `error` (largest, in the key's
+        unit), `bound` (half a step of the encoding, and what half floats add), `unit`.
     """
     room = _list(rooms.generate(range(n), split="train", size=(48, 64)), n)
     street = _list(streets.generate(range(n), split="train", size=(48, 96)), n)
@@ -271,7 +271,7 @@ def stereo_check() -> pd.DataFrame:
 
 
 def _warp(right: Tensor, disparity: Tensor) -> tuple[Tensor, Tensor]:
-    """Right view at x - d, linear between pixels ``[3, H, W]``, and where that lies in the image ``[1, H, W]``."""
+    """Right view at x - d, linear between pixels `[3, H, W]`, and where that lies in the image `[1, H, W]`."""
     width = right.shape[-1]
     place = torch.arange(width) - disparity
     inside = (place >= 0) & (place <= width - 1)
@@ -301,9 +301,9 @@ def exactness(n: int = 8) -> dict[str, float]:
         n: scenes.
 
     Returns:
-        ``bits``: number of values that differ when rooms are made again in another order; ``normals``: median angle in
-        degrees between a room's normals and those of its depth, on flat surfaces; ``curvature``: largest relative
-        error of k1 on spheres against one over the radius; ``disparity``: largest difference of a street's disparity
+        `bits`: number of values that differ when rooms are made again in another order; `normals`: median angle in
+        degrees between a room's normals and those of its depth, on flat surfaces; `curvature`: largest relative
+        error of k1 on spheres against one over the radius; `disparity`: largest difference of a street's disparity
         and f B / z in pixels.
     """
     made = rooms.generate(range(n), split="val", size=(48, 64))

@@ -51,18 +51,18 @@ def trials(numbers: pd.DataFrame) -> pd.DataFrame:
     """Trials as printed.
 
     Args:
-        numbers: Printed numbers, ``published.read("lsb_s3")``.
+        numbers: Printed numbers, `published.read("lsb_s3")`.
 
     Returns:
-        25 rows: ``row`` as in ``numbers``, ``method``, ``trial`` (1 to 5), a column for each of ``METRICS``, its
-        printed rank in ``rank of ...``, and the printed ``rank Min``, ``rank Max`` and ``rank Avg.``.
+        25 rows: `row` as in `numbers`, `method`, `trial` (1 to 5), a column for each of `METRICS`, its
+        printed rank in `rank of ...`, and the printed `rank Min`, `rank Max` and `rank Avg.`.
     """
     table = _rows(numbers, r"(?P<method>.+), trial (?P<trial>\d)")
     return table.astype({"trial": int})
 
 
 def averages(numbers: pd.DataFrame) -> pd.DataFrame:
-    """Averages over five trials as printed: five rows, with the columns of :func:`trials` but for ``trial``."""
+    """Averages over five trials as printed: five rows, with the columns of :func:`trials` but for `trial`."""
     return _rows(numbers, r"(?P<method>.+), average")
 
 
@@ -78,7 +78,7 @@ def _printed_ranks(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _means(table: pd.DataFrame) -> pd.DataFrame:
-    """Average of each metric over the trials of a method, with ``method`` as a column."""
+    """Average of each metric over the trials of a method, with `method` as a column."""
     return table.groupby("method", sort=False)[METRICS].mean().reset_index()
 
 
@@ -86,8 +86,8 @@ def average_ranks(numbers: pd.DataFrame) -> pd.DataFrame:
     """Average rank of each method over six metrics, printed and recomputed.
 
     Returns:
-        One row a method: ``method``; ``trials`` and ``trials, printed``, the mean of its trials' average ranks among
-        25; ``averages, rounded``, ``averages, unrounded`` and ``averages, printed``, the average rank of its averages
+        One row a method: `method`; `trials` and `trials, printed`, the mean of its trials' average ranks among
+        25; `averages, rounded`, `averages, unrounded` and `averages, printed`, the average rank of its averages
         among five, which are compared as the table rounds them, or as the trials give them.
     """
     table, printed = trials(numbers), averages(numbers)
@@ -117,7 +117,7 @@ def audit(numbers: pd.DataFrame) -> pd.DataFrame:
     the whole column, the cells that contradict each rule are listed.
 
     Returns:
-        One row a finding: ``row`` and ``column`` as in ``numbers``, ``printed``, ``recomputed`` and ``reason``.
+        One row a finding: `row` and `column` as in `numbers`, `printed`, `recomputed` and `reason`.
     """
     found = [*_trial_ranks(numbers), *_averages(numbers), *_average_ranks(numbers), *_summaries(numbers)]
     return pd.DataFrame(found, columns=["row", "column", "printed", "recomputed", "reason"])
@@ -230,8 +230,8 @@ def power(table: pd.DataFrame) -> pd.DataFrame:
         table: As :func:`trials` gives it.
 
     Returns:
-        28 rows: ``measure``, ``against``; ``effect`` (Hedges' g, positive where LSB is better) with ``low`` and
-        ``high`` of its 95 % interval; ``trials`` for the effect, and ``trials_at_low`` for the end next to 0, NaN
+        28 rows: `measure`, `against`; `effect` (Hedges' g, positive where LSB is better) with `low` and
+        `high` of its 95 % interval; `trials` for the effect, and `trials_at_low` for the end next to 0, NaN
         where the interval holds 0.
     """
     rows = []
@@ -266,7 +266,7 @@ def claims(numbers: pd.DataFrame) -> list[Verdict]:
     metrics as blocks (Nemenyi's test); they share runs, so the true critical difference is, if anything, larger.
 
     Args:
-        numbers: Printed numbers, ``published.read("lsb_s3")``.
+        numbers: Printed numbers, `published.read("lsb_s3")`.
     """
     table = trials(numbers)
     ranks = average_ranks(numbers).set_index("method")

@@ -32,7 +32,7 @@ PICTURED = 6
 
 
 def offers(setting: Setting, tasks: Sequence[str]) -> bool:
-    """Whether the data set is used for ``TASKS``, ``FOUR`` or ``EIGHT``."""
+    """Whether the data set is used for `TASKS`, `FOUR` or `EIGHT`."""
     return tuple(tasks) in TASK_SETS[setting.dataset]
 
 
@@ -75,7 +75,7 @@ def rerun(setting: Setting, network: str, rates: Mapping[str, float] | None = No
 
 
 def tuning(setting: Setting, methods: Sequence[str] = METHODS) -> list[RunConfig]:
-    """Every method at each of ``RATES``, in the multi-decoder network, scored on the validation split."""
+    """Every method at each of `RATES`, in the multi-decoder network, scored on the validation split."""
     return rates_grid(setting, methods, RATES)
 
 
@@ -86,7 +86,7 @@ def trends(setting: Setting, tasks: Sequence[str], methods: Sequence[str] = METH
 
     Args:
         setting: What all experiments share.
-        tasks: ``TASKS``, ``FOUR`` or ``EIGHT``; the first are those of the comparison.
+        tasks: `TASKS`, `FOUR` or `EIGHT`; the first are those of the comparison.
         methods: Methods by name.
     """
     if tuple(tasks) == TASKS:

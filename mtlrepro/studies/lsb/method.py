@@ -40,8 +40,8 @@ class Recorded:
         method: Name of the balancer.
         options: Its options.
         seed: Of the run.
-        losses: Raw mean training losses, ``[epochs, tasks]``; the index counts epochs from 1.
-        weights: In force in each epoch, ``[epochs, tasks]``.
+        losses: Raw mean training losses, `[epochs, tasks]`; the index counts epochs from 1.
+        weights: In force in each epoch, `[epochs, tasks]`.
     """
 
     method: str
@@ -76,7 +76,7 @@ def weights(losses: pd.DataFrame, method: str = "lsb", **options: Any) -> pd.Dat
     """Weights that a balancer has in force in each epoch when it is told these losses.
 
     Args:
-        losses: ``[epochs, tasks]``.
+        losses: `[epochs, tasks]`.
         method: Balancer whose weights change once per epoch.
         options: Its options.
 
@@ -96,17 +96,17 @@ def weights(losses: pd.DataFrame, method: str = "lsb", **options: Any) -> pd.Dat
 def replay(losses: pd.DataFrame, rate: float = 0.02, priority: Sequence[float] | None = None) -> pd.DataFrame:
     """Feed losses to LSB.
 
-    The balancer keeps no difficulty. It is read off a copy that takes the same step with ``conserve=False``, where
-    alpha is 1: ``d_k = w_k(t) l_k(t-1) / (pi_k L(t-1))``; alpha is the ratio of both weights.
+    The balancer keeps no difficulty. It is read off a copy that takes the same step with `conserve=False`, where
+    alpha is 1: `d_k = w_k(t) l_k(t-1) / (pi_k L(t-1))`; alpha is the ratio of both weights.
 
     Args:
-        losses: ``[epochs, tasks]``.
+        losses: `[epochs, tasks]`.
         rate: Growth of beta per epoch.
         priority: Of each task; equal if not given.
 
     Returns:
-        One row an epoch and task: ``epoch``, ``task``, ``loss``, ``weight``, ``scale`` (weight times loss), ``share``
-        (of the sum of loss scales) and what made the weight: ``beta``, ``difficulty`` and ``alpha``, in the first two
+        One row an epoch and task: `epoch`, `task`, `loss`, `weight`, `scale` (weight times loss), `share`
+        (of the sum of loss scales) and what made the weight: `beta`, `difficulty` and `alpha`, in the first two
         epochs 0, 1 and 1.
     """
     balancer = balancers.LSB(losses.shape[1], priority=None if priority is None else list(priority), rate=rate)
@@ -143,7 +143,7 @@ def replays(losses: pd.DataFrame, rates: Sequence[float] = RATES) -> pd.DataFram
     """Replay at several rates of beta and priorities of the first task.
 
     Returns:
-        The rows of :func:`replay` with ``rate`` and ``priority``, the latter as text.
+        The rows of :func:`replay` with `rate` and `priority`, the latter as text.
     """
     others = losses.shape[1] - 1
     parts = []
@@ -187,7 +187,7 @@ def steps(replayed: pd.DataFrame) -> pd.DataFrame:
     """Largest factor by which a weight changes from one epoch to the next, from the third epoch on, up or down.
 
     Returns:
-        One row a rate and priority: ``rate``, ``priority``, ``factor``.
+        One row a rate and priority: `rate`, `priority`, `factor`.
     """
     rows = replayed[replayed["epoch"] >= 3]
     changes = np.log(rows["weight"]).groupby([rows["rate"], rows["priority"], rows["task"]]).diff().abs()
@@ -313,7 +313,7 @@ def claims(runs: Sequence[Recorded]) -> list[Verdict]:
 
 
 def difficulties(losses: pd.DataFrame) -> pd.DataFrame:
-    """Log difficulty per unit of beta, less its mean over tasks, which alpha takes out, ``[epochs - 2, tasks]``."""
+    """Log difficulty per unit of beta, less its mean over tasks, which alpha takes out, `[epochs - 2, tasks]`."""
     found = replay(losses, rate=1 / len(losses))  # so that no power is too large
     found = found[found["epoch"] >= 3].assign(log=lambda rows: np.log(rows["difficulty"]) / rows["beta"])
     wide = found.pivot(index="epoch", columns="task", values="log")[list(losses.columns)]
@@ -327,8 +327,8 @@ def noise(runs: Sequence[Recorded]) -> pd.DataFrame:
     correlate by -1/2.
 
     Returns:
-        One row a run, half and task: ``seed``, ``epochs`` as text, ``task``; ``mean`` over epochs and ``deviation`` of
-        the log difficulty per unit of beta; ``ratio``, the size of the mean over the deviation; ``correlation`` of
+        One row a run, half and task: `seed`, `epochs` as text, `task`; `mean` over epochs and `deviation` of
+        the log difficulty per unit of beta; `ratio`, the size of the mean over the deviation; `correlation` of
         neighbouring epochs.
     """
     rows = []
@@ -346,9 +346,9 @@ def noise_table(measured: pd.DataFrame) -> pd.DataFrame:
     """Average over seeds what :func:`noise` gives.
 
     Returns:
-        One row a half and task: ``epochs``, ``task``, ``mean``, ``deviation``, ``ratio``, ``correlation``, the last two
-        with bounds of Student's interval over seeds, ``... low`` and ``... high``; ``beta``, at which one deviation
-        changes a weight by a factor of 2; and ``factor`` by which it does at the largest beta of the paper's main
+        One row a half and task: `epochs`, `task`, `mean`, `deviation`, `ratio`, `correlation`, the last two
+        with bounds of Student's interval over seeds, `... low` and `... high`; `beta`, at which one deviation
+        changes a weight by a factor of 2; and `factor` by which it does at the largest beta of the paper's main
         schedule.
     """
     rows = []
@@ -395,8 +395,8 @@ def noise_curves(run: Recorded) -> pd.DataFrame:
     """Losses and log difficulties of a run.
 
     Returns:
-        One row a quantity, epoch and task: ``quantity`` (``loss`` or ``log difficulty``), ``epoch``, ``task``,
-        ``value``.
+        One row a quantity, epoch and task: `quantity` (`loss` or `log difficulty`), `epoch`, `task`,
+        `value`.
     """
     parts = {"loss": run.losses, "log difficulty": difficulties(run.losses)}
     found = [table.reset_index().melt("epoch", var_name="task").assign(quantity=name) for name, table in parts.items()]
@@ -421,7 +421,7 @@ def noise_figure(curves: pd.DataFrame) -> Figure:
 
 
 def _lines(axes: Axes, rows: pd.DataFrame, column: str) -> None:
-    """Draw a column against ``epoch``, one line a task."""
+    """Draw a column against `epoch`, one line a task."""
     for place, (task, own) in enumerate(rows.groupby("task", sort=False)):
         colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
         axes.plot(own["epoch"], own[column], color=colour, marker=marker, markevery=(place, 3), label=str(task))

@@ -19,7 +19,7 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Sends CONTENT; ``/plain`` ignores Range, ``/drop`` stops halfway, ``/dead`` sends nothing."""
+    """Sends CONTENT; `/plain` ignores Range, `/drop` stops halfway, `/dead` sends nothing."""
 
     def do_GET(self):
         self.server.seen.append((self.path, self.headers.get("Range")))

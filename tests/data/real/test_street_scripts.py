@@ -21,7 +21,7 @@ from mtlrepro.data.real.packages import Package, unpack_packages
 
 @pytest.fixture
 def script(capsys):
-    """Call a script's ``main``; gives exit status, stdout and stderr."""
+    """Call a script's `main`; gives exit status, stdout and stderr."""
 
     def call(name, *arguments):
         return real_scripts.call(name, *arguments), *capsys.readouterr()
@@ -30,7 +30,7 @@ def script(capsys):
 
 
 def zipped(folder, kind, archive):
-    """Pack the files of one folder below ``folder``, as the owners do."""
+    """Pack the files of one folder below `folder`, as the owners do."""
     with zipfile.ZipFile(archive, "w") as opened:
         for path in (folder / kind).rglob("*"):
             opened.write(path, path.relative_to(folder))

@@ -15,7 +15,7 @@ from mtlrepro.studies.setting import Setting
 
 
 def history(losses, weights, seed=0):
-    """Long table of one run from ``[epochs, tasks]`` losses and weights."""
+    """Long table of one run from `[epochs, tasks]` losses and weights."""
     losses, weights = np.asarray(losses, float), np.asarray(weights, float)
     index = pd.MultiIndex.from_product([[DEFAULT], [seed], range(1, len(losses) + 1), TASKS])
     table = pd.DataFrame({"loss": losses.ravel(), "weight": weights.ravel()}, index=index)
