@@ -61,7 +61,8 @@ def known(batch: Batch, key: str) -> Tensor:
     """Say where a target is known, bool `[B, 1, H, W]`.
 
     Args:
-        batch: Samples; with `valid` where the target's row says `mask`.
+        batch: Samples; with `valid` where the target's row says `mask`, and, if some images lack a target whose row
+            says `always`, with `labelled`.
         key: Of a dense target, see `targets`.
 
     Raises:
@@ -76,7 +77,9 @@ def known(batch: Batch, key: str) -> Tensor:
     if rule == "nonzero":
         return (target != 0).any(1, keepdim=True)
     if rule == "always":
-        return torch.ones_like(target[:, :1], dtype=torch.bool)
+        everywhere = torch.ones_like(target[:, :1], dtype=torch.bool)
+        labelled = batch.get("labelled", {}).get(key)
+        return everywhere if labelled is None else everywhere & labelled.to(target.device)[:, None, None, None]
     if "valid" not in batch:
         raise ValueError(f"the batch has the keys {', '.join(batch)}; accepted for {key}: with 'valid', its mask")
     mask: Tensor = batch["valid"]

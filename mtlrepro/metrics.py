@@ -312,7 +312,7 @@ class Detection(Metric):
     """Boxes: mean average precision by torchmetrics, with COCO's evaluation.
 
     `map` is the mean over classes and over the IoU thresholds 0.5, 0.55, ..., 0.95; `map50` and `map75` are at
-    one threshold; all in per cent. Predictions are `Detections`; keys are `boxes`, `labels` and `detected`.
+    one threshold; all in per cent. Predictions are `Detections`; keys are `boxes`, `labels` and `labelled`.
     Boxes are kept on the host: finding them waits for the device at every batch.
 
     Args:
@@ -331,7 +331,7 @@ class Detection(Metric):
     def update(self, prediction: Any, batch: Batch) -> None:  # noqa: ANN401
         """Find the boxes of a batch and add those of images whose true boxes are known."""
         found = prediction.detect(score_threshold=self.score_threshold)
-        for i, counts in enumerate(batch["detected"].tolist()):
+        for i, counts in enumerate(batch["labelled"]["boxes"].tolist()):
             if counts:
                 boxes = {key: value.cpu() for key, value in found[i].items()}
                 truth = {"boxes": batch["boxes"][i].cpu(), "labels": batch["labels"][i].cpu()}

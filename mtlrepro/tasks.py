@@ -167,9 +167,9 @@ def _pixel_loss(name: str, loss: Callable[[Tensor, Tensor, Tensor], Terms], pred
 
 def _boxes_loss(prediction: Any, batch: Batch) -> Terms:  # noqa: ANN401
     """FCOS's loss of a whole batch, in which every image with known boxes counts."""
-    detected: Tensor = batch["detected"]
-    loss = prediction.loss(batch["boxes"], batch["labels"], detected)
-    return Terms(loss[None], detected.any()[None].to(loss.dtype))
+    detected: Tensor = batch["labelled"]["boxes"]
+    loss: Tensor = prediction.loss(batch["boxes"], batch["labels"], detected)
+    return Terms(loss[None], loss.new_full((1,), float(detected.any())))
 
 
 def cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:

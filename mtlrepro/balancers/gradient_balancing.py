@@ -20,6 +20,7 @@ from mtlrepro.balancers.gradients import (
     leaves,
     task_gradients,
 )
+from mtlrepro.balancers.shared import refuse_unreached
 from mtlrepro.distributed import processes
 
 
@@ -43,6 +44,7 @@ class GradientBalancer(Balancer):
     def _step(self, step: Step) -> Tensor | None:
         heads = _heads(step.losses, step.shared)
         rows = task_gradients(step.losses, step.shared + heads, step.starts())
+        self._look_at_reach(step, rows)
         rows = [average(row) for row in rows]
         n = len(step.shared)
         head_rows = [row[n:] for row in rows]
@@ -51,6 +53,22 @@ class GradientBalancer(Balancer):
         weights, head_weights = self._merge(step, rows)
         accumulate(heads, combine(head_rows, head_weights))
         return weights
+
+    def _look_at_reach(self, step: Step, rows: list[Row]) -> None:
+        """Refuse shared parameters that no loss reaches; warn of those that one task alone does."""
+        reached = [
+            [k for k, row in zip(step.tasks, rows, strict=True) if row[i] is not None] for i in range(len(step.shared))
+        ]
+        refuse_unreached(any(reached))
+        single = [(p, tasks[0]) for p, tasks in zip(step.shared, reached, strict=True) if len(tasks) == 1]
+        if len(rows) > 1 and single:
+            parameter, task = single[0]
+            more = f", and {len(single) - 1} more are such" if len(single) > 1 else ""
+            self._warn(
+                "reach",
+                f"shared: of the tasks in this step only {self._who(task)} reaches the parameter of shape "
+                f"{tuple(parameter.shape)}{more}; nothing is balanced there (does it belong to a head?)",
+            )
 
     @abstractmethod
     def _merge(self, step: Step, rows: list[Row]) -> tuple[Tensor | None, Tensor]:
@@ -154,6 +172,7 @@ class GramianWeighting(GradientBalancer):
         combined = combine(rows, coefficients)
         reached = [(f, g) for f, g in zip(features, combined, strict=True) if g is not None]
         trunk = leaves(f for f, _ in reached)
+        refuse_unreached(not shared.isdisjoint(map(id, trunk)))
         gradients = torch.autograd.grad([f for f, _ in reached], trunk, [g for _, g in reached])
         accumulate(trunk, average(list(gradients)))
         return step.spread(coefficients)

@@ -62,6 +62,9 @@ class _Curriculum(Balancer):
     def _end_epoch(self, losses: Tensor) -> None:
         self._epoch += 1
 
+    def _waits_for_epochs(self) -> bool:
+        return self.step == "epoch" and self.delta_a > 0
+
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore the counters, on the device too."""
         super().set_extra_state(state)

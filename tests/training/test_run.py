@@ -106,7 +106,9 @@ def test_per_sample_losses(tmp_path):
 def test_methods_see_the_end_of_epochs(tmp_path, monkeypatch, method):
     seen = []
     end_epoch = METHODS[method].end_epoch
-    monkeypatch.setattr(METHODS[method], "end_epoch", lambda self, x: seen.append(x.tolist()) or end_epoch(self, x))
+    monkeypatch.setattr(
+        METHODS[method], "end_epoch", lambda self, x: seen.append(list(x.values())) or end_epoch(self, x)
+    )
     record = train(config(method=method), store=tmp_path)
     assert seen == [list(entry["losses"].values()) for entry in record["history"]]
     weights = [list(entry["weights"].values()) for entry in record["history"]]
@@ -230,10 +232,11 @@ def test_a_step_reads_nothing_back(method, protocol):
     names = ["segmentation", "depth", "normal"] + ["curvature"] * (protocol == "lsb")
     trainer = Trainer(config(method=method, tasks=names, protocol=protocol), CPU)
     batches = list(trainer.train_loader)
+    present = [trainer.present(batch) for batch in batches]  # known on the CPU
     trainer.step(batches[0])
     with NoHost():
-        for batch in batches[1:]:
-            trainer.step(batch)
+        for batch, tasks_here in zip(batches[1:], present[1:], strict=True):
+            trainer.step(batch, tasks_here)
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # dynamo looks
