@@ -94,7 +94,7 @@ class Trainer:
         )
         self.test_loader = self._loader(test, shuffle=False)
         self.validation_loader = self._loader(validation, shuffle=False) if validation else None
-        self._shared = list(self.model.shared_parameters())
+        self._shared = self.model.shared_parameters()
         self._losses = torch.zeros(2, len(self.tasks), dtype=torch.float64, device=device)
         self._weights = torch.zeros(len(self.tasks), dtype=torch.float64, device=device)
         if config.compile:

@@ -106,7 +106,7 @@ def test_a_task_without_any_label_is_null_in_the_record(tmp_path, monkeypatch, m
         if method != "mtsgd":
             assert entry["weights"]["segmentation"] is None
             assert entry["loss_scales"]["segmentation"] is None
-            assert 0 < entry["weights"]["depth"] < 10
+            assert 0 <= entry["weights"]["depth"] < 10
     assert json.loads((tmp_path / f"{run.hash}.json").read_text()) == record
 
 
@@ -167,7 +167,7 @@ def test_a_probe_says_what_it_cannot_compare():
     part = probe(trainer.model, trainer.tasks, batch | {"depth": torch.zeros_like(batch["depth"])})
     assert part["norms"] == whole["norms"] | {"depth": None}
     cosine = whole["cosines"][0][2]
-    assert part["cosines"] == [[1, None, cosine], [None] * 3, [cosine, None, 1]]
+    assert part["cosines"] == [[1, None, pytest.approx(cosine)], [None] * 3, [pytest.approx(cosine), None, 1]]
     assert part["conflicts"] == (cosine < 0)
     for name, value in UNKNOWN.items():
         batch[name] = torch.full_like(batch[name], value)
