@@ -30,8 +30,8 @@ class Terms(NamedTuple):
     """A loss as a quotient of sums, so that parts of a batch can be put together.
 
     Attributes:
-        values: `[n]`, numerators, with gradient; n is the number of images, or 1 for losses of whole batches.
-        weights: `[n]`, denominators: numbers of known pixels or of known images.
+        values: `[B]`, numerators of the images, with gradient.
+        weights: `[B]`, denominators: numbers of known pixels, of known images, or of locations on known boxes.
     """
 
     values: Tensor
@@ -52,7 +52,7 @@ class Terms(NamedTuple):
         return self.values.sum() / torch.where(total > 0, total, 1.0)
 
     def samples(self, total: Tensor | None = None) -> Tensor:
-        """`[n]`, one loss per image, whose mean is `mean(total)`."""
+        """`[B]`, one loss per image, whose mean is `mean(total)`."""
         total = self.weights.sum() if total is None else total
         return self.values * (len(self.values) / torch.where(total > 0, total, 1.0))
 

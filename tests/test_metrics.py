@@ -378,6 +378,16 @@ def test_images_without_known_boxes_do_not_count_and_alone_give_nan():
     assert all(math.isnan(value) for value in metric.compute().values())
 
 
+def test_boxes_without_area_are_reported():
+    line, box = [10.0, 10, 10, 30], [4.0, 4, 20, 20]
+    metric = Detection()
+    metric.update(detections([line, line], [0, 1], [0.9, 0.8]), TRUTH)
+    with pytest.warns(UserWarning, match="detection: every box that was found is less than a pixel wide or high"):
+        assert metric.compute()["map"] == 0
+    metric.update(detections([line, box], [0, 0], [0.9, 0.8]), TRUTH)
+    assert metric.compute()["map"] > 0  # without a warning, which tests turn into an error
+
+
 def test_precision_is_that_of_torchmetrics_for_the_same_boxes():
     oracle, metric = MeanAveragePrecision(backend="pycocotools"), Detection()
     generator = torch.Generator().manual_seed(0)

@@ -1,6 +1,5 @@
 """The training step and what belongs to it: data, network, losses, balancer, optimizer, each with its state."""
 
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -85,7 +84,8 @@ class Trainer:
         if self.model.views == 2:
             train, test = (split.reading([*split.keys, "right"]) for split in (train, test))
             validation = validation and validation.reading([*validation.keys, "right"])
-        self.balancer = balancers.create(config.method, len(self.tasks), **_method_options(config)).to(device)
+        options = config.balancer_options(len(train) // config.batch_size)
+        self.balancer = balancers.create(config.method, len(self.tasks), **options).to(device)
         self.optimizer = _optimizer(config, self.model, self.balancer, device)
         self.scheduler = MultiStepLR(self.optimizer, config.milestones, config.factor)
         self.balancer.guard(self.optimizer)
@@ -303,13 +303,6 @@ class _Captured:
 def _augmentation(config: RunConfig) -> Augmentation | None:
     plain = config.flip == 0 and config.scales == (1.0,) and config.crop is None
     return None if plain else Augmentation(config.flip, config.scales, config.crop)
-
-
-def _method_options(config: RunConfig) -> dict[str, Any]:
-    """Add the run's seed to the options of a method that draws numbers."""
-    method = balancers.METHODS.get(config.method)
-    draws = method is not None and "seed" in inspect.signature(method).parameters
-    return {**({"seed": config.seed} if draws else {}), **config.method_options}
 
 
 def _optimizer(config: RunConfig, model: nn.Module, balancer: nn.Module, device: torch.device) -> Optimizer:

@@ -16,6 +16,7 @@ OPTIONS = {
 VARIANTS = [(name, OPTIONS.get(name, {})) for name in ALL if name != "graddrop"] + [
     ("cagrad", {"at": "representation"}),
     ("mclgs", {"a0": 2.0, "granularity": "sample"}),
+    ("cagrad+mclgs", {"a0": 2.0, "granularity": "sample"}),
 ]
 STEPS = 5
 

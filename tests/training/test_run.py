@@ -102,6 +102,18 @@ def test_per_sample_losses(tmp_path):
     assert sample["metrics"] != batch["metrics"]
 
 
+def test_a_curriculum_ends_within_the_run(tmp_path):
+    for options in ({}, {"step": "iteration", "length": 1 / 3}):
+        trainer = Trainer(config(method="mclgs", method_options=options, epochs=4), CPU)
+        strengths = [trainer.balancer.p]
+        weights = []
+        for _ in range(4):
+            weights.append(list(trainer.epoch()["weights"].values()))
+            strengths.append(trainer.balancer.p)
+        assert strengths == ([40, 20, 0, 0, 0] if not options else [40, pytest.approx(10), 0, 0, 0])
+        assert weights[2] == weights[3] == [1 / 3] * 3 != weights[0]
+
+
 @pytest.mark.parametrize("method", ["lsb", "dwa", "mclgs"])
 def test_methods_see_the_end_of_epochs(tmp_path, monkeypatch, method):
     seen = []
@@ -206,6 +218,9 @@ def test_detection(tmp_path):
     )
     record = train(run, store=tmp_path)
     assert set(record["metrics"]["detection"]) == {"map", "map50", "map75"}
+    for method in ("mclgs", "cagrad+mclgs"):  # weights of single images, for boxes too
+        record = train(run.replace(method=method, method_options={"granularity": "sample"}), store=tmp_path)
+        assert record["history"][0]["losses"]["detection"] > 0
 
 
 def test_numbers_do_not_depend_on_how_data_are_read(tmp_path, monkeypatch):
