@@ -222,7 +222,9 @@ class Balancer(Guard, ABC):
         else:
             values = self._in_order("mean_losses", mean_losses)
             numbers = [0.0 if value is None else value for value in values]
-            losses = torch.stack([torch.as_tensor(value).detach().to(device, torch.float64) for value in numbers])
+            losses = torch.stack(
+                [torch.as_tensor(value, dtype=torch.float64, device=device).detach() for value in numbers]
+            )
             there = torch.tensor([value is not None for value in values], device=device)
         if losses.shape != (self.n_tasks,):
             raise ValueError(f"mean_losses has shape {tuple(losses.shape)}; accepted: ({self.n_tasks},)")
@@ -251,7 +253,8 @@ class Balancer(Guard, ABC):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what `get_extra_state` returned."""
-        self.steps, self.epochs, self._names = state["steps"], state["epochs"], state["names"]
+        self.steps, self.epochs = state["steps"], state["epochs"]
+        self._names = state.get("names")  # states of earlier versions have none
         self._count.fill_(self.steps)
 
     @abstractmethod

@@ -119,6 +119,7 @@ def test_mtsgd_zero_gradient_of_a_task_stops_its_slice(shape, threshold, restore
     torch.testing.assert_close(combined[1], gradients[0, 1])
 
 
+@pytest.mark.filterwarnings("ignore:shared. of the tasks in this step")
 def test_mtsgd_leaves_out_a_task_that_does_not_reach_a_parameter():
     """Unlike a task whose gradient there is zero."""
     for reached in (False, True):
