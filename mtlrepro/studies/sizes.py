@@ -39,7 +39,7 @@ def costs(scale: Scale, records: Iterable[Record] = ()) -> Exhibit:
     texts = {"images/s": "{:,.0f}".format} | dict.fromkeys(table.columns[3:], "{:.1f}".format)
     on_gpu = [record for record in records if record["config"]["device"] == "cuda"]
     absent = ", ".join(network for network in NETWORKS if network not in set(table["network"]))
-    missing = [f"Not measured since they have their present size: {absent}."] if absent else []
+    missing = [f"Not measured at their present size: {absent}."] if absent else []
     caption = " ".join([_origin(scale), *missing, *([_time_of_grids(on_gpu)] if on_gpu else [])])
     shown = table.assign(**{name: table[name].map(text) for name, text in texts.items()})
     return Exhibit(name=f"costs, {scale} scale", table=table, shown=shown, caption=caption)

@@ -39,7 +39,7 @@ def test_a_network_that_has_changed_since_the_benchmark_is_not_measured(monkeypa
     assert set(pd.DataFrame(rows)["network"]) > set(speeds["network"])
     assert costs.minutes(scales.config("cpu", network="multi_column"), speeds) is None
     assert costs.minutes(scales.config("cpu"), speeds) > 0
-    assert re.search(r"Not measured since .*: .*multi_column", sizes.costs("cpu").caption)
+    assert re.search(r"Not measured at .*: .*multi_column", sizes.costs("cpu").caption)
 
 
 def test_the_speed_of_a_run_is_that_of_its_variant():
@@ -69,7 +69,7 @@ def test_the_benchmark_of_the_howto_is_the_stored_one():
 
 def test_costs_name_every_measured_network_and_where():
     exhibit = sizes.costs("cpu")
-    absent = re.search(r"Not measured since they have their present size: (.*?)\.", exhibit.caption)
+    absent = re.search(r"Not measured at their present size: (.*?)\.", exhibit.caption)
     missing = absent[1].split(", ") if absent else []
     assert sorted([*exhibit.table["network"], *missing]) == sorted(NETWORKS)
     for row in exhibit.table.to_dict("records"):
