@@ -19,6 +19,7 @@ from mtlrepro.balancers.mclgs import decrease
 from mtlrepro.data.catalogue import CATALOGUE, GENERATED
 from mtlrepro.data.scenes import cache as scenes
 from mtlrepro.data.transforms import Augmentation
+from mtlrepro.models.encoders import check_imagenet
 from mtlrepro.tasks import Protocol
 
 ALGORITHM = 1
@@ -391,8 +392,7 @@ def _try_model(name: str, options: str, names: tuple[str, ...], protocol: Protoc
     """Make the network without memory or random numbers; checkpoints are looked for when training starts."""
     chosen = json.loads(options)
     if chosen.get("weights") == "imagenet":
-        if chosen.get("width", 1) != 1:
-            raise ValueError(f"width is {chosen['width']!r}; accepted with weights='imagenet': 1")
+        check_imagenet(chosen.get("encoder", "mobilenet_v2"), chosen.get("width", 1))  # all defaults have a checkpoint
         chosen["weights"] = "none"
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         models.create(name, tasks.create(names, protocol=protocol), **chosen)

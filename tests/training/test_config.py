@@ -248,6 +248,10 @@ def test_every_method_is_accepted(name):
         ({"model_options": {"wdith": 1}}, "model_options is {'wdith': 1}; .*option 'wdith' is unknown; accepted: enc"),
         ({"model_options": {"encoder": "vgg"}}, "encoder is 'vgg'; accepted: mobilenet_v2"),
         ({"model_options": {"weights": "imagenet", "width": 0.5}}, "width is 0.5; accepted with weights='imagenet': 1"),
+        (
+            {"model_options": {"weights": "imagenet", "encoder": "resnet14"}},
+            "encoder is 'resnet14'; accepted with weights",
+        ),
         ({"model_options": {"decoder_widths": 3}}, "model_options is"),
         ({"model_options": {"width": float("nan")}}, "model_options is .*JSON"),
         ({"method_options": {"c": 0.4}}, "method_options is {'c': 0.4}; equal: option 'c' is unknown"),
