@@ -7,15 +7,20 @@ gradient :math:`\hat g` is `weights @ gradients` with sample weights that sum to
 every experiment with mini-batches is one matrix product with sample weights. All functions are pure.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import jacrev, vmap
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
 
 POWER_FLOOR = 1e-12
+
+Randomness = Literal["error", "different", "same"]
 
 
 def per_sample_gradients(
@@ -23,20 +28,77 @@ def per_sample_gradients(
     parameters: dict[str, Tensor],
     samples: Any,  # noqa: ANN401 - any pytree of tensors
     chunk_size: int | None = None,
+    *,
+    randomness: Randomness = "error",
 ) -> Tensor:
     """Gradient of every task's loss on every sample (the summands of Eq. 2), in one vectorised pass.
+
+    A loss on one sample has to be defined without the others. Batch normalisation in training mode, and in any mode
+    without running statistics, takes the statistics of the batch, and is refused. Dropout draws random numbers, which
+    need a decision: `randomness`, as in `torch.func.vmap`. The tasks of one sample share its draw, as in a training
+    step.
 
     Args:
         losses: `(parameters, one sample) -> [T]`, the losses of the tasks on that sample.
         parameters: Parameters to differentiate by, `P` numbers in all.
         samples: Pytree of tensors whose first dimension is `N`.
         chunk_size: Samples differentiated at once; memory grows with it. `None` takes all.
+        randomness: Random numbers that `losses` draws: `error` refuses them, `different` draws anew for each sample,
+            as a training step does, so that their noise counts, `same` draws once for all samples (on CUDA, once for
+            each chunk).
 
     Returns:
         `[T, N, P]`, the parameters flattened in the order of the mapping.
+
+    Raises:
+        ValueError: `randomness` is none of the three, or is `error` where random numbers are drawn; or the losses use
+            batch normalisation by the statistics of the batch.
     """
-    jacobians = vmap(jacrev(losses), in_dims=(None, 0), chunk_size=chunk_size)(parameters, samples)
+    if randomness not in ("error", "different", "same"):
+        raise ValueError(f"randomness is {randomness!r}; accepted: 'error', 'different', 'same'")
+    gradient = vmap(jacrev(losses), in_dims=(None, 0), randomness=randomness, chunk_size=chunk_size)
+    try:
+        with register_module_forward_pre_hook(_refuse_batch_layer), _RefuseBatchFunction():
+            jacobians = gradient(parameters, samples)
+    except RuntimeError as error:
+        if "random operation while in randomness error mode" not in str(error):
+            raise
+        raise ValueError(
+            "randomness is 'error', and losses draws random numbers, as dropout in training mode does; "
+            "accepted: 'different', 'same', or a model in eval mode"
+        ) from error
     return torch.cat([jacobian.flatten(2) for jacobian in jacobians.values()], dim=2).transpose(0, 1).contiguous()
+
+
+def _refuse_batch_layer(module: nn.Module, _: Any) -> None:  # noqa: ANN401 - the layer's inputs
+    if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
+        raise _batch_statistics(f"the layer {module}")
+
+
+class _RefuseBatchFunction(TorchFunctionMode):
+    """Refuse batch normalisation where a model calls the function and has no layer for it."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - whatever the function returns
+        kwargs = kwargs or {}
+        if func in (nn.functional.batch_norm, torch.batch_norm):
+            training = args[5] if len(args) > 5 else kwargs.get("training", False)
+            if training:
+                raise _batch_statistics("batch_norm with training=True")
+        return func(*args, **kwargs)
+
+
+def _batch_statistics(what: str) -> ValueError:
+    return ValueError(
+        f"losses uses {what}, whose statistics are those of the batch, so that no gradient of one sample exists; "
+        "accepted: batch normalisation in eval mode with running statistics, or a normalisation of single samples, "
+        "such as GroupNorm"
+    )
 
 
 def covariance_trace(gradients: Tensor) -> Tensor:

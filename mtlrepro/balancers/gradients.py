@@ -17,13 +17,17 @@ Row = list[Tensor | None]
 
 BLOCK = 2**16
 
+_SPARSE = ("_saved_sparse", "_saved_sparse_grad")
+"""Where an operation's node keeps that its gradient is sparse: embeddings, and gather."""
+
 _LEAF = type(get_gradient_edge(torch.zeros((), requires_grad=True)).node)
 
 
 def leaves(outputs: Iterable[Tensor], stop: Iterable[Tensor] = ()) -> list[Tensor]:
     """Find the leaf tensors (parameters) that outputs depend on, without looking past `stop`.
 
-    One walk over the autograd graph; about 0.5 ms for MobileNetV2.
+    One walk over the autograd graph; about 0.5 ms for MobileNetV2. It sees all that a step differentiates, before
+    anything is computed, so it also refuses what no method can combine.
 
     Args:
         outputs: Tensors that require a gradient.
@@ -31,6 +35,9 @@ def leaves(outputs: Iterable[Tensor], stop: Iterable[Tensor] = ()) -> list[Tenso
 
     Returns:
         The leaves, each once, in an order that depends on the graph only.
+
+    Raises:
+        ValueError: A leaf is complex or sparse, or an operation's gradient is sparse.
     """
     seen: set[Node] = {get_gradient_edge(tensor).node for tensor in stop}
     pending: list[Node] = [get_gradient_edge(tensor).node for tensor in outputs]
@@ -41,10 +48,25 @@ def leaves(outputs: Iterable[Tensor], stop: Iterable[Tensor] = ()) -> list[Tenso
             continue
         seen.add(node)
         if type(node) is _LEAF:
-            found.append(node.variable)  # type: ignore[attr-defined]
+            found.append(_dense_and_real(node.variable))  # type: ignore[attr-defined]
+        elif any(getattr(node, flag, False) for flag in _SPARSE):
+            raise ValueError(
+                f"losses: {node.name()} has a sparse gradient; accepted: dense ones (sparse=False of an embedding, "
+                "sparse_grad=False of gather)"
+            )
         else:
             pending.extend(child for child, _ in node.next_functions if child is not None)
     return found
+
+
+def _dense_and_real(parameter: Tensor) -> Tensor:
+    if parameter.layout is not torch.strided or parameter.is_complex():
+        kind = "complex" if parameter.is_complex() else "sparse"
+        raise ValueError(
+            f"losses: a parameter of shape {tuple(parameter.shape)} is {kind}; accepted: dense, real ones "
+            "(torch.view_as_complex makes complex numbers of real parameters)"
+        )
+    return parameter
 
 
 def task_gradients(
