@@ -168,12 +168,12 @@ class GramianWeighting(GradientBalancer):
         head_rows = [average(row[n:]) for row in rows]
         for row in rows:
             del row[n:]
-        accumulate(heads, combine(head_rows, head_weights))
         combined = combine(rows, coefficients)
         reached = [(f, g) for f, g in zip(features, combined, strict=True) if g is not None]
         trunk = leaves(f for f, _ in reached)
         refuse_unreached(not shared.isdisjoint(map(id, trunk)))
         gradients = torch.autograd.grad([f for f, _ in reached], trunk, [g for _, g in reached])
+        accumulate(heads, combine(head_rows, head_weights))
         accumulate(trunk, average(list(gradients)))
         return step.spread(coefficients)
 
