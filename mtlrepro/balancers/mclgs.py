@@ -182,10 +182,10 @@ class CAGradMCLGS(_Curriculum, CAGrad):
         super().__init__(n_tasks, c, rescale, at)
         self._set_curriculum(a0, delta_a, step)
 
-    def forward(self, gramian: Tensor) -> Tensor:
+    def coefficients(self, gramian: Tensor, precision: torch.dtype) -> Tensor:
         """Map the Gramian [n, n] to the coefficients [n] of the unscaled gradients."""
         scale = len(gramian) * similarity_weights(gramian, self._strength())
-        return super().forward(gramian * scale * scale[:, None]) * scale
+        return super().coefficients(gramian * scale * scale[:, None], precision) * scale
 
     def head_weights(self, gramian: Tensor, coefficients: Tensor) -> Tensor:
         """W of `MCLGS`."""
