@@ -18,6 +18,7 @@ from mtlrepro.balancers.gradients import (
     combine,
     gramian,
     leaves,
+    precision,
     task_gradients,
 )
 from mtlrepro.balancers.shared import refuse_unreached
@@ -36,6 +37,8 @@ class GradientBalancer(Balancer):
     gramian: Tensor | None = None
     """[t, t] float64, inner products of the last step's t present gradients, where the method computed
     them."""
+    precision: torch.dtype = torch.float64
+    """Type in which the products of `gramian` were taken; they are summed in float64."""
 
     def __init__(self, n_tasks: int) -> None:
         super().__init__(n_tasks)
@@ -82,7 +85,7 @@ class GradientBalancer(Balancer):
         result = gramian(rows)
         if step.scale is not None:
             result = result / step.scale.double().square()
-        self.gramian = result
+        self.gramian, self.precision = result, precision(rows)
         return result, self._judge(step, result.diagonal())
 
     def _judge(self, step: Step, sizes: Tensor) -> Tensor:
@@ -127,6 +130,19 @@ class GramianWeighting(GradientBalancer):
             [t] float64, c with combined gradient sum_k c_k g_k.
         """
 
+    def coefficients(self, gramian: Tensor, precision: torch.dtype) -> Tensor:
+        """Map the Gramian of a step to coefficients: `forward`, for methods without guards against rounding.
+
+        Args:
+            gramian: [t, t] float64, inner products of the task gradients.
+            precision: Type in which the products were taken.
+
+        Returns:
+            [t] float64, as `forward`.
+        """
+        coefficients: Tensor = self(gramian)
+        return coefficients
+
     def head_weights(self, gramian: Tensor, coefficients: Tensor) -> Tensor:
         """Weights [t] of the tasks' own parameters: 1/t each, unless the method weights losses."""
         return torch.full_like(coefficients, 1 / len(coefficients))
@@ -142,7 +158,7 @@ class GramianWeighting(GradientBalancer):
 
     def _solve(self, step: Step, products: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Solve for the coefficients and head weights; NaN in a bad step, for a GradScaler to see."""
-        coefficients = self(products)
+        coefficients = self.coefficients(products, self.precision)
         head_weights = self.head_weights(products, coefficients)
         part = torch.where(valid, len(step.tasks) / self.n_tasks, torch.nan)
         return coefficients * part, head_weights * part
@@ -157,6 +173,7 @@ class GramianWeighting(GradientBalancer):
             raise ValueError("features: the losses reach shared parameters past them; accepted: all paths through")
         rows = task_gradients(step.losses, features + heads, step.starts())
         n = len(features)
+        self.precision = precision([row[:n] for row in rows])
         products = gramian([row[:n] for row in rows])
         if step.scale is not None:
             products = products / step.scale.double().square()

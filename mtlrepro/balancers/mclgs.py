@@ -236,10 +236,10 @@ class CAGradMCLGS(_Curriculum, CAGrad):
         super().__init__(n_tasks, c, rescale, at)
         self._set_curriculum(a0, delta_a, step, granularity)
 
-    def forward(self, gramian: Tensor) -> Tensor:
+    def coefficients(self, gramian: Tensor, precision: torch.dtype) -> Tensor:
         """Map the Gramian [n, n] to the coefficients [n] of the unscaled gradients."""
         scale = len(gramian) * similarity_weights(gramian, self._strength())
-        return super().forward(gramian * scale * scale[:, None]) * scale
+        return super().coefficients(gramian * scale * scale[:, None], precision) * scale
 
     def head_weights(self, gramian: Tensor, coefficients: Tensor) -> Tensor:
         """W of `MCLGS`."""
@@ -262,6 +262,9 @@ class CAGradMCLGS(_Curriculum, CAGrad):
         scaled = [average(row) for row in scaled]
         products, _ = self._inner_products(step, [row[:shared] for row in scaled])
         part = self._part(step)
-        accumulate(step.shared, combine([row[:shared] for row in scaled], super().forward(products) * part))
+        accumulate(
+            step.shared,
+            combine([row[:shared] for row in scaled], super().coefficients(products, self.precision) * part),
+        )
         heads = combine([row[shared:] for row in scaled], torch.full_like(products[0], part / t))
         accumulate(parameters[shared:], heads)
