@@ -30,8 +30,8 @@ class Terms(NamedTuple):
     """A loss as a quotient of sums, so that parts of a batch can be put together.
 
     Attributes:
-        values: `[n]`, numerators, with gradient; n is the number of images, or 1 for losses of whole batches.
-        weights: `[n]`, denominators: numbers of known pixels or of known images.
+        values: `[B]`, numerators of the images, with gradient.
+        weights: `[B]`, denominators: numbers of known pixels, of known images, or of locations on known boxes.
     """
 
     values: Tensor
@@ -52,7 +52,7 @@ class Terms(NamedTuple):
         return self.values.sum() / torch.where(total > 0, total, 1.0)
 
     def samples(self, total: Tensor | None = None) -> Tensor:
-        """`[n]`, one loss per image, whose mean is `mean(total)`."""
+        """`[B]`, one loss per image, whose mean is `mean(total)`."""
         total = self.weights.sum() if total is None else total
         return self.values * (len(self.values) / torch.where(total > 0, total, 1.0))
 
@@ -61,7 +61,8 @@ def known(batch: Batch, key: str) -> Tensor:
     """Say where a target is known, bool `[B, 1, H, W]`.
 
     Args:
-        batch: Samples; with `valid` where the target's row says `mask`.
+        batch: Samples; with `valid` where the target's row says `mask`, and, if some images lack a target whose row
+            says `always`, with `labelled`.
         key: Of a dense target, see `targets`.
 
     Raises:
@@ -76,7 +77,9 @@ def known(batch: Batch, key: str) -> Tensor:
     if rule == "nonzero":
         return (target != 0).any(1, keepdim=True)
     if rule == "always":
-        return torch.ones_like(target[:, :1], dtype=torch.bool)
+        everywhere = torch.ones_like(target[:, :1], dtype=torch.bool)
+        labelled = batch.get("labelled", {}).get(key)
+        return everywhere if labelled is None else everywhere & labelled.to(target.device)[:, None, None, None]
     if "valid" not in batch:
         raise ValueError(f"the batch has the keys {', '.join(batch)}; accepted for {key}: with 'valid', its mask")
     mask: Tensor = batch["valid"]

@@ -6,6 +6,7 @@ cent. Where nothing is known a value is NaN; a class that occurs neither in targ
 `lsb_loss` is pooled as well: it weights pixels alike, where the loss that it takes from LSB weights images alike.
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -312,7 +313,7 @@ class Detection(Metric):
     """Boxes: mean average precision by torchmetrics, with COCO's evaluation.
 
     `map` is the mean over classes and over the IoU thresholds 0.5, 0.55, ..., 0.95; `map50` and `map75` are at
-    one threshold; all in per cent. Predictions are `Detections`; keys are `boxes`, `labels` and `detected`.
+    one threshold; all in per cent. Predictions are `Detections`; keys are `boxes`, `labels` and `labelled`.
     Boxes are kept on the host: finding them waits for the device at every batch.
 
     Args:
@@ -327,19 +328,33 @@ class Detection(Metric):
         self.score_threshold = score_threshold
         self._precision = MeanAveragePrecision(box_format="xyxy", backend="pycocotools")
         self._n_boxes = 0
+        self._n_found = 0
+        self._n_thin = 0
 
     def update(self, prediction: Any, batch: Batch) -> None:  # noqa: ANN401
         """Find the boxes of a batch and add those of images whose true boxes are known."""
         found = prediction.detect(score_threshold=self.score_threshold)
-        for i, counts in enumerate(batch["detected"].tolist()):
+        for i, counts in enumerate(batch["labelled"]["boxes"].tolist()):
             if counts:
                 boxes = {key: value.cpu() for key, value in found[i].items()}
                 truth = {"boxes": batch["boxes"][i].cpu(), "labels": batch["labels"][i].cpu()}
                 self._precision.update([boxes], [truth])
                 self._n_boxes += len(truth["boxes"])
+                x1, y1, x2, y2 = boxes["boxes"].unbind(1)
+                self._n_found += len(x1)
+                self._n_thin += int((torch.minimum(x2 - x1, y2 - y1) < 1).sum())
 
     def compute(self) -> dict[str, float]:
-        """Metrics of all that was added; NaN if there was no true box."""
+        """Metrics of all that was added; NaN if there was no true box.
+
+        Warns if boxes were found and each is less than a pixel wide or high.
+        """
+        if 0 < self._n_found == self._n_thin:
+            warnings.warn(
+                "detection: every box that was found is less than a pixel wide or high; the distances to the "
+                "sides have collapsed, and the metrics say nothing",
+                stacklevel=2,
+            )
         if not self._n_boxes:
             return dict.fromkeys(self.higher_is_better, float("nan"))
         result = self._precision.compute()

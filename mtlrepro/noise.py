@@ -7,15 +7,20 @@ gradient :math:`\hat g` is `weights @ gradients` with sample weights that sum to
 every experiment with mini-batches is one matrix product with sample weights. All functions are pure.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import jacrev, vmap
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
 
 POWER_FLOOR = 1e-12
+
+Randomness = Literal["error", "different", "same"]
 
 
 def per_sample_gradients(
@@ -23,20 +28,77 @@ def per_sample_gradients(
     parameters: dict[str, Tensor],
     samples: Any,  # noqa: ANN401 - any pytree of tensors
     chunk_size: int | None = None,
+    *,
+    randomness: Randomness = "error",
 ) -> Tensor:
     """Gradient of every task's loss on every sample (the summands of Eq. 2), in one vectorised pass.
+
+    A loss on one sample has to be defined without the others. Batch normalisation in training mode, and in any mode
+    without running statistics, takes the statistics of the batch, and is refused. Dropout draws random numbers, which
+    need a decision: `randomness`, as in `torch.func.vmap`. The tasks of one sample share its draw, as in a training
+    step.
 
     Args:
         losses: `(parameters, one sample) -> [T]`, the losses of the tasks on that sample.
         parameters: Parameters to differentiate by, `P` numbers in all.
         samples: Pytree of tensors whose first dimension is `N`.
         chunk_size: Samples differentiated at once; memory grows with it. `None` takes all.
+        randomness: Random numbers that `losses` draws: `error` refuses them, `different` draws anew for each sample,
+            as a training step does, so that their noise counts, `same` draws once for all samples (on CUDA, once for
+            each chunk).
 
     Returns:
         `[T, N, P]`, the parameters flattened in the order of the mapping.
+
+    Raises:
+        ValueError: `randomness` is none of the three, or is `error` where random numbers are drawn; or the losses use
+            batch normalisation by the statistics of the batch.
     """
-    jacobians = vmap(jacrev(losses), in_dims=(None, 0), chunk_size=chunk_size)(parameters, samples)
+    if randomness not in ("error", "different", "same"):
+        raise ValueError(f"randomness is {randomness!r}; accepted: 'error', 'different', 'same'")
+    gradient = vmap(jacrev(losses), in_dims=(None, 0), randomness=randomness, chunk_size=chunk_size)
+    try:
+        with register_module_forward_pre_hook(_refuse_batch_layer), _RefuseBatchFunction():
+            jacobians = gradient(parameters, samples)
+    except RuntimeError as error:
+        if "random operation while in randomness error mode" not in str(error):
+            raise
+        raise ValueError(
+            "randomness is 'error', and losses draws random numbers, as dropout in training mode does; "
+            "accepted: 'different', 'same', or a model in eval mode"
+        ) from error
     return torch.cat([jacobian.flatten(2) for jacobian in jacobians.values()], dim=2).transpose(0, 1).contiguous()
+
+
+def _refuse_batch_layer(module: nn.Module, _: Any) -> None:  # noqa: ANN401 - the layer's inputs
+    if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
+        raise _batch_statistics(f"the layer {module}")
+
+
+class _RefuseBatchFunction(TorchFunctionMode):
+    """Refuse batch normalisation where a model calls the function and has no layer for it."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - whatever the function returns
+        kwargs = kwargs or {}
+        if func in (nn.functional.batch_norm, torch.batch_norm):
+            training = args[5] if len(args) > 5 else kwargs.get("training", False)
+            if training:
+                raise _batch_statistics("batch_norm with training=True")
+        return func(*args, **kwargs)
+
+
+def _batch_statistics(what: str) -> ValueError:
+    return ValueError(
+        f"losses uses {what}, whose statistics are those of the batch, so that no gradient of one sample exists; "
+        "accepted: batch normalisation in eval mode with running statistics, or a normalisation of single samples, "
+        "such as GroupNorm"
+    )
 
 
 def covariance_trace(gradients: Tensor) -> Tensor:
@@ -322,7 +384,15 @@ def gnr_weights(
       :math:`1/\rho`, and :math:`w_i \propto (\rho a_i^2 + B_i)^{-1/2}`. For two tasks
       :math:`w_1/w_2 = \sqrt{a_2 \sqrt{B_2} / (a_1 \sqrt{B_1})}`. With the own noise counted,
       :math:`w_i \propto 1/a_i`: the noise drops out.
-    * product: :math:`w_i \propto 1/\sqrt{B_i}`; with the own noise only in the narrow reading.
+    * product: :math:`w_i \propto 1/\sqrt{B_i}`, with the own noise counted too in the narrow reading. In the broad
+      one the own noise matters, and :math:`w_i^2 \propto p_i/B_i` with the shares :math:`p_i` of the sum over tasks
+      that solve :math:`p_i (1 - \kappa_i p_i) = \mu`, :math:`\sum_i p_i = 1`, :math:`\kappa_i = a_i^2/B_i`. For two
+      tasks that is :math:`w_i \propto (s_i^2 B_i)^{-1/4}`.
+
+    The product has one maximum. In :math:`x = \log w^2`, :math:`\log \mathrm{GNR}_i` is :math:`x_i` plus a constant
+    minus the logarithm of a sum of exponentials, so it is concave, and strictly so but for the common scale of the
+    weights where the sum runs over all tasks, as it does with the own noise. It is also at most
+    :math:`\log (a_i^2/s_i^2)` and falls without bound as :math:`p_i` vanishes, so their sum attains its maximum.
 
     Powers below 1e-12 of the largest are raised to it, so that weights stay finite.
 
@@ -337,8 +407,8 @@ def gnr_weights(
         `[T]`, positive, sum T.
 
     Raises:
-        ValueError: The reading is unknown, or is a product without a unique maximum: of two tasks without own
-            noise (it does not depend on the weights), or broad with own noise (its supremum need not be attained).
+        ValueError: The reading is unknown, or is the product of two tasks without own noise, which does not depend
+            on the weights.
     """
     tasks = len(signal)
     tiny = torch.finfo(signal.dtype).tiny
@@ -349,17 +419,47 @@ def gnr_weights(
     if scalarisation == "product":
         if tasks == 2 and not own_noise:
             raise ValueError("scalarisation 'product' does not depend on the weights of two tasks; use 'maxmin'")
-        if own_noise and itgn == "broad":
-            raise ValueError(
-                "scalarisation 'product' has no maximum in general with own_noise and itgn 'broad'; use 'maxmin'"
-            )
         inverse = disturbance
+        if own_noise and itgn == "broad":
+            inverse = disturbance / _shares(noise / disturbance)
     elif scalarisation == "maxmin":
         inverse = signal if own_noise else _perron_root(disturbance / signal) * signal + disturbance
     else:
         raise ValueError(f"scalarisation is {scalarisation!r}; accepted: 'maxmin' or 'product'")
     weights = (inverse / inverse.min()).rsqrt()
     return weights * tasks / weights.sum()
+
+
+def _shares(noise: Tensor) -> Tensor:
+    r"""Shares p `[T]`, T >= 2, that maximise :math:`\sum_i \log p_i - \log(1 - \kappa_i p_i)`, with sum 1.
+
+    There :math:`p_i (1 - \kappa_i p_i)` is the same number :math:`\mu` for all tasks, at most any share. So
+    :math:`1 - p_i \ge (T - 1) \mu`, hence :math:`p_i \le 1/(T - 1)`: for T >= 3 every share is the lower root of its
+    quadratic equation, which grows with :math:`\kappa_i` and with the largest share q. Bisection finds the q whose
+    shares have the sum 1.
+
+    Args:
+        noise: `[T]`, :math:`\nu_i = 1 - \kappa_i = s_i^2/B_i` in (0, 1].
+    """
+    tasks = len(noise)
+    if tasks == 2:
+        shares = noise.rsqrt()
+        return shares / shares.sum()
+    least = noise.min()
+
+    def shares_below(q: Tensor) -> Tensor:
+        mu = q * (1 - q + least * q)
+        # 1 - 4 kappa_i mu as a sum of positive terms; the first is 1 - 2 kappa q of the largest share.
+        discriminant = (1 - 2 * q + 2 * least * q).square() + 4 * (noise - least) * mu
+        return 2 * mu / (1 + discriminant.sqrt())
+
+    low, high = torch.full_like(least, 1 / tasks), torch.full_like(least, 1 / (tasks - 1))
+    for _ in range(54):
+        middle = (low + high) / 2
+        above = shares_below(middle).sum() > 1
+        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+    shares = shares_below((low + high) / 2)
+    return shares / shares.sum()
 
 
 def _perron_root(ratios: Tensor) -> Tensor:

@@ -166,10 +166,9 @@ def _pixel_loss(name: str, loss: Callable[[Tensor, Tensor, Tensor], Terms], pred
 
 
 def _boxes_loss(prediction: Any, batch: Batch) -> Terms:  # noqa: ANN401
-    """FCOS's loss of a whole batch, in which every image with known boxes counts."""
-    detected: Tensor = batch["detected"]
-    loss = prediction.loss(batch["boxes"], batch["labels"], detected)
-    return Terms(loss[None], detected.any()[None].to(loss.dtype))
+    """FCOS's loss, in which every image with known boxes counts."""
+    terms: Terms = prediction.loss(batch["boxes"], batch["labels"], batch["labelled"]["boxes"])
+    return terms
 
 
 def cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:

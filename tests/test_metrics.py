@@ -348,7 +348,7 @@ def detections(boxes, labels, scores, size=(64, 64), classes=3):
 TRUTH = {
     "boxes": [torch.tensor([[4.0, 4, 20, 20], [30, 30, 50, 50]])],
     "labels": [torch.tensor([0, 1])],
-    "detected": torch.tensor([True]),
+    "labelled": {"boxes": torch.tensor([True])},
 }
 
 
@@ -374,8 +374,18 @@ def test_boxes_below_the_score_threshold_are_missed():
 
 def test_images_without_known_boxes_do_not_count_and_alone_give_nan():
     metric = Detection()
-    metric.update(detections([[4.0, 4, 20, 20]], [0], [0.9]), {**TRUTH, "detected": torch.tensor([False])})
+    metric.update(detections([[4.0, 4, 20, 20]], [0], [0.9]), {**TRUTH, "labelled": {"boxes": torch.tensor([False])}})
     assert all(math.isnan(value) for value in metric.compute().values())
+
+
+def test_boxes_without_area_are_reported():
+    line, box = [10.0, 10, 10, 30], [4.0, 4, 20, 20]
+    metric = Detection()
+    metric.update(detections([line, line], [0, 1], [0.9, 0.8]), TRUTH)
+    with pytest.warns(UserWarning, match="detection: every box that was found is less than a pixel wide or high"):
+        assert metric.compute()["map"] == 0
+    metric.update(detections([line, box], [0, 0], [0.9, 0.8]), TRUTH)
+    assert metric.compute()["map"] > 0  # without a warning, which tests turn into an error
 
 
 def test_precision_is_that_of_torchmetrics_for_the_same_boxes():
@@ -388,7 +398,7 @@ def test_precision_is_that_of_torchmetrics_for_the_same_boxes():
         moved = (boxes + torch.randn(5, 4, generator=generator)).clamp(0, 64)
         scores = (0.3 + 0.6 * torch.rand(5, generator=generator)).tolist()
         prediction = detections(moved.tolist(), labels.tolist(), scores)
-        metric.update(prediction, {"boxes": [boxes], "labels": [labels], "detected": torch.tensor([True])})
+        metric.update(prediction, {"boxes": [boxes], "labels": [labels], "labelled": {"boxes": torch.tensor([True])}})
         oracle.update(prediction.detect(score_threshold=0.05), [{"boxes": boxes, "labels": labels}])
     expected = oracle.compute()
     assert metric.compute() == pytest.approx(

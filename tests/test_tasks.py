@@ -302,9 +302,12 @@ def test_detection_loss_counts_images_with_known_boxes_alone():
     )
     found = model(batch)["detection"]
     terms = task.loss(found, batch)
-    assert terms.weights.tolist() == [1]
-    assert torch.equal(terms.mean(), found.loss(batch["boxes"], batch["labels"], batch["detected"]))
-    nothing = task.loss(found, {**batch, "detected": torch.tensor([False, False])})
-    assert nothing.weights.tolist() == [0]
+    assert terms.weights[0] > 0 and terms.weights[1] == terms.values[1] == 0
+    for ours, theirs in zip(
+        terms, found.loss(batch["boxes"], batch["labels"], batch["labelled"]["boxes"]), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+    nothing = task.loss(found, {**batch, "labelled": {"boxes": torch.tensor([False, False])}})
+    assert nothing.weights.tolist() == [0, 0]
     assert nothing.mean() == 0
     nothing.mean().backward()

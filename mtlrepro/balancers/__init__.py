@@ -15,7 +15,7 @@ from mtlrepro.balancers.fixed import Fixed
 from mtlrepro.balancers.gls import GLS, LaggedGLS
 from mtlrepro.balancers.graddrop import GradDrop
 from mtlrepro.balancers.gradient_balancing import GramianWeighting, SliceRule
-from mtlrepro.balancers.gradients import gramian, task_gradients
+from mtlrepro.balancers.gradients import gramian, precision, task_gradients
 from mtlrepro.balancers.gradnorm import GradNorm
 from mtlrepro.balancers.loss_weighting import LossWeighting
 from mtlrepro.balancers.lsb import LSB
@@ -56,6 +56,7 @@ __all__ = [
     "create",
     "diagnostics",
     "gramian",
+    "precision",
     "register",
     "task_gradients",
 ]

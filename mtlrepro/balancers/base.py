@@ -1,5 +1,6 @@
 """The interface of all balancers: how T task losses become one gradient."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,15 +8,23 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.amp import GradScaler
 from torch.nn.utils import get_total_norm
 
 from mtlrepro.balancers.gradients import accumulate, average, leaves
 from mtlrepro.balancers.guard import Guard
-from mtlrepro.distributed import processes
+from mtlrepro.balancers.shared import Shared, refuse_unreached, shared_parameters
+from mtlrepro.distributed import from_first, processes
 
 Losses = Sequence[Tensor | None] | Mapping[str, Tensor | None]
+Means = Tensor | Sequence[float | Tensor | None] | Mapping[str, float | Tensor | None]
+_Item = TypeVar("_Item")
+
+LONG_EPOCH = 10_000
+"""Steps without `end_epoch` after which a method whose weights change with the epochs warns."""
+NOT_STEPPED = 100
+"""Steps after which a balancer warns if no optimizer has changed its own parameters since the first one."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Step:
         features: The shared representation, one or more tensors, or None.
         scale: The GradScaler's factor as a scalar tensor, or None.
         certain: `valid` is known to be True without reading the device.
+        last: Whether the optimizer steps after this call; False for the first calls of an accumulated step.
     """
 
     losses: list[Tensor]
@@ -41,6 +51,7 @@ class Step:
     features: list[Tensor] | None
     scale: Tensor | None
     certain: bool
+    last: bool
 
     def starts(self, weights: Tensor | None = None) -> list[Tensor]:
         """Gradients at the losses, from which backward passes start: weight times the scaler's factor.
@@ -77,7 +88,8 @@ class Balancer(Guard, ABC):
 
     Scale convention: always the mean. If all task gradients are equal to g, the combined gradient is g
     (exceptions say so). An absent task, whose loss is `None`, counts as a loss of zero: the others are
-    balanced among themselves and keep the weight they would have in the mean over all tasks.
+    balanced among themselves and keep the weight they would have in the mean over all tasks. A task without a label
+    in the batch has to be absent; a loss of 0 in its place would be balanced as if it had been learned perfectly.
 
     Some methods have parameters of their own (`uncertainty`, `gradnorm`): give `balancer.parameters()`
     to the optimizer, in a group without weight decay. `state_dict` is complete: a resumed run takes the
@@ -91,6 +103,8 @@ class Balancer(Guard, ABC):
     """
 
     accepts: ClassVar[str] = "a finite number"
+    accumulates: ClassVar[bool] = False
+    """Whether the weights are known before a step, so that micro-batches add up to the step of their union."""
     per_sample: bool = False
 
     def __init__(self, n_tasks: int) -> None:
@@ -98,51 +112,68 @@ class Balancer(Guard, ABC):
             raise ValueError(f"n_tasks is {n_tasks!r}; accepted: an integer of at least 1")
         super().__init__(n_tasks)
         self.epochs = 0
+        self._calls = 0
+        self._steps_of_epoch = 0
+        self._first: list[Tensor] = []
+        self._warned: set[str] = set()
 
     @torch.no_grad()
     def backward(
         self,
         losses: Losses,
-        shared: Sequence[nn.Parameter],
+        shared: Shared,
         *,
         features: Tensor | Sequence[Tensor] | None = None,
         scaler: GradScaler | None = None,
+        last: bool = True,
     ) -> Tensor | None:
         """Add the combined gradient of all losses to `.grad` of every parameter they reach.
 
-        An existing `.grad` is added to, so gradients accumulate over several calls; each call is balanced
-        by itself. With several processes, run the forward pass inside `model.no_sync()`: gradients are
-        averaged here, per task and before weights are computed, so that all processes take the same step. A
-        process then waits for one message of 2 T numbers, and a task has to be present on all processes or on
-        none.
+        An existing `.grad` is added to, so gradients accumulate over several calls, each balanced by itself. To
+        accumulate one step over n micro-batches, pass each loss divided by n and `last=False` in all calls but the
+        last: the result is that of the whole batch. Only methods that know their weights before the step can do that.
+
+        With several processes, run the forward pass inside `model.no_sync()`: gradients are averaged here, per task
+        and before weights are computed, so that all processes take the same step. A process then waits for one
+        message of 2 T numbers, and a task has to be present on all processes or on none: a process whose part of
+        the batch has no label of a present task passes a zero that depends on the network's output.
 
         Args:
-            losses: T scalars, in task order, as a sequence or a mapping by name; `None` for a task that is
-                absent from this batch. Where a method says so, [B] per-sample losses.
-            shared: The parameters that tasks share. All others that the losses reach belong to the heads.
+            losses: T scalars; `None` for a task that has no label in this batch. A mapping by name is brought into
+                the order of the first mapping that was given; a sequence is in that order already. Where a method
+                says so, [B] per-sample losses.
+            shared: The parameters that tasks share, or the module that holds them; one that is listed twice, as tied
+                weights are, counts once, and frozen ones are left out. All others that the losses reach belong to
+                the heads.
             features: The shared representation, for methods created with `at="representation"`.
             scaler: GradScaler in use; `.grad` is then scaled by it. Non-finite gradients are left to the
                 scaler, which skips their step; non-finite losses are still errors.
+            last: Whether the optimizer steps after this call.
 
         Returns:
             [T] float64, the weights w of this step (combined gradient = sum_k w_k grad L_k over the shared
             parameters; 0 for an absent task), or `None` for rules that have no such weights.
 
         Raises:
-            ValueError: The number, shape or presence of losses is wrong.
+            ValueError: The number, names, shape or presence of losses is wrong; `shared` is empty, frozen as a whole,
+                holds what is no leaf, or nothing that a present loss reaches; or the method does not accumulate.
             FloatingPointError: A loss or a task's gradient is not finite; no `.grad` and no state has been
                 changed, but random streams move on. In a step of one backward pass it is the gradient of the
                 weighted sum, seen only after it was added to `.grad`, in parameters of fewer than two
                 dimensions (biases and normalisation; all parameters, if there are none such). After
                 `guard` all of this is found on the device instead and raised by `check`.
         """
-        names, items = self._named(losses)
+        if not last and not self.accumulates:
+            raise ValueError(
+                f"last is False; accepted by {type(self).__name__}: True, as its weights depend on the whole batch"
+            )
+        items = self._items(losses)
+        parameters = shared_parameters(shared)
         tasks = [k for k, loss in enumerate(items) if loss is not None]
         present = [loss for loss in items if loss is not None]
         device = present[0].device
         if self._first_bad.device != device:
             self.to(device)
-        self._names = names
         if isinstance(features, Tensor):
             features = [features]
         with torch.autocast(device.type, enabled=False):
@@ -158,38 +189,54 @@ class Balancer(Guard, ABC):
                 tasks=tasks,
                 values=values,
                 valid=~bad.any(),
-                shared=[p for p in shared if p.requires_grad],
+                shared=parameters,
                 features=features if features is None else list(features),
                 scale=scale,
                 certain=not self.guarded and scale is None,
+                last=last,
             )
             weights = self._step(step)
-            self._count += 1
-        self.steps += 1
+            if last:
+                self._count += 1
+        if last:
+            self.steps += 1
+            self._look_for_forgotten_calls()
         return weights
 
     @torch.no_grad()
-    def end_epoch(self, mean_losses: Tensor) -> None:
+    def end_epoch(self, mean_losses: Means) -> None:
         """Tell the balancer that an epoch has ended; methods with a schedule per epoch step here.
 
         Args:
-            mean_losses: [T] mean raw training losses of the epoch, not weighted; averaged over processes
-                here.
+            mean_losses: T mean raw training losses of the epoch, not weighted, in task order or by name; `None` for a
+                task of which the epoch had no label, whose weight is then left alone. Averaged here over the
+                processes that have one.
 
         Raises:
-            ValueError: The shape is wrong, or a value is not finite.
+            ValueError: The number or the names are wrong, or a value is not finite.
         """
-        losses = torch.as_tensor(mean_losses).detach().to(self._first_bad.device, torch.float64)
+        device = self._first_bad.device
+        if isinstance(mean_losses, Tensor):
+            losses = mean_losses.detach().to(device, torch.float64)
+            there = torch.ones(self.n_tasks, dtype=torch.bool, device=device)
+        else:
+            values = self._in_order("mean_losses", mean_losses)
+            numbers = [0.0 if value is None else value for value in values]
+            losses = torch.stack(
+                [torch.as_tensor(value, dtype=torch.float64, device=device).detach() for value in numbers]
+            )
+            there = torch.tensor([value is not None for value in values], device=device)
         if losses.shape != (self.n_tasks,):
             raise ValueError(f"mean_losses has shape {tuple(losses.shape)}; accepted: ({self.n_tasks},)")
-        if processes() > 1:
-            losses = losses.clone()
-            dist.all_reduce(losses)
-            losses /= processes()
         if not losses.isfinite().all():
-            raise ValueError(f"mean_losses is {losses.tolist()}; accepted: finite numbers")
-        self._end_epoch(losses)
+            raise ValueError(f"mean_losses is {losses.tolist()}; accepted: finite numbers, None")
+        if processes() > 1:
+            sums = torch.stack([losses, there.double()])
+            dist.all_reduce(sums)
+            losses, there = sums[0] / sums[1].clamp_min(1), sums[1] > 0
+        self._end_epoch(torch.where(there, losses, torch.nan))
         self.epochs += 1
+        self._steps_of_epoch = 0
 
     @property
     def weights(self) -> Tensor | None:
@@ -202,11 +249,12 @@ class Balancer(Guard, ABC):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Counters and whatever else is not a buffer, for `state_dict`."""
-        return {"steps": self.steps, "epochs": self.epochs}
+        return {"steps": self.steps, "epochs": self.epochs, "names": self._names}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what `get_extra_state` returned."""
         self.steps, self.epochs = state["steps"], state["epochs"]
+        self._names = state.get("names")  # states of earlier versions have none
         self._count.fill_(self.steps)
 
     @abstractmethod
@@ -214,7 +262,11 @@ class Balancer(Guard, ABC):
         """Accumulate the gradients of one step and return its weights [n_tasks], if it has any."""
 
     def _end_epoch(self, losses: Tensor) -> None:
-        """Update what changes per epoch from the epoch's mean losses [n_tasks], float64."""
+        """Update what changes per epoch from its mean losses [n_tasks], float64; NaN where it had no label."""
+
+    def _waits_for_epochs(self) -> bool:
+        """Whether the step depends on `end_epoch` being called."""
+        return False
 
     def _acceptable(self, values: Tensor) -> Tensor:
         """Mark the losses [n_tasks] that the method can use."""
@@ -224,6 +276,8 @@ class Balancer(Guard, ABC):
         """Take the one backward pass of sum_k w_k L_k, with weights [number of present tasks]."""
         starts = step.starts(weights)
         parameters = leaves(step.losses)
+        known = {id(parameter) for parameter in parameters}
+        refuse_unreached(any(id(parameter) in known for parameter in step.shared))
         if processes() == 1:
             torch.autograd.backward(step.losses, starts)
         else:
@@ -250,31 +304,74 @@ class Balancer(Guard, ABC):
             there = torch.tensor([float(loss is not None) for loss in losses], device=device).double()
             total = torch.stack([torch.where(there > 0, values, 0.0), there])
             dist.all_reduce(total)
-            for name, count in zip(self._names, total[1].tolist(), strict=True):
+            for k, count in enumerate(total[1].tolist()):
                 if 0 < count < world:
                     raise ValueError(
-                        f"losses: task {name!r} is present on {count:.0f} of {world} processes; accepted: "
+                        f"losses: {self._who(k)} is present on {count:.0f} of {world} processes; accepted: "
                         "all or none (without labels, pass a zero that depends on the output)"
                     )
             values = torch.where(there > 0, total[0] / world, nan)
         return values
 
-    def _named(self, losses: Losses) -> tuple[tuple[str, ...], list[Tensor | None]]:
-        names = tuple(losses) if isinstance(losses, Mapping) else tuple(str(k) for k in range(len(losses)))
-        items = list(losses.values()) if isinstance(losses, Mapping) else list(losses)
-        if len(items) != self.n_tasks:
-            raise ValueError(f"losses has {len(items)} entries; accepted: n_tasks = {self.n_tasks}")
+    def _items(self, losses: Losses) -> list[Tensor | None]:
+        """Losses in task order, None for the absent ones, after looking at each."""
+        if self.steps == 0 and self._names is None:  # so that all processes have the order of the first one
+            first = tuple(losses) if isinstance(losses, Mapping) and len(losses) == self.n_tasks else None
+            self._names = from_first(first)
+        items = self._in_order("losses", losses)
         if all(loss is None for loss in items):
             raise ValueError("losses: every task is absent; accepted: at least one loss that is not None")
-        for name, loss in zip(names, items, strict=True):
+        for k, loss in enumerate(items):
             if loss is None:
                 continue
             if loss.ndim != self.per_sample:
                 accepted = "[B] per-sample losses" if self.per_sample else "a scalar"
-                raise ValueError(f"losses: task {name!r} has shape {tuple(loss.shape)}; accepted: {accepted}")
+                raise ValueError(f"losses: {self._who(k)} has shape {tuple(loss.shape)}; accepted: {accepted}")
             if not loss.requires_grad:
-                raise ValueError(f"losses: task {name!r} requires no gradient; accepted: one that does, or None")
-        return names, items
+                raise ValueError(f"losses: {self._who(k)} requires no gradient; accepted: one that does, or None")
+        return items
+
+    def _in_order(self, argument: str, values: Sequence[_Item] | Mapping[str, _Item]) -> list[_Item]:
+        """Bring T values into task order; the first mapping of losses sets the order of names."""
+        if len(values) != self.n_tasks:
+            raise ValueError(f"{argument} has {len(values)} entries; accepted: n_tasks = {self.n_tasks}")
+        if not isinstance(values, Mapping):
+            return list(values)
+        if self._names is None:
+            self._names = tuple(values)
+        if set(values) != set(self._names):
+            raise ValueError(
+                f"{argument} has the names {', '.join(map(repr, values))}; accepted: "
+                f"{', '.join(map(repr, self._names))}, as at first"
+            )
+        return [values[name] for name in self._names]
+
+    def _look_for_forgotten_calls(self) -> None:
+        """Warn, once each, where the training loop seems to leave out what the method needs."""
+        self._calls += 1
+        self._steps_of_epoch += 1
+        if self._steps_of_epoch == LONG_EPOCH and self._waits_for_epochs():
+            self._warn(
+                "end_epoch",
+                f"{type(self).__name__} has taken {LONG_EPOCH} steps without end_epoch, on which its steps depend; "
+                "call it after every epoch (an epoch of more steps than that is the only other cause)",
+            )
+        if self._calls == 1:
+            self._first = [parameter.detach().clone() for parameter in self.parameters()]
+        elif self._calls == NOT_STEPPED and self._first:  # the only time that values are read from the device
+            if all(torch.equal(p, first) for p, first in zip(self.parameters(), self._first, strict=True)):
+                self._warn(
+                    "parameters",
+                    f"no optimizer has changed the parameters of {type(self).__name__} in {NOT_STEPPED} steps; give it "
+                    "balancer.parameters() too, in a group without weight decay",
+                )
+            self._first = []
+
+    def _warn(self, subject: str, message: str) -> None:
+        """Warn of one subject only once, also where Python's own filter lets all warnings pass."""
+        if subject not in self._warned:
+            self._warned.add(subject)
+            warnings.warn(message, stacklevel=5)
 
 
 _B = TypeVar("_B", bound=type[Balancer])

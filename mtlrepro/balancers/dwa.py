@@ -1,5 +1,6 @@
 """Dynamic weight average."""
 
+import torch
 from torch import Tensor
 
 from mtlrepro.balancers.base import register
@@ -13,7 +14,8 @@ class DWA(EpochWeighting):
     r_k = L_k(t-1) / L_k(t-2) with epoch-mean losses, w = softmax(r / temperature); equal in the first two
     epochs, as in the authors' code (the text sets r_k(t) = 1 for t = 1, 2, which read with Eq. 7's r_k(t-1)
     would make it three).
-    Scale: the mean, sum w = 1. The paper's weights sum to T: factor 1/T.
+    Scale: the mean, sum w = 1; with tasks that keep their weight, see `EpochWeighting`, the others share the rest.
+    The paper's weights sum to T: factor 1/T.
 
     Args:
         n_tasks: Number of tasks T.
@@ -30,7 +32,8 @@ class DWA(EpochWeighting):
         self.temperature = temperature
 
     def next_weights(self, losses: Tensor) -> Tensor:
-        """Return softmax(r / temperature), or the initial weights after the first epoch."""
-        if self.epochs == 0:
-            return self._weights
-        return (losses / self._previous.clamp_min(1e-30) / self.temperature).softmax(0)
+        """Return softmax(r / temperature); r is 1 for a task that has no loss of an epoch before."""
+        told = ~losses.isnan()
+        change = torch.where(self._previous == 0, 1.0, losses / self._previous)
+        shares = torch.where(told, change / self.temperature, -torch.inf).softmax(0)
+        return shares * (1 - torch.where(told, 0.0, self._weights).sum())

@@ -1,5 +1,7 @@
 """Equal weighting."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,8 @@ class Equal(LossWeighting):
 
     Scale: papers that sum the losses take steps T times as long at the same learning rate.
     """
+
+    accumulates: ClassVar[bool] = True
 
     @property
     def weights(self) -> Tensor:

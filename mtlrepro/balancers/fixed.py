@@ -1,5 +1,7 @@
 """Fixed weights."""
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from mtlrepro.balancers.base import register
@@ -19,6 +21,8 @@ class Fixed(LossWeighting):
     Raises:
         ValueError: `weights` is out of range.
     """
+
+    accumulates: ClassVar[bool] = True
 
     def __init__(self, n_tasks: int, weights: list[float] | None = None) -> None:
         super().__init__(n_tasks)

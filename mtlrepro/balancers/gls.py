@@ -5,7 +5,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from mtlrepro.balancers.base import register
-from mtlrepro.balancers.loss_weighting import EpochWeighting, LossWeighting, log_losses
+from mtlrepro.balancers.loss_weighting import EpochWeighting, LossWeighting
 
 
 @register("gls")
@@ -36,7 +36,8 @@ class LaggedGLS(EpochWeighting):
 
     Ours, to tell what loss scale balancing owes to the epoch as period: at beta = 0 and equal priorities LSB gives the
     same direction of the gradient.
-    Scale: equal losses give 1/T each, the mean; 1/T each in the first epoch.
+    Scale: equal losses give 1/T each, the mean; 1/T each in the first epoch. With tasks that keep their weight, see
+    `EpochWeighting`, the geometric mean runs over the others and the divisor stays T.
 
     Raises:
         ValueError: An epoch's mean loss is negative.
@@ -44,5 +45,5 @@ class LaggedGLS(EpochWeighting):
 
     def next_weights(self, losses: Tensor) -> Tensor:
         """Return weights that give equal loss scales to the losses of this epoch."""
-        log = log_losses(losses, "lagged_gls")
-        return (log.mean() - log).exp() / self.n_tasks
+        log = losses.log()
+        return (log.nanmean() - log).exp() / self.n_tasks

@@ -18,8 +18,10 @@ from mtlrepro.balancers.gradients import (
     combine,
     gramian,
     leaves,
+    precision,
     task_gradients,
 )
+from mtlrepro.balancers.shared import refuse_unreached
 from mtlrepro.distributed import processes
 
 
@@ -35,6 +37,8 @@ class GradientBalancer(Balancer):
     gramian: Tensor | None = None
     """[t, t] float64, inner products of the last step's t present gradients, where the method computed
     them."""
+    precision: torch.dtype = torch.float64
+    """Type in which the products of `gramian` were taken; they are summed in float64."""
 
     def __init__(self, n_tasks: int) -> None:
         super().__init__(n_tasks)
@@ -43,6 +47,7 @@ class GradientBalancer(Balancer):
     def _step(self, step: Step) -> Tensor | None:
         heads = _heads(step.losses, step.shared)
         rows = task_gradients(step.losses, step.shared + heads, step.starts())
+        self._look_at_reach(step, rows)
         rows = [average(row) for row in rows]
         n = len(step.shared)
         head_rows = [row[n:] for row in rows]
@@ -51,6 +56,22 @@ class GradientBalancer(Balancer):
         weights, head_weights = self._merge(step, rows)
         accumulate(heads, combine(head_rows, head_weights))
         return weights
+
+    def _look_at_reach(self, step: Step, rows: list[Row]) -> None:
+        """Refuse shared parameters that no loss reaches; warn of those that one task alone does."""
+        reached = [
+            [k for k, row in zip(step.tasks, rows, strict=True) if row[i] is not None] for i in range(len(step.shared))
+        ]
+        refuse_unreached(any(reached))
+        single = [(p, tasks[0]) for p, tasks in zip(step.shared, reached, strict=True) if len(tasks) == 1]
+        if len(rows) > 1 and single:
+            parameter, task = single[0]
+            more = f", and {len(single) - 1} more are such" if len(single) > 1 else ""
+            self._warn(
+                "reach",
+                f"shared: of the tasks in this step only {self._who(task)} reaches the parameter of shape "
+                f"{tuple(parameter.shape)}{more}; nothing is balanced there (does it belong to a head?)",
+            )
 
     @abstractmethod
     def _merge(self, step: Step, rows: list[Row]) -> tuple[Tensor | None, Tensor]:
@@ -64,7 +85,7 @@ class GradientBalancer(Balancer):
         result = gramian(rows)
         if step.scale is not None:
             result = result / step.scale.double().square()
-        self.gramian = result
+        self.gramian, self.precision = result, precision(rows)
         return result, self._judge(step, result.diagonal())
 
     def _judge(self, step: Step, sizes: Tensor) -> Tensor:
@@ -109,6 +130,19 @@ class GramianWeighting(GradientBalancer):
             [t] float64, c with combined gradient sum_k c_k g_k.
         """
 
+    def coefficients(self, gramian: Tensor, precision: torch.dtype) -> Tensor:
+        """Map the Gramian of a step to coefficients: `forward`, for methods without guards against rounding.
+
+        Args:
+            gramian: [t, t] float64, inner products of the task gradients.
+            precision: Type in which the products were taken.
+
+        Returns:
+            [t] float64, as `forward`.
+        """
+        coefficients: Tensor = self(gramian)
+        return coefficients
+
     def head_weights(self, gramian: Tensor, coefficients: Tensor) -> Tensor:
         """Weights [t] of the tasks' own parameters: 1/t each, unless the method weights losses."""
         return torch.full_like(coefficients, 1 / len(coefficients))
@@ -124,7 +158,7 @@ class GramianWeighting(GradientBalancer):
 
     def _solve(self, step: Step, products: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Solve for the coefficients and head weights; NaN in a bad step, for a GradScaler to see."""
-        coefficients = self(products)
+        coefficients = self.coefficients(products, self.precision)
         head_weights = self.head_weights(products, coefficients)
         part = torch.where(valid, len(step.tasks) / self.n_tasks, torch.nan)
         return coefficients * part, head_weights * part
@@ -139,6 +173,7 @@ class GramianWeighting(GradientBalancer):
             raise ValueError("features: the losses reach shared parameters past them; accepted: all paths through")
         rows = task_gradients(step.losses, features + heads, step.starts())
         n = len(features)
+        self.precision = precision([row[:n] for row in rows])
         products = gramian([row[:n] for row in rows])
         if step.scale is not None:
             products = products / step.scale.double().square()
@@ -150,11 +185,12 @@ class GramianWeighting(GradientBalancer):
         head_rows = [average(row[n:]) for row in rows]
         for row in rows:
             del row[n:]
-        accumulate(heads, combine(head_rows, head_weights))
         combined = combine(rows, coefficients)
         reached = [(f, g) for f, g in zip(features, combined, strict=True) if g is not None]
         trunk = leaves(f for f, _ in reached)
+        refuse_unreached(not shared.isdisjoint(map(id, trunk)))
         gradients = torch.autograd.grad([f for f, _ in reached], trunk, [g for _, g in reached])
+        accumulate(heads, combine(head_rows, head_weights))
         accumulate(trunk, average(list(gradients)))
         return step.spread(coefficients)
 

@@ -1,7 +1,7 @@
 """Bad steps, whose losses or gradients are not finite: found, named by task, and skipped by the optimizer."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ class Guard(nn.Module):
         self.n_tasks = n_tasks
         self.steps = 0
         self.guarded = False
-        self._names = tuple(str(k) for k in range(n_tasks))
+        self._names: tuple[str, ...] | None = None
         self._count: Tensor
         self._first_bad: Tensor
         self._skip: Tensor
@@ -96,4 +96,19 @@ class Guard(nn.Module):
             raise FloatingPointError(f"step {self.steps}, {self._who(k)}: {why(k)}; no parameter was changed")
 
     def _who(self, k: int) -> str:
-        return f"task {self._names[k]!r}" if k < self.n_tasks else "the weighted sum of all tasks"
+        if k == self.n_tasks:
+            return "the weighted sum of all tasks"
+        return f"task {str(k) if self._names is None else self._names[k]!r}"
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move the state between devices, but leave its precision alone when a model around it is cast."""
+
+        def move(tensor: Tensor) -> Tensor:
+            try:
+                moved = fn(tensor)
+            except TypeError as error:  # what PyTorch raises for a device without float64
+                raise ValueError(f"device: {error}; accepted: one with float64, such as cpu and cuda") from error
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        super()._apply(move, recurse)  # type: ignore[no-untyped-call]
+        return self

@@ -1,6 +1,7 @@
 """Loss weighting: weights from losses alone, one backward pass, the cost of plain training."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -29,14 +30,20 @@ class LossWeighting(Balancer):
 
 
 class EpochWeighting(LossWeighting):
-    """Base of the methods whose weights change once per epoch; they start from 1/T each."""
+    """Base of the methods whose weights change once per epoch; they start from 1/T each.
+
+    An epoch tells a method nothing about a task of which it had no label, or whose mean loss is 0: the task keeps its
+    weight, and the others are weighted among themselves.
+    """
+
+    accumulates: ClassVar[bool] = True
 
     def __init__(self, n_tasks: int) -> None:
         super().__init__(n_tasks)
         self._weights: Tensor
         self._previous: Tensor
         self.register_buffer("_weights", torch.full((n_tasks,), 1 / n_tasks, dtype=torch.float64))
-        self.register_buffer("_previous", torch.ones(n_tasks, dtype=torch.float64))
+        self.register_buffer("_previous", torch.zeros(n_tasks, dtype=torch.float64))
 
     @property
     def weights(self) -> Tensor:
@@ -48,12 +55,27 @@ class EpochWeighting(LossWeighting):
         return self._weights
 
     def _end_epoch(self, losses: Tensor) -> None:
-        self._weights.copy_(self.next_weights(losses))
-        self._previous.copy_(losses)
+        if bool((losses < 0).any()):
+            raise ValueError(f"mean_losses is {losses.tolist()}; accepted: numbers of at least 0")
+        losses = torch.where(losses > 0, losses, torch.nan)
+        told = ~losses.isnan()
+        self._weights.copy_(torch.where(told, self.next_weights(losses), self._weights))
+        self._previous.copy_(torch.where(told, losses, self._previous))
+
+    def _waits_for_epochs(self) -> bool:
+        return True
 
     @abstractmethod
     def next_weights(self, losses: Tensor) -> Tensor:
-        """Weights [T] of the next epoch from this epoch's mean losses [T] and the `_previous` epoch's."""
+        """Weights of the next epoch.
+
+        Args:
+            losses: [T], this epoch's positive mean losses; NaN for a task that keeps its weight. `_previous` holds the
+                last ones before them, 0 for a task that had none.
+
+        Returns:
+            [T] float64; the entries of tasks that keep their weight are ignored.
+        """
 
 
 def shares(name: str, values: list[float] | None, n_tasks: int) -> Tensor:
@@ -66,14 +88,3 @@ def shares(name: str, values: list[float] | None, n_tasks: int) -> Tensor:
     if numbers.shape != (n_tasks,) or not bool((numbers.isfinite() & (numbers > 0)).all()):
         raise ValueError(f"{name} is {values!r}; accepted: {n_tasks} positive numbers")
     return numbers / numbers.sum()
-
-
-def log_losses(losses: Tensor, method: str) -> Tensor:
-    """Take the logarithm of an epoch's mean losses, clamped at 1e-30.
-
-    Raises:
-        ValueError: A loss is negative; names the method.
-    """
-    if bool((losses < 0).any()):
-        raise ValueError(f"mean_losses is {losses.tolist()}; accepted: numbers of at least 0 for {method}")
-    return losses.clamp_min(1e-30).log()

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from mtlrepro.balancers.base import register
-from mtlrepro.balancers.loss_weighting import EpochWeighting, log_losses, shares
+from mtlrepro.balancers.loss_weighting import EpochWeighting, shares
 
 
 @register("lsb")
@@ -23,8 +23,9 @@ class LSB(EpochWeighting):
     and the rates of beta; the formulas for t >= 2 are a reconstruction (the main paper's text was not
     available), and so is the offset. Scale: pinned at the first period, where equal priorities give the mean;
     afterwards sum_k w_k(t) l_k(t-1) = L(t-1). Factor to the paper: 1.
-    Departures: beta is never negative (offset > 3), and losses are clamped at 1e-30 in the logarithm. Two options serve
-    ablations and leave the paper's method: `period` above 1 and `conserve=False`.
+    Departures: beta is never negative (offset > 3); a task whose mean loss is 0, or of which the period had no label,
+    keeps its weight, and sums over tasks run over the others; d_k is 1 for a task without an earlier mean loss. Two
+    options serve ablations and leave the paper's method: `period` above 1 and `conserve=False`.
 
     Args:
         n_tasks: Number of tasks T.
@@ -62,17 +63,21 @@ class LSB(EpochWeighting):
         self.conserve = conserve
         self._priority: Tensor
         self._sums: Tensor
-        self._log_L: Tensor
+        self._epochs_seen: Tensor
+        self._loss_scales: Tensor
         self.register_buffer("_priority", pi)
         self.register_buffer("_sums", torch.zeros(n_tasks, dtype=torch.float64))
-        self.register_buffer("_log_L", torch.ones((), dtype=torch.float64))
+        self.register_buffer("_epochs_seen", torch.zeros(n_tasks, dtype=torch.float64))
+        self.register_buffer("_loss_scales", torch.zeros(n_tasks, dtype=torch.float64))
         self._weights.copy_(pi)
 
     def _end_epoch(self, losses: Tensor) -> None:
-        self._sums += losses
+        self._sums += losses.nan_to_num(0.0)
+        self._epochs_seen += ~losses.isnan()
         if (self.epochs + 1) % self.period == 0:
-            super()._end_epoch(self._sums / self.period)
+            super()._end_epoch(self._sums / self._epochs_seen)  # 0 / 0 is NaN, a period without a label
             self._sums.zero_()
+            self._epochs_seen.zero_()
 
     def beta(self, t: int) -> float:
         """Exponent of the difficulty in period t >= 3."""
@@ -81,15 +86,19 @@ class LSB(EpochWeighting):
     def next_weights(self, losses: Tensor) -> Tensor:
         """Return w_k(t) from the mean losses l(t-1), where t - 1 is the period that ends."""
         t = (self.epochs + 1) // self.period + 1
-        log_l = log_losses(losses, "lsb")
-        log_L = (self._weights * losses).sum().clamp_min(1e-30).log()
+        log_l = losses.log()
+        told, new = ~losses.isnan(), self._previous == 0
+        loss_scales = self._weights * losses
+        log_L = loss_scales.nansum().log()
         log_d = torch.zeros_like(log_l)  # from t = 3 on log d_k, with `conserve` up to a term common to all tasks
         if t >= 3:
-            change_of_log_l = log_l - self._previous.clamp_min(1e-30).log()
+            change_of_log_l = log_l - self._previous.log()
             if not self.conserve:  # otherwise the softmax below cancels what all tasks have in common
-                change_of_log_l = change_of_log_l - (log_L - self._log_L)
-            log_d = self.beta(t) * change_of_log_l
-        self._log_L.copy_(log_L)
+                L, L_before = (torch.where(told & ~new, s, 0.0).sum() for s in (loss_scales, self._loss_scales))
+                change_of_log_l = change_of_log_l - (L.log() - L_before.log())
+            log_d = torch.where(new, 0.0, self.beta(t) * change_of_log_l)
+        self._loss_scales.copy_(torch.where(told, loss_scales, self._loss_scales))
         log_d_pi = self._priority.log() + log_d
-        log_share = log_d_pi.log_softmax(0) if self.conserve else log_d_pi  # with alpha: log(alpha d_k pi_k)
-        return (log_share + log_L - log_l).exp()
+        if self.conserve:  # with alpha: log(alpha d_k pi_k), over the tasks that have a new weight
+            log_d_pi = torch.where(told, log_d_pi, -torch.inf).log_softmax(0)
+        return (log_d_pi + log_L - log_l).exp()

@@ -38,7 +38,8 @@ class MaxGNR(GradientBalancer):
         averaging: Decay of the averages (EMA) of signal and noise, in [0, 1).
 
     Raises:
-        ValueError: An option is out of range, or the reading has no answer (see `gnr_weights`).
+        ValueError: An option is out of range, or the reading is the product of two tasks without own noise, which
+            does not depend on the weights.
     """
 
     def __init__(

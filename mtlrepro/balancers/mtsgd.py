@@ -16,18 +16,28 @@ class MTSGD(SliceRule):
 
     Per slice of a shared parameter, with gradients D_i: r_i = |D_i|, e_i = D_i / r_i, s = min_i r_i,
     similarity c of the e_i, mask m = [c >= threshold], and the gradient m sum_i s e_i / T. Momentum, weight
-    decay and learning rate are torch SGD's, applied to this. Scale: the mean; the paper sums: factor 1/T, so
-    its learning rate is times T.
+    decay and learning rate are torch SGD's, applied to this.
+
+    Scale: the mean; the paper sums the gradients of weighted losses. With weights of 1/T (0.5 and 0.5 in its
+    tables) the factor is 1, and its learning rate carries over. With weights of 1 (1:1 in its text) the factor is
+    1/T: its learning rate is times T, which also multiplies a coupled weight decay such as torch SGD's, so that its
+    decay is over T. Heads receive grad L_k / T, neither balanced nor clipped, so the same holds for them.
+
+    A task whose gradient is zero in a slice removes that slice's gradient, at every threshold and with
+    `restore_norm`, since then s = 0. Only tasks that do not reach a parameter at all are left out of it.
+
     Slices: *channel* is one per (n, c) plane of an N x C x H x W kernel, *filter* one per n, *parameter* the
-    whole tensor (the reading of Table 4's caption). Rows of a matrix and whole vectors are slices at both
-    first levels.
+    whole tensor (the reading of Table 4's caption).
+
+    Choices, where the paper speaks of convolution kernels alone: a vector (a bias, the scale or shift of a
+    normalisation) is one slice, and so is each row of a matrix (a linear layer), at both first levels; heads, which
+    have a single task, take ordinary steps, as the rule would leave them without any.
 
     Departures from the printed text. Eq. 3: a zero gradient has e = 0 and c = 0. Eq. 4, a product without a
     sum and over all tasks, is no similarity: the smallest cosine of a pair, or the mean. Eq. 5 prints a
     maximum, which is no mask and contradicts "-1 is no clipping": c >= threshold, up to rounding. Eq. 8
     prints s (s_1 + ... + s_n): by its text, the mask m and the g_i of Eq. 7. Eq. 1 multiplies the gradient by
-    1 - rho, Eq. 8 does not: torch SGD without dampening is Eq. 8. Tasks that do not reach a parameter are
-    left out of it; heads take ordinary steps.
+    1 - rho, Eq. 8 does not: torch SGD without dampening is Eq. 8.
 
     Args:
         n_tasks: Number of tasks T.

@@ -89,7 +89,7 @@ def _samples(batch: int, size: tuple[int, int], device: str) -> dict[str, Any]:
         "normal": torch.nn.functional.normalize(torch.randn(batch, 3, *size), dim=1).to(device),
         "boxes": list(torch.cat([corner, corner + torch.tensor([width, height]) / 4], 2).to(device)),
         "labels": list(torch.randint(10, (batch, 4)).to(device)),
-        "detected": torch.ones(batch, dtype=torch.bool, device=device),
+        "labelled": {"boxes": torch.ones(batch, dtype=torch.bool)},
     }
 
 

@@ -12,27 +12,24 @@ import pandas as pd
 import torch
 
 from mtlrepro.bench.timing import check_device, keep_freed_memory, timings
+from mtlrepro.data.catalogue import CATALOGUE
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.run import settings
-from mtlrepro.training.scales import config
+from mtlrepro.training.scales import PAIRS, Scale, config
 from mtlrepro.training.step import Trainer
 
 NETWORKS = {
-    "full_sharing": "rooms",
-    "multi_decoder": "rooms",
-    "multi_column": "rooms",
-    "segnet_mtan": "rooms",
-    "mtsgd": "streets",
-    "detection": "streets",
+    network: next(dataset for dataset in datasets if CATALOGUE[dataset].generated)
+    for network, datasets in PAIRS.items()
 }
-"""Networks, each with the data set on which it is measured."""
+"""All networks, each with the data set on which it is measured: the first that is generated here."""
 BATCHES = 4
 
 
 def train(
     device: str = "cpu",
     *,
-    scale: str | None = None,
+    scale: Scale | None = None,
     networks: Sequence[str] = tuple(NETWORKS),
     rounds: int = 7,
     at_once: Sequence[int] | None = None,
@@ -55,7 +52,7 @@ def train(
     Returns:
         One row a variant: `network`, `arm`, its name, `seconds` of an epoch with quartiles, `images/s`, `speed` in
         relation to the bare loop, for several runs to one; `waiting`, the share of the time of `training` that is
-        not spent on steps.
+        not spent on steps; `run`, the hash of the network's `configuration`.
 
     Raises:
         ValueError: CUDA is asked for and absent, or a network is unknown.
@@ -69,32 +66,45 @@ def train(
     keep_freed_memory()
     tables = []
     for name in networks:
-        with settings(_config(name, scale, device), torch.device(device)):
-            tables.append(_network(name, scale, device, rounds))
+        run = configuration(name, scale, device)
+        with settings(run, torch.device(device)):
+            tables.append(_network(run, device, rounds))
     counts = at_once if at_once is not None else ((1, 2) if cpu else (1, 2, 4, 8))
     if counts:
-        tables.append(together(_config("multi_decoder", scale, device), device, counts))
-    columns = ["network", "arm", "seconds", "lower", "upper", "images/s", "speed", "waiting"]
+        tables.append(together(configuration("multi_decoder", scale, device), device, counts))
+    columns = ["network", "arm", "seconds", "lower", "upper", "images/s", "speed", "waiting", "run"]
     return pd.concat(tables, ignore_index=True).reindex(columns=columns)
 
 
-def _config(network: str, scale: Any, device: str, **changes: Any) -> RunConfig:  # noqa: ANN401
+def configuration(network: str, scale: Scale, device: str) -> RunConfig:
+    """Configure what is measured: a run of the scale with few images, without a checkpoint.
+
+    Args:
+        network: Of `NETWORKS`.
+        scale: Of `scales`.
+        device: A torch device.
+    """
     run = config(scale, dataset=NETWORKS[network], network=network)
-    options = {key: value for key, value in run.model_options.items() if key != "weights"}
-    changes = {"n_train": BATCHES * run.batch_size, "n_test": 1, "method": "lsb", "model_options": options, **changes}
-    kind = "cpu" if device == "cpu" else "cuda"
-    return config(scale, dataset=NETWORKS[network], network=network, device=kind, **changes)
+    cuda = device != "cpu"
+    return run.replace(
+        n_train=BATCHES * run.batch_size,
+        n_test=1,
+        method="lsb",
+        model_options={key: value for key, value in run.model_options.items() if key != "weights"},
+        device="cuda" if cuda else "cpu",
+        cuda_graph=cuda and run.cuda_graph,
+    )
 
 
-def _network(name: str, scale: str, device: str, rounds: int) -> pd.DataFrame:
+def _network(measured: RunConfig, device: str, rounds: int) -> pd.DataFrame:
     place = torch.device(device)
-    run = _config(name, scale, device, cuda_graph=False)
+    run = measured.replace(cuda_graph=False)
     trainer = Trainer(run, place)
     batch = next(iter(trainer.train_loader))
     trainer.train_loader.position = 0
     variants: dict[str, Callable[[], object]] = {"bare loop": bare_loop(Trainer(run, place)), "training": trainer.epoch}
     if device != "cpu" and "detection" not in run.tasks:
-        variants["training, CUDA graph"] = Trainer(_config(name, scale, device, cuda_graph=True), place).epoch
+        variants["training, CUDA graph"] = Trainer(run.replace(cuda_graph=True), place).epoch
     variants["steps alone"] = partial(_steps, Trainer(run, place), batch)
     table = timings(variants, rounds)
     table["images/s"] = BATCHES * run.batch_size / table["seconds"]
@@ -102,7 +112,7 @@ def _network(name: str, scale: str, device: str, rounds: int) -> pd.DataFrame:
     alone = table["ratio"].iloc[-1]
     trained = table["arm"].str.startswith("training")
     table["waiting"] = (1 - alone / table["ratio"]).where(trained & ~table["arm"].str.contains("graph")).clip(lower=0)
-    return table.assign(network=name)
+    return table.assign(network=run.model, run=measured.hash)
 
 
 def bare_loop(trainer: Trainer) -> Callable[[], None]:
@@ -144,7 +154,7 @@ def together(run: RunConfig, device: str, counts: Sequence[int], epochs: int = 3
         images = count * BATCHES * run.batch_size
         rows.append({"network": run.model, "arm": f"{count} at once", "seconds": seconds, "images/s": images / seconds})
     table = pd.DataFrame(rows)
-    return table.assign(speed=table["images/s"] / table["images/s"].iloc[0])
+    return table.assign(speed=table["images/s"] / table["images/s"].iloc[0], run=run.hash)
 
 
 def _at_once(run: RunConfig, device: str, count: int, epochs: int) -> float:

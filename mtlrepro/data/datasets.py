@@ -76,7 +76,7 @@ def to_samples(stored: Batch) -> Batch:
     """Convert a batch, on any device, from the stored types to those of samples."""
 
     def convert(key: str, values: Any) -> Any:  # noqa: ANN401
-        if key not in TARGETS:  # `index` and `detected`
+        if key not in TARGETS:  # `index` and `labelled`
             return values
         return [decode(key, part) for part in values] if is_ragged(key) else decode(key, values)
 
@@ -153,12 +153,14 @@ class Dataset(data.Dataset[Sample]):
         """Sample at an index; it lacks the targets that this image does not have."""
         index = range(len(self))[index]
         batch = self.batch([index])
-        return {key: values[0] for key, values in batch.items() if key != "detected" and self.has(key, [index]).all()}
+        own = [key for key in (*self.keys, "index") if self.has(key, [index]).all()]
+        return {key: batch[key][0] for key in own}
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
         """Samples at B indices as a batch: maps stacked, boxes and labels as lists of B tensors, and `index`.
 
-        A map that an image does not have is unknown everywhere; `detected`, `[B]` bool, says which images have boxes.
+        A map that an image does not have is unknown everywhere; `labelled`, by key a `[B]` bool tensor on the CPU,
+        says which images have the target.
         """
         return to_samples(self.stored(indices))
 
@@ -173,8 +175,8 @@ class Dataset(data.Dataset[Sample]):
                 values = self.store[key][rows]
                 merged = self._merge and key.startswith("segmentation")
                 batch[key] = torch.from_numpy(_CATEGORIES[values] if merged else values)
-        if "boxes" in self.keys:
-            batch["detected"] = torch.from_numpy(self.has("boxes", rows))
+        labels = [key for key in self.keys if not TARGETS[key].picture]
+        batch["labelled"] = {key: torch.from_numpy(self.has(key, rows)) for key in labels}
         batch["index"] = torch.from_numpy(rows)
         return batch
 

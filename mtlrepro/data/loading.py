@@ -3,6 +3,9 @@
 Both loaders give the same batches for a seed: the order of an epoch and the transforms of a sample depend on
 (seed, epoch, index) alone. Transforms run on the device, a batch at a time; between devices only the last digits of
 images can differ.
+
+A batch says on the CPU which of its images have a label of each target, `labelled`, after the transforms: training
+leaves out the tasks that have none without waiting for the device.
 """
 
 from abc import ABC, abstractmethod
@@ -18,6 +21,8 @@ from torch.utils import data
 from mtlrepro.data.datasets import Dataset, to_samples
 from mtlrepro.data.samples import Batch
 from mtlrepro.data.transforms import Augmentation
+from mtlrepro.losses import known
+from mtlrepro.targets import TARGETS
 
 _ORDER = 0
 """Last word of the seed of an epoch's order; the transforms have another."""
@@ -96,6 +101,14 @@ class Loader(ABC):
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the current epoch that were not given yet."""
+        for batch in _one_ahead(self._batches()):
+            self.position += 1
+            if self.position == len(self):
+                self.epoch, self.position = self.epoch + 1, 0
+            yield batch
+
+    def _batches(self) -> Iterator["_Sent"]:
+        """Make the batches of the current epoch from the position on, and send to the CPU what is labelled."""
         starts = range(self.position * self.batch_size, len(self) * self.batch_size, self.batch_size)
         order = self._order()
         part, parts = self.part
@@ -108,10 +121,9 @@ class Loader(ABC):
                 batch |= self.augmentation.maps(batch, on_device, self.dataset.keys, self._sky)
             for key in self.dataset.ragged:
                 batch[key] = _send_ragged(batch[key], self.device)
-            self.position += 1
-            if self.position == len(self):
-                self.epoch, self.position = self.epoch + 1, 0
-            yield {key: batch[key] for key in (*self.dataset.keys, "detected", "index") if key in batch}
+            batch["labelled"] = {key: batch["labelled"][key] for key in self.dataset.keys if key in batch["labelled"]}
+            given = {key: batch[key] for key in (*self.dataset.keys, "labelled", "index") if key in batch}
+            yield _Sent(given)
 
     def state_dict(self) -> dict[str, int]:
         """Return the position, and the seed, batch size and number of samples for which it holds."""
@@ -164,12 +176,14 @@ class MemoryLoader(Loader):
         super().__init__(dataset, batch_size, **options)
         held = self._read_from.stored(np.arange(len(dataset)))
         self._ragged = {key: held.pop(key) for key in self._read_from.ragged}
+        self._labelled: dict[str, Tensor] = held.pop("labelled")
         self._maps: dict[str, Tensor] = {key: values.to(self.device) for key, values in held.items()}
 
     def _read(self, batches: Sequence[np.ndarray]) -> Iterable[Batch]:
         all_rows = send(torch.from_numpy(np.concatenate(batches)), self.device)
         for rows, on_device in zip(batches, torch.split(all_rows, [len(rows) for rows in batches]), strict=True):
             batch: Batch = {key: values.index_select(0, on_device) for key, values in self._maps.items()}
+            batch["labelled"] = {key: values[torch.from_numpy(rows)] for key, values in self._labelled.items()}
             yield batch | {key: [values[row] for row in rows] for key, values in self._ragged.items()}
 
 
@@ -204,9 +218,53 @@ class DiskLoader(Loader):
         self._plan[:] = batches
         for batch in self._reader:
             yield {
-                key: values if key in self._read_from.ragged else values.to(self.device, non_blocking=True)
+                key: values.to(self.device, non_blocking=True) if isinstance(values, Tensor) else values
                 for key, values in batch.items()
             }
+
+
+class _Sent:
+    """A batch of which the CPU is being told which images are labelled, after the transforms.
+
+    Args:
+        batch: With `labelled` as it is stored, before a crop may have cut off all labels of an image.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        rules = {"class", "positive", "nonzero"} | ({"mask"} if "valid" in batch else set())
+        self._keys = [key for key in batch["labelled"] if TARGETS[key].known in rules]
+        self._sent: torch.cuda.Event | None = None
+        if not self._keys:
+            return
+        found = torch.stack([known(batch, key).flatten(1).any(1) for key in self._keys])
+        self._found = found.to("cpu", non_blocking=True)
+        if found.is_cuda:
+            self._sent = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._sent.record()
+
+    def batch(self) -> Batch:
+        """Wait until the CPU knows, and return the batch."""
+        if self._keys:
+            if self._sent is not None:
+                self._sent.synchronize()
+            self._batch["labelled"] |= dict(zip(self._keys, self._found.unbind(), strict=True))
+        return self._batch
+
+
+def _one_ahead(batches: Iterable[_Sent]) -> Iterator[Batch]:
+    """Yield batches, each after the next one is under way.
+
+    What the CPU waits for was then put into the device's queue before the step that came in between, so that the
+    device has that step to work on and never waits for the CPU.
+    """
+    current: _Sent | None = None
+    for following in batches:
+        if current is not None:
+            yield current.batch()
+        current = following
+    if current is not None:
+        yield current.batch()
 
 
 class _Stored(data.Dataset[Batch]):

@@ -12,7 +12,9 @@ from torch import Tensor
 from mtlrepro.targets import TARGETS, Target
 
 Sample = dict[str, Tensor]
-Batch = dict[str, Any]  # a Tensor for every key except boxes and labels, which are lists of B tensors
+Batch = dict[str, Any]
+"""A tensor for every key except boxes and labels, which are lists of B tensors, and `labelled`, which says by key which
+images have the target, `[B]` bool on the CPU."""
 
 
 def twin(key: str) -> str:

@@ -1,6 +1,6 @@
 """The interface of all networks: a shared part, and one head for each task."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -81,11 +81,11 @@ class MultiTaskModel(nn.Module):
         height, width = images.shape[-2:]
         return {name: finish(self._predict(name, features), (height, width)) for name in self.heads}
 
-    def shared_parameters(self) -> Iterator[nn.Parameter]:
+    def shared_parameters(self) -> list[nn.Parameter]:
         """Parameters that every task uses."""
-        return self.shared.parameters()
+        return list(self.shared.parameters())
 
-    def task_parameters(self, name: str) -> Iterator[nn.Parameter]:
+    def task_parameters(self, name: str) -> list[nn.Parameter]:
         """Parameters that only task `name` uses.
 
         Raises:
@@ -93,7 +93,7 @@ class MultiTaskModel(nn.Module):
         """
         if name not in self.heads:
             raise ValueError(f"name is {name!r}; accepted: {', '.join(self.heads)}")
-        return self.heads[name].parameters()
+        return list(self.heads[name].parameters())
 
     def _representation(self, features: list[Tensor]) -> list[Tensor] | None:
         return features

@@ -1,12 +1,17 @@
-"""Detections as a head emits them, their FCOS loss and the boxes they stand for: torchvision's, as functions."""
+"""Detections as a head emits them, their FCOS loss by image, and the boxes that torchvision's FCOS finds in them."""
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.fcos import FCOS, FCOSHead
+from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
+
+from mtlrepro.losses import Terms
 
 
 class Detections(NamedTuple):
@@ -14,7 +19,7 @@ class Detections(NamedTuple):
 
     Attributes:
         logits: `[B, A, K]`, one for each class; background is where all are low.
-        distances: `[B, A, 4]`, to the left, top, right and bottom side, over the stride of the level; not negative.
+        distances: `[B, A, 4]`, to the left, top, right and bottom side, over the stride of the level; above 0.
         centerness: `[B, A, 1]`, logits.
         anchors: `[A, 4]`, a square of one stride around each location, pixels.
         levels: Number of locations of each level, finest first.
@@ -28,11 +33,12 @@ class Detections(NamedTuple):
     levels: tuple[int, ...]
     size: tuple[int, int] = (0, 0)
 
-    def loss(self, boxes: Sequence[Tensor], labels: Sequence[Tensor], detected: Tensor | None = None) -> Tensor:
-        """Sum of FCOS's three terms: focal loss, generalised IoU, binary cross-entropy of the centerness.
+    def loss(self, boxes: Sequence[Tensor], labels: Sequence[Tensor], detected: Tensor | None = None) -> Terms:
+        """FCOS's three terms: focal loss, generalised IoU, binary cross-entropy of the centerness.
 
-        Each is a sum over the batch divided by its number of positive locations, at least 1. Reads the device:
-        torchvision counts the positive locations on the host.
+        Their sum over a batch is divided by its number of positive locations, and by 1 where there is none. Reads the
+        device: that number is the size of tensors. With several processes the parts of a batch have the whole batch's
+        loss, unless one of them has no positive location and counts as one.
 
         Args:
             boxes: B tensors `[n, 4]`: x1, y1, x2, y2 in pixels.
@@ -40,17 +46,19 @@ class Detections(NamedTuple):
             detected: `[B]` bool, the images whose boxes are known; default: all.
 
         Returns:
-            A scalar; zero, with zero gradient, if no image counts.
+            For each image the sum of the terms and its number of positive locations, both 0 where boxes are unknown. In
+            a batch without positive locations all images with known boxes have equal weights, whose sum is 1.
         """
-        keep = range(len(boxes)) if detected is None else detected.nonzero()[:, 0].tolist()
-        rows = torch.as_tensor(list(keep), dtype=torch.int64, device=self.logits.device)
-        if not len(rows):
-            return (self.logits.sum() + self.distances.sum() + self.centerness.sum()) * 0
-        targets = [{"boxes": boxes[i], "labels": labels[i]} for i in keep]
-        outputs = {key: value[rows] for key, value in self._outputs().items()}
-        terms = _fcos().compute_loss(targets, outputs, [self.anchors] * len(rows), list(self.levels))
-        total: Tensor = terms["classification"] + terms["bbox_regression"] + terms["bbox_ctrness"]
-        return total
+        targets = [{"boxes": b, "labels": k} for b, k in zip(boxes, labels, strict=True)]
+        sums = _fcos().compute_loss(targets, self._outputs(), [self.anchors] * len(targets), list(self.levels))
+        known = torch.ones_like(sums["positives"], dtype=torch.bool)
+        if detected is not None:
+            known = detected.to(known.device)
+        positives = torch.where(known, sums["positives"], 0).to(self.logits.dtype)
+        shares = known / known.sum().clamp(min=1)
+        return Terms(
+            torch.where(known, sums["values"], 0), torch.where(positives.sum() > 0, positives, shares.to(positives))
+        )
 
     @torch.no_grad()
     def detect(
@@ -86,13 +94,57 @@ class Detections(NamedTuple):
         return {"cls_logits": self.logits, "bbox_regression": self.distances, "bbox_ctrness": self.centerness}
 
 
+class _LossByImage(FCOSHead):  # type: ignore[misc]
+    """Torchvision's FCOS head, whose losses are summed for each image by itself."""
+
+    def compute_loss(
+        self,
+        targets: list[dict[str, Tensor]],
+        head_outputs: dict[str, Tensor],
+        anchors: list[Tensor],
+        matched_idxs: list[Tensor],
+    ) -> dict[str, Tensor]:
+        """Sum the three terms over the locations of each image, and count its positive ones.
+
+        Args:
+            targets: `boxes` and `labels` of B images.
+            head_outputs: Of B images, see `Detections`.
+            anchors: `[A, 4]`, B times.
+            matched_idxs: B tensors `[A]`: which box of its image each location stands for, -1 for none.
+
+        Returns:
+            `values` and `positives`, `[B]`.
+        """
+        matched = torch.stack(matched_idxs)
+        image, location = (matched >= 0).nonzero(as_tuple=True)
+        counts = [len(target["boxes"]) for target in targets]
+        first = torch.tensor([0, *accumulate(counts[:-1])], device=matched.device)  # box of each image among all
+        index = first[image] + matched[image, location]
+        boxes, labels = (torch.cat([target[key] for target in targets])[index] for key in ("boxes", "labels"))
+
+        logits, anchor = head_outputs["cls_logits"], anchors[0][location]
+        classes = torch.zeros_like(logits)
+        classes[image, location, labels] = 1
+        focal = sigmoid_focal_loss(logits, classes).sum((1, 2))
+        overlap = generalized_box_iou_loss(
+            self.box_coder.decode(head_outputs["bbox_regression"][image, location], anchor), boxes
+        )
+        left, top, right, bottom = self.box_coder.encode(anchor, boxes).unbind(1)
+        across = torch.minimum(left, right) / torch.maximum(left, right)
+        down = torch.minimum(top, bottom) / torch.maximum(top, bottom)
+        centerness = F.binary_cross_entropy_with_logits(
+            head_outputs["bbox_ctrness"][image, location, 0], (across * down).sqrt(), reduction="none"
+        )
+        return {"values": focal.index_add(0, image, overlap + centerness), "positives": (matched >= 0).sum(1)}
+
+
 @cache
 def _fcos(score_threshold: float = 0.2, nms_threshold: float = 0.6, limit: int = 100) -> FCOS:
     """Torchvision's FCOS without a network, for its methods that need none."""
     with torch.device("meta"):
         backbone = nn.Identity()
         backbone.out_channels = 1  # type: ignore[assignment]
-        head = FCOSHead(1, num_anchors=1, num_classes=1, num_convs=0)
+        head = _LossByImage(1, num_anchors=1, num_classes=1, num_convs=0)
         return FCOS(
             backbone,
             num_classes=1,

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.fcos import FCOSHead
+from torchvision.models.detection.fcos import FCOSHead, FCOSRegressionHead
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
 
 from mtlrepro.models import encoders
@@ -92,6 +92,7 @@ class FCOSPrediction(nn.Module):
         super().__init__()
         self.coarser = LastLevelP6P7(channels, channels)
         self.head = FCOSHead(channels, num_anchors=1, num_classes=classes)
+        self.head.regression_head = _PositiveDistances(channels, num_anchors=1)
         self.anchors = AnchorGenerator(tuple((stride,) for stride in STRIDES), ((1.0,),) * len(STRIDES))
 
     def forward(self, *levels: Tensor) -> Detections:
@@ -106,6 +107,24 @@ class FCOSPrediction(nn.Module):
         strides = [[torch.full((), stride, device=logits.device)] * 2 for stride in STRIDES]
         anchors = torch.cat(self.anchors.grid_anchors(sizes, strides))
         return Detections(logits, distances, centerness, anchors, tuple(height * width for height, width in sizes))
+
+
+class _PositiveDistances(FCOSRegressionHead):  # type: ignore[misc]
+    """Torchvision's regression head with the paper's exp in the place of ReLU (FCOS, ICCV 2019, Section 3.2).
+
+    ReLU starts around 0 here, where it passes no gradient on one side: a side of the boxes that is 0 at all positive
+    locations stays 0 for ever. exp has a gradient everywhere, and starts at distances of one stride. The paper's factor
+    for each level inside it is left out, as distances are over the stride of the level.
+    """
+
+    def forward(self, x: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Map features `[B, C, H, W]` of all levels to distances `[B, A, 4]` and centerness `[B, A, 1]`."""
+        features = [self.conv(level) for level in x]
+        distances, centerness = (
+            torch.cat([layer(level).flatten(2).transpose(1, 2) for level in features], 1)
+            for layer in (self.bbox_reg, self.bbox_ctrness)
+        )
+        return distances.float().exp(), centerness
 
 
 class DensePrediction(nn.Module):

@@ -1,6 +1,6 @@
 """A small convolutional network for images of two digits, and its gradients."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -41,13 +41,13 @@ class DigitNet(nn.Module):
         features = self.encoder(images)
         return {name: head(features) for name, head in self.heads.items()}
 
-    def shared_parameters(self) -> Iterator[nn.Parameter]:
+    def shared_parameters(self) -> list[nn.Parameter]:
         """Parameters that every task uses: the encoder's."""
-        return self.encoder.parameters()
+        return list(self.encoder.parameters())
 
-    def task_parameters(self, name: str) -> Iterator[nn.Parameter]:
+    def task_parameters(self, name: str) -> list[nn.Parameter]:
         """Parameters that only task `name` uses: its head's."""
-        return self.heads[name].parameters()
+        return list(self.heads[name].parameters())
 
 
 def task_losses(model: DigitNet, data: TwoDigits) -> Tensor:
@@ -58,7 +58,7 @@ def task_losses(model: DigitNet, data: TwoDigits) -> Tensor:
 
 def shared_gradient(loss: Tensor, model: DigitNet) -> Tensor:
     """Gradient of a scalar over the shared parameters, flattened, `[P]`."""
-    gradients = torch.autograd.grad(loss, list(model.shared_parameters()), retain_graph=True)
+    gradients = torch.autograd.grad(loss, model.shared_parameters(), retain_graph=True)
     return torch.cat([gradient.flatten() for gradient in gradients])
 
 

@@ -6,11 +6,14 @@ from typing import Any, Literal, TypedDict
 import torch
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v2, resnet18, resnet34, resnet50
+from torchvision.models.resnet import Bottleneck
 
-from mtlrepro.models.weights import load
+from mtlrepro.models.weights import CHECKPOINTS, load
 
 Weights = Literal["none", "imagenet"]
-ENCODERS = ("mobilenet_v2", "resnet18", "resnet34", "resnet50", "pnasnet5")
+ENCODERS = ("mobilenet_v2", "resnet14", "resnet18", "resnet34", "resnet50", "pnasnet5")
+WIDENED = ("mobilenet_v2", "resnet14")
+"""Encoders whose channels `width` multiplies."""
 OutputStride = Literal[8, 16, 32]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -86,13 +89,14 @@ def create(
 
     Args:
         encoder: `mobilenet_v2` (Sandler et al., CVPR 2018), `resnet18`, `resnet34`, `resnet50` (He et al., CVPR
-            2016; stride in the 3x3 convolution), or `pnasnet5` (Liu et al., ECCV 2018), which needs timm.
+            2016; stride in the 3x3 convolution), `resnet14`, which is ResNet-50 with one bottleneck in each stage in
+            the place of 3, 4, 6 and 3, or `pnasnet5` (Liu et al., ECCV 2018), which needs timm.
         weights: `none` starts at random; `imagenet` reads the checkpoint from torchvision's cache.
         output_stride: Pixels per step of the last features.
         dilate: How it is kept. Strides beyond it become dilation, which keeps the parameters and the values: every
             second of the denser features is one of the others. Or, if False, the stages beyond it are left out, which
             costs less and gives fewer channels.
-        width: MobileNetV2's multiplier of all channels.
+        width: Multiplier of all channels, for MobileNetV2 and ResNet-14.
         views: Images that are joined along the channels. Each view gets the first convolution's weights divided by
             `views`: equal views give the response to one of them.
 
@@ -110,21 +114,37 @@ def create(
         raise ValueError(f"weights is {weights!r}; accepted: 'none', 'imagenet'")
     if output_stride not in (8, 16, 32):
         raise ValueError(f"output_stride is {output_stride!r}; accepted: 8, 16, 32")
-    if encoder != "mobilenet_v2" and width != 1:
+    if encoder not in WIDENED and width != 1:
         raise ValueError(f"width is {width!r}; accepted with {encoder}: 1")
-    if not width > 0 or (weights == "imagenet" and width != 1):
-        raise ValueError(f"width is {width!r}; accepted: positive numbers, with weights='imagenet' only 1")
+    if not width > 0:
+        raise ValueError(f"width is {width!r}; accepted: positive numbers")
+    if weights == "imagenet":
+        check_imagenet(encoder, width)
     if encoder == "pnasnet5":
         if output_stride != 32:
             raise ValueError(f"output_stride is {output_stride!r}; accepted with pnasnet5: 32")
         return _pnasnet5(weights, views)
     if encoder == "mobilenet_v2":
         made = _mobilenet_v2(weights, output_stride if dilate else 32, width, views)
+    elif encoder == "resnet14":
+        made = _resnet14(output_stride if dilate else 32, width, views)
     else:
         made = _resnet(encoder, weights, output_stride if dilate else 32, views)
     if not dilate:
         made.cut({8: 2, 16: 1, 32: 0}[output_stride])
     return made
+
+
+def check_imagenet(encoder: str, width: float) -> None:
+    """Refuse an encoder that has no ImageNet checkpoint.
+
+    Raises:
+        ValueError: There is none for the encoder, or none at this width.
+    """
+    if encoder not in CHECKPOINTS:
+        raise ValueError(f"encoder is {encoder!r}; accepted with weights='imagenet': {', '.join(CHECKPOINTS)}")
+    if width != 1:
+        raise ValueError(f"width is {width!r}; accepted with weights='imagenet': 1")
 
 
 def _mobilenet_v2(weights: Weights, output_stride: int, width: float, views: int) -> Encoder:
@@ -145,6 +165,26 @@ def _resnet(name: str, weights: Weights, output_stride: int, views: int) -> Enco
     _dilate(stages[1:], 4, output_stride)
     width = network.fc.in_features
     return Encoder(stages, [width // 4, width // 2, width], views, weights_source=source)
+
+
+def _resnet14(output_stride: int, width: float, views: int) -> Encoder:
+    planes = [max(1, round(64 * width)) * 2**stage for stage in range(4)]
+    channels = [planes[0], *(Bottleneck.expansion * n for n in planes)]  # of the stem, then of the four stages
+    stem = nn.Conv2d(3, channels[0], 7, stride=2, padding=3, bias=False)
+    strides = (1, 2, 2, 2)
+    blocks = [_bottleneck(*sizes) for sizes in zip(channels[:-1], planes, strides, strict=True)]
+    for convolution in (m for part in (stem, *blocks) for m in part.modules() if isinstance(m, nn.Conv2d)):
+        nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")  # as torchvision's ResNets
+    first = [widen(stem, views), nn.BatchNorm2d(channels[0]), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1), blocks[0]]
+    _dilate(blocks[1:], 4, output_stride)
+    return Encoder([nn.Sequential(*first), *blocks[1:]], channels[2:], views)
+
+
+def _bottleneck(in_channels: int, planes: int, stride: int) -> Bottleneck:
+    """First block of a stage of torchvision's ResNet, whose shortcut is a 1x1 convolution."""
+    out_channels = planes * Bottleneck.expansion
+    shortcut = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
+    return Bottleneck(in_channels, planes, stride, nn.Sequential(shortcut, nn.BatchNorm2d(out_channels)))
 
 
 class _Features(nn.Module):

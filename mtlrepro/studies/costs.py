@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from mtlrepro import files
-from mtlrepro.bench.train import NETWORKS
+from mtlrepro.bench.train import NETWORKS, configuration
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.runs.store import Store
 from mtlrepro.studies.setting import Setting
@@ -17,32 +17,39 @@ from mtlrepro.training.config import RunConfig
 
 BENCHMARKS = {"cpu": "bench-train.json", "gpu": "bench-train-cuda.json"}
 """File of the book's results with what `mtlrepro bench train --json FILE` measured, by scale."""
-VARIANTS = {"cpu": "training", "gpu": "training, CUDA graph"}
-"""What runs of a scale do, as the benchmark calls it."""
 NOT_KNOWN = "?"
 BENCHMARK = "benchmark, training alone"
 NOT_MEASURED = "not measured"
 
+Scale = Literal["cpu", "gpu"]
 Grids = Mapping[tuple[int, str], list[RunConfig]]
 """Part of a chapter and name of a grid to its runs."""
 
 
-def benchmark(scale: str) -> dict[str, Any]:
+def benchmark(scale: Scale) -> dict[str, Any]:
     """Stored benchmark of a scale: its `rows` and their `provenance`."""
     stored: dict[str, Any] = json.loads(files.book("results", BENCHMARKS[scale]).read_text(encoding="utf-8"))
     return stored
 
 
-def speeds(scale: str = "cpu") -> pd.DataFrame:
-    """Read the benchmark's rows, see `bench.train.train`.
+def speeds(scale: Scale = "cpu") -> pd.DataFrame:
+    """Read the benchmark's rows, see `bench.train.train`; those of networks that have changed since are left out.
 
     Args:
         scale: `cpu` or `gpu`.
     """
-    return pd.DataFrame(benchmark(scale)["rows"])
+    rows = pd.DataFrame(benchmark(scale)["rows"])
+    device = "cpu" if scale == "cpu" else "cuda"
+    today = {network: configuration(network, scale, device).hash for network in NETWORKS}
+    return rows[rows["run"] == rows["network"].map(today)].reset_index(drop=True)
 
 
-def minutes(run: RunConfig, speeds: pd.DataFrame, arm: str = "training") -> float | None:
+def variant(run: RunConfig) -> str:
+    """Say what the benchmark calls the way in which a run is trained."""
+    return "training, CUDA graph" if run.cuda_graph else "training"
+
+
+def minutes(run: RunConfig, speeds: pd.DataFrame) -> float | None:
     """Minutes of training on one core or one GPU, without evaluation and start; None for what was not measured.
 
     The benchmark has as many tasks as the network learns on its data set by default; for fewer its speed is a bound.
@@ -50,9 +57,8 @@ def minutes(run: RunConfig, speeds: pd.DataFrame, arm: str = "training") -> floa
     Args:
         run: What is trained.
         speeds: Rows of a benchmark.
-        arm: Row of the benchmark whose speed counts.
     """
-    measured = speeds[(speeds["network"] == run.model) & (speeds["arm"] == arm)]
+    measured = speeds[(speeds["network"] == run.model) & (speeds["arm"] == variant(run))]
     if measured.empty or run.n_train is None or run.dataset != NETWORKS[run.model]:
         return None
     if len(run.tasks) > len(scales.config("cpu", dataset=run.dataset, network=run.model).tasks):
@@ -99,8 +105,7 @@ def _minutes(runs: list[RunConfig], store: Store) -> tuple[float, str]:
     if measured:
         quickest = pd.DataFrame(measured, columns=["run", "seconds"]).groupby("run")["seconds"].min()
         return float(quickest.mean()) / 60, "stored runs"
-    scale = "cpu" if runs[0].device == "cpu" else "gpu"
-    cost = minutes(runs[0], speeds(scale), VARIANTS[scale])
+    cost = minutes(runs[0], speeds("cpu" if runs[0].device == "cpu" else "gpu"))
     return (np.nan, NOT_MEASURED) if cost is None else (cost, BENCHMARK)
 
 

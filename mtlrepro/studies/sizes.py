@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -10,15 +9,13 @@ import pandas as pd
 from mtlrepro.bench.train import NETWORKS
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.runs.tables import flat
-from mtlrepro.studies.costs import VARIANTS, benchmark, minutes, speeds
+from mtlrepro.studies.costs import Scale, benchmark, minutes, speeds, variant
 from mtlrepro.training import scales
 from mtlrepro.training.records import Record
 
-Scale = Literal["cpu", "gpu"]
-
 
 def costs(scale: Scale, records: Iterable[Record] = ()) -> Exhibit:
-    """Show the cost of one run of each network that was measured at a scale.
+    """Show the cost of one run of each network that was measured at a scale; the caption names the others.
 
     Args:
         scale: Size of the runs, and with it the kind of device.
@@ -27,10 +24,11 @@ def costs(scale: Scale, records: Iterable[Record] = ()) -> Exhibit:
     measured = speeds(scale)
     rows: list[dict[str, str | float]] = []
     for network, dataset in NETWORKS.items():
-        cost = minutes(scales.config(scale, dataset=dataset, network=network), measured, VARIANTS[scale])
+        run = scales.config(scale, dataset=dataset, network=network)
+        cost = minutes(run, measured)
         if cost is None:
             continue
-        speed = measured[(measured["network"] == network) & (measured["arm"] == VARIANTS[scale])].iloc[0]
+        speed = measured[(measured["network"] == network) & (measured["arm"] == variant(run))].iloc[0]
         row: dict[str, str | float] = {"network": network, "data": dataset, "images/s": float(speed["images/s"])}
         if scale == "cpu":
             row["core-minutes a run"] = cost
@@ -40,7 +38,9 @@ def costs(scale: Scale, records: Iterable[Record] = ()) -> Exhibit:
     table = pd.DataFrame(rows)
     texts = {"images/s": "{:,.0f}".format} | dict.fromkeys(table.columns[3:], "{:.1f}".format)
     on_gpu = [record for record in records if record["config"]["device"] == "cuda"]
-    caption = " ".join([_origin(scale), *([_time_of_grids(on_gpu)] if on_gpu else [])])
+    absent = ", ".join(network for network in NETWORKS if network not in set(table["network"]))
+    missing = [f"Not measured at their present size: {absent}."] if absent else []
+    caption = " ".join([_origin(scale), *missing, *([_time_of_grids(on_gpu)] if on_gpu else [])])
     shown = table.assign(**{name: table[name].map(text) for name, text in texts.items()})
     return Exhibit(name=f"costs, {scale} scale", table=table, shown=shown, caption=caption)
 
@@ -49,7 +49,8 @@ def _origin(scale: Scale) -> str:
     """Say where the benchmark was measured, and what several runs at once gave."""
     source = benchmark(scale)["provenance"]
     device = source["device"] if scale == "gpu" else f"one core of {source['processor'] or source['device']}"
-    last = speeds(scale).iloc[-1]
+    measured = speeds(scale)
+    last = measured[measured["arm"].str.endswith("at once")].iloc[-1]
     return (
         f"What one run costs at {scale} scale, measured by mtlrepro bench train on {device}, torch {source['torch']}, "
         f"commit {source['commit']}; training alone, without evaluation. {last['network']}, {last['arm']}: "
@@ -106,5 +107,5 @@ def of_networks() -> Exhibit:
         for names in families.values()
         for scale, size in scales.NETWORKS[names[0]].items()
     ]
-    caption = "Settings of each network, and why. Epochs and batch, where named, take the place of the data set's."
+    caption = "Settings of each network, and why. Images, epochs and batch, if named, take the place of the data set's."
     return Exhibit(name="settings of networks", table=pd.DataFrame(rows), caption=caption)

@@ -1,7 +1,10 @@
 """One run's configuration: checked before any work, one canonical JSON, one hash."""
 
 import hashlib
+import inspect
 import json
+import math
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -9,12 +12,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import torch
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from mtlrepro import balancers, models, tasks
+from mtlrepro.balancers.mclgs import decrease
 from mtlrepro.data.catalogue import CATALOGUE, GENERATED
 from mtlrepro.data.scenes import cache as scenes
 from mtlrepro.data.transforms import Augmentation
+from mtlrepro.models.encoders import check_imagenet
 from mtlrepro.tasks import Protocol
 
 ALGORITHM = 1
@@ -22,6 +27,11 @@ ALGORITHM = 1
 
 LATER = {"evaluate_on", "pictures"}
 """Fields added after the first records: left out of the JSON at their default, so that old hashes stay valid."""
+LENGTH = 0.5
+"""Length of a curriculum whose options have neither `length` nor `delta_a`; it is written into them, so it is hashed.
+
+Our choice: on the poster the weight has become 1 by the end of training, and no number is given.
+"""
 CLASS_COUNTS = (None, *sorted({count for entry in CATALOGUE.values() for count in entry.class_counts}))
 
 
@@ -111,7 +121,8 @@ class RunConfig(BaseModel):
         model: Name of a network, see `models.create`.
         model_options: Its options, JSON values.
         method: Name of a balancer, see `balancers.create`.
-        method_options: Its options, JSON values.
+        method_options: Its options, JSON values. `mclgs` and `cagrad+mclgs` also take `length` in the place of
+            `delta_a`: the share of the run, in (0, 1], after which p is 0; 0.5 unless either is given.
         optimizer: `adamw`, `adam` (betas 0.9, 0.999, eps 1e-8) or `sgd` (momentum 0.9).
         lr: Learning rate, above 0.
         weight_decay: Of the network's parameters, never of the balancer's own.
@@ -198,6 +209,16 @@ class RunConfig(BaseModel):
         except ValidationError as error:  # one line in the place of Pydantic's report
             raise _refusal(values, error) from None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _give_length(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Write the default length of a curriculum into the options."""
+        options = values.get("method_options", {})
+        curriculum = "delta_a" in _parameters(values.get("method")) and isinstance(options, Mapping)
+        if curriculum and not {"length", "delta_a"} & options.keys():
+            return {**values, "method_options": {**options, "length": LENGTH}}
+        return values
+
     def model_post_init(self, context: object) -> None:
         """Check what fields have to do with each other."""
         self._check_data()
@@ -245,6 +266,36 @@ class RunConfig(BaseModel):
     def replace(self, **changes: Any) -> Self:  # noqa: ANN401
         """Make the same configuration but for some fields, checked like any other."""
         return type(self)(**{**dict(self), **changes})
+
+    def balancer_options(self, steps: int) -> dict[str, Any]:
+        """Complete the options of the method for `balancers.create`.
+
+        A method that draws numbers has the run's seed unless the options have one. The `length` of a curriculum becomes
+        `delta_a`: p falls by the same amount in each epoch or iteration of that share of the run, rounded up to whole
+        ones, and is 0 from its end on. Warns where p is still above 0 when the run ends.
+
+        Args:
+            steps: Training steps in an epoch.
+
+        Returns:
+            Options that the method itself has.
+        """
+        parameters, options = _parameters(self.method), dict(self.method_options)
+        if "seed" in parameters:
+            options = {"seed": self.seed} | options
+        if "delta_a" in parameters:
+            given = {name: parameter.default for name, parameter in parameters.items()} | options
+            run = self.epochs if given["step"] == "epoch" else self.epochs * steps
+            if "length" in options:
+                end = max(1, math.ceil(round(options.pop("length") * run, 6)))  # 0.1 * 30 is a little more than 3
+                options["delta_a"] = decrease(given["a0"], end)
+            elif (p := given["a0"] - run * given["delta_a"]) > 0:
+                warnings.warn(
+                    f"{self.method}: p is {p:g} when the run ends, so that its weights never become 1; for a "
+                    "curriculum that ends, give method_options 'length', a share of the run, in the place of 'delta_a'",
+                    stacklevel=2,
+                )
+        return options
 
     @property
     def hash(self) -> str:
@@ -304,7 +355,8 @@ class RunConfig(BaseModel):
         with _naming("model_options", self.model_options):
             _try_model(self.model, _canonical(self.model_options), self.tasks, self.protocol)
         with _naming("method_options", self.method_options):
-            _try_method(self.method, _canonical(self.method_options), len(self.tasks))
+            options = _without_length(self.method, self.method_options)
+            _try_method(self.method, _canonical(options), len(self.tasks))
 
 
 def _refusal(values: Mapping[str, Any], error: ValidationError) -> ValueError:
@@ -340,11 +392,29 @@ def _try_model(name: str, options: str, names: tuple[str, ...], protocol: Protoc
     """Make the network without memory or random numbers; checkpoints are looked for when training starts."""
     chosen = json.loads(options)
     if chosen.get("weights") == "imagenet":
-        if chosen.get("width", 1) != 1:
-            raise ValueError(f"width is {chosen['width']!r}; accepted with weights='imagenet': 1")
+        check_imagenet(chosen.get("encoder", "mobilenet_v2"), chosen.get("width", 1))  # all defaults have a checkpoint
         chosen["weights"] = "none"
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         models.create(name, tasks.create(names, protocol=protocol), **chosen)
+
+
+def _parameters(method: object) -> Mapping[str, inspect.Parameter]:
+    """Parameters of a method by name; none where it is unknown, or TorchJD's."""
+    if not isinstance(method, str) or method not in balancers.METHODS:
+        return {}
+    return inspect.signature(balancers.METHODS[method]).parameters
+
+
+def _without_length(method: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Check the length of a curriculum, and take it out: the method itself does not know it."""
+    if "length" not in options or "delta_a" not in _parameters(method):
+        return options
+    length = options["length"]
+    if "delta_a" in options:
+        raise ValueError("it has 'length' and 'delta_a'; accepted: one of them")
+    if isinstance(length, bool) or not isinstance(length, int | float) or not 0 < length <= 1:
+        raise ValueError(f"length is {length!r}; accepted: a number in (0, 1]")
+    return {name: value for name, value in options.items() if name != "length"}
 
 
 @lru_cache(maxsize=256)

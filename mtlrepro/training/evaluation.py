@@ -52,19 +52,29 @@ def probe(
         precision: `float32` or `bf16`.
 
     Returns:
-        `norms`, by task; `cosines`, T x T in task order; `conflicts`, the share of pairs with a negative one.
+        `norms`, by task; `cosines`, T x T in task order; `conflicts`, the share of pairs with a negative one. None
+        stands for a task without a label in the batch.
     """
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     predictions = predict(model, batch, precision)
-    losses = [task.loss(predictions[task.name], batch).mean() for task in tasks]
-    gradients = task_gradients(losses, [p for p in model.shared_parameters() if p.requires_grad])
+    terms = {task.name: task.loss(predictions[task.name], batch) for task in tasks}
+    losses = {name: term.mean() for name, term in terms.items() if bool(term.weights.any())}
+    if not losses:
+        return {"norms": dict.fromkeys(terms), "cosines": [[None] * len(terms)] * len(terms), "conflicts": None}
+    gradients = task_gradients(list(losses.values()), [p for p in model.shared_parameters() if p.requires_grad])
     compared = diagnostics(gramian(gradients))
+    norms = dict(zip(losses, compared.norms.tolist(), strict=True))
+    cosines = {
+        (one, other): value
+        for one, row in zip(losses, compared.cosines.tolist(), strict=True)
+        for other, value in zip(losses, row, strict=True)
+    }
     with torch.no_grad():
         for name, buffer in model.named_buffers():
             buffer.copy_(buffers[name])
     return {
-        "norms": {task.name: norm for task, norm in zip(tasks, compared.norms.tolist(), strict=True)},
-        "cosines": compared.cosines.tolist(),
+        "norms": {name: norms.get(name) for name in terms},
+        "cosines": [[cosines.get((one, other)) for other in terms] for one in terms],
         "conflicts": compared.conflicts.item(),
     }
 

@@ -39,8 +39,8 @@ def train(
     call for the same configuration waits for the first and reads its record.
 
     Under torchrun all processes train together, each on its part of every batch. The result equals a single process's
-    up to rounding, except with batch norm on the CPU and with the detection loss, which see only their own images. All
-    processes have to see the folder.
+    up to rounding, except with batch norm on the CPU, which sees only its own images, and with detection where a
+    process has no positive location. All processes have to see the folder.
 
     The record, `STORE/HASH.json`, is a dictionary:
 

@@ -5,7 +5,8 @@ same at a size for which a GPU is worth having; `paper` is the paper's own proto
 its text gives it. What a paper leaves open is named as a choice.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from mtlrepro.data.catalogue import CATALOGUE
@@ -56,10 +57,25 @@ DATA: dict[str, dict[Scale, Size]] = {
         "gpu": _size("the images of the Cityscapes benchmark", size=(128, 256), **_LARGE),
     },
     "nyuv2": {
-        "paper": _size("epochs: LSB with MobileNetV2; batch size: our choice", epochs=1000, batch_size=8, **_GPU)
+        "paper": _size(
+            "epochs: LSB with MobileNetV2, whose beta grows by 0.02 an epoch (with PNASNet-5: 50 epochs, 0.05); batch "
+            "size: our choice",
+            epochs=1000,
+            batch_size=8,
+            **_GPU,
+        )
     },
-    "taskonomy": {"paper": _size("epochs: LSB; batch size: our choice", epochs=200, batch_size=16, **_GPU)},
-    "cityscapes": {"paper": _size("MTSGD's batch size and epochs", epochs=200, batch_size=16, **_GPU)},
+    "taskonomy": {
+        "paper": _size(
+            "epochs: LSB, whose beta grows by 0.5 an epoch; batch size and encoder: our choices",
+            epochs=200,
+            batch_size=16,
+            **_GPU,
+        )
+    },
+    "cityscapes": {
+        "paper": _size("MTSGD's batch size and epochs; mirror images: our choice", epochs=200, batch_size=16, **_GPU)
+    },
     "bdd100k": {"paper": _size("MCLGS names neither: our choices", epochs=12, batch_size=16, **_GPU)},
 }
 """Images, epochs and batch by data set. Prepared real data have their own size of image.
@@ -105,45 +121,59 @@ _SEGNET: dict[Scale, Size] = {
         **_BENCHMARK,
     ),
 }
+_STEPS = {"optimizer": "sgd", "weight_decay": 1e-4, "schedule": "steps", "factor": 0.1}
 _MTSGD: dict[Scale, Size] = {
     "smoke": _size(
         "seconds",
-        model_options={"encoder": "mobilenet_v2", "width": 0.25, "output_stride": 16, "bins": (1, 2)},
+        model_options={"encoder": "resnet14", "width": 0.125, "output_stride": 16, "bins": (1, 2)},
         optimizer="sgd",
         lr=0.01,
     ),
     "cpu": _size(
-        "ResNet-18 from a random start in the place of ResNet-50: no package carries its ImageNet weights",
-        model_options={"encoder": "resnet18", "output_stride": 16},
-        optimizer="sgd",
-        lr=0.01,
-        weight_decay=1e-4,
+        "one bottleneck a stage and half of ResNet-50's channels, so that most weights stay in 1x1 kernels, from a "
+        "random start; the paper's steps of the rate at the same shares of the run",
+        model_options={"encoder": "resnet14", "width": 0.5},
+        lr=0.02,
+        milestones=(10, 15),
+        **_STEPS,
     ),
     "gpu": _size(
-        "the paper's encoder from a random start",
+        "the paper's encoder from a random start: no package carries its ImageNet weights; steps of the rate as in cpu",
         model_options={"encoder": "resnet50"},
-        optimizer="sgd",
         lr=0.01,
-        weight_decay=1e-4,
+        milestones=(15, 22),
         cuda_graph=True,
+        **_STEPS,
     ),
     "paper": _size(
         "MTSGD: crops of 512 x 512, rate divided by 10 after epochs 100 and 150; stride 8 is our choice",
         model_options={"encoder": "resnet50", "weights": "imagenet"},
-        optimizer="sgd",
         lr=0.01,
-        weight_decay=1e-4,
-        schedule="steps",
         milestones=(100, 150),
-        factor=0.1,
         crop=(512, 512),
+        **_STEPS,
     ),
 }
 _DETECTION: dict[Scale, Size] = {
     "smoke": _size("seconds", model_options={"encoder": "mobilenet_v2", "width": 0.25, "channels": 64}, lr=1e-3),
-    "cpu": _size("a narrow pyramid", model_options={**_IMAGENET, "channels": 64}, lr=1e-3),
+    "cpu": _size(
+        "a narrow pyramid; images in which 64 % of the boxes, in place of 52 %, are larger than the finest cell, 8 x 8 "
+        "pixels; the rate falls after a half and three quarters of the epochs",
+        model_options={**_IMAGENET, "channels": 64},
+        size=(96, 192),
+        epochs=12,
+        lr=1e-3,
+        schedule="steps",
+        milestones=(6, 9),
+        factor=0.1,
+    ),
     "gpu": _size("a pyramid of half the usual width", model_options={**_IMAGENET, "channels": 128}, lr=1e-3),
     "paper": _size("MCLGS names no network: our choice", model_options={"encoder": "resnet50", "weights": "imagenet"}),
+}
+_UNET: dict[Scale, Size] = {
+    "smoke": _size("seconds", lr=1e-3, protocol="benchmark"),
+    "cpu": _size("rate and decay of the chapter on the data sets", lr=4e-3, weight_decay=1e-4, protocol="benchmark"),
+    "gpu": _size("as cpu", lr=4e-3, weight_decay=1e-4, protocol="benchmark", cuda_graph=True),
 }
 NETWORKS: dict[str, dict[Scale, Size]] = {
     "full_sharing": _LSB,
@@ -153,6 +183,7 @@ NETWORKS: dict[str, dict[Scale, Size]] = {
     "segnet_mtan": _SEGNET,
     "mtsgd": _MTSGD,
     "detection": _DETECTION,
+    "small_unet": _UNET,
 }
 """Network, losses and optimizer; these fields take the place of the data set's.
 
@@ -167,10 +198,37 @@ PAIRS: dict[str, dict[str, dict[str, Any]]] = {
     "multi_column": {**_DENSE, "taskonomy": {"model_options": {"stitch": "uniform"}}},
     "segnet": _BENCHMARKS,
     "segnet_mtan": _BENCHMARKS,
-    "mtsgd": {"streets": {}, "cityscapes": {}},
+    "mtsgd": {"streets": {}, "cityscapes": {"classes": 19}},
     "detection": {"streets": {"tasks": CATALOGUE["bdd100k"].tasks}, "bdd100k": {}},
+    "small_unet": {"rooms": {}, "streets": {}},
 }
 """Which networks go with which data sets, and what belongs to the pair alone. Tasks are those of the data set.
+
+:meta hide-value:
+"""
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What a paper's text states for some runs at the scale `paper` alone.
+
+    Attributes:
+        where: Fields that these runs have, and `encoder`, the option of their network.
+        fields: Fields that they get unless others are asked for.
+        options: Options of their method, likewise.
+    """
+
+    where: dict[str, str]
+    fields: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+PAPER = (
+    Stated({"dataset": "nyuv2", "encoder": "pnasnet5"}, fields={"epochs": 50}),
+    Stated({"dataset": "nyuv2", "encoder": "pnasnet5", "method": "lsb"}, options={"rate": 0.05}),
+    Stated({"dataset": "taskonomy", "method": "lsb"}, options={"rate": 0.5}),
+)
+"""Schedules of LSB's supplement, Section 3; that of NYUv2 with MobileNetV2 is the default.
 
 :meta hide-value:
 """
@@ -190,6 +248,7 @@ def config(
         dataset: Name of a data set; scenes have all scales but `paper`, real data sets have `paper` alone.
         network: Name of a network.
         **changes: Other fields of `RunConfig`, such as `method` and `seed`; they take the place of the table's.
+            Options of a method take the place of those of `PAPER` one by one.
 
     Raises:
         ValueError: A name is unknown or there is no such entry; names what is accepted.
@@ -205,4 +264,15 @@ def config(
     parts = (DATA[dataset][scale].fields, NETWORKS[network][scale].fields, PAIRS[network][dataset])
     fields = {key: value for part in parts for key, value in part.items()}
     fields["model_options"] = {key: value for part in parts for key, value in part.get("model_options", {}).items()}
-    return RunConfig(**{"dataset": dataset, "tasks": CATALOGUE[dataset].tasks, "model": network, **fields, **changes})
+    run = RunConfig(**{"dataset": dataset, "tasks": CATALOGUE[dataset].tasks, "model": network, **fields, **changes})
+    return _as_stated(run, changes) if scale == "paper" else run
+
+
+def _as_stated(run: RunConfig, asked: Mapping[str, Any]) -> RunConfig:
+    """Give a run what its paper states for it in `PAPER`, except what was asked for."""
+    values = {**dict(run), "encoder": run.model_options.get("encoder")}
+    for stated in PAPER:
+        if all(values[name] == value for name, value in stated.where.items()):
+            fields = {name: value for name, value in stated.fields.items() if name not in asked}
+            run = run.replace(**fields, method_options={**stated.options, **run.method_options})
+    return run

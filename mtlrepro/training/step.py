@@ -1,6 +1,6 @@
 """The training step and what belongs to it: data, network, losses, balancer, optimizer, each with its state."""
 
-import inspect
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,8 @@ class Trainer:
         if self.model.views == 2:
             train, test = (split.reading([*split.keys, "right"]) for split in (train, test))
             validation = validation and validation.reading([*validation.keys, "right"])
-        self.balancer = balancers.create(config.method, len(self.tasks), **_method_options(config)).to(device)
+        options = config.balancer_options(len(train) // config.batch_size)
+        self.balancer = balancers.create(config.method, len(self.tasks), **options).to(device)
         self.optimizer = _optimizer(config, self.model, self.balancer, device)
         self.scheduler = MultiStepLR(self.optimizer, config.milestones, config.factor)
         self.balancer.guard(self.optimizer)
@@ -93,18 +94,34 @@ class Trainer:
         )
         self.test_loader = self._loader(test, shuffle=False)
         self.validation_loader = self._loader(validation, shuffle=False) if validation else None
-        self._shared = list(self.model.shared_parameters())
+        self._shared = self.model.shared_parameters()
         self._losses = torch.zeros(2, len(self.tasks), dtype=torch.float64, device=device)
         self._weights = torch.zeros(len(self.tasks), dtype=torch.float64, device=device)
         if config.compile:
             _compile([self.model.shared, *self.model.heads.values()])
         self._captured = _Captured(self) if config.cuda_graph else None
 
-    def step(self, batch: Batch) -> None:
-        """Take one training step; nothing in it waits for the device."""
+    def present(self, batch: Batch) -> list[bool]:
+        """Whether each task has a label in the batch; of several processes, in the part of any of them."""
+        flags = [bool(batch["labelled"][_target(task.name)].any()) for task in self.tasks]
+        if processes() == 1:
+            return flags
+        return [count > 0 for count in total(torch.tensor(flags, dtype=torch.int64, device=self.device)).tolist()]
+
+    def step(self, batch: Batch, present: Sequence[bool] | None = None) -> None:
+        """Take one training step; nothing in it waits for the device.
+
+        Args:
+            batch: Of the training loader.
+            present: What `present` says of the batch; default: ask it.
+        """
+        present = self.present(batch) if present is None else present
         self.optimizer.zero_grad()
         predictions = predict(self.model, batch, self.config.precision)
-        terms = [task.loss(predictions[task.name], batch) for task in self.tasks]
+        terms = [
+            task.loss(predictions[task.name], batch) if there else None
+            for task, there in zip(self.tasks, present, strict=True)
+        ]
         losses = self._means(terms)
         weights = self.balancer.backward(losses, self._shared, features=self.model.features)
         self.optimizer.step()
@@ -117,9 +134,12 @@ class Trainer:
         Args:
             after_step: Called after every step.
 
+        A task without a label in a batch is absent from its step, and a batch without any label is left out.
+
         Returns:
-            `losses`: raw mean losses of the epoch by task; `weights`: mean of the steps' weights, or None where the
-            method has none; `loss_scales`: their product; `lr`: the learning rate.
+            `losses`: raw mean losses of the epoch by task, over what was labelled; `weights`: mean of its weights over
+            the steps in which the task was present, or None where the method has none; `loss_scales`: their product;
+            `lr`: the learning rate. NaN stands for a task that had no label.
 
         Raises:
             FloatingPointError: A loss or gradient was not finite; names epoch, step and task.
@@ -129,23 +149,28 @@ class Trainer:
         for sums in (self._losses, self._weights):
             sums.zero_()
         take_step = self.step if self._captured is None else self._captured
+        steps = [0] * len(self.tasks)
         for batch in self.train_loader:
-            take_step(batch)
+            present = self.present(batch)
+            if any(present):
+                take_step(batch, present)
+                steps = [n + there for n, there in zip(steps, present, strict=True)]
             after_step()
         try:
             self.balancer.check()
         except FloatingPointError as error:
             raise FloatingPointError(f"epoch {epoch}: {error}") from None
         values, counts = total(self._losses)
-        losses = values / torch.where(counts > 0, counts, 1.0)
-        weights = self._weights / len(self.train_loader)
-        self.balancer.end_epoch(losses)
+        losses = values / counts  # 0 / 0 is NaN, a task without a label
+        has_weights = not bool(self._weights.isnan().any())  # methods without weights add NaN, see `_add`
+        weights = self._weights / torch.tensor(steps, dtype=torch.float64, device=self.device)
+        means = self._per_task(losses)
+        self.balancer.end_epoch({name: None if math.isnan(mean) else mean for name, mean in means.items()})
         self.scheduler.step()
-        known = not bool(weights.isnan().any())  # methods without weights add NaN, see `_add`
         return {
-            "losses": self._per_task(losses),
-            "weights": self._per_task(weights) if known else None,
-            "loss_scales": self._per_task(weights * losses) if known else None,
+            "losses": means,
+            "weights": self._per_task(weights) if has_weights else None,
+            "loss_scales": self._per_task(weights * losses) if has_weights else None,
             "lr": lr,
         }
 
@@ -159,7 +184,11 @@ class Trainer:
 
     def _on_device(self, batch: Batch) -> Batch:
         return {
-            key: [part.to(self.device) for part in value] if isinstance(value, list) else value.to(self.device)
+            key: value
+            if key == "labelled"
+            else value.to(self.device)
+            if isinstance(value, Tensor)
+            else [part.to(self.device) for part in value]
             for key, value in batch.items()
         }
 
@@ -192,22 +221,30 @@ class Trainer:
         cuda = [torch.cuda.default_generators[self.device.index or 0]] if self.device.type == "cuda" else []
         return [torch.default_generator, *cuda]
 
-    def _means(self, terms: list[Terms]) -> dict[str, Tensor]:
-        """Mean losses of the batch, of this process's part if there are several, by the counts of the whole batch."""
+    def _means(self, terms: list[Terms | None]) -> dict[str, Tensor | None]:
+        """Mean losses of the batch, of this process's part if there are several, by the counts of the whole batch.
+
+        A process without a label of a task that another one has gives a zero, whose gradient is zero.
+        """
         n = processes()
         counts: list[Tensor | None] = [None] * len(terms)
         if n > 1:
-            counts = list((total(torch.stack([term.weights.sum() for term in terms])) / n).unbind())
+            own = [torch.zeros((), device=self.device) if term is None else term.weights.sum() for term in terms]
+            counts = list((total(torch.stack(own)) / n).unbind())
         quotient = Terms.samples if self.balancer.per_sample else Terms.mean
-        return {task.name: quotient(t, c) for task, t, c in zip(self.tasks, terms, counts, strict=True)}
+        return {
+            task.name: None if term is None else quotient(term, count)
+            for task, term, count in zip(self.tasks, terms, counts, strict=True)
+        }
 
     def _per_task(self, values: Tensor) -> dict[str, float]:
         return dict(zip([task.name for task in self.tasks], values.tolist(), strict=True))
 
     @torch.no_grad()
-    def _add(self, terms: list[Terms], weights: Tensor | None) -> None:
-        sums = [torch.stack([part.sum(dtype=torch.float64) for part in parts]) for parts in zip(*terms, strict=True)]
-        self._losses += torch.stack(sums)
+    def _add(self, terms: list[Terms | None], weights: Tensor | None) -> None:
+        zero = self._losses.new_zeros(())
+        sums = [[zero if term is None else term[i].sum(dtype=torch.float64) for term in terms] for i in range(2)]
+        self._losses += torch.stack([torch.stack(part) for part in sums])
         self._weights += torch.nan if weights is None else weights
 
     def _data(self, split: str, root: str | Path | None) -> datasets.Dataset:
@@ -215,7 +252,7 @@ class Trainer:
         entry = CATALOGUE[config.dataset]
         if not entry.generated and root is None:
             raise ValueError(f"data_root is None; accepted for {config.dataset}: the TARGET of `{entry.prepare}`")
-        keys = ["boxes" if name == "detection" else name for name in config.tasks]
+        keys = [_target(name) for name in config.tasks]
         keys += ["valid"] if any(TARGETS[key].known == "mask" for key in keys) else []
         count = config.n_train if split == "train" else config.n_test
         return datasets.load(
@@ -226,6 +263,11 @@ class Trainer:
         if dataset.nbytes <= HELD:
             return MemoryLoader(dataset, self.config.batch_size, device=self.device, **options)
         return DiskLoader(dataset, self.config.batch_size, device=self.device, **options)
+
+
+def _target(task: str) -> str:
+    """Key of the target of a task."""
+    return "boxes" if task == "detection" else task
 
 
 def _compile(parts: Sequence[nn.Module]) -> None:
@@ -241,12 +283,19 @@ class _Captured:
 
     def __init__(self, trainer: Trainer) -> None:
         self._batch: Batch = {}
-        self._step = CapturedStep(lambda: trainer.step(self._batch), trainer.balancer)
+        self._names = [task.name for task in trainer.tasks]
+        self._step = CapturedStep(lambda: trainer.step(self._batch, [True] * len(self._names)), trainer.balancer)
 
-    def __call__(self, batch: Batch) -> None:
+    def __call__(self, batch: Batch, present: Sequence[bool]) -> None:
+        if not all(present):
+            absent = ", ".join(name for name, there in zip(self._names, present, strict=True) if not there)
+            raise ValueError(
+                f"cuda_graph is True, and a batch has no label of {absent}; accepted: False, since a graph has one form"
+            )
+        tensors = {key: value for key, value in batch.items() if isinstance(value, Tensor)}
         if not self._batch:
-            self._batch = {key: value.clone() for key, value in batch.items()}
-        for key, value in batch.items():
+            self._batch = {key: value.clone() for key, value in tensors.items()}
+        for key, value in tensors.items():
             self._batch[key].copy_(value)
         self._step()
 
@@ -254,13 +303,6 @@ class _Captured:
 def _augmentation(config: RunConfig) -> Augmentation | None:
     plain = config.flip == 0 and config.scales == (1.0,) and config.crop is None
     return None if plain else Augmentation(config.flip, config.scales, config.crop)
-
-
-def _method_options(config: RunConfig) -> dict[str, Any]:
-    """Add the run's seed to the options of a method that draws numbers."""
-    method = balancers.METHODS.get(config.method)
-    draws = method is not None and "seed" in inspect.signature(method).parameters
-    return {**({"seed": config.seed} if draws else {}), **config.method_options}
 
 
 def _optimizer(config: RunConfig, model: nn.Module, balancer: nn.Module, device: torch.device) -> Optimizer:

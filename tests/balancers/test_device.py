@@ -16,6 +16,7 @@ cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA de
 OPTIONS = [
     *((name, {}) for name in ALL),
     ("maxgnr", {"refresh": 2}),
+    ("maxgnr", {"scalarisation": "product", "itgn": "broad", "own_noise": True}),
     ("mclgs", {"step": "iteration", "a0": 1.0, "delta_a": 0.2}),
     ("mclgs", {"a0": 0.0}),
     ("mgda", {"at": "representation"}),

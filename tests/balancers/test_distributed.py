@@ -4,6 +4,7 @@ import socket
 
 import pytest
 import torch
+from balancer_cases import Net, batch, grads
 from distributed_cases import VARIANTS, Keeping, run, work
 from torch import nn
 
@@ -44,9 +45,22 @@ def test_step_equals_the_single_process_step(two_processes, name, options):
 
 
 def test_all_processes_raise_together(two_processes):
-    for _, _, (presence, finite) in two_processes:
+    for _, _, (presence, finite, _) in two_processes:
         assert "task '1' is present on 1 of 2 processes; accepted: all or none" in presence
         assert "step 0, task '1': its loss is nan" in finite
+
+
+def test_processes_take_the_order_of_the_first(two_processes):
+    torch.set_default_dtype(torch.float64)
+    try:
+        net = Net(2)
+        x, _ = batch(0, 2)
+        create("mgda", 2).backward([o.square().mean() for o in net(x)], net.shared())
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for _, _, (_, _, gradients) in two_processes:
+        for a, b in zip(gradients, grads(net), strict=True):
+            torch.testing.assert_close(torch.from_numpy(a), b)
 
 
 def test_one_process_is_not_averaged():

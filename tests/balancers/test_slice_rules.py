@@ -3,6 +3,7 @@
 import pytest
 import torch
 from balancer_cases import linear_step
+from torch import nn
 
 from mtlrepro.balancers import create
 
@@ -104,20 +105,64 @@ def test_mtsgd_slices_of_other_shapes():
         torch.testing.assert_close(combined, torch.zeros(2).double())
 
 
-def test_mtsgd_zero_gradient_of_a_task_stops_its_slice():
-    gradients = torch.tensor([[[1.0, 1.0]], [[0.0, 0.0]]]).double()
-    for restore_norm in (False, True):
-        combined, _, _ = linear_step(create("mtsgd", 2, threshold=-1.0, restore_norm=restore_norm), gradients)
-        assert not combined.any()
+@pytest.mark.parametrize("shape", [(2, 1, 3, 3), (2, 1, 1, 1), (2, 4)])
+@pytest.mark.parametrize("threshold", [-1.0, -0.5, 0.0])
+@pytest.mark.parametrize("restore_norm", [False, True])
+@pytest.mark.parametrize("n_tasks", [2, 3])
+def test_mtsgd_zero_gradient_of_a_task_stops_its_slice(shape, threshold, restore_norm, n_tasks):
+    """At every threshold, and no other slice: s is the smallest length, 0 there."""
+    gradients = random_gradients(1, shape).expand(n_tasks, *shape).clone()
+    gradients[1, 0] = 0
+    options = {"threshold": threshold, "restore_norm": restore_norm}
+    combined, _, _ = linear_step(create("mtsgd", n_tasks, **options), gradients)
+    assert not combined[0].any()
+    torch.testing.assert_close(combined[1], gradients[0, 1])
+
+
+@pytest.mark.filterwarnings("ignore:shared. of the tasks in this step")
+def test_mtsgd_leaves_out_a_task_that_does_not_reach_a_parameter():
+    """Unlike a task whose gradient there is zero."""
+    for reached in (False, True):
+        x, y = (nn.Parameter(torch.ones(2, dtype=torch.float64)) for _ in range(2))
+        losses = [x.sum() + 4 * y.sum(), x.sum() + (0 * y).sum() if reached else x.sum()]
+        create("mtsgd", 2).backward(losses, [x, y])
+        assert x.grad.tolist() == [1, 1]
+        assert y.grad.tolist() == ([0, 0] if reached else [2, 2])
+
+
+def paper_mtsgd(gradients):
+    """Eqs. 3, 6, 7 and the sum of Eq. 8 at threshold -1, for kernels at level channel."""
+    r = gradients.flatten(3).norm(dim=3)[..., None, None]
+    return (r.amin(0) * gradients / r).sum(0)
 
 
 def test_mtsgd_factor_to_the_paper():
-    """The paper sums: its update at learning rate lr is ours at T lr."""
+    """The paper sums the gradients of weighted losses: factor 1/T with weights of 1, and 1 with weights of 1/T."""
     gradients = random_gradients(2, (2, 2, 3, 3))
     ours, _, _ = linear_step(create("mtsgd", 2, threshold=-1.0), gradients)
-    r = gradients.flatten(3).norm(dim=3)[..., None, None]
-    paper = (r.amin(0) * gradients / r).sum(0)
-    torch.testing.assert_close(2 * ours, paper)
+    torch.testing.assert_close(2 * ours, paper_mtsgd(gradients))
+    torch.testing.assert_close(ours, paper_mtsgd(0.5 * gradients))
+
+
+def test_mtsgd_learning_rate_and_decay_of_the_papers_sum():
+    """Weights of 1, lr, coupled decay d and Eq. 8's momentum, heads too: ours is T lr and d / T."""
+    n_tasks, lr, decay, rho = 2, 0.1, 0.3, 0.9
+    start = random_gradients(1, (2, 2, 3, 3), seed=1)[0]
+    x, heads = nn.Parameter(start.clone()), [nn.Parameter(torch.ones(()).double()) for _ in range(n_tasks)]
+    paper, velocity = [start.clone(), torch.ones(n_tasks).double()], [0.0, 0.0]
+    slopes = torch.tensor([1.0, -3.0]).double()
+    optimizer = torch.optim.SGD([x, *heads], lr=n_tasks * lr, weight_decay=decay / n_tasks, momentum=rho)
+    balancer = create("mtsgd", n_tasks, threshold=-1.0)
+    for step in range(4):
+        gradients = random_gradients(n_tasks, x.shape, seed=step)
+        optimizer.zero_grad()
+        balancer.backward([(g * x).sum() + a * h for g, a, h in zip(gradients, slopes, heads, strict=True)], [x])
+        optimizer.step()
+        for i, gradient in enumerate((paper_mtsgd(gradients), slopes)):
+            velocity[i] = rho * velocity[i] + gradient + decay * paper[i]
+            paper[i] = paper[i] - lr * velocity[i]
+    torch.testing.assert_close(x.detach(), paper[0])
+    torch.testing.assert_close(torch.stack(heads).detach(), paper[1])
 
 
 @pytest.mark.parametrize("n_tasks", [2, 3])

@@ -3,9 +3,37 @@ import pytest
 import torch
 
 from mtlrepro.bench import train as bench_train
-from mtlrepro.bench.train import bare_loop, train
+from mtlrepro.bench.train import NETWORKS, bare_loop, configuration, train
+from mtlrepro.models import MODELS
 from mtlrepro.training.scales import config
 from mtlrepro.training.step import Trainer
+
+
+def test_every_network_is_measured():
+    assert {*NETWORKS} == {*MODELS} - {"tiny"}  # a helper of other tests adds it
+    table = train(scale="smoke", rounds=1, at_once=[])
+    assert table["network"].tolist() == [name for name in NETWORKS for _ in range(3)]
+    assert (table["seconds"] > 0).all()
+
+
+def test_rows_name_the_run_that_they_measured():
+    """A few images of the scale's own run, which another size of the network or of its images changes."""
+    run = configuration("mtsgd", "smoke", "cpu")
+    assert run == config(
+        "smoke", dataset="streets", network="mtsgd", n_train=16, n_test=1, method="lsb", model_options=run.model_options
+    )
+    table = train(scale="smoke", networks=["mtsgd"], rounds=1, at_once=[])
+    assert set(table["run"]) == {run.hash}
+    cuda = configuration("multi_decoder", "gpu", "cuda")
+    assert (cuda.device, cuda.cuda_graph, "weights" in cuda.model_options) == ("cuda", True, False)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_every_network_is_measured_on_cuda():
+    table = train("cuda", scale="smoke", rounds=1, at_once=[])
+    for name, rows in table.groupby("network"):
+        arms = ["bare loop", "training", "training, CUDA graph", "steps alone"]
+        assert rows["arm"].tolist() == [arm for arm in arms if name != "detection" or "graph" not in arm]
 
 
 def test_a_row_for_each_variant():

@@ -44,6 +44,8 @@ def partly(tmp_path_factory):
 
 def equal(a, b):
     assert list(a) == list(b)
+    a, b = (batch | batch["labelled"] for batch in (a, b))
+    del a["labelled"], b["labelled"]
     for key in a:
         pairs = zip(a[key], b[key], strict=True) if isinstance(a[key], list) else [(a[key], b[key])]
         for one, other in pairs:
@@ -132,7 +134,7 @@ def test_images_lack_what_is_not_labelled(partly):
 
 def test_batches_fill_what_is_not_labelled(partly):
     batch = partly.batch([1, 2, 0])
-    assert batch["detected"].tolist() == [False, True, True]
+    assert batch["labelled"]["boxes"].tolist() == [False, True, True]
     assert [len(boxes) for boxes in batch["boxes"]] == [0, 0, 2]
     assert (batch["segmentation"] == -1).flatten(1).all(1).tolist() == [False, False, True]
     equal(batch, collate([partly[i] for i in (1, 2, 0)], (*partly.keys, "index")))

@@ -35,7 +35,10 @@ def equal(batches, others):
     assert len(batches) == len(others) > 0
     for batch, other in zip(batches, others, strict=True):
         assert list(batch) == list(other)
-        for key in batch:
+        assert {key: flags.tolist() for key, flags in batch["labelled"].items()} == {
+            key: flags.tolist() for key, flags in other["labelled"].items()
+        }
+        for key in batch.keys() - {"labelled"}:
             for one, two in zip(batch[key], other[key], strict=True):
                 assert one.dtype == two.dtype
                 assert torch.equal(one.cpu(), two.cpu()), key
@@ -53,7 +56,7 @@ def test_memory_and_disk_give_the_same_to_the_last_bit(dataset, augmentation, wo
     memory = epochs(MemoryLoader(dataset, 4, **options))
     assert equal(memory, epochs(DiskLoader(dataset, 4, workers=workers, **options)))
     assert [len(batch["index"]) for batch in memory] == [4, 4, 3] * 2
-    assert set(memory[0]) == {*dataset.keys, "detected", "index"}
+    assert set(memory[0]) == {*dataset.keys, "labelled", "index"}
 
 
 def test_a_batch_is_its_samples_transformed(store, dataset):
@@ -78,6 +81,9 @@ def test_parts_of_batches_make_up_the_batches(dataset, kind):
     parts = [epochs(kind(dataset, 4, part=(k, 2), **options)) for k in range(2)]
     for batch, *halves in zip(whole, *parts, strict=True):
         assert [len(half["index"]) for half in halves] == [2, 2]
+        flags, *half_flags = (part.pop("labelled") for part in (batch, *halves))
+        for key, values in flags.items():
+            assert torch.cat([half[key] for half in half_flags]).tolist() == values.tolist()
         for key, values in batch.items():
             together = [value for half in halves for value in half[key]]
             assert all(torch.equal(a, b) for a, b in zip(together, values, strict=True))
@@ -198,7 +204,7 @@ def test_mirrored_pairs_of_cityscapes(cityscapes):
     assert (batch["segmentation"][:, 6:] == -1).any()
     some = Dataset(cityscapes.store, keys=("right", "segmentation"))
     (without,) = MemoryLoader(some, 5, **options)
-    assert set(without) == {"image", "right", "segmentation", "index"}
+    assert set(without) == {"image", "right", "segmentation", "labelled", "index"}
     assert torch.equal(without["segmentation"], batch["segmentation"])
 
 
@@ -237,7 +243,7 @@ def test_missing_targets(tmp_path):
     options = {"augmentation": Augmentation(flip=1.0), "shuffle": False}
     memory = list(MemoryLoader(partly, 3, **options))
     assert equal(memory, DiskLoader(partly, 3, workers=0, **options))
-    assert memory[0]["detected"].tolist() == [False, True, False]
+    assert memory[0]["labelled"]["boxes"].tolist() == [False, True, False]
     assert [boxes.tolist() for boxes in memory[0]["boxes"]] == [[], [[5, 0, 8, 3]], []]
     assert (memory[0]["segmentation"][1] == -1).all()
 

@@ -16,6 +16,7 @@ OPTIONS = {
 VARIANTS = [(name, OPTIONS.get(name, {})) for name in ALL if name != "graddrop"] + [
     ("cagrad", {"at": "representation"}),
     ("mclgs", {"a0": 2.0, "granularity": "sample"}),
+    ("cagrad+mclgs", {"a0": 2.0, "granularity": "sample"}),
 ]
 STEPS = 5
 
@@ -88,5 +89,8 @@ def work(rank, port, queue):
     except FloatingPointError as error:
         messages.append(str(error))
     assert not grads(net)
+    named = dict(zip("ab", losses, strict=True))
+    create("mgda", 2).backward(named if rank == 0 else {key: named[key] for key in "ba"}, net.shared())
+    messages.append([g.numpy() for g in grads(net)])
     queue.put((rank, results, messages))
     dist.destroy_process_group()

@@ -21,8 +21,8 @@ def collate(samples, keys=None):
         if key != "index":
             values = [sample[key] if key in sample else blank(key, size, sample["image"].device) for sample in samples]
             batch[key] = values if TARGETS[key].ragged else torch.stack(values)
-    if "boxes" in batch:
-        batch["detected"] = torch.tensor(["boxes" in sample for sample in samples], device=samples[0]["image"].device)
+    labels = [key for key in batch if not TARGETS[key].picture]
+    batch["labelled"] = {key: torch.tensor([key in sample for sample in samples]) for key in labels}
     if all("index" in sample for sample in samples):
         batch["index"] = torch.stack([sample["index"] for sample in samples])
     return batch

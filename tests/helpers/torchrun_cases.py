@@ -1,12 +1,15 @@
 """Runs for several processes: `torchrun torchrun_cases.py STORE` trains them all; the last one fails."""
 
+import json
 import os
 import sys
 from pathlib import Path
 
+import torch
 from training_cases import SMOKE, config
 
 from mtlrepro.training.config import RunConfig
+from mtlrepro.training.step import Trainer
 
 STREETS = {
     "dataset": "streets",
@@ -31,6 +34,18 @@ RUNS = {
 COMMAND = RunConfig(**SMOKE | {"epochs": 1})
 FAILING = config(**STREETS | {"batch_size": 5})
 
+
+def partly_labelled():
+    """An epoch in which half of the images have no disparity, and some batches none at all: losses and parameters."""
+    trainer = Trainer(config(**STREETS | {"epochs": 1}, method="mgda"), torch.device("cpu"))
+    order = trainer.train_loader._order()
+    maps = trainer.train_loader._maps
+    maps["disparity"][order[:6]] = 0  # the first batch has none
+    maps["disparity"][order[6:9]] = 0  # nor the first process's part of the second
+    epoch = trainer.epoch()
+    return epoch | {"parameters": [p.detach().sum().item() for p in trainer.model.parameters()]}
+
+
 if __name__ == "__main__":
     from mtlrepro.cli import main
     from mtlrepro.training.run import train
@@ -38,6 +53,7 @@ if __name__ == "__main__":
     store = Path(sys.argv[1])
     for run in RUNS.values():
         train(run, store=store, progress=False)
+    (store / f"partly_labelled-{os.environ['RANK']}.json").write_text(json.dumps(partly_labelled()))
     path = store / f"config-{os.environ['RANK']}.json"
     path.write_text(COMMAND.to_json())
     assert main(["train", str(path), "--store", str(store)]) == 0

@@ -1,5 +1,6 @@
 """Detections against torchvision's own detector, and boxes by hand."""
 
+import math
 from collections import OrderedDict
 
 import pytest
@@ -50,8 +51,24 @@ def test_loss_is_that_of_torchvisions_detector(pair):
     terms = fcos(list(x), targets)
     fcos.eval()
     found = model(x)["detection"].loss(BOX, LABELS)
-    torch.testing.assert_close(found, sum(terms.values()))
+    torch.testing.assert_close(found.mean(), sum(terms.values()))
+    torch.testing.assert_close(found.samples().mean(), sum(terms.values()))
     assert all(term > 0 for term in terms.values())
+
+
+def test_loss_of_an_image_is_that_of_torchvisions_detector_on_it_alone(pair):
+    model, fcos = pair
+    prediction = model(images(model, SIZE))["detection"]
+    found = prediction.loss(BOX, LABELS)
+    assert len(found.values) == 2 and found.weights.min() > 0
+    for i, (boxes, labels) in enumerate(zip(BOX, LABELS, strict=True)):
+        outputs = {
+            name: part[i : i + 1]
+            for name, part in zip(("cls_logits", "bbox_regression", "bbox_ctrness"), prediction[:3], strict=True)
+        }
+        target = [{"boxes": boxes, "labels": labels}]
+        terms = fcos.compute_loss(target, outputs, [prediction.anchors], list(prediction.levels))
+        torch.testing.assert_close(found.values[i] / found.weights[i], sum(terms.values()))
 
 
 def test_boxes_are_those_of_torchvisions_detector(pair):
@@ -87,6 +104,64 @@ def test_boxes_by_hand():
     assert found.detect()[0]["boxes"][0, 2] == 32  # inside the image
 
 
+def test_loss_by_hand():
+    """One positive location, at (8, 0), whose box is (2, -6, 14, 6); the box found there is (4, -6, 16, 6)."""
+    prediction = Detections(*(part.double() for part in empty(2)[:4]), (2,), (16, 32))
+    prediction.logits[0, 1, 1] = 0.0
+    prediction.distances[0, 1] = torch.tensor([0.5, 0.75, 1.0, 0.75])
+    boxes = [torch.tensor([[2.0, -6.0, 14.0, 6.0]]).double(), torch.zeros(0, 4).double()]
+    found = prediction.loss(boxes, [torch.tensor([1]), torch.zeros(0, dtype=torch.int64)])
+    focal = 0.25 * (1 - 0.5) ** 2 * math.log(2)
+    overlap = 1 - 120 / 168  # the smallest box around both is their union
+    assert found.values.tolist() == pytest.approx([focal + overlap + math.log(2), 0], abs=1e-8)
+    assert found.weights.tolist() == [1, 0]
+
+
+def test_parts_of_a_batch_have_its_loss(pair):
+    """As two processes have it, each with one of the images, which have unequal numbers of positive locations."""
+    model, _ = pair
+    prediction = model(images(model, SIZE))["detection"]
+    whole = prediction.loss(BOX, LABELS)
+    halves = [
+        Detections(*(part[i : i + 1] for part in prediction[:3]), *prediction[3:]).loss(
+            BOX[i : i + 1], LABELS[i : i + 1]
+        )
+        for i in range(2)
+    ]
+    assert halves[0].weights != halves[1].weights
+    joined = sum(half.mean(whole.weights.sum() / 2) for half in halves) / 2
+    torch.testing.assert_close(joined, whole.mean())
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_no_side_of_a_box_is_without_gradient(steps):
+    """At every positive location and for ten seeds, before and after a few steps."""
+    for seed in range(10):
+        model = small("detection", BOXES[:1], seed)
+        outputs = []
+        layer = model.heads["detection"].head.regression_head.bbox_reg
+        layer.register_forward_hook(
+            lambda _, __, output, outputs=outputs: output.retain_grad() or outputs.append(output)
+        )
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        x = images(model, SIZE)
+        for _ in range(steps + 1):
+            outputs.clear()
+            optimizer.zero_grad()
+            loss = model(x)["detection"].loss(BOX, LABELS)
+            loss.mean().backward()
+            optimizer.step()
+        alive = sum((output.grad != 0).sum((0, 2, 3)) for output in outputs)
+        assert alive.tolist() == [loss.weights.sum()] * 4 and loss.weights.sum() > 0
+
+
+def test_distances_start_at_a_stride():
+    """As the paper has it: exp of a number near 0."""
+    model = small("detection", BOXES[:1])
+    distances = model(images(model))["detection"].distances
+    assert (distances > 0).all() and 0.5 < distances.median() < 2
+
+
 def test_double_finds_go_and_a_limit_is_kept():
     found = empty()
     found.logits[0, :, 0] = torch.tensor([3.0, 2.0])
@@ -102,9 +177,11 @@ def test_loss_of_images_whose_boxes_are_unknown_is_not_counted(pair):
     both = model(images(model, SIZE))["detection"]
     one = Detections(*(part[:1] for part in both[:3]), *both[3:])
     known = torch.tensor([True, False])
-    torch.testing.assert_close(both.loss(BOX, LABELS, known), one.loss(BOX[:1], LABELS[:1]))
+    torch.testing.assert_close(both.loss(BOX, LABELS, known).mean(), one.loss(BOX[:1], LABELS[:1]).mean())
     model.zero_grad()
-    loss = both.loss(BOX, LABELS, ~known & False)
+    nothing = both.loss(BOX, LABELS, ~known & False)
+    assert nothing.weights.tolist() == [0, 0]
+    loss = nothing.mean()
     assert loss.item() == 0
     loss.backward()
     assert all(p.grad is not None and not p.grad.any() for p in model.task_parameters("detection"))
@@ -116,7 +193,11 @@ def test_an_image_without_objects_is_background(pair):
     none = [torch.zeros(0, 4)] * 2, [torch.zeros(0, dtype=torch.int64)] * 2
     loss = prediction.loss(*none)
     focal = 0.75 * torch.sigmoid(prediction.logits) ** 2 * nn.functional.softplus(prediction.logits)
-    torch.testing.assert_close(loss, focal.sum())
+    torch.testing.assert_close(loss.mean(), focal.sum())
+    assert loss.weights.tolist() == [0.5, 0.5]
+    one = prediction.loss(*none, torch.tensor([False, True]))
+    torch.testing.assert_close(one.mean(), focal[1].sum())
+    assert one.weights.tolist() == [0, 1]
 
 
 def test_locations_of_every_level():

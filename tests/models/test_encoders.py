@@ -10,6 +10,7 @@ import torchvision
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import MobileNet_V2_Weights, ResNet18_Weights, ResNet34_Weights, ResNet50_Weights
+from torchvision.models.resnet import Bottleneck, ResNet
 
 from mtlrepro.models import encoders, weights
 
@@ -19,6 +20,8 @@ TORCHVISION = {
     "resnet34": (ResNet34_Weights.IMAGENET1K_V1, 512, 21_284_672),
     "resnet50": (ResNet50_Weights.IMAGENET1K_V1, 2048, 23_508_032),
 }
+
+NAMES = [*TORCHVISION, "resnet14"]
 
 
 def count(module):
@@ -116,7 +119,7 @@ def test_pnasnet5_without_timm_says_how_to_get_it(monkeypatch):
 
 
 @pytest.mark.parametrize("size", [(64, 96), (75, 50)])
-@pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.parametrize("name", NAMES)
 def test_dilation_keeps_the_values_at_the_places_of_the_strides(name, size):
     x = image(*size)
     outputs = [encoder(x) for encoder in twins(name, (32, 16, 8))]
@@ -152,7 +155,40 @@ def test_dilated_resnet50_is_that_of_torchvision(stride, dilate):
     torch.testing.assert_close(encoder(x), expected)
 
 
-@pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.parametrize(
+    ("stride", "dilate"), [(32, [False] * 3), (16, [False, False, True]), (8, [False, True, True])]
+)
+def test_resnet14_is_torchvisions_resnet_with_one_bottleneck_a_stage(stride, dilate):
+    reference = ResNet(Bottleneck, [1, 1, 1, 1], replace_stride_with_dilation=dilate).eval().double()
+    encoder = exact("resnet14", output_stride=stride)
+    body = nn.Sequential(*list(reference.children())[:-2])
+    for a, b in zip(encoder.state_dict().values(), body.state_dict().values(), strict=True):
+        a.copy_(b)
+    x = image(64, 64)
+    torch.testing.assert_close(encoder(x), body((x - encoder.mean) / encoder.std))
+
+
+def test_resnet14_starts_as_torchvisions_resnets_do():
+    """He's normal initialisation: the deviation is sqrt(2 / (k k C)) for k x k kernels and C output channels."""
+    torch.manual_seed(0)
+    for convolution in (m for m in encoders.create("resnet14").modules() if isinstance(m, nn.Conv2d)):
+        expected = (2 / (convolution.out_channels * convolution.kernel_size[0] ** 2)) ** 0.5
+        assert convolution.weight.std().item() == pytest.approx(expected, rel=0.03)
+
+
+@pytest.mark.parametrize(("width", "planes"), [(0.5, 32), (0.125, 8), (1.0, 64)])
+def test_width_multiplies_the_channels_of_resnet14(width, planes):
+    """Parameters by hand: stem, then in each stage three convolutions, the shortcut and their normalisation."""
+    expected, inputs = 6 * planes * 49 + 2 * planes, planes
+    for n in (planes, 2 * planes, 4 * planes, 8 * planes):
+        expected += inputs * n + 9 * n * n + 4 * n * n + 4 * inputs * n + 2 * (n + n + 4 * n + 4 * n)
+        inputs = 4 * n
+    encoder = encoders.create("resnet14", width=width, views=2)
+    assert encoder.channels == (8 * planes, 16 * planes, 32 * planes)
+    assert count(encoder) == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_pyramid_ends_at_strides_8_16_32(name):
     encoder = encoders.create(name).eval()
     x = torch.rand(1, 3, 64, 96)
@@ -169,7 +205,7 @@ def test_width_multiplies_the_channels_of_mobilenet():
     assert encoders.create("mobilenet_v2", width=1.4).channels == (48, 136, 1792)
 
 
-@pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.parametrize("name", NAMES)
 def test_equal_views_give_the_response_to_one(name):
     one, two = exact(name), exact(name, views=2)
     state = one.state_dict()
@@ -221,12 +257,16 @@ def test_missing_weights_stop_with_the_command_that_fetches_them(name, tmp_path,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"encoder": "vgg16"}, "encoder is 'vgg16'; accepted: mobilenet_v2, resnet18"),
+        ({"encoder": "vgg16"}, "encoder is 'vgg16'; accepted: mobilenet_v2, resnet14, resnet18"),
         ({"encoder": "resnet18", "weights": "random"}, "weights is 'random'; accepted: 'none', 'imagenet'"),
         ({"encoder": "resnet18", "output_stride": 4}, "output_stride is 4; accepted: 8, 16, 32"),
         ({"encoder": "resnet18", "width": 0.5}, "width is 0.5; accepted with resnet18: 1"),
         ({"encoder": "mobilenet_v2", "width": 0.0}, "width is 0.0; accepted: positive numbers"),
-        ({"encoder": "mobilenet_v2", "width": 0.5, "weights": "imagenet"}, "with weights='imagenet' only 1"),
+        ({"encoder": "mobilenet_v2", "width": 0.5, "weights": "imagenet"}, "accepted with weights='imagenet': 1"),
+        (
+            {"encoder": "resnet14", "weights": "imagenet"},
+            "encoder is 'resnet14'; accepted with weights='imagenet': mob",
+        ),
         ({"encoder": "mobilenet_v2", "views": 0}, "views is 0; accepted: 1 or more"),
         ({"encoder": "pnasnet5", "output_stride": 8}, "output_stride is 8; accepted with pnasnet5: 32"),
     ],

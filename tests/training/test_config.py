@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtlrepro import files
+from mtlrepro import balancers, files
 from mtlrepro.balancers import METHODS
 from mtlrepro.models import MODELS
 from mtlrepro.runs import read_grid
@@ -160,6 +160,73 @@ def test_every_network_is_accepted_and_no_random_number_is_drawn(name):
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+CURRICULA = ["mclgs", "cagrad+mclgs"]
+
+
+@pytest.mark.parametrize("method", CURRICULA)
+@pytest.mark.parametrize(
+    ("options", "epochs", "steps", "delta_a"),
+    [
+        ({}, 20, 50, 4.0),  # half of the run
+        ({"length": 0.25, "a0": 2.0}, 20, 50, 0.4),
+        ({"length": 0.1}, 30, 50, 40 / 3),  # 0.1 * 30 is 3.0000000000000004
+        ({"length": 0.5}, 5, 50, 40 / 3),  # whole epochs
+        ({"length": 1}, 20, 50, 2.0),
+        ({"length": 1e-9}, 20, 50, 40.0),
+        ({"length": 0.5, "step": "iteration"}, 20, 50, 40 / 500),
+        ({"delta_a": 2.0}, 20, 50, 2.0),
+        ({"delta_a": 0.04, "step": "iteration"}, 20, 50, 0.04),
+    ],
+)
+def test_the_length_of_a_curriculum_becomes_its_decrease(method, options, epochs, steps, delta_a):
+    config = RunConfig(method=method, method_options=options, epochs=epochs)
+    made = balancers.create(method, 3, **config.balancer_options(steps))
+    assert made.delta_a == pytest.approx(delta_a, rel=1e-14)
+    end = epochs if made.step == "epoch" else epochs * steps
+    made.set_extra_state({"steps": end, "epochs": end})
+    assert made.p == 0
+
+
+def test_a_curriculum_has_its_length_in_the_hash():
+    """A run whose options give neither `length` nor `delta_a` has another hash than before `length` existed."""
+    plain = RunConfig(method="mclgs", method_options={"a0": 3.0})
+    assert plain.method_options == {"a0": 3.0, "length": 0.5}
+    assert (
+        plain
+        == RunConfig(method="mclgs", method_options={"a0": 3.0, "length": 0.5})
+        == RunConfig.from_json(plain.to_json())
+    )
+    assert plain.replace(epochs=40).balancer_options(50)["delta_a"] == 3 / 20  # still half of the run
+    old = RunConfig(method="mclgs", method_options={"delta_a": 0.4})
+    assert old.method_options == {"delta_a": 0.4}
+    assert len({plain.hash, old.hash, RunConfig(method="cagrad").hash}) == 3
+    assert RunConfig(method="cagrad").method_options == {}
+
+
+def test_configurations_of_curricula_keep_their_hashes_where_the_decrease_is_given():
+    """As computed before `length` existed."""
+    options = {"a0": 40.0, "delta_a": 0.4}
+    assert RunConfig(method="mclgs", method_options=options).hash == "08759b24a304"
+    assert RunConfig(method="cagrad+mclgs", method_options=options | {"step": "iteration"}).hash == "fbed1f156427"
+
+
+@pytest.mark.parametrize(
+    ("options", "p"),
+    [({"delta_a": 0.4}, 32), ({"delta_a": 0.0, "a0": 1.5}, 1.5), ({"delta_a": 1e-3, "step": "iteration"}, 39)],
+)
+def test_a_curriculum_that_does_not_end_says_so(options, p):
+    config = RunConfig(method="mclgs", method_options=options)
+    with pytest.warns(UserWarning, match=f"mclgs: p is {p} when the run ends, .*give method_options 'length'"):
+        assert config.balancer_options(50) == options
+
+
+def test_other_options_reach_the_method_as_they_are():
+    assert RunConfig(method="cagrad", method_options={"c": 0.2}).balancer_options(5) == {"c": 0.2}
+    assert RunConfig(method="pcgrad", seed=3).balancer_options(5) == {"seed": 3}
+    assert RunConfig(method="pcgrad", seed=3, method_options={"seed": 7}).balancer_options(5) == {"seed": 7}
+    assert RunConfig(method="torchjd:UPGradWeighting", seed=3).balancer_options(5) == {}
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_is_accepted(name):
     assert RunConfig(method=name).method == name
@@ -181,11 +248,29 @@ def test_every_method_is_accepted(name):
         ({"model_options": {"wdith": 1}}, "model_options is {'wdith': 1}; .*option 'wdith' is unknown; accepted: enc"),
         ({"model_options": {"encoder": "vgg"}}, "encoder is 'vgg'; accepted: mobilenet_v2"),
         ({"model_options": {"weights": "imagenet", "width": 0.5}}, "width is 0.5; accepted with weights='imagenet': 1"),
+        (
+            {"model_options": {"weights": "imagenet", "encoder": "resnet14"}},
+            "encoder is 'resnet14'; accepted with weights",
+        ),
         ({"model_options": {"decoder_widths": 3}}, "model_options is"),
         ({"model_options": {"width": float("nan")}}, "model_options is .*JSON"),
         ({"method_options": {"c": 0.4}}, "method_options is {'c': 0.4}; equal: option 'c' is unknown"),
         ({"method": "lsb", "method_options": {"rate": -1}}, "rate is -1; accepted"),
         ({"method": "lsb", "method_options": {"priority": [1.0]}}, "accepted: 3 positive numbers"),
+        *(
+            ({"method": "mclgs", "method_options": {"length": length}}, r"length is .*; accepted: a number in \(0, 1\]")
+            for length in (0, -0.5, 1.5, True, "1", None)
+        ),
+        (
+            {"method": "cagrad+mclgs", "method_options": {"length": 0.5, "delta_a": 1.0}},
+            "it has 'length' and 'delta_a'; accepted: one of them",
+        ),
+        (
+            {"method": "cagrad", "method_options": {"length": 0.5}},
+            "cagrad: option 'length' is unknown; accepted: c, re",
+        ),
+        ({"method": "mclgs", "method_options": []}, r"method_options is \[\]; accepted: an object"),
+        ({"method": "mclgs", "method_options": {"a0": -1}}, "a0 is -1; accepted"),
         ({"optimizer": "lion"}, "optimizer is 'lion'; accepted: 'adamw', 'adam', 'sgd'"),
         ({"lr": 0}, "lr is 0; accepted: a number above 0"),
         ({"lr": "1e-4"}, "lr is '1e-4'"),

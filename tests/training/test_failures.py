@@ -66,10 +66,10 @@ def test_out_of_memory(tmp_path, monkeypatch, error):
     run = config()
     step = Trainer.step
 
-    def full(self, batch):
+    def full(self, *batch):
         if (self.train_loader.epoch, self.train_loader.position) == (1, 2):
             raise error
-        step(self, batch)
+        step(self, *batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", full)
@@ -182,7 +182,7 @@ def test_command_says_in_one_line_what_failed_and_where_it_is_recorded(tmp_path,
     arguments = ["train", write(tmp_path / "c.json"), "--store", str(tmp_path)]
     recorded = f"; recorded in {tmp_path / config().hash}.failed.json\n"
 
-    def fail(self, batch):
+    def fail(self, *batch):
         raise RuntimeError("DefaultCPUAllocator: not enough memory")
 
     with monkeypatch.context() as patch:

@@ -63,11 +63,11 @@ def stop_after(monkeypatch, epochs):
     """Stop runs in the middle of an epoch."""
     step, steps = Trainer.step, []
 
-    def counted(self, batch):
+    def counted(self, *batch):
         if self.train_loader.epoch == epochs and self.train_loader.position == 2:
             raise Stop
         steps.append(1)
-        step(self, batch)
+        step(self, *batch)
 
     monkeypatch.setattr(Trainer, "step", counted)
     return steps

@@ -102,11 +102,25 @@ def test_per_sample_losses(tmp_path):
     assert sample["metrics"] != batch["metrics"]
 
 
+def test_a_curriculum_ends_within_the_run(tmp_path):
+    for options in ({}, {"step": "iteration", "length": 1 / 3}):
+        trainer = Trainer(config(method="mclgs", method_options=options, epochs=4), CPU)
+        strengths = [trainer.balancer.p]
+        weights = []
+        for _ in range(4):
+            weights.append(list(trainer.epoch()["weights"].values()))
+            strengths.append(trainer.balancer.p)
+        assert strengths == ([40, 20, 0, 0, 0] if not options else [40, pytest.approx(10), 0, 0, 0])
+        assert weights[2] == weights[3] == [1 / 3] * 3 != weights[0]
+
+
 @pytest.mark.parametrize("method", ["lsb", "dwa", "mclgs"])
 def test_methods_see_the_end_of_epochs(tmp_path, monkeypatch, method):
     seen = []
     end_epoch = METHODS[method].end_epoch
-    monkeypatch.setattr(METHODS[method], "end_epoch", lambda self, x: seen.append(x.tolist()) or end_epoch(self, x))
+    monkeypatch.setattr(
+        METHODS[method], "end_epoch", lambda self, x: seen.append(list(x.values())) or end_epoch(self, x)
+    )
     record = train(config(method=method), store=tmp_path)
     assert seen == [list(entry["losses"].values()) for entry in record["history"]]
     weights = [list(entry["weights"].values()) for entry in record["history"]]
@@ -204,6 +218,9 @@ def test_detection(tmp_path):
     )
     record = train(run, store=tmp_path)
     assert set(record["metrics"]["detection"]) == {"map", "map50", "map75"}
+    for method in ("mclgs", "cagrad+mclgs"):  # weights of single images, for boxes too
+        record = train(run.replace(method=method, method_options={"granularity": "sample"}), store=tmp_path)
+        assert record["history"][0]["losses"]["detection"] > 0
 
 
 def test_numbers_do_not_depend_on_how_data_are_read(tmp_path, monkeypatch):
@@ -230,10 +247,11 @@ def test_a_step_reads_nothing_back(method, protocol):
     names = ["segmentation", "depth", "normal"] + ["curvature"] * (protocol == "lsb")
     trainer = Trainer(config(method=method, tasks=names, protocol=protocol), CPU)
     batches = list(trainer.train_loader)
+    present = [trainer.present(batch) for batch in batches]  # known on the CPU
     trainer.step(batches[0])
     with NoHost():
-        for batch in batches[1:]:
-            trainer.step(batch)
+        for batch, tasks_here in zip(batches[1:], present[1:], strict=True):
+            trainer.step(batch, tasks_here)
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # dynamo looks

@@ -24,7 +24,7 @@ def test_weights_are_imagenet_for_mobilenet_and_on_real_data_and_random_for_resn
     for scale, dataset, network in ENTRIES:
         run = config(scale, dataset=dataset, network=network)
         weights = run.model_options.get("weights", "none")
-        if scale == "smoke" or network.startswith("segnet"):
+        if scale == "smoke" or network.startswith(("segnet", "small_unet")):
             assert weights == "none"
         elif scale == "paper":
             assert weights == "imagenet"
@@ -32,33 +32,26 @@ def test_weights_are_imagenet_for_mobilenet_and_on_real_data_and_random_for_resn
             assert weights == ("none" if "resnet" in run.model_options["encoder"] else "imagenet")
 
 
-@pytest.mark.parametrize(
-    ("entry", "fields"),
-    [
-        (("nyuv2", "multi_decoder"), {"optimizer": "adamw", "lr": 1e-4, "weight_decay": 0.01, "epochs": 1000}),
-        (("taskonomy", "multi_column"), {"optimizer": "adamw", "lr": 1e-4, "epochs": 200}),
-        (
-            ("nyuv2", "segnet_mtan"),
-            {"optimizer": "adam", "lr": 1e-4, "milestones": (100,), "factor": 0.5, "epochs": 200, "batch_size": 2}
-            | {"average_last": 10, "scales": (1.0, 1.2, 1.5), "protocol": "benchmark", "weight_decay": 0.0},
-        ),
-        (("cityscapes", "segnet_mtan"), {"classes": 7, "batch_size": 8, "average_last": 10}),
-        (
-            ("cityscapes", "mtsgd"),
-            {"optimizer": "sgd", "lr": 0.01, "weight_decay": 1e-4, "milestones": (100, 150), "factor": 0.1}
-            | {"epochs": 200, "batch_size": 16, "crop": (512, 512)},
-        ),
-    ],
-)
-def test_paper_is_what_the_papers_print(entry, fields):
-    dataset, network = entry
-    run = config("paper", dataset=dataset, network=network)
-    assert {name: getattr(run, name) for name in fields} == fields
-
-
 def test_cross_stitch_starts_as_the_paper_says():
     assert config("paper", dataset="taskonomy", network="multi_column").model_options["stitch"] == "uniform"
     assert "stitch" not in config("paper", dataset="nyuv2", network="multi_column").model_options
+
+
+def test_stereo_at_cpu_follows_the_papers_schedule_at_the_same_shares():
+    paper = config("paper", dataset="cityscapes", network="mtsgd")
+    for scale in ("cpu", "gpu"):
+        run = config(scale, dataset="streets", network="mtsgd")
+        assert run.tasks == ("segmentation", "disparity")
+        for name in ("optimizer", "weight_decay", "schedule", "factor"):
+            assert getattr(run, name) == getattr(paper, name)
+        assert run.milestones == tuple(epoch * run.epochs // paper.epochs for epoch in paper.milestones)
+    assert (config("cpu", dataset="streets", network="mtsgd").milestones, run.milestones) == ((10, 15), (15, 22))
+
+
+def test_detection_at_cpu_has_larger_images_and_fewer_epochs():
+    run = config("cpu", dataset="streets", network="detection")
+    assert (run.size, run.n_train, run.epochs, run.milestones) == ((96, 192), 400, 12, (6, 9))
+    assert config("cpu", dataset="streets", network="mtsgd").size == (64, 128)
 
 
 def test_changes_take_the_place_of_the_table():

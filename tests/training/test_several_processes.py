@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torchrun_cases import COMMAND, FAILING, RUNS
+from torchrun_cases import COMMAND, FAILING, RUNS, partly_labelled
 
 from mtlrepro.distributed import join
 from mtlrepro.losses import Terms
@@ -46,6 +46,18 @@ def test_numbers_are_those_of_one_process(together, tmp_path, name):
     torch.testing.assert_close(*norms, rtol=1e-3, atol=0)
     for task, metrics in alone["metrics"].items():
         torch.testing.assert_close(found["metrics"][task], metrics, rtol=1e-3, atol=1e-2)
+
+
+def test_a_task_that_one_process_lacks_is_present(together):
+    """The process without labels adds a zero gradient, and means are weighted by labelled images."""
+    store, result = together
+    alone = partly_labelled()
+    for rank in range(2):
+        path = store / f"partly_labelled-{rank}.json"
+        assert path.exists(), result.stderr
+        found = json.loads(path.read_text())
+        for key in ("losses", "weights", "parameters"):
+            torch.testing.assert_close(found[key], alone[key], rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", ["equal", "pooled"])

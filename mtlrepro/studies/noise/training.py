@@ -46,7 +46,7 @@ def training_error(
         data = two_digits(samples, seed=seed).to(device, torch.float64)
         model = initial_network(seed, data)
         generator = seeded_generator(seed, 8)
-        parameters = list(model.shared_parameters())
+        parameters = model.shared_parameters()
         heads = [parameter for task in TASKS for parameter in model.task_parameters(task)]
         velocity = [torch.zeros_like(parameter) for parameter in [*parameters, *heads]]
         average = torch.zeros(sum(parameter.numel() for parameter in parameters)).to(data.images)

@@ -98,7 +98,7 @@ def test_a_sample_lacks_the_targets_that_its_image_does_not_have(tmp_path):
     assert "segmentation" not in data[2]
     assert data[3]["boxes"].shape == (0, 4)
     batch = data.batch([0, 1, 2, 3])
-    assert batch["detected"].tolist() == [True, False, True, True]
+    assert batch["labelled"]["boxes"].tolist() == [True, False, True, True]
     assert (batch["segmentation"][2] == -1).all()
     assert [len(boxes) for boxes in batch["boxes"]] == [2, 0, 2, 0]
     assert bdd100k.verify(target, progress=False)["ok"].all()
