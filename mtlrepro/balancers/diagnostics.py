@@ -65,5 +65,5 @@ def diagnostics(gramian: Tensor, precision: torch.dtype | None = None) -> Diagno
         magnitude_similarity=2 * ratio / (1 + ratio.square()),
         norms=norms,
         conflicts=((cosines < 0) & upper).sum() / upper.sum().clamp_min(1).double(),
-        condition=(powers[-1] / smallest).sqrt(),
+        condition=torch.where(powers[-1] > 0, (powers[-1] / smallest).sqrt(), torch.inf),
     )

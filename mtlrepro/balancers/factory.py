@@ -24,6 +24,8 @@ def create(name: str, n_tasks: int, **options: Any) -> Balancer:  # noqa: ANN401
         ImportError: A `torchjd:` weighting was asked for without TorchJD, or without what it needs itself.
     """
     if name.startswith("torchjd:"):
+        if "weighting" in options:
+            raise ValueError(f"{name}: option 'weighting' is unknown; the name has it already")
         return TorchJD(n_tasks, name.removeprefix("torchjd:"), **options)
     if name not in METHODS:
         raise ValueError(f"name is {name!r}; accepted: {', '.join(METHODS)}, torchjd:<Weighting>")

@@ -64,12 +64,12 @@ class GradientBalancer(Balancer):
         ]
         refuse_unreached(any(reached))
         single = [(p, tasks[0]) for p, tasks in zip(step.shared, reached, strict=True) if len(tasks) == 1]
-        if len(rows) > 1 and single:
+        if len(rows) == self.n_tasks > 1 and single:  # with a task absent its parameters would look like another's
             parameter, task = single[0]
             more = f", and {len(single) - 1} more are such" if len(single) > 1 else ""
             self._warn(
                 "reach",
-                f"shared: of the tasks in this step only {self._who(task)} reaches the parameter of shape "
+                f"shared: only {self._who(task)} reaches the parameter of shape "
                 f"{tuple(parameter.shape)}{more}; nothing is balanced there (does it belong to a head?)",
             )
 
@@ -167,6 +167,8 @@ class GramianWeighting(GradientBalancer):
         features = step.features
         if features is None:
             raise ValueError("features is None; accepted for at='representation': the shared representation")
+        if not all(f.requires_grad for f in features):
+            raise ValueError("features: one requires no gradient; accepted: the representation as the losses use it")
         heads = leaves(step.losses, stop=features)
         shared = {id(p) for p in step.shared}
         if any(id(p) in shared for p in heads):

@@ -55,6 +55,8 @@ class TorchJD(RandomState, GramianWeighting):
             tasks. In a step: a task is absent, and the weighting keeps or was given one number per task.
     """
 
+    capturable = False
+
     def __init__(self, n_tasks: int, weighting: str, **options: Any) -> None:  # noqa: ANN401
         name = weighting.removesuffix("Weighting")
         offered = _aggregators()

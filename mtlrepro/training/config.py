@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from mtlrepro import balancers, models, tasks
 from mtlrepro.balancers.mclgs import decrease
+from mtlrepro.balancers.torchjd import RANDOM
 from mtlrepro.data.catalogue import CATALOGUE, GENERATED
 from mtlrepro.data.scenes import cache as scenes
 from mtlrepro.data.transforms import Augmentation
@@ -281,7 +282,7 @@ class RunConfig(BaseModel):
             Options that the method itself has.
         """
         parameters, options = _parameters(self.method), dict(self.method_options)
-        if "seed" in parameters:
+        if "seed" in parameters or self.method.removeprefix("torchjd:").removesuffix("Weighting") in RANDOM:
             options = {"seed": self.seed} | options
         if "delta_a" in parameters:
             given = {name: parameter.default for name, parameter in parameters.items()} | options
@@ -354,9 +355,12 @@ class RunConfig(BaseModel):
             )
         with _naming("model_options", self.model_options):
             _try_model(self.model, _canonical(self.model_options), self.tasks, self.protocol)
+        capturable = True
         with _naming("method_options", self.method_options):
             options = _without_length(self.method, self.method_options)
-            _try_method(self.method, _canonical(options), len(self.tasks))
+            capturable = _try_method(self.method, _canonical(options), len(self.tasks))
+        if self.cuda_graph and not capturable:
+            raise ValueError(f"cuda_graph is True; accepted with {self.method} and these options: False")
 
 
 def _refusal(values: Mapping[str, Any], error: ValidationError) -> ValueError:
@@ -418,5 +422,6 @@ def _without_length(method: str, options: dict[str, Any]) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=256)
-def _try_method(name: str, options: str, n_tasks: int) -> None:
-    balancers.create(name, n_tasks, **json.loads(options))
+def _try_method(name: str, options: str, n_tasks: int) -> bool:
+    """Make the balancer; say whether a CUDA graph can stand for its steps."""
+    return balancers.create(name, n_tasks, **json.loads(options)).capturable

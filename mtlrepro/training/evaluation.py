@@ -59,9 +59,12 @@ def probe(
     predictions = predict(model, batch, precision)
     terms = {task.name: task.loss(predictions[task.name], batch) for task in tasks}
     losses = {name: term.mean() for name, term in terms.items() if bool(term.weights.any())}
+    gradients = task_gradients(list(losses.values()), [p for p in model.shared_parameters() if p.requires_grad])
+    with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            buffer.copy_(buffers[name])
     if not losses:
         return {"norms": dict.fromkeys(terms), "cosines": [[None] * len(terms)] * len(terms), "conflicts": None}
-    gradients = task_gradients(list(losses.values()), [p for p in model.shared_parameters() if p.requires_grad])
     compared = diagnostics(gramian(gradients))
     norms = dict(zip(losses, compared.norms.tolist(), strict=True))
     cosines = {
@@ -69,9 +72,6 @@ def probe(
         for one, row in zip(losses, compared.cosines.tolist(), strict=True)
         for other, value in zip(losses, row, strict=True)
     }
-    with torch.no_grad():
-        for name, buffer in model.named_buffers():
-            buffer.copy_(buffers[name])
     return {
         "norms": {name: norms.get(name) for name in terms},
         "cosines": [[cosines.get((one, other)) for other in terms] for one in terms],

@@ -162,7 +162,9 @@ class Trainer:
             raise FloatingPointError(f"epoch {epoch}: {error}") from None
         values, counts = total(self._losses)
         losses = values / counts  # 0 / 0 is NaN, a task without a label
-        has_weights = not bool(self._weights.isnan().any())  # methods without weights add NaN, see `_add`
+        has_weights = any(steps) and not bool(
+            self._weights.isnan().any()
+        )  # methods without weights add NaN, see `_add`
         weights = self._weights / torch.tensor(steps, dtype=torch.float64, device=self.device)
         means = self._per_task(losses)
         self.balancer.end_epoch({name: None if math.isnan(mean) else mean for name, mean in means.items()})

@@ -62,3 +62,8 @@ def test_ranges(n_tasks, size, seed):
 def test_gramian_is_checked():
     with pytest.raises(ValueError, match=r"gramian has shape \(2, 3\); accepted: \[T, T\]"):
         diagnostics(torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_gradients_of_zero_are_dependent(n):
+    assert diagnostics(torch.zeros(n, n)).condition == torch.inf
