@@ -49,9 +49,7 @@ class CapturedStep(Generic[_T]):
                 "balancer has no guard and would ask the device; accepted: after balancer.guard(optimizer)"
             )
         if not balancer.capturable:
-            raise ValueError(
-                f"balancer is {type(balancer).__name__}, whose steps differ or ask the host; accepted: others"
-            )
+            raise ValueError(f"balancer is {type(balancer).__name__}, which no graph can stand for; accepted: others")
         if warmup < 1:
             raise ValueError(f"warmup is {warmup!r}; accepted: an integer of at least 1")
         if not torch.cuda.is_available():

@@ -18,6 +18,7 @@ from mtlrepro import balancers, models, tasks
 from mtlrepro.balancers.mclgs import decrease
 from mtlrepro.balancers.torchjd import RANDOM
 from mtlrepro.data.catalogue import CATALOGUE, GENERATED
+from mtlrepro.data.datasets import part_of
 from mtlrepro.data.scenes import cache as scenes
 from mtlrepro.data.transforms import Augmentation
 from mtlrepro.models.encoders import check_imagenet
@@ -26,7 +27,7 @@ from mtlrepro.tasks import Protocol
 ALGORITHM = 1
 """Raised whenever a change of the code alters numbers: records of another version are stale."""
 
-LATER = {"evaluate_on", "pictures"}
+LATER = {"evaluate_on", "pictures", "loss_scales", "momentum", "decay", "balancer_lr", "labels", "draw"}
 """Fields added after the first records: left out of the JSON at their default, so that old hashes stay valid."""
 LENGTH = 0.5
 """Length of a curriculum whose options have neither `length` nor `delta_a`; it is written into them, so it is hashed.
@@ -79,6 +80,17 @@ def _pictures(asked: dict[str, list[int]]) -> dict[str, list[int]]:
     return asked
 
 
+def _without_ones(scales: dict[str, float]) -> dict[str, float]:
+    """Leave out what changes nothing, so that one run has one hash."""
+    return {name: scale for name, scale in scales.items() if scale != 1}
+
+
+def _shares(labels: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    if not all(0 <= start < end <= 1 for start, end in labels.values()):
+        raise ValueError
+    return {name: share for name, share in labels.items() if share != (0, 1)}
+
+
 def _ordered(value: object) -> object:
     if isinstance(value, set | frozenset):  # its order, and with it the hash, would differ from process to process
         raise ValueError
@@ -119,19 +131,41 @@ class RunConfig(BaseModel):
         classes: 7 or 19 for Cityscapes and streets; default: as stored.
         tasks: One task or more, in the order of losses and weights; one is a single-task baseline.
         protocol: Losses and metrics of LSB (`lsb`) or of the public benchmark (`benchmark`).
+        loss_scales: Factor on the loss of a task, by name; 1 for the others. The balancer sees the scaled losses, in
+            `backward` and in `end_epoch`, and so do the probe and whatever else looks at gradients. In the history,
+            `losses` are not scaled, `weights` are those of the scaled losses, and `loss_scales` is weight times scaled
+            loss.
         model: Name of a network, see `models.create`.
         model_options: Its options, JSON values.
         method: Name of a balancer, see `balancers.create`.
         method_options: Its options, JSON values. `mclgs` and `cagrad+mclgs` also take `length` in the place of
             `delta_a`: the share of the run, in (0, 1], after which p is 0; 0.5 unless either is given.
-        optimizer: `adamw`, `adam` (betas 0.9, 0.999, eps 1e-8) or `sgd` (momentum 0.9).
+        optimizer: `adamw`, `adam` (betas 0.9, 0.999, eps 1e-8) or `sgd`.
         lr: Learning rate, above 0.
+        balancer_lr: Learning rate of the method's own parameters (`uncertainty` and `gradnorm` have such); default:
+            `lr`. The schedule multiplies both.
+        momentum: Of `sgd`, in [0, 1).
         weight_decay: Of the network's parameters, never of the balancer's own.
+        decay: How weights decay. `torch`: as in torch's optimizer, `weight_decay * w` is a part of the gradient with
+            `sgd` and `adam`, which is coupled (MTSGD, Eq. 11), and `lr * weight_decay * w` is taken off beside the step
+            with `adamw`. `decoupled`, for `sgd`: MTSGD's Eq. 1, w <- w - lr v - weight_decay w, in which `lr` and its
+            schedule do not scale the decay. The factor 1 - momentum that Eq. 1 has before the gradient is no part of
+            it: it makes steps of an `lr` that is so much smaller.
         schedule: `constant`, or `steps`: the rate is multiplied by `factor` after each epoch of `milestones`.
         milestones: Numbers of epochs, increasing, each below `epochs`.
         factor: In (0, 1) with `steps`, else 1.
         epochs: Passes over the training set.
         batch_size: Images in a step, over all processes; samples left over at the end of an epoch wait for the next.
+        labels: Which part of the training images has labels of a task: `{"TASK": [start, end]}`, places in one random
+            order of the images, 0 before the first and 1 after the last. `[0, 0.1]` is a tenth, which lies within
+            `[0, 0.5]` and has no image in common with `[0.1, 1]`, as masks and boxes of BDD100K are on different
+            images. The order depends on the number of images alone: all methods and seeds have the same labels, so that
+            runs stay paired. Default: all labels of the data set. Evaluation and the probe see all of them.
+        draw: How training batches are drawn. `union`: from all images that have a label of any of the tasks; an epoch
+            is one pass through them. `alternating`: from the images of each task in turn, in the order of `tasks`, and
+            only that task is present in the step, so that no step compares two of them. An epoch has as many steps as
+            with `union`, so that both cost the same; each task's images are passed through as a whole, in an order of
+            their own that goes on over the ends of epochs. The history has `absent` where labels are lacking.
         flip: Probability of a mirror image.
         scales: Zoom factors of the training images.
         crop: (height, width) of training images; default: not cropped.
@@ -166,13 +200,19 @@ class RunConfig(BaseModel):
     ] = None
     tasks: TaskNames = ("segmentation", "depth", "normal")
     protocol: Protocol = "lsb"
+    loss_scales: Annotated[
+        dict[str, Positive], AfterValidator(_without_ones), Field(description="an object of tasks and numbers above 0")
+    ] = {}
     model: Annotated[str, Field(description="a network's name")] = "multi_decoder"
     model_options: Options = {}
     method: Annotated[str, Field(description="a balancer's name")] = "equal"
     method_options: Options = {}
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: Positive = 1e-4
+    balancer_lr: Annotated[Positive | None, Field(description="a number above 0, or null")] = None
+    momentum: Annotated[Number, Field(lt=1, description="a number in [0, 1)")] = 0.9
     weight_decay: Number = 0.01
+    decay: Literal["torch", "decoupled"] = "torch"
     schedule: Literal["constant", "steps"] = "constant"
     milestones: Annotated[
         tuple[Count, ...],
@@ -182,6 +222,12 @@ class RunConfig(BaseModel):
     factor: Annotated[Positive, Field(description="a number in (0, 1]")] = 1.0
     epochs: Count = 20
     batch_size: Count = 8
+    labels: Annotated[
+        dict[str, Annotated[tuple[Number, Number], Field(strict=False)]],
+        AfterValidator(_shares),
+        Field(strict=False, description="an object of tasks and shares [start, end], 0 <= start < end <= 1"),
+    ] = {}
+    draw: Literal["union", "alternating"] = "union"
     flip: Annotated[Number, Field(description="a probability in [0, 1]")] = 0.5
     scales: Annotated[tuple[Positive, ...], Field(strict=False, description="a list of numbers of at least 1")] = (1.0,)
     crop: OptionalSize = None
@@ -223,6 +269,8 @@ class RunConfig(BaseModel):
     def model_post_init(self, context: object) -> None:
         """Check what fields have to do with each other."""
         self._check_data()
+        self._check_labels()
+        self._check_optimizer()
         self._check_epochs()
         self._check_parts()
 
@@ -319,6 +367,36 @@ class RunConfig(BaseModel):
         if self.dataset in GENERATED and n_train < self.batch_size:
             raise ValueError(f"batch_size is {self.batch_size}; accepted: up to {n_train}, the training scenes")
 
+    def _check_labels(self) -> None:
+        for name in ("loss_scales", "labels"):
+            if not set(getattr(self, name)) <= set(self.tasks):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; accepted: tasks of the run, {self.tasks!r}")
+        if self.draw == "alternating" and len(self.tasks) == 1:
+            raise ValueError("draw is 'alternating'; accepted with one task: 'union'")
+        for name, plain in (("labels", {}), ("draw", "union")):
+            if self.cuda_graph and getattr(self, name) != plain:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; accepted with cuda_graph: {plain!r}")
+        if self.labels and self.dataset in GENERATED:
+            n = scenes.COUNTS["train"] if self.n_train is None else self.n_train
+            images = {name: set(part_of(n, self.labels.get(name, (0, 1)))) for name in self.tasks}
+            fewest = min(images, key=lambda name: len(images[name]))
+            least = self.batch_size if self.draw == "alternating" else 1
+            if len(images[fewest]) < least:
+                raise ValueError(
+                    f"labels is {self.labels!r}, {len(images[fewest])} of {n} images for {fewest!r}; "
+                    f"accepted with draw {self.draw!r}: {least} or more for each task"
+                )
+            if (drawn := len(set().union(*images.values()))) < self.batch_size:
+                raise ValueError(f"batch_size is {self.batch_size}; accepted: up to {drawn}, the images with labels")
+
+    def _check_optimizer(self) -> None:
+        for name, plain in (("momentum", 0.9), ("decay", "torch")):
+            if self.optimizer != "sgd" and getattr(self, name) != plain:
+                value = getattr(self, name)
+                raise ValueError(f"{name} is {value!r}; accepted with optimizer {self.optimizer!r}: {plain!r}")
+        if self.decay == "decoupled" and self.weight_decay >= 1:
+            raise ValueError(f"weight_decay is {self.weight_decay}; accepted with decay 'decoupled': below 1")
+
     def _check_epochs(self) -> None:
         steps = self.schedule == "steps"
         if not steps and (self.milestones or self.factor != 1):
@@ -355,12 +433,16 @@ class RunConfig(BaseModel):
             )
         with _naming("model_options", self.model_options):
             _try_model(self.model, _canonical(self.model_options), self.tasks, self.protocol)
-        capturable = True
+        capturable, learns = True, False
         with _naming("method_options", self.method_options):
             options = _without_length(self.method, self.method_options)
-            capturable = _try_method(self.method, _canonical(options), len(self.tasks))
+            capturable, learns = _try_method(self.method, _canonical(options), len(self.tasks))
         if self.cuda_graph and not capturable:
             raise ValueError(f"cuda_graph is True; accepted with {self.method} and these options: False")
+        if self.balancer_lr is not None and not learns:
+            raise ValueError(
+                f"balancer_lr is {self.balancer_lr}; accepted with method {self.method!r}, without parameters: None"
+            )
 
 
 def _refusal(values: Mapping[str, Any], error: ValidationError) -> ValueError:
@@ -422,6 +504,7 @@ def _without_length(method: str, options: dict[str, Any]) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=256)
-def _try_method(name: str, options: str, n_tasks: int) -> bool:
-    """Make the balancer; say whether a CUDA graph can stand for its steps."""
-    return balancers.create(name, n_tasks, **json.loads(options)).capturable
+def _try_method(name: str, options: str, n_tasks: int) -> tuple[bool, bool]:
+    """Make the method; say whether a CUDA graph can stand for its steps, and whether it has parameters of its own."""
+    method = balancers.create(name, n_tasks, **json.loads(options))
+    return method.capturable, bool(list(method.parameters()))

@@ -41,7 +41,11 @@ def evaluate(model: MultiTaskModel, tasks: Sequence[ImageTask], loader: Loader, 
 
 
 def probe(
-    model: MultiTaskModel, tasks: Sequence[ImageTask], batch: Batch, precision: str = "float32"
+    model: MultiTaskModel,
+    tasks: Sequence[ImageTask],
+    batch: Batch,
+    precision: str = "float32",
+    scales: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Compare the tasks' gradients by the shared parameters on one batch, as in training but without a step.
 
@@ -50,6 +54,7 @@ def probe(
         tasks: T tasks.
         batch: B samples.
         precision: `float32` or `bf16`.
+        scales: Factors on the losses by task, as in training; default: 1 each.
 
     Returns:
         `norms`, by task; `cosines`, T x T in task order; `conflicts`, the share of pairs with a negative one. None
@@ -58,7 +63,8 @@ def probe(
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     predictions = predict(model, batch, precision)
     terms = {task.name: task.loss(predictions[task.name], batch) for task in tasks}
-    losses = {name: term.mean() for name, term in terms.items() if bool(term.weights.any())}
+    factors = dict.fromkeys(terms, 1.0) | dict(scales or {})
+    losses = {name: factors[name] * term.mean() for name, term in terms.items() if bool(term.weights.any())}
     gradients = task_gradients(list(losses.values()), [p for p in model.shared_parameters() if p.requires_grad])
     with torch.no_grad():
         for name, buffer in model.named_buffers():

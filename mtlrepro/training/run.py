@@ -1,8 +1,9 @@
 """One run: a configuration is trained, resumed where it was stopped, and leaves one record."""
 
+import copy
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ def train(
     data_root: str | Path | None = None,
     progress: bool = True,
     device: str | torch.device | None = None,
+    after_epoch: Callable[[dict[str, Any]], object] | None = None,
 ) -> Record:
     """Train a configuration, or go on with it, or read its record if it is complete.
 
@@ -46,8 +48,9 @@ def train(
 
     - `config`, `hash`, `algorithm`, `status`: `complete`, or `failed`, then in `HASH.failed.json` with `error`;
     - `history`: for each epoch `epoch`, `losses` (raw mean training losses by task), `weights` (mean over its
-      steps, None where the method has none), `loss_scales` (weights times losses), `lr`, `metrics` and `probe`
-      (None in epochs without), `seconds` of training with its data, `evaluation_seconds`;
+      steps, None where the method has none), `loss_scales` (weights times losses, times the factors of
+      `config.loss_scales`), `lr`, `metrics` and `probe` (None in epochs without), `seconds` of training with its data,
+      `evaluation_seconds`; and, where batches lack labels, `absent`, the share of the batches without a task's;
     - `metrics`: final ones by task and name, and `metrics_from`, the split and the epochs over whose evaluations
       they are means;
     - with `evaluate_on="both"`, `validation_metrics`: those on the validation split, over the same epochs, here and
@@ -64,6 +67,9 @@ def train(
         data_root: Folder of the prepared data set; needed for real ones, not for scenes.
         progress: Show a bar on stderr, if that is a terminal.
         device: Which device of the configured kind, such as `cuda:1`.
+        after_epoch: Called after each epoch that is trained, once its checkpoint is written, with a copy of its entry
+            of `history`; in the first process only. Neither it nor random numbers that it draws from torch change the
+            run's numbers. What it raises ends the run as any failure does, and the next call goes on after that epoch.
 
     Returns:
         The record.
@@ -91,7 +97,7 @@ def train(
         kept: Kept = {}
         try:
             trainer = Trainer(config, chosen, data_root)
-            _train_epochs(trainer, history, kept, folder, progress, config.epochs)
+            _train_epochs(trainer, history, kept, folder, progress, config.epochs, after_epoch)
             record = from_first(_complete(trainer, history) if rank() == 0 else {})
             if rank() == 0:
                 _store(store, config, record, kept)
@@ -131,7 +137,13 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def _train_epochs(
-    trainer: Trainer, history: list[dict[str, Any]], kept: Kept, folder: Path, progress: bool, epochs: int
+    trainer: Trainer,
+    history: list[dict[str, Any]],
+    kept: Kept,
+    folder: Path,
+    progress: bool,
+    epochs: int,
+    after_epoch: Callable[[dict[str, Any]], object] | None = None,
 ) -> None:
     """Train the epochs that are left; append them to the history, and add the predictions that are asked for."""
     config = trainer.config
@@ -160,6 +172,9 @@ def _train_epochs(
             if rank() == 0:
                 state = {"trainer": trainer.state_dict(), "history": history, "pictures": kept}
                 checkpoints.save(folder, config.hash, epoch, state)
+                if after_epoch is not None:
+                    with torch.random.fork_rng([trainer.device] if trainer.device.type == "cuda" else []):
+                        after_epoch(copy.deepcopy(history[-1]))
             bar.set_postfix_str(f"epoch {epoch}, " + ", ".join(f"{k} {v:.4g}" for k, v in entry["losses"].items()))
 
 
@@ -175,7 +190,7 @@ def _evaluate(trainer: Trainer, epoch: int) -> dict[str, Any]:
     return {
         name: evaluate(model, tasks, loader, precision) if scored and rank() == 0 else None
         for name, loader in loaders.items()
-    } | {"probe": probe(model, tasks, trainer.probe_batch(), precision) if probed else None}
+    } | {"probe": probe(model, tasks, trainer.probe_batch(), precision, config.loss_scales) if probed else None}
 
 
 def _complete(trainer: Trainer, history: list[dict[str, Any]]) -> Record:
