@@ -425,8 +425,8 @@ class Balancer(Guard, ABC):
 _B = TypeVar("_B", bound=type[Balancer])
 
 METHODS: dict[str, type[Balancer]] = {}
-CONTROLS = {"fixed", "lagged_gls"}
-"""Methods that are no proposals of a paper; what others are compared with."""
+CONTROLS = {"fixed", "lagged_gls", "replay", "rlw", "uw-so", "warmup"}
+"""Methods that the others are compared with; they are not among the proposals that the book looks at."""
 
 
 def register(name: str) -> Callable[[_B], _B]:

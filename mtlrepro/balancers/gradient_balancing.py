@@ -207,6 +207,16 @@ class SliceRule(GradientBalancer):
         """Count a parameter's slices, and the elements of one; each element is a slice unless a method says so."""
         return shape.numel(), 1
 
+    def fill(self, gradients: list[Tensor], out: Tensor) -> None:
+        """Combine the gradients of some slices by one task or more; see `rule`."""
+        if len(gradients) > 1:
+            self.rule(gradients, out)
+        else:
+            torch.div(gradients[0], self.n_tasks, out=out)
+
+    def finish(self, combined: list[Tensor]) -> None:
+        """Change the combined gradients of all shared parameters in place, once all of them are there."""
+
     @abstractmethod
     def rule(self, gradients: list[Tensor], out: Tensor) -> None:
         """Combine the gradients of some slices by the tasks that reach them: their sum under the rule, over T.
@@ -232,11 +242,9 @@ class SliceRule(GradientBalancer):
             for out, *parts in blocks([tensor.reshape(cut) for tensor in (total, *gradients.values())]):
                 for k, part in zip(gradients, parts, strict=True):
                     sums[k].append(part.sum())
-                if len(parts) > 1:
-                    self.rule(parts, out)
-                else:
-                    torch.div(parts[0], self.n_tasks, out=out)
+                self.fill(parts, out)
             result.append(total.to(parameter.dtype))
+        self.finish([g for g in result if g is not None])
         zero = torch.zeros_like(step.values[0])
         valid = self._judge(step, torch.stack([torch.stack(s).double().sum() if s else zero for s in sums]))
         factor = torch.where(valid, 1.0, torch.nan)  # NaN in a bad step, for a GradScaler to see

@@ -144,7 +144,7 @@ class MCLGS(_Curriculum):
     Departures: none from the rule; a_0, Delta a, the unit of t and the batch as the unit of s are choices, the
     paper's text was not available (the poster speaks of samples). Weights become 1 only if the curriculum ends
     within the run: with the default Delta a after 100 epochs. `RunConfig` takes the `length` of the curriculum,
-    a share of the run, in its place.
+    a share of the run, in its place. Controls: `replay` with the gate or the weights of a run, `warmup`.
 
     Args:
         n_tasks: Number of tasks N.

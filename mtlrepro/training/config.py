@@ -5,7 +5,7 @@ import inspect
 import json
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from mtlrepro.data.scenes import cache as scenes
 from mtlrepro.data.transforms import Augmentation
 from mtlrepro.models.encoders import check_imagenet
 from mtlrepro.tasks import Protocol
+from mtlrepro.training.controls import with_weights, without_run
 
 ALGORITHM = 1
 """Raised whenever a change of the code alters numbers: records of another version are stale."""
@@ -34,6 +35,8 @@ LENGTH = 0.5
 
 Our choice: on the poster the weight has become 1 by the end of training, and no number is given.
 """
+REPLACED_BY_LENGTH = {"delta_a", "steps"}
+"""Options of methods in whose place `length`, a share of the run, may stand."""
 CLASS_COUNTS = (None, *sorted({count for entry in CATALOGUE.values() for count in entry.class_counts}))
 
 
@@ -139,7 +142,8 @@ class RunConfig(BaseModel):
         model_options: Its options, JSON values.
         method: Name of a balancer, see `balancers.create`.
         method_options: Its options, JSON values. `mclgs` and `cagrad+mclgs` also take `length` in the place of
-            `delta_a`: the share of the run, in (0, 1], after which p is 0; 0.5 unless either is given.
+            `delta_a`: the share of the run, in (0, 1], after which p is 0; 0.5 unless either is given. So does
+            `warmup` in the place of `steps`. `replay` and `warmup` also take a stored run's weights, see `controls`.
         optimizer: `adamw`, `adam` (betas 0.9, 0.999, eps 1e-8) or `sgd`.
         lr: Learning rate, above 0.
         balancer_lr: Learning rate of the method's own parameters (`uncertainty` and `gradnorm` have such); default:
@@ -261,8 +265,8 @@ class RunConfig(BaseModel):
     def _give_length(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Write the default length of a curriculum into the options."""
         options = values.get("method_options", {})
-        curriculum = "delta_a" in _parameters(values.get("method")) and isinstance(options, Mapping)
-        if curriculum and not {"length", "delta_a"} & options.keys():
+        replaced = REPLACED_BY_LENGTH & _parameters(values.get("method")).keys()
+        if replaced and isinstance(options, Mapping) and not ({"length", "run"} | replaced) & options.keys():
             return {**values, "method_options": {**options, "length": LENGTH}}
         return values
 
@@ -316,28 +320,44 @@ class RunConfig(BaseModel):
         """Make the same configuration but for some fields, checked like any other."""
         return type(self)(**{**dict(self), **changes})
 
-    def balancer_options(self, steps: int) -> dict[str, Any]:
+    @property
+    def source(self) -> str | None:
+        """Hash of the stored run whose weights the options of the method name; None if they name none."""
+        return self.method_options.get("run")
+
+    def balancer_options(self, steps: int, weights: Sequence[Sequence[float]] | None = None) -> dict[str, Any]:
         """Complete the options of the method for `balancers.create`.
 
         A method that draws numbers has the run's seed unless the options have one. The `length` of a curriculum becomes
         `delta_a`: p falls by the same amount in each epoch or iteration of that share of the run, rounded up to whole
-        ones, and is 0 from its end on. Warns where p is still above 0 when the run ends.
+        ones, and is 0 from its end on. Warns where p is still above 0 when the run ends. The `length` of a warm-up
+        becomes its `steps`.
 
         Args:
             steps: Training steps in an epoch.
+            weights: Those of `source`, a row for each of its epochs, see `records.source_weights`.
 
         Returns:
             Options that the method itself has.
+
+        Raises:
+            ValueError: There is a source, but no weights, or weights that the method cannot take.
         """
         parameters, options = _parameters(self.method), dict(self.method_options)
         if "seed" in parameters or self.method.removeprefix("torchjd:").removesuffix("Weighting") in RANDOM:
             options = {"seed": self.seed} | options
+        if self.source is not None:
+            if weights is None:
+                raise ValueError(f"weights is None; accepted: those of run {self.source}, which the method replays")
+            seed = options.get("seed", self.seed)
+            options = with_weights(options, weights, seed=seed, epochs=self.epochs, steps=steps)
+        if "steps" in parameters and "length" in options:
+            options["steps"] = _share(options.pop("length"), self.epochs * steps)
         if "delta_a" in parameters:
             given = {name: parameter.default for name, parameter in parameters.items()} | options
             run = self.epochs if given["step"] == "epoch" else self.epochs * steps
             if "length" in options:
-                end = max(1, math.ceil(round(options.pop("length") * run, 6)))  # 0.1 * 30 is a little more than 3
-                options["delta_a"] = decrease(given["a0"], end)
+                options["delta_a"] = decrease(given["a0"], _share(options.pop("length"), run))
             elif (p := given["a0"] - run * given["delta_a"]) > 0:
                 warnings.warn(
                     f"{self.method}: p is {p:g} when the run ends, so that its weights never become 1; for a "
@@ -435,7 +455,7 @@ class RunConfig(BaseModel):
             _try_model(self.model, _canonical(self.model_options), self.tasks, self.protocol)
         capturable, learns = True, False
         with _naming("method_options", self.method_options):
-            options = _without_length(self.method, self.method_options)
+            options = _without_length(self.method, without_run(self.method, self.method_options))
             capturable, learns = _try_method(self.method, _canonical(options), len(self.tasks))
         if self.cuda_graph and not capturable:
             raise ValueError(f"cuda_graph is True; accepted with {self.method} and these options: False")
@@ -493,14 +513,20 @@ def _parameters(method: object) -> Mapping[str, inspect.Parameter]:
 
 def _without_length(method: str, options: dict[str, Any]) -> dict[str, Any]:
     """Check the length of a curriculum, and take it out: the method itself does not know it."""
-    if "length" not in options or "delta_a" not in _parameters(method):
+    replaced = REPLACED_BY_LENGTH & _parameters(method).keys()
+    if "length" not in options or not replaced:
         return options
     length = options["length"]
-    if "delta_a" in options:
-        raise ValueError("it has 'length' and 'delta_a'; accepted: one of them")
+    if both := replaced & options.keys():
+        raise ValueError(f"it has 'length' and {both.pop()!r}; accepted: one of them")
     if isinstance(length, bool) or not isinstance(length, int | float) or not 0 < length <= 1:
         raise ValueError(f"length is {length!r}; accepted: a number in (0, 1]")
     return {name: value for name, value in options.items() if name != "length"}
+
+
+def _share(length: float, run: int) -> int:
+    """Epochs or iterations in a share of a run, rounded up."""
+    return max(1, math.ceil(round(length * run, 6)))  # 0.1 * 30 is a little more than 3
 
 
 @lru_cache(maxsize=256)

@@ -58,6 +58,8 @@ def train(
     - `weights_source`: what the network started from;
     - `provenance`: commit, versions, device, processor, threads, processes, date, seconds, images per second.
 
+    A run that replays another one's weights, see `controls`, first reads that one's record from the store.
+
     Predictions that `config.pictures` asks for stand beside it, see `predictions`. No epoch is chosen by its metrics.
     Numbers that are not finite are None.
 
@@ -76,7 +78,7 @@ def train(
 
     Raises:
         ValueError: The device is absent or of another kind, or data, network and tasks do not go together, or a file
-            that is not this run's record has its name.
+            that is not this run's record has its name, or the run whose weights are replayed cannot be.
         FileNotFoundError: ImageNet weights are absent.
         FloatingPointError: A loss or gradient was not finite; names epoch, step and task.
         torch.OutOfMemoryError: The device's memory did not suffice.
@@ -93,10 +95,11 @@ def train(
             stack.enter_context(FileLock(folder / f"{config.hash}.lock"))
         if (record := from_first(records.completed(store, config) if rank() == 0 else None)) is not None:
             return record
+        weights = records.source_weights(store, config)
         history: list[dict[str, Any]] = []
         kept: Kept = {}
         try:
-            trainer = Trainer(config, chosen, data_root)
+            trainer = Trainer(config, chosen, data_root, weights)
             _train_epochs(trainer, history, kept, folder, progress, config.epochs, after_epoch)
             record = from_first(_complete(trainer, history) if rank() == 0 else {})
             if rank() == 0:
@@ -108,7 +111,12 @@ def train(
 
 
 def first_epochs(
-    config: RunConfig, epochs: int, *, data_root: str | Path | None = None, progress: bool = True
+    config: RunConfig,
+    epochs: int,
+    *,
+    data_root: str | Path | None = None,
+    progress: bool = True,
+    store: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Train the first epochs of a run anew and keep nothing but their `history`.
 
@@ -117,6 +125,7 @@ def first_epochs(
         epochs: How many, up to those of the run.
         data_root: See `train`.
         progress: See `train`.
+        store: Where the run is whose weights it replays, if it does.
 
     Returns:
         One entry for each epoch.
@@ -126,8 +135,9 @@ def first_epochs(
     """
     device = _device(config, None)
     history: list[dict[str, Any]] = []
+    weights = records.source_weights(store, config)
     with tempfile.TemporaryDirectory() as folder, settings(config, device):
-        _train_epochs(Trainer(config, device, data_root), history, {}, Path(folder), progress, epochs)
+        _train_epochs(Trainer(config, device, data_root, weights), history, {}, Path(folder), progress, epochs)
     return history
 
 

@@ -44,6 +44,7 @@ class Trainer:
         config: What to train.
         device: The device to train on.
         data_root: Folder of a prepared data set; None for scenes.
+        weights: Those that the run replays, see `records.source_weights`.
 
     Attributes:
         model: The network.
@@ -58,7 +59,13 @@ class Trainer:
         FileNotFoundError: ImageNet weights are absent; names the command that fetches them.
     """
 
-    def __init__(self, config: RunConfig, device: torch.device, data_root: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        device: torch.device,
+        data_root: str | Path | None = None,
+        weights: Sequence[Sequence[float]] | None = None,
+    ) -> None:
         if config.batch_size % processes():
             raise ValueError(f"batch_size is {config.batch_size}; accepted with {processes()} processes: its multiples")
         if config.cuda_graph and processes() > 1:
@@ -94,7 +101,7 @@ class Trainer:
             part=(rank(), processes()),
             groups=[[target] for target in targets] if config.draw == "alternating" else [targets],
         )
-        options = config.balancer_options(len(self.train_loader))
+        options = config.balancer_options(len(self.train_loader), weights)
         self.balancer = balancers.create(config.method, len(self.tasks), **options).to(device)
         self.optimizer = _optimizer(config, self.model, self.balancer, device)
         self.scheduler = MultiStepLR(self.optimizer, config.milestones, config.factor)

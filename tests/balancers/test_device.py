@@ -21,6 +21,11 @@ OPTIONS = [
     ("mclgs", {"a0": 0.0}),
     ("mgda", {"at": "representation"}),
     ("mtsgd", {"similarity": "mean", "restore_norm": True}),
+    ("mtsgd", {"restore_norm": "step"}),
+    ("mtsgd", {"balance": False}),
+    ("replay", {"weights": [[0.1, 0.2, 0.3], [0.3, 0.0, 0.1], [0.2, 0.2, 0.2]]}),
+    ("replay", {"weights": [[0.1, 0.2, 0.3], [0.3, 0.0, 0.1], [0.2, 0.2, 0.2]], "draw": True}),
+    ("warmup", {"steps": 25}),
 ]
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from mtlrepro.balancers import base, create
 
 GRADIENT = [name for name in ALL if name not in LOSS_WEIGHTING]
-ACCUMULATING = [name for name in LOSS_WEIGHTING if name != "gls"]
+ACCUMULATING = [name for name in LOSS_WEIGHTING if name not in ("gls", "uw-so")]
 
 
 # --- shared parameters
