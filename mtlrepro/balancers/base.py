@@ -116,6 +116,7 @@ class Balancer(Guard, ABC):
         super().__init__(n_tasks)
         self.epochs = 0
         self._calls = 0
+        self._capturing = False
         self._steps_of_epoch = 0
         self._first: list[Tensor] = []
         self._warned: set[str] = set()
@@ -392,7 +393,7 @@ class Balancer(Guard, ABC):
     def _end_step(self) -> None:
         """Count a step; warn, once each, where the training loop seems to leave out what the method needs."""
         self.steps += 1
-        if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+        if self._capturing:  # which reads nothing from the device
             return
         self._calls += 1
         self._steps_of_epoch += 1

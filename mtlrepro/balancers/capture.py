@@ -81,8 +81,12 @@ class CapturedStep(Generic[_T]):
         graph = torch.cuda.CUDAGraph()
         for generator in self._balancer.generators():
             graph.register_generator_state(generator)
-        with torch.cuda.graph(graph):
-            self._result = self._step()
+        self._balancer._capturing = True
+        try:
+            with torch.cuda.graph(graph):
+                self._result = self._step()
+        finally:
+            self._balancer._capturing = False
         self._graph = graph
         graph.replay()
         return self._result

@@ -215,7 +215,7 @@ def test_absent_tasks_over_steps_and_epochs(name):
             balancer.end_epoch(torch.tensor([1.0, 2.0, 3.0]) / (i + 1))
 
 
-@pytest.mark.filterwarnings("ignore:shared. of the tasks in this step")
+@pytest.mark.filterwarnings("ignore:shared. only task")
 @pytest.mark.parametrize("name", ALL)
 def test_parameters_without_gradient(name):
     """A shared parameter that one task, or none, reaches; a frozen one; and one shared by heads only."""

@@ -126,7 +126,7 @@ def test_mtsgd_zero_gradient_of_a_task_stops_its_slice(shape, threshold, restore
     torch.testing.assert_close(combined[1], gradients[0, 1])
 
 
-@pytest.mark.filterwarnings("ignore:shared. of the tasks in this step")
+@pytest.mark.filterwarnings("ignore:shared. only task")
 def test_mtsgd_leaves_out_a_task_that_does_not_reach_a_parameter():
     """Unlike a task whose gradient there is zero."""
     for reached in (False, True):
@@ -172,7 +172,7 @@ def step_on(gradients, **options):
     return [p.grad for p in parameters]
 
 
-@pytest.mark.filterwarnings("ignore:shared. of the tasks in this step")
+@pytest.mark.filterwarnings("ignore:shared. only task")
 @pytest.mark.parametrize("balance", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_mtsgd_restores_the_length_of_the_whole_step(balance, dtype):
