@@ -12,15 +12,15 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from mtlrepro.distributed import from_first, join, local_rank, processes, rank
-from mtlrepro.training import checkpoints, predictions, records
+from mtlrepro.training import checkpoints, gradients, predictions, records
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.evaluation import evaluate, mean, probe
 from mtlrepro.training.provenance import origin
 from mtlrepro.training.records import Record
 from mtlrepro.training.step import Trainer
 
-Kept = dict[int, dict[str, torch.Tensor]]
-"""Predictions by number of epochs and task."""
+Kept = dict[str, dict[int, dict[str, Any]]]
+"""What stands beside the record, `pictures` and `gradients`, each by number of epochs."""
 
 
 def train(
@@ -55,7 +55,8 @@ def train(
     - `weights_source`: what the network started from;
     - `provenance`: commit, versions, device, processor, threads, processes, date, seconds, images per second.
 
-    Predictions that `config.pictures` asks for stand beside it, see `predictions`. No epoch is chosen by its metrics.
+    Predictions that `config.pictures` asks for stand beside it, see `predictions`, and so does what `config.gradients`
+    asks for, see `gradients`. No epoch is chosen by its metrics.
     Numbers that are not finite are None.
 
     Args:
@@ -88,7 +89,7 @@ def train(
         if (record := from_first(records.completed(store, config) if rank() == 0 else None)) is not None:
             return record
         history: list[dict[str, Any]] = []
-        kept: Kept = {}
+        kept: Kept = {"pictures": {}, "gradients": {}}
         try:
             trainer = Trainer(config, chosen, data_root)
             _train_epochs(trainer, history, kept, folder, progress, config.epochs)
@@ -121,7 +122,8 @@ def first_epochs(
     device = _device(config, None)
     history: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder, settings(config, device):
-        _train_epochs(Trainer(config, device, data_root), history, {}, Path(folder), progress, epochs)
+        kept: Kept = {"pictures": {}, "gradients": {}}
+        _train_epochs(Trainer(config, device, data_root), history, kept, Path(folder), progress, epochs)
     return history
 
 
@@ -133,12 +135,13 @@ def out_of_memory(error: Exception) -> bool:
 def _train_epochs(
     trainer: Trainer, history: list[dict[str, Any]], kept: Kept, folder: Path, progress: bool, epochs: int
 ) -> None:
-    """Train the epochs that are left; append them to the history, and add the predictions that are asked for."""
+    """Train the epochs that are left; append them to the history, and add what is to stand beside the record."""
     config = trainer.config
     if (state := checkpoints.load(folder, config.hash)) is not None:
         trainer.load_state_dict(state["trainer"])
         history += state["history"]
-        kept |= state["pictures"]
+        for name, epochs_kept in kept.items():
+            epochs_kept |= state.get(name, {})  # a checkpoint of an earlier version lacks what came later
     steps = len(trainer.train_loader)
     with tqdm(
         desc=config.hash,
@@ -154,11 +157,15 @@ def _train_epochs(
             entry |= _evaluate(trainer, epoch)
             if rank() == 0 and epoch in config.pictures.get("epochs", ()):
                 images = trainer.pictured_batch()
-                kept[epoch] = predictions.predict_maps(trainer.model, trainer.tasks, images, config.precision)
+                kept["pictures"][epoch] = predictions.predict_maps(
+                    trainer.model, trainer.tasks, images, config.precision
+                )
+            if epoch in config.gradients.get("epochs", ()):
+                kept["gradients"][epoch] = gradients.measure(trainer)
             seconds = {"seconds": trained - started, "evaluation_seconds": time.perf_counter() - trained}
             history.append(records.finite(entry) | seconds)
             if rank() == 0:
-                state = {"trainer": trainer.state_dict(), "history": history, "pictures": kept}
+                state = {"trainer": trainer.state_dict(), "history": history, **kept}
                 checkpoints.save(folder, config.hash, epoch, state)
             bar.set_postfix_str(f"epoch {epoch}, " + ", ".join(f"{k} {v:.4g}" for k, v in entry["losses"].items()))
 
@@ -204,10 +211,12 @@ def _store(store: Path, config: RunConfig, record: Record, kept: Kept) -> None:
     """Write what a complete run leaves.
 
     The order lets a process die anywhere in between: the record, which says that the run is complete, comes after the
-    predictions that belong to it, and checkpoints, from which all could be made again, go last.
+    files that belong to it, and checkpoints, from which all could be made again, go last.
     """
-    if kept:
-        predictions.write(store / f"{config.hash}.npz", kept)
+    if kept["pictures"]:
+        predictions.write(store / f"{config.hash}.npz", kept["pictures"])
+    if kept["gradients"]:
+        gradients.write(gradients.path_of(store, config.hash), kept["gradients"])
     records.write(store, record)
     records.path_of(store, config.hash, "failed").unlink(missing_ok=True)
     checkpoints.remove(store / "checkpoints", config.hash)
