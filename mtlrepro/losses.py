@@ -62,7 +62,7 @@ def known(batch: Batch, key: str) -> Tensor:
 
     Args:
         batch: Samples; with `valid` where the target's row says `mask`, and, if some images lack a target whose row
-            says `always`, with `labelled`.
+            says `always` or `mask`, with `labelled`.
         key: Of a dense target, see `targets`.
 
     Raises:
@@ -76,14 +76,14 @@ def known(batch: Batch, key: str) -> Tensor:
         return target > 0
     if rule == "nonzero":
         return (target != 0).any(1, keepdim=True)
-    if rule == "always":
-        everywhere = torch.ones_like(target[:, :1], dtype=torch.bool)
-        labelled = batch.get("labelled", {}).get(key)
-        return everywhere if labelled is None else everywhere & labelled.to(target.device)[:, None, None, None]
-    if "valid" not in batch:
+    if rule == "mask" and "valid" not in batch:
         raise ValueError(f"the batch has the keys {', '.join(batch)}; accepted for {key}: with 'valid', its mask")
-    mask: Tensor = batch["valid"]
-    return mask
+    mask: Tensor = batch["valid"] if rule == "mask" else torch.ones_like(target[:, :1], dtype=torch.bool)
+    labelled: Tensor | None = batch.get("labelled", {}).get(key)
+    if labelled is None or all(labelled.tolist()):
+        return mask
+    flags = labelled.pin_memory() if target.is_cuda else labelled  # so that the copy does not wait for the device
+    return mask & flags.to(target.device, non_blocking=True)[:, None, None, None]
 
 
 def depth_loss(estimate: Tensor, depth: Tensor, mask: Tensor, depth_range: tuple[float, float]) -> Terms:

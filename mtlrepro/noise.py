@@ -384,7 +384,15 @@ def gnr_weights(
       :math:`1/\rho`, and :math:`w_i \propto (\rho a_i^2 + B_i)^{-1/2}`. For two tasks
       :math:`w_1/w_2 = \sqrt{a_2 \sqrt{B_2} / (a_1 \sqrt{B_1})}`. With the own noise counted,
       :math:`w_i \propto 1/a_i`: the noise drops out.
-    * product: :math:`w_i \propto 1/\sqrt{B_i}`; with the own noise only in the narrow reading.
+    * product: :math:`w_i \propto 1/\sqrt{B_i}`, with the own noise counted too in the narrow reading. In the broad
+      one the own noise matters, and :math:`w_i^2 \propto p_i/B_i` with the shares :math:`p_i` of the sum over tasks
+      that solve :math:`p_i (1 - \kappa_i p_i) = \mu`, :math:`\sum_i p_i = 1`, :math:`\kappa_i = a_i^2/B_i`. For two
+      tasks that is :math:`w_i \propto (s_i^2 B_i)^{-1/4}`.
+
+    The product has one maximum. In :math:`x = \log w^2`, :math:`\log \mathrm{GNR}_i` is :math:`x_i` plus a constant
+    minus the logarithm of a sum of exponentials, so it is concave, and strictly so but for the common scale of the
+    weights where the sum runs over all tasks, as it does with the own noise. It is also at most
+    :math:`\log (a_i^2/s_i^2)` and falls without bound as :math:`p_i` vanishes, so their sum attains its maximum.
 
     Powers below 1e-12 of the largest are raised to it, so that weights stay finite.
 
@@ -399,8 +407,8 @@ def gnr_weights(
         `[T]`, positive, sum T.
 
     Raises:
-        ValueError: The reading is unknown, or is a product without a unique maximum: of two tasks without own
-            noise (it does not depend on the weights), or broad with own noise (its supremum need not be attained).
+        ValueError: The reading is unknown, or is the product of two tasks without own noise, which does not depend
+            on the weights.
     """
     tasks = len(signal)
     tiny = torch.finfo(signal.dtype).tiny
@@ -411,17 +419,47 @@ def gnr_weights(
     if scalarisation == "product":
         if tasks == 2 and not own_noise:
             raise ValueError("scalarisation 'product' does not depend on the weights of two tasks; use 'maxmin'")
-        if own_noise and itgn == "broad":
-            raise ValueError(
-                "scalarisation 'product' has no maximum in general with own_noise and itgn 'broad'; use 'maxmin'"
-            )
         inverse = disturbance
+        if own_noise and itgn == "broad":
+            inverse = disturbance / _shares(noise / disturbance)
     elif scalarisation == "maxmin":
         inverse = signal if own_noise else _perron_root(disturbance / signal) * signal + disturbance
     else:
         raise ValueError(f"scalarisation is {scalarisation!r}; accepted: 'maxmin' or 'product'")
     weights = (inverse / inverse.min()).rsqrt()
     return weights * tasks / weights.sum()
+
+
+def _shares(noise: Tensor) -> Tensor:
+    r"""Shares p `[T]`, T >= 2, that maximise :math:`\sum_i \log p_i - \log(1 - \kappa_i p_i)`, with sum 1.
+
+    There :math:`p_i (1 - \kappa_i p_i)` is the same number :math:`\mu` for all tasks, at most any share. So
+    :math:`1 - p_i \ge (T - 1) \mu`, hence :math:`p_i \le 1/(T - 1)`: for T >= 3 every share is the lower root of its
+    quadratic equation, which grows with :math:`\kappa_i` and with the largest share q. Bisection finds the q whose
+    shares have the sum 1.
+
+    Args:
+        noise: `[T]`, :math:`\nu_i = 1 - \kappa_i = s_i^2/B_i` in (0, 1].
+    """
+    tasks = len(noise)
+    if tasks == 2:
+        shares = noise.rsqrt()
+        return shares / shares.sum()
+    least = noise.min()
+
+    def shares_below(q: Tensor) -> Tensor:
+        mu = q * (1 - q + least * q)
+        # 1 - 4 kappa_i mu as a sum of positive terms; the first is 1 - 2 kappa q of the largest share.
+        discriminant = (1 - 2 * q + 2 * least * q).square() + 4 * (noise - least) * mu
+        return 2 * mu / (1 + discriminant.sqrt())
+
+    low, high = torch.full_like(least, 1 / tasks), torch.full_like(least, 1 / (tasks - 1))
+    for _ in range(54):
+        middle = (low + high) / 2
+        above = shares_below(middle).sum() > 1
+        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+    shares = shares_below((low + high) / 2)
+    return shares / shares.sum()
 
 
 def _perron_root(ratios: Tensor) -> Tensor:

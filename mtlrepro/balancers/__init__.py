@@ -15,7 +15,7 @@ from mtlrepro.balancers.fixed import Fixed
 from mtlrepro.balancers.gls import GLS, LaggedGLS
 from mtlrepro.balancers.graddrop import GradDrop
 from mtlrepro.balancers.gradient_balancing import GramianWeighting, SliceRule
-from mtlrepro.balancers.gradients import gramian, task_gradients
+from mtlrepro.balancers.gradients import gramian, precision, task_gradients
 from mtlrepro.balancers.gradnorm import GradNorm
 from mtlrepro.balancers.loss_weighting import LossWeighting
 from mtlrepro.balancers.lsb import LSB
@@ -24,8 +24,12 @@ from mtlrepro.balancers.mclgs import MCLGS, CAGradMCLGS
 from mtlrepro.balancers.mgda import MGDA
 from mtlrepro.balancers.mtsgd import MTSGD
 from mtlrepro.balancers.pcgrad import PCGrad
+from mtlrepro.balancers.replay import Replay
+from mtlrepro.balancers.rlw import RLW
 from mtlrepro.balancers.torchjd import TorchJD
 from mtlrepro.balancers.uncertainty import Uncertainty
+from mtlrepro.balancers.uw_so import UWSO
+from mtlrepro.balancers.warmup import Warmup
 
 __all__ = [
     "CONTROLS",
@@ -36,6 +40,8 @@ __all__ = [
     "METHODS",
     "MGDA",
     "MTSGD",
+    "RLW",
+    "UWSO",
     "Balancer",
     "CAGrad",
     "CAGradMCLGS",
@@ -50,12 +56,15 @@ __all__ = [
     "LossWeighting",
     "MaxGNR",
     "PCGrad",
+    "Replay",
     "SliceRule",
     "TorchJD",
     "Uncertainty",
+    "Warmup",
     "create",
     "diagnostics",
     "gramian",
+    "precision",
     "register",
     "task_gradients",
 ]

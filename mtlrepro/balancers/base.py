@@ -2,7 +2,8 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -105,10 +106,12 @@ class Balancer(Guard, ABC):
     accepts: ClassVar[str] = "a finite number"
     accumulates: ClassVar[bool] = False
     """Whether the weights are known before a step, so that micro-batches add up to the step of their union."""
+    capturable: bool = True
+    """Whether all steps launch the same work without asking the device, so that a CUDA graph can stand for them."""
     per_sample: bool = False
 
     def __init__(self, n_tasks: int) -> None:
-        if not isinstance(n_tasks, int) or n_tasks < 1:
+        if not isinstance(n_tasks, int) or isinstance(n_tasks, bool) or n_tasks < 1:
             raise ValueError(f"n_tasks is {n_tasks!r}; accepted: an integer of at least 1")
         super().__init__(n_tasks)
         self.epochs = 0
@@ -140,7 +143,8 @@ class Balancer(Guard, ABC):
 
         Args:
             losses: T scalars; `None` for a task that has no label in this batch. A mapping by name is brought into
-                the order of the first mapping that was given; a sequence is in that order already. Where a method
+                the order of the first mapping that was given, to this method or to `end_epoch`; sequences are taken to
+                be in that order. Where a method
                 says so, [B] per-sample losses.
             shared: The parameters that tasks share, or the module that holds them; one that is listed twice, as tied
                 weights are, counts once, and frozen ones are left out. All others that the losses reach belong to
@@ -155,8 +159,9 @@ class Balancer(Guard, ABC):
             parameters; 0 for an absent task), or `None` for rules that have no such weights.
 
         Raises:
-            ValueError: The number, names, shape or presence of losses is wrong; `shared` is empty, frozen as a whole,
-                holds what is no leaf, or nothing that a present loss reaches; or the method does not accumulate.
+            ValueError: The number, type, names, shape, device or presence of losses is wrong; `shared` is empty, frozen
+                as a whole, holds what is no leaf, or nothing that a present loss reaches; or the method does not
+                accumulate.
             FloatingPointError: A loss or a task's gradient is not finite; no `.grad` and no state has been
                 changed, but random streams move on. In a step of one backward pass it is the gradient of the
                 weighted sum, seen only after it was added to `.grad`, in parameters of fewer than two
@@ -167,6 +172,17 @@ class Balancer(Guard, ABC):
             raise ValueError(
                 f"last is False; accepted by {type(self).__name__}: True, as its weights depend on the whole batch"
             )
+        with self._unchanged_names():
+            return self._backward(losses, shared, features, scaler, last)
+
+    def _backward(
+        self,
+        losses: Losses,
+        shared: Shared,
+        features: Tensor | Sequence[Tensor] | None,
+        scaler: GradScaler | None,
+        last: bool,
+    ) -> Tensor | None:
         items = self._items(losses)
         parameters = shared_parameters(shared)
         tasks = [k for k, loss in enumerate(items) if loss is not None]
@@ -199,8 +215,7 @@ class Balancer(Guard, ABC):
             if last:
                 self._count += 1
         if last:
-            self.steps += 1
-            self._look_for_forgotten_calls()
+            self._end_step()
         return weights
 
     @torch.no_grad()
@@ -215,6 +230,13 @@ class Balancer(Guard, ABC):
         Raises:
             ValueError: The number or the names are wrong, or a value is not finite.
         """
+        with self._unchanged_names():
+            self._end_epoch(self._means(mean_losses))
+        self.epochs += 1
+        self._steps_of_epoch = 0
+
+    def _means(self, mean_losses: Means) -> Tensor:
+        """Mean losses in task order, [n_tasks] float64, averaged over processes; NaN where there is none."""
         device = self._first_bad.device
         if isinstance(mean_losses, Tensor):
             losses = mean_losses.detach().to(device, torch.float64)
@@ -234,9 +256,7 @@ class Balancer(Guard, ABC):
             sums = torch.stack([losses, there.double()])
             dist.all_reduce(sums)
             losses, there = sums[0] / sums[1].clamp_min(1), sums[1] > 0
-        self._end_epoch(torch.where(there, losses, torch.nan))
-        self.epochs += 1
-        self._steps_of_epoch = 0
+        return torch.where(there, losses, torch.nan)
 
     @property
     def weights(self) -> Tensor | None:
@@ -253,8 +273,10 @@ class Balancer(Guard, ABC):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what `get_extra_state` returned."""
-        self.steps, self.epochs = state["steps"], state["epochs"]
-        self._names = state.get("names")  # states of earlier versions have none
+        names = state.get("names")  # states of earlier versions have none
+        if names is not None and len(names) != self.n_tasks:
+            raise ValueError(f"state has {len(names)} tasks, {', '.join(names)}; accepted: n_tasks = {self.n_tasks}")
+        self.steps, self.epochs, self._names = state["steps"], state["epochs"], names
         self._count.fill_(self.steps)
 
     @abstractmethod
@@ -263,6 +285,9 @@ class Balancer(Guard, ABC):
 
     def _end_epoch(self, losses: Tensor) -> None:
         """Update what changes per epoch from its mean losses [n_tasks], float64; NaN where it had no label."""
+
+    def _abandon(self) -> None:
+        """Forget what a step that failed had begun."""
 
     def _waits_for_epochs(self) -> bool:
         """Whether the step depends on `end_epoch` being called."""
@@ -315,30 +340,37 @@ class Balancer(Guard, ABC):
 
     def _items(self, losses: Losses) -> list[Tensor | None]:
         """Losses in task order, None for the absent ones, after looking at each."""
-        if self.steps == 0 and self._names is None:  # so that all processes have the order of the first one
-            first = tuple(losses) if isinstance(losses, Mapping) and len(losses) == self.n_tasks else None
-            self._names = from_first(first)
+        if not isinstance(losses, Sequence | Mapping):
+            raise ValueError(
+                f"losses is {type(losses).__name__}; accepted: a sequence or a mapping of T scalar tensors"
+            )
         items = self._in_order("losses", losses)
         if all(loss is None for loss in items):
             raise ValueError("losses: every task is absent; accepted: at least one loss that is not None")
         for k, loss in enumerate(items):
             if loss is None:
                 continue
+            if not isinstance(loss, Tensor):
+                raise ValueError(f"losses: {self._who(k)} is {loss!r}; accepted: a tensor, or None if it is absent")
             if loss.ndim != self.per_sample:
                 accepted = "[B] per-sample losses" if self.per_sample else "a scalar"
                 raise ValueError(f"losses: {self._who(k)} has shape {tuple(loss.shape)}; accepted: {accepted}")
             if not loss.requires_grad:
                 raise ValueError(f"losses: {self._who(k)} requires no gradient; accepted: one that does, or None")
+        first = next(loss for loss in items if loss is not None).device
+        for k, loss in enumerate(items):
+            if loss is not None and loss.device != first:
+                raise ValueError(f"losses: {self._who(k)} is on {loss.device}; accepted: all on one device, {first}")
         return items
 
     def _in_order(self, argument: str, values: Sequence[_Item] | Mapping[str, _Item]) -> list[_Item]:
-        """Bring T values into task order; the first mapping of losses sets the order of names."""
+        """Bring T values into task order; the first mapping, of the first process, sets the order of names."""
         if len(values) != self.n_tasks:
             raise ValueError(f"{argument} has {len(values)} entries; accepted: n_tasks = {self.n_tasks}")
         if not isinstance(values, Mapping):
             return list(values)
         if self._names is None:
-            self._names = tuple(values)
+            self._names = from_first(tuple(values))
         if set(values) != set(self._names):
             raise ValueError(
                 f"{argument} has the names {', '.join(map(repr, values))}; accepted: "
@@ -346,8 +378,22 @@ class Balancer(Guard, ABC):
             )
         return [values[name] for name in self._names]
 
-    def _look_for_forgotten_calls(self) -> None:
-        """Warn, once each, where the training loop seems to leave out what the method needs."""
+    @contextmanager
+    def _unchanged_names(self) -> Iterator[None]:
+        """Let a call that is refused leave no names behind, nor what a step had begun."""
+        names = self._names
+        try:
+            yield
+        except Exception:
+            self._names = names
+            self._abandon()
+            raise
+
+    def _end_step(self) -> None:
+        """Count a step; warn, once each, where the training loop seems to leave out what the method needs."""
+        self.steps += 1
+        if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+            return
         self._calls += 1
         self._steps_of_epoch += 1
         if self._steps_of_epoch == LONG_EPOCH and self._waits_for_epochs():
@@ -359,11 +405,13 @@ class Balancer(Guard, ABC):
         if self._calls == 1:
             self._first = [parameter.detach().clone() for parameter in self.parameters()]
         elif self._calls == NOT_STEPPED and self._first:  # the only time that values are read from the device
-            if all(torch.equal(p, first) for p, first in zip(self.parameters(), self._first, strict=True)):
+            pairs = zip(self.parameters(), self._first, strict=True)
+            if all(torch.allclose(p, first.to(p.device), rtol=1e-9, atol=0) for p, first in pairs):
                 self._warn(
                     "parameters",
                     f"no optimizer has changed the parameters of {type(self).__name__} in {NOT_STEPPED} steps; give it "
-                    "balancer.parameters() too, in a group without weight decay",
+                    "balancer.parameters() too, in a group without weight decay (a learning rate of 0 is the only "
+                    "other cause)",
                 )
             self._first = []
 
@@ -377,8 +425,8 @@ class Balancer(Guard, ABC):
 _B = TypeVar("_B", bound=type[Balancer])
 
 METHODS: dict[str, type[Balancer]] = {}
-CONTROLS = {"fixed", "lagged_gls"}
-"""Methods that are no proposals of a paper; what others are compared with."""
+CONTROLS = {"fixed", "lagged_gls", "replay", "rlw", "uw-so", "warmup"}
+"""Methods that the others are compared with; they are not among the proposals that the book looks at."""
 
 
 def register(name: str) -> Callable[[_B], _B]:

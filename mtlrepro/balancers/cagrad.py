@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from mtlrepro.balancers.base import register
@@ -19,7 +20,8 @@ class CAGrad(GramianWeighting):
     published code multiplies by T.
     Departures: the inner problem is solved exactly, by enumerating the faces of the simplex, for up to 12
     tasks (the published code calls SLSQP); at Pareto-stationary points, where Algorithm 1 divides zero by zero, d
-    is the point nearest to g_0 that conflicts with no task, which attains the maximum too.
+    is the point nearest to g_0 that conflicts with no task, which attains the maximum too; where gradients cancel up
+    to the rounding of their products, the step is the shorter for what is unknown and stays in the ball.
 
     Args:
         n_tasks: Number of tasks T.
@@ -47,5 +49,9 @@ class CAGrad(GramianWeighting):
 
     def forward(self, gramian: Tensor) -> Tensor:
         """Map the Gramian [t, t] to the coefficients [t] of d."""
-        coefficients = conflict_averse(gramian, self.c)
+        return self.coefficients(gramian, gramian.dtype)
+
+    def coefficients(self, gramian: Tensor, precision: torch.dtype) -> Tensor:
+        """Map the Gramian [t, t] of products taken in `precision` to the coefficients [t] of d."""
+        coefficients = conflict_averse(gramian, self.c, precision)
         return coefficients / (1 + self.c**2) if self.rescale else coefficients

@@ -40,7 +40,7 @@ class CapturedStep(Generic[_T]):
         warmup: Calls before the capture, at least 1.
 
     Raises:
-        ValueError: There is no CUDA device, the balancer has no guard, or estimates only at every `refresh`-th step.
+        ValueError: There is no CUDA device, the balancer has no guard, or its steps differ, see `Balancer.capturable`.
     """
 
     def __init__(self, step: Callable[[], _T], balancer: Balancer, warmup: int = 3) -> None:
@@ -48,8 +48,8 @@ class CapturedStep(Generic[_T]):
             raise ValueError(
                 "balancer has no guard and would ask the device; accepted: after balancer.guard(optimizer)"
             )
-        if (refresh := getattr(balancer, "refresh", 1)) != 1:
-            raise ValueError(f"balancer has refresh={refresh}; accepted: 1, so that all steps are the same")
+        if not balancer.capturable:
+            raise ValueError(f"balancer is {type(balancer).__name__}, which no graph can stand for; accepted: others")
         if warmup < 1:
             raise ValueError(f"warmup is {warmup!r}; accepted: an integer of at least 1")
         if not torch.cuda.is_available():
@@ -67,8 +67,8 @@ class CapturedStep(Generic[_T]):
             What `step` returns; tensors in it are overwritten by the next call.
         """
         if self._graph is not None:
-            self._balancer.steps += 1
             self._graph.replay()
+            self._balancer._end_step()
             return self._result
         if self._left:
             self._left -= 1

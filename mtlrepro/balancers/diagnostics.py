@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mtlrepro.balancers.gradients import ROUNDING
+
 
 @dataclass(frozen=True)
 class Diagnostics:
@@ -17,7 +19,7 @@ class Diagnostics:
         norms: [T], |g_k|.
         conflicts: Scalar, share of the pairs i < j with a negative cosine (Definition 1), in [0, 1]; 0 for T = 1.
         condition: Scalar, largest over smallest singular value of the T gradients, at least 1; infinite if
-            they are linearly dependent to float64 precision.
+            they are linearly dependent up to the rounding of their inner products.
     """
 
     cosines: Tensor
@@ -27,11 +29,13 @@ class Diagnostics:
     condition: Tensor
 
 
-def diagnostics(gramian: Tensor) -> Diagnostics:
+def diagnostics(gramian: Tensor, precision: torch.dtype | None = None) -> Diagnostics:
     """Compute all conflict diagnostics of task gradients.
 
     Args:
         gramian: [T, T], inner products of the task gradients (`mtlrepro.balancers.gramian`).
+        precision: Type in which the products were taken (`mtlrepro.balancers.precision` of the gradients, or a
+            balancer's `precision`); that of `gramian`, if not given.
 
     Returns:
         A `Diagnostics`.
@@ -41,6 +45,7 @@ def diagnostics(gramian: Tensor) -> Diagnostics:
     """
     if gramian.ndim != 2 or gramian.shape[0] != gramian.shape[1]:
         raise ValueError(f"gramian has shape {tuple(gramian.shape)}; accepted: [T, T]")
+    precision = precision or gramian.dtype
     gramian = gramian.double()
     n = len(gramian)
     norms = gramian.diagonal().clamp_min(0).sqrt()
@@ -50,11 +55,15 @@ def diagnostics(gramian: Tensor) -> Diagnostics:
     ratio = torch.where(larger > 0, smaller / larger, 1.0)
     upper = torch.ones_like(gramian, dtype=torch.bool).triu(1)
     powers = torch.linalg.eigvalsh(gramian)
-    smallest = torch.where(powers[0] > n * torch.finfo(torch.float64).eps * powers[-1], powers[0], 0.0)
+    independent = powers[0] > n * torch.finfo(torch.float64).eps * powers[-1]
+    if precision != torch.float64:
+        # A coarse product errs in proportion to both lengths, so it shows in gradients of unit length.
+        independent &= torch.linalg.eigvalsh(cosines)[0] > ROUNDING * torch.finfo(precision).eps
+    smallest = torch.where(independent, powers[0], 0.0)
     return Diagnostics(
         cosines=cosines,
         magnitude_similarity=2 * ratio / (1 + ratio.square()),
         norms=norms,
         conflicts=((cosines < 0) & upper).sum() / upper.sum().clamp_min(1).double(),
-        condition=(powers[-1] / smallest).sqrt(),
+        condition=torch.where(powers[-1] > 0, (powers[-1] / smallest).sqrt(), torch.inf),
     )

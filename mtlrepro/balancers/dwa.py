@@ -35,5 +35,6 @@ class DWA(EpochWeighting):
         """Return softmax(r / temperature); r is 1 for a task that has no loss of an epoch before."""
         told = ~losses.isnan()
         change = torch.where(self._previous == 0, 1.0, losses / self._previous)
+        change = change.clamp(max=1e300)  # the softmax of inf is NaN
         shares = torch.where(told, change / self.temperature, -torch.inf).softmax(0)
         return shares * (1 - torch.where(told, 0.0, self._weights).sum())

@@ -18,6 +18,7 @@ from mtlrepro.balancers.gradients import (
     combine,
     gramian,
     leaves,
+    precision,
     task_gradients,
 )
 from mtlrepro.balancers.shared import refuse_unreached
@@ -36,6 +37,8 @@ class GradientBalancer(Balancer):
     gramian: Tensor | None = None
     """[t, t] float64, inner products of the last step's t present gradients, where the method computed
     them."""
+    precision: torch.dtype = torch.float64
+    """Type in which the products of `gramian` were taken; they are summed in float64."""
 
     def __init__(self, n_tasks: int) -> None:
         super().__init__(n_tasks)
@@ -61,12 +64,12 @@ class GradientBalancer(Balancer):
         ]
         refuse_unreached(any(reached))
         single = [(p, tasks[0]) for p, tasks in zip(step.shared, reached, strict=True) if len(tasks) == 1]
-        if len(rows) > 1 and single:
+        if len(rows) == self.n_tasks > 1 and single:  # with a task absent its parameters would look like another's
             parameter, task = single[0]
             more = f", and {len(single) - 1} more are such" if len(single) > 1 else ""
             self._warn(
                 "reach",
-                f"shared: of the tasks in this step only {self._who(task)} reaches the parameter of shape "
+                f"shared: only {self._who(task)} reaches the parameter of shape "
                 f"{tuple(parameter.shape)}{more}; nothing is balanced there (does it belong to a head?)",
             )
 
@@ -82,7 +85,7 @@ class GradientBalancer(Balancer):
         result = gramian(rows)
         if step.scale is not None:
             result = result / step.scale.double().square()
-        self.gramian = result
+        self.gramian, self.precision = result, precision(rows)
         return result, self._judge(step, result.diagonal())
 
     def _judge(self, step: Step, sizes: Tensor) -> Tensor:
@@ -127,6 +130,19 @@ class GramianWeighting(GradientBalancer):
             [t] float64, c with combined gradient sum_k c_k g_k.
         """
 
+    def coefficients(self, gramian: Tensor, precision: torch.dtype) -> Tensor:
+        """Map the Gramian of a step to coefficients: `forward`, for methods without guards against rounding.
+
+        Args:
+            gramian: [t, t] float64, inner products of the task gradients.
+            precision: Type in which the products were taken.
+
+        Returns:
+            [t] float64, as `forward`.
+        """
+        coefficients: Tensor = self(gramian)
+        return coefficients
+
     def head_weights(self, gramian: Tensor, coefficients: Tensor) -> Tensor:
         """Weights [t] of the tasks' own parameters: 1/t each, unless the method weights losses."""
         return torch.full_like(coefficients, 1 / len(coefficients))
@@ -142,7 +158,7 @@ class GramianWeighting(GradientBalancer):
 
     def _solve(self, step: Step, products: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Solve for the coefficients and head weights; NaN in a bad step, for a GradScaler to see."""
-        coefficients = self(products)
+        coefficients = self.coefficients(products, self.precision)
         head_weights = self.head_weights(products, coefficients)
         part = torch.where(valid, len(step.tasks) / self.n_tasks, torch.nan)
         return coefficients * part, head_weights * part
@@ -151,12 +167,15 @@ class GramianWeighting(GradientBalancer):
         features = step.features
         if features is None:
             raise ValueError("features is None; accepted for at='representation': the shared representation")
+        if not all(f.requires_grad for f in features):
+            raise ValueError("features: one requires no gradient; accepted: the representation as the losses use it")
         heads = leaves(step.losses, stop=features)
         shared = {id(p) for p in step.shared}
         if any(id(p) in shared for p in heads):
             raise ValueError("features: the losses reach shared parameters past them; accepted: all paths through")
         rows = task_gradients(step.losses, features + heads, step.starts())
         n = len(features)
+        self.precision = precision([row[:n] for row in rows])
         products = gramian([row[:n] for row in rows])
         if step.scale is not None:
             products = products / step.scale.double().square()
@@ -188,6 +207,16 @@ class SliceRule(GradientBalancer):
         """Count a parameter's slices, and the elements of one; each element is a slice unless a method says so."""
         return shape.numel(), 1
 
+    def fill(self, gradients: list[Tensor], out: Tensor) -> None:
+        """Combine the gradients of some slices by one task or more; see `rule`."""
+        if len(gradients) > 1:
+            self.rule(gradients, out)
+        else:
+            torch.div(gradients[0], self.n_tasks, out=out)
+
+    def finish(self, combined: list[Tensor]) -> None:
+        """Change the combined gradients of all shared parameters in place, once all of them are there."""
+
     @abstractmethod
     def rule(self, gradients: list[Tensor], out: Tensor) -> None:
         """Combine the gradients of some slices by the tasks that reach them: their sum under the rule, over T.
@@ -213,11 +242,9 @@ class SliceRule(GradientBalancer):
             for out, *parts in blocks([tensor.reshape(cut) for tensor in (total, *gradients.values())]):
                 for k, part in zip(gradients, parts, strict=True):
                     sums[k].append(part.sum())
-                if len(parts) > 1:
-                    self.rule(parts, out)
-                else:
-                    torch.div(parts[0], self.n_tasks, out=out)
+                self.fill(parts, out)
             result.append(total.to(parameter.dtype))
+        self.finish([g for g in result if g is not None])
         zero = torch.zeros_like(step.values[0])
         valid = self._judge(step, torch.stack([torch.stack(s).double().sum() if s else zero for s in sums]))
         factor = torch.where(valid, 1.0, torch.nan)  # NaN in a bad step, for a GradScaler to see

@@ -52,7 +52,7 @@ class GradNorm(GradientBalancer):
 
     def _merge(self, step: Step, rows: list[Row]) -> tuple[Tensor, Tensor]:
         layer = [row if self.layer == "all" else self._last(step, row) for row in rows]
-        products = torch.stack([gramian([part])[0, 0] for part in layer])
+        products = torch.stack([gramian([part])[0, 0].to(step.values.device) for part in layer])
         if step.scale is not None:
             products = products / step.scale.double().square()
         valid = self._judge(step, products)

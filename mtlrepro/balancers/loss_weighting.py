@@ -57,6 +57,10 @@ class EpochWeighting(LossWeighting):
     def _end_epoch(self, losses: Tensor) -> None:
         if bool((losses < 0).any()):
             raise ValueError(f"mean_losses is {losses.tolist()}; accepted: numbers of at least 0")
+        self._update(losses)
+
+    def _update(self, losses: Tensor) -> None:
+        """Take the weights of the next period from this one's mean losses [T], NaN where there is none."""
         losses = torch.where(losses > 0, losses, torch.nan)
         told = ~losses.isnan()
         self._weights.copy_(torch.where(told, self.next_weights(losses), self._weights))

@@ -71,11 +71,11 @@ class LSB(EpochWeighting):
         self.register_buffer("_loss_scales", torch.zeros(n_tasks, dtype=torch.float64))
         self._weights.copy_(pi)
 
-    def _end_epoch(self, losses: Tensor) -> None:
+    def _update(self, losses: Tensor) -> None:
         self._sums += losses.nan_to_num(0.0)
         self._epochs_seen += ~losses.isnan()
         if (self.epochs + 1) % self.period == 0:
-            super()._end_epoch(self._sums / self._epochs_seen)  # 0 / 0 is NaN, a period without a label
+            super()._update(self._sums / self._epochs_seen)  # 0 / 0 is NaN, a period without a label
             self._sums.zero_()
             self._epochs_seen.zero_()
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mtlrepro.balancers.base import Step, register
 from mtlrepro.balancers.gradient_balancing import GradientBalancer
-from mtlrepro.balancers.gradients import Row, accumulate, combine, gramian
+from mtlrepro.balancers.gradients import Row, accumulate, at_least_float32, combine, gramian
 from mtlrepro.noise import gnr_weights
 
 
@@ -38,7 +38,8 @@ class MaxGNR(GradientBalancer):
         averaging: Decay of the averages (EMA) of signal and noise, in [0, 1).
 
     Raises:
-        ValueError: An option is out of range, or the reading has no answer (see `gnr_weights`).
+        ValueError: An option is out of range, or the reading is the product of two tasks without own noise, which
+            does not depend on the weights.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class MaxGNR(GradientBalancer):
         self.itgn: Literal["narrow", "broad"] = itgn
         self.own_noise = own_noise
         self.refresh = refresh
+        self.capturable = refresh == 1
         self.averaging = averaging
         self._momentum: list[list[Tensor]] = [[] for _ in range(n_tasks)]
         self._weights: Tensor
@@ -106,12 +108,17 @@ class MaxGNR(GradientBalancer):
     def _observe(self, step: Step, rows: list[Row]) -> None:
         """Update momenta, estimates and weights from one step's gradients; a bad step changes nothing."""
         scale = None if step.scale is None else step.scale.double()
+        self._follow(step.shared)
         products = []
         for k, row in zip(step.tasks, rows, strict=True):
-            if not self._momentum[k]:
-                self._momentum[k] = [torch.zeros_like(p) for p in step.shared]
-            momentum: Row = [m.to(p.device) for m, p in zip(self._momentum[k], step.shared, strict=True)]
-            inner = gramian([row, momentum])
+            kept = self._momentum[k] or [torch.zeros_like(p) for p in step.shared]
+            # A model may have been moved or cast since; momenta are never coarser than float32.
+            self._momentum[k] = [
+                m.to(p.device, torch.promote_types(p.dtype, torch.float32))
+                for m, p in zip(kept, step.shared, strict=True)
+            ]
+            momentum: Row = list(self._momentum[k])
+            inner = gramian([[None if g is None else at_least_float32(g) for g in row], momentum])
             products.append(torch.stack([inner[0, 0], inner[0, 1], inner[1, 1]]))
         gg, gm, mm = torch.stack(products).unbind(1)
         if scale is not None:
@@ -137,10 +144,20 @@ class MaxGNR(GradientBalancer):
         for k, row in zip(step.tasks, rows, strict=True):
             for m, g in zip(self._momentum[k], row, strict=True):
                 if g is not None:
+                    g = at_least_float32(g)
                     g = g if scale is None else g / scale.to(g.dtype)
                     # A bad step moves the momentum towards itself, which changes nothing and asks no device.
                     m.lerp_(g if step.certain else torch.where(valid, g, m), 1 - self.gamma)
         self._weights.copy_(self._clipped())
+
+    def _follow(self, shared: list[Tensor]) -> None:
+        """Start anew where the shared parameters are no longer those of the momenta, such as after unfreezing some."""
+        shapes = [parameter.shape for parameter in shared]
+        if any(momentum and [m.shape for m in momentum] != shapes for momentum in self._momentum):
+            self._warn("shared", "shared: other parameters than in earlier steps; MaxGNR's estimates start anew")
+            self._momentum = [[] for _ in range(self.n_tasks)]
+            for sums in (self._seen, self._signal, self._noise):
+                sums.zero_()
 
     def _clipped(self) -> Tensor:
         noise = self.noise

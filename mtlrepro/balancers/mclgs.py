@@ -144,7 +144,7 @@ class MCLGS(_Curriculum):
     Departures: none from the rule; a_0, Delta a, the unit of t and the batch as the unit of s are choices, the
     paper's text was not available (the poster speaks of samples). Weights become 1 only if the curriculum ends
     within the run: with the default Delta a after 100 epochs. `RunConfig` takes the `length` of the curriculum,
-    a share of the run, in its place.
+    a share of the run, in its place. Controls: `replay` with the gate or the weights of a run, `warmup`.
 
     Args:
         n_tasks: Number of tasks N.
@@ -236,10 +236,10 @@ class CAGradMCLGS(_Curriculum, CAGrad):
         super().__init__(n_tasks, c, rescale, at)
         self._set_curriculum(a0, delta_a, step, granularity)
 
-    def forward(self, gramian: Tensor) -> Tensor:
+    def coefficients(self, gramian: Tensor, precision: torch.dtype) -> Tensor:
         """Map the Gramian [n, n] to the coefficients [n] of the unscaled gradients."""
         scale = len(gramian) * similarity_weights(gramian, self._strength())
-        return super().forward(gramian * scale * scale[:, None]) * scale
+        return super().coefficients(gramian * scale * scale[:, None], precision) * scale
 
     def head_weights(self, gramian: Tensor, coefficients: Tensor) -> Tensor:
         """W of `MCLGS`."""
@@ -262,6 +262,9 @@ class CAGradMCLGS(_Curriculum, CAGrad):
         scaled = [average(row) for row in scaled]
         products, _ = self._inner_products(step, [row[:shared] for row in scaled])
         part = self._part(step)
-        accumulate(step.shared, combine([row[:shared] for row in scaled], super().forward(products) * part))
+        accumulate(
+            step.shared,
+            combine([row[:shared] for row in scaled], super().coefficients(products, self.precision) * part),
+        )
         heads = combine([row[shared:] for row in scaled], torch.full_like(products[0], part / t))
         accumulate(parameters[shared:], heads)

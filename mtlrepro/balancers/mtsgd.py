@@ -24,7 +24,8 @@ class MTSGD(SliceRule):
     decay is over T. Heads receive grad L_k / T, neither balanced nor clipped, so the same holds for them.
 
     A task whose gradient is zero in a slice removes that slice's gradient, at every threshold and with
-    `restore_norm`, since then s = 0. Only tasks that do not reach a parameter at all are left out of it.
+    `restore_norm`, since then s = 0. Without `balance` it has c = 0, and a threshold of at most 0 keeps the slice. Only
+    tasks that do not reach a parameter at all are left out of it.
 
     Slices: *channel* is one per (n, c) plane of an N x C x H x W kernel, *filter* one per n, *parameter* the
     whole tensor (the reading of Table 4's caption).
@@ -42,10 +43,12 @@ class MTSGD(SliceRule):
     Args:
         n_tasks: Number of tasks T.
         level: What a slice is.
-        threshold: Least similarity of a slice that is kept, in [-1, 1]; -1 keeps all.
+        threshold: Least similarity of a slice that is kept, in [-1, 1]; -1 keeps all, which is balance alone.
         similarity: Over the pairs of tasks: the smallest cosine, or their mean; the same for two tasks.
-        restore_norm: Not in the paper: scale each slice that is kept to the length of the plain mean gradient
-            there, which separates the direction from the shorter step that balancing implies.
+        restore_norm: Not in the paper: True scales each slice that is kept to the length of the plain mean gradient
+            there; `step` scales the combined gradient of all shared parameters to the length of their plain mean
+            gradient. Both separate the direction from the shorter step that balancing, and clipping, imply.
+        balance: Not in the paper: with False, slices that are kept have the plain mean gradient, the mask alone.
 
     Raises:
         ValueError: An option is out of range.
@@ -57,7 +60,8 @@ class MTSGD(SliceRule):
         level: Literal["channel", "filter", "parameter"] = "channel",
         threshold: float = 0.0,
         similarity: Literal["min", "mean"] = "min",
-        restore_norm: bool = False,
+        restore_norm: bool | Literal["step"] = False,
+        balance: bool = True,
     ) -> None:
         if level not in ("channel", "filter", "parameter"):
             raise ValueError(f"level is {level!r}; accepted: 'channel', 'filter', 'parameter'")
@@ -65,11 +69,19 @@ class MTSGD(SliceRule):
             raise ValueError(f"threshold is {threshold!r}; accepted: a number in [-1, 1]")
         if similarity not in ("min", "mean"):
             raise ValueError(f"similarity is {similarity!r}; accepted: 'min', 'mean'")
+        if not isinstance(balance, bool):
+            raise ValueError(f"balance is {balance!r}; accepted: True, False")
+        if not isinstance(restore_norm, bool) and restore_norm != "step":
+            raise ValueError(f"restore_norm is {restore_norm!r}; accepted: False, True, 'step'")
+        if restore_norm is True and not balance:
+            raise ValueError("restore_norm is True; accepted with balance=False: False, 'step'")
         super().__init__(n_tasks)
         self.level = level
         self.threshold = threshold
         self.similarity = similarity
         self.restore_norm = restore_norm
+        self.balance = balance
+        self._squares: list[Tensor] = []
 
     def slices(self, shape: torch.Size) -> tuple[int, int]:
         """Count slices and elements per slice."""
@@ -98,19 +110,44 @@ class MTSGD(SliceRule):
         # The mask and the 1/T of the mean; parallel gradients must pass a threshold of 1 despite rounding.
         keep = similarity.ge_(self.threshold - _rounding(norms)).div_(self.n_tasks)
         least = norms.amin(0).mul_(keep)
-        first, *others = zip(gradients, inverse.mul_(least).unsqueeze(2), strict=True)
+        coefficients = inverse.mul_(least) if self.balance else keep.expand_as(inverse)
+        first, *others = zip(gradients, coefficients.unsqueeze(2), strict=True)
         torch.mul(*first, out=out)
         for gradient, coefficient in others:
             out.addcmul_(gradient, coefficient)
-        if self.restore_norm:
-            plain = gradients[0] + gradients[1]
-            for gradient in gradients[2:]:
-                plain += gradient
-            plain /= self.n_tasks
+        if self.restore_norm and self.balance:
             length = _inner(out, out, ones).sqrt_()
             # What is left of gradients that cancel is rounding, without a direction: such a slice becomes 0.
             real = length > 8 * _rounding(length) * least
-            out *= torch.where(real, _inner(plain, plain, ones).sqrt_() / length, 0.0).unsqueeze(1)
+            if self.restore_norm == "step":
+                out *= real.unsqueeze(1)
+            else:
+                plain = self._mean(gradients)
+                out *= torch.where(real, _inner(plain, plain, ones).sqrt_() / length, 0.0).unsqueeze(1)
+
+    def fill(self, gradients: list[Tensor], out: Tensor) -> None:
+        """Balance and clip slices, and note the squared lengths of the plain mean and of the result."""
+        super().fill(gradients, out)
+        if self.restore_norm == "step":
+            lengths = [torch.dot(g, g) for g in (self._mean(gradients).flatten(), out.flatten())]
+            self._squares.append(torch.stack(lengths).double())
+
+    def finish(self, combined: list[Tensor]) -> None:
+        """Give the step the length of the plain mean; one without any slice left stays 0."""
+        if self.restore_norm == "step":
+            plain, length = torch.stack(self._squares).sum(0).sqrt().unbind()
+            self._squares.clear()
+            factor = torch.where(length > 0, plain / length, 1.0)
+            for gradient in combined:
+                gradient.mul_(factor)
+
+    def _mean(self, gradients: list[Tensor]) -> Tensor:
+        """Plain mean of some tasks' gradients over all T tasks."""
+        first, *others = gradients
+        total = first + others[0] if others else first.clone()
+        for gradient in others[1:]:
+            total += gradient
+        return total.div_(self.n_tasks)
 
     def _signs_must_agree(self, count: int) -> bool:
         """Whether slices of one element are kept only where all gradients have the same sign.
@@ -118,7 +155,7 @@ class MTSGD(SliceRule):
         The cosine of two numbers is 1, -1, or 0 where one is 0, so the rule needs no norms there.
         """
         smallest = self.similarity == "min" or count == 2
-        return smallest and self.threshold > -0.99 and not self.restore_norm
+        return smallest and self.threshold > -0.99 and self.balance and self.restore_norm is not True
 
     def _least_of_one_sign(self, gradients: list[Tensor], out: Tensor) -> None:
         """Take the gradient of least magnitude where all have the same sign, and 0 elsewhere."""

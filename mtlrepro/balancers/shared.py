@@ -14,8 +14,10 @@ def shared_parameters(shared: Shared) -> list[Tensor]:
         shared: A module, for all of its parameters, or the parameters themselves.
 
     Raises:
-        ValueError: There are none, all are frozen, or one is not a leaf.
+        ValueError: It is neither; there are none, all are frozen, or one is not a leaf.
     """
+    if isinstance(shared, Tensor) or not isinstance(shared, nn.Module | Iterable):
+        raise ValueError(f"shared is {type(shared).__name__}; accepted: a list of parameters, or a module")
     given = list(shared.parameters() if isinstance(shared, nn.Module) else shared)
     if not given:
         raise ValueError(

@@ -26,7 +26,7 @@ class Uncertainty(LossWeighting):
     def __init__(self, n_tasks: int) -> None:
         super().__init__(n_tasks)
         self._met: Tensor
-        self.register_buffer("_met", torch.zeros(n_tasks, dtype=torch.bool), persistent=False)
+        self.register_buffer("_met", torch.zeros(n_tasks, dtype=torch.bool))
         start = torch.tensor(n_tasks / 2, dtype=torch.float64).log()
         self.log_variance = nn.Parameter(start.repeat(n_tasks))
 
@@ -38,6 +38,9 @@ class Uncertainty(LossWeighting):
     def task_weights(self, losses: Tensor) -> Tensor:
         """Return 1 / (2 exp s_k)."""
         return self.weights
+
+    def _abandon(self) -> None:
+        self._met.zero_()
 
     def _step(self, step: Step) -> Tensor:
         weights = super()._step(step)

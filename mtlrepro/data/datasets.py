@@ -1,6 +1,6 @@
 """A data set by its name, scenes and real ones alike: samples and batches read from a prepared split."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,17 @@ def load(
     return dataset
 
 
+Share = tuple[float, float]
+"""Start and end of a part of the images in one fixed random order: 0 is before the first one, 1 after the last."""
+_SHARES = 2
+"""Seed of that order, which belongs to the data: no seed of a run has a part in it."""
+
+
+def part_of(n: int, share: Share) -> range:
+    """Say which of n places belong to a share; shares of which one starts where the other ends have none in common."""
+    return range(round(share[0] * n), round(share[1] * n))
+
+
 # Category of each class, and -1 at the end, so that index -1 (unknown) reads -1.
 _CATEGORIES = np.array([*SEVEN, -1], dtype=np.int8)
 
@@ -90,6 +101,8 @@ class Dataset(data.Dataset[Sample]):
         store: The split.
         keys: Targets to read; default: all that are stored except those of the right view.
         classes: 7 merges the 19 classes of Cityscapes into its 7 categories; 19 or None leaves them.
+        shares: The part of the images that have a target, by its key, in both views; the labels of the others are
+            hidden. Boxes and their labels are one target, `boxes`. Default: all images.
 
     Attributes:
         store: The split, with whatever else it holds (`store.names`).
@@ -99,13 +112,22 @@ class Dataset(data.Dataset[Sample]):
         size: (height, width) of the images in pixels.
         class_names: Names of the classes of `segmentation`, empty if there is none.
         box_names: Names of the classes of `labels`, empty if there are none.
+        shares: The part of the images that have a target, by its key; those that are not named are not hidden.
 
     Raises:
         ValueError: A key that is not stored, or classes that do not fit.
     """
 
-    def __init__(self, store: Store, *, keys: Iterable[str] | None = None, classes: int | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        keys: Iterable[str] | None = None,
+        classes: int | None = None,
+        shares: Mapping[str, Share] | None = None,
+    ) -> None:
         self.store = store
+        self.shares = dict(shares or {})
         if absent := {"dataset", "split"} - set(store.meta):
             raise ValueError(f"{store.folder / META} lacks {', '.join(sorted(absent))}; accepted: a data set's split")
         self.name: str = store.meta["dataset"]
@@ -126,6 +148,8 @@ class Dataset(data.Dataset[Sample]):
             raise ValueError(f"classes is {classes}; accepted for {store.folder}: {len(names)}{_or_seven(names)}")
         self.class_names = CITYSCAPES_7 if self._merge else names
         self.box_names: tuple[str, ...] = tuple(store.meta.get("box_classes", ()))
+        order = np.random.default_rng(_SHARES).permutation(len(self))
+        self._shown = {key: np.isin(order, part_of(len(self), share)) for key, share in self.shares.items()}
 
     @property
     def n_classes(self) -> int:
@@ -134,7 +158,11 @@ class Dataset(data.Dataset[Sample]):
 
     def reading(self, keys: Iterable[str]) -> "Dataset":
         """Return the same split with other keys."""
-        return Dataset(self.store, keys=keys, classes=7 if self._merge else None)
+        return Dataset(self.store, keys=keys, classes=7 if self._merge else None, shares=self.shares)
+
+    def showing(self, shares: Mapping[str, Share]) -> "Dataset":
+        """Return the same split with other shares of labels."""
+        return Dataset(self.store, keys=self.keys, classes=7 if self._merge else None, shares=shares)
 
     @property
     def ragged(self) -> list[str]:
@@ -174,23 +202,32 @@ class Dataset(data.Dataset[Sample]):
             else:
                 values = self.store[key][rows]
                 merged = self._merge and key.startswith("segmentation")
-                batch[key] = torch.from_numpy(_CATEGORIES[values] if merged else values)
+                values = _CATEGORIES[values] if merged else values
+                if _target(key) in self._shown:
+                    values[~self.has(key, rows)] = TARGETS[key].invalid
+                batch[key] = torch.from_numpy(values)
         labels = [key for key in self.keys if not TARGETS[key].picture]
         batch["labelled"] = {key: torch.from_numpy(self.has(key, rows)) for key in labels}
         batch["index"] = torch.from_numpy(rows)
         return batch
 
     def has(self, key: str, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Say for each index, `[B]` bool, whether that image has the target."""
-        flag = "has_detection" if is_ragged(key) else f"has_{key}"
-        if flag not in self.store:
-            return np.ones(len(rows), dtype=bool)
-        flags: np.ndarray = self.store[flag][np.asarray(rows)]
-        return flags
+        """Say for each index, `[B]` bool, whether that image has the target, and it is not hidden."""
+        places = np.asarray(rows, dtype=np.int64)
+        flag, target = "has_detection" if is_ragged(key) else f"has_{key}", _target(key)
+        flags = self.store[flag][places] if flag in self.store else np.ones(len(places), dtype=bool)
+        return flags & self._shown[target][places] if target in self._shown else flags
 
     def _ragged(self, key: str, rows: np.ndarray) -> list[Tensor]:
         offsets, values = self.store[offsets_of(key)], self.store[key]
-        return [torch.from_numpy(np.array(values[offsets[row] : offsets[row + 1]])) for row in rows]
+        hidden = ~self.has(key, rows) if _target(key) in self._shown else np.zeros(len(rows), dtype=bool)
+        ends = np.where(hidden, offsets[rows], offsets[rows + 1])
+        return [torch.from_numpy(np.array(values[a:b])) for a, b in zip(offsets[rows], ends, strict=True)]
+
+
+def _target(key: str) -> str:
+    """Name of the target to which a key belongs, in whichever view: `boxes` for boxes and labels."""
+    return "boxes" if is_ragged(key) else key.removesuffix("_right")
 
 
 def _or_seven(names: tuple[str, ...]) -> str:

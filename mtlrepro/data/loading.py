@@ -1,7 +1,8 @@
 """Batches for training: from a small split held in memory on the device, or read from disk by worker processes.
 
 Both loaders give the same batches for a seed: the order of an epoch and the transforms of a sample depend on
-(seed, epoch, index) alone. Transforms run on the device, a batch at a time; between devices only the last digits of
+(seed, epoch, index) alone; where batches come from several groups in turn, the number of the pass through the group
+takes the place of the epoch. Transforms run on the device, a batch at a time; between devices only the last digits of
 images can differ.
 
 A batch says on the CPU which of its images have a label of each target, `labelled`, after the transforms: training
@@ -11,7 +12,7 @@ leaves out the tasks that have none without waiting for the device.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -43,6 +44,10 @@ class Loader(ABC):
         seed: Seed of the order and of the transforms, at least 0.
         device: Device on which the batches lie.
         part: (k, n) gives part k, counted from 0, of every batch cut into n, for process k of n that train together.
+        groups: Groups of targets, by key. A batch is drawn from the samples that have any target of a group, in which
+            the targets of the other groups count as unlabelled; batches take the groups in turn. An epoch has as many
+            batches as one pass through the samples that have any target of any group; a group is passed through as a
+            whole, over the ends of epochs if need be, before its samples come again. Default: all samples.
 
     Attributes:
         epoch: Number of completed epochs.
@@ -64,13 +69,21 @@ class Loader(ABC):
         seed: int = 0,
         device: torch.device | str = "cpu",
         part: tuple[int, int] = (0, 1),
+        groups: Sequence[Sequence[str]] = (),
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; accepted: 1 or more")
         if seed < 0:
             raise ValueError(f"seed is {seed}; accepted: 0 or more")
-        if drop_last and len(dataset) < batch_size:
-            raise ValueError(f"batch_size is {batch_size}; accepted with drop_last: up to {len(dataset)}, all samples")
+        if len(groups) > 1 and not drop_last:
+            raise ValueError(f"groups is {groups}; accepted without drop_last: one at most")
+        self._groups = [_Group.having(dataset, keys, groups) for keys in groups] or [_Group.everything(dataset)]
+        self._samples = len(np.unique(np.concatenate([group.rows for group in self._groups])))
+        smallest = min(self._groups, key=lambda group: len(group.rows))
+        if drop_last and len(smallest.rows) < batch_size:
+            raise ValueError(
+                f"batch_size is {batch_size}; accepted with drop_last: up to {len(smallest.rows)}, {smallest.title}"
+            )
         if not 0 <= part[0] < part[1] or batch_size % part[1]:
             raise ValueError(f"part is {part}; accepted: (k, n) with 0 <= k < n, a divisor of batch_size {batch_size}")
         if part[1] > 1 and not drop_last:
@@ -96,7 +109,11 @@ class Loader(ABC):
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        whole, rest = divmod(len(self.dataset), self.batch_size)
+        return self._count(self._samples)
+
+    def _count(self, samples: int) -> int:
+        """Batches in a pass through so many samples."""
+        whole, rest = divmod(samples, self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -109,11 +126,9 @@ class Loader(ABC):
 
     def _batches(self) -> Iterator["_Sent"]:
         """Make the batches of the current epoch from the position on, and send to the CPU what is labelled."""
-        starts = range(self.position * self.batch_size, len(self) * self.batch_size, self.batch_size)
-        order = self._order()
-        part, parts = self.part
-        batches = [np.split(order[start : start + self.batch_size], parts)[part] for start in starts]
-        for parameters, stored in zip(self._parameters(batches), self._read(batches), strict=True):
+        drawn = self._drawn()
+        stored_batches = self._read([each.rows for each in drawn])
+        for each, parameters, stored in zip(drawn, self._parameters(drawn), stored_batches, strict=True):
             batch = to_samples(stored)
             if self.augmentation is not None and parameters is not None:
                 on_cpu, on_device = parameters
@@ -121,13 +136,15 @@ class Loader(ABC):
                 batch |= self.augmentation.maps(batch, on_device, self.dataset.keys, self._sky)
             for key in self.dataset.ragged:
                 batch[key] = _send_ragged(batch[key], self.device)
-            batch["labelled"] = {key: batch["labelled"][key] for key in self.dataset.keys if key in batch["labelled"]}
+            labelled = {key: batch["labelled"][key] for key in self.dataset.keys if key in batch["labelled"]}
+            hidden = self._groups[each.group].others
+            batch["labelled"] = labelled | {key: torch.zeros_like(labelled[key]) for key in hidden}
             given = {key: batch[key] for key in (*self.dataset.keys, "labelled", "index") if key in batch}
             yield _Sent(given)
 
     def state_dict(self) -> dict[str, int]:
         """Return the position, and the seed, batch size and number of samples for which it holds."""
-        identity = {"seed": self.seed, "batch_size": self.batch_size, "samples": len(self.dataset)}
+        identity = {"seed": self.seed, "batch_size": self.batch_size, "samples": self._samples}
         return identity | {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
@@ -148,18 +165,40 @@ class Loader(ABC):
     def _read(self, batches: Sequence[np.ndarray]) -> Iterable[Batch]:
         """Read the samples at given positions: stored types, maps on the device, boxes and labels on the CPU."""
 
-    def _order(self) -> np.ndarray:
-        n = len(self.dataset)
-        if not self.shuffle:
-            return np.arange(n)
-        return np.random.default_rng(np.random.SeedSequence([self.seed, self.epoch, _ORDER])).permutation(n)
+    def _drawn(self) -> list["_Drawn"]:
+        """Say what the batches of the current epoch are, from the position on; all follows from their number."""
+        first, n = self.epoch * len(self), len(self._groups)
+        part, parts = self.part
+        orders: dict[tuple[int, int], np.ndarray] = {}
+        drawn = []
+        for number in range(first + self.position, first + len(self)):
+            turn, group = divmod(number, n)
+            passes, place = divmod(turn, self._count(len(self._groups[group].rows)))
+            if (group, passes) not in orders:
+                orders[group, passes] = self._order(group, passes)
+            rows = orders[group, passes][place * self.batch_size : (place + 1) * self.batch_size]
+            drawn.append(_Drawn(group, passes, np.split(rows, parts)[part]))
+        return drawn
 
-    def _parameters(self, batches: Sequence[np.ndarray]) -> Iterable[tuple[Tensor, Tensor] | None]:
+    def _order(self, group: int, passes: int) -> np.ndarray:
+        """Order of a group's samples after so many passes through them."""
+        rows = self._groups[group].rows
+        if not self.shuffle:
+            return rows
+        # The first group has the order of a loader without groups.
+        words = [self.seed, passes, _ORDER, *([group] if group else [])]
+        return rows[np.random.default_rng(np.random.SeedSequence(words)).permutation(len(rows))]
+
+    def _parameters(self, drawn: Sequence["_Drawn"]) -> Iterable[tuple[Tensor, Tensor] | None]:
         """Parameters of each batch on the CPU and on the device; those of an epoch are sent in one copy."""
         if self.augmentation is None:
-            return repeat(None, len(batches))
-        table = self.augmentation.draw(len(self.dataset), self.dataset.size, seed=self.seed, epoch=self.epoch)
-        rows, sizes = table[np.concatenate(batches)], [len(batch) for batch in batches]
+            return repeat(None, len(drawn))
+        n, size = len(self.dataset), self.dataset.size
+        tables = {
+            passes: self.augmentation.draw(n, size, seed=self.seed, epoch=passes)
+            for passes in {each.passes for each in drawn}
+        }
+        rows, sizes = torch.cat([tables[each.passes][each.rows] for each in drawn]), [len(each.rows) for each in drawn]
         return zip(torch.split(rows, sizes), torch.split(send(rows, self.device), sizes), strict=True)
 
 
@@ -223,6 +262,37 @@ class DiskLoader(Loader):
             }
 
 
+class _Group(NamedTuple):
+    """Samples that are drawn together: their indices, and the targets that count as unlabelled in them."""
+
+    title: str
+    rows: np.ndarray
+    others: list[str]
+
+    @classmethod
+    def everything(cls, dataset: Dataset) -> "_Group":
+        """Group all samples, whatever they have."""
+        return cls("all samples", np.arange(len(dataset)), [])
+
+    @classmethod
+    def having(cls, dataset: Dataset, keys: Sequence[str], groups: Sequence[Sequence[str]]) -> "_Group":
+        """Group the samples that have any target of `keys`, one of the `groups`."""
+        if not keys or not set(keys) <= set(dataset.keys):
+            raise ValueError(f"groups is {groups}; accepted: one or more of {', '.join(dataset.keys)} in each")
+        everything = np.arange(len(dataset))
+        rows = np.flatnonzero(np.any([dataset.has(key, everything) for key in keys], axis=0))
+        others = sorted({key for group in groups for key in group} - set(keys))
+        return cls(f"the samples with {' or '.join(keys)}", rows, others)
+
+
+class _Drawn(NamedTuple):
+    """What a batch is made of: its group, the passes through the group before, and the indices of its samples."""
+
+    group: int
+    passes: int
+    rows: np.ndarray
+
+
 class _Sent:
     """A batch of which the CPU is being told which images are labelled, after the transforms.
 
@@ -233,7 +303,8 @@ class _Sent:
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
         rules = {"class", "positive", "nonzero"} | ({"mask"} if "valid" in batch else set())
-        self._keys = [key for key in batch["labelled"] if TARGETS[key].known in rules]
+        labelled = batch["labelled"]
+        self._keys = [key for key in labelled if TARGETS[key].known in rules and any(labelled[key].tolist())]
         self._sent: torch.cuda.Event | None = None
         if not self._keys:
             return

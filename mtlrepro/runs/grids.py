@@ -1,7 +1,7 @@
 """Grids: many configurations, of which the stored runs are read and the missing ones trained."""
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -31,8 +31,8 @@ def grid(
     """Read the stored runs of a grid and train the missing ones.
 
     Every run is trained in a process of its own that writes its record when it is complete, so that a grid can be
-    ended at any moment and started again, or started twice at once. A run that fails does not stop the others; one that
-    failed before is tried again.
+    ended at any moment and started again, or started twice at once. A run that replays the weights of another one of
+    the grid is trained after it. A run that fails does not stop the others; one that failed before is tried again.
 
     Args:
         configs: The runs; one that occurs twice is trained once.
@@ -89,14 +89,24 @@ def train_grid(
     missing = {hash_: config for hash_, config in by_hash.items() if config not in store}
     failures = _obstacles(store, missing)
     missing = {hash_: config for hash_, config in missing.items() if hash_ not in failures}
-    if missing and engine == "snakemake":
-        failures |= train_by_snakemake(
-            missing, store, jobs=jobs, progress=progress, data_root=data_root, profile=profile, dry_run=dry_run
-        )
-    elif missing and not dry_run:
-        failures |= train_here(missing, store, jobs=jobs, progress=progress, data_root=data_root)
+    for ready in _in_order(missing):
+        if engine == "snakemake":
+            failures |= train_by_snakemake(
+                ready, store, jobs=jobs, progress=progress, data_root=data_root, profile=profile, dry_run=dry_run
+            )
+        elif not dry_run:
+            failures |= train_here(ready, store, jobs=jobs, progress=progress, data_root=data_root)
     problems += [f"run {hash_} failed: {message}" for hash_, message in failures.items()]
     return frame(by_hash, store, failures), problems
+
+
+def _in_order(configs: Mapping[str, RunConfig]) -> Iterator[dict[str, RunConfig]]:
+    """Yield all runs in parts: one that replays the weights of another one is in a later part than that one."""
+    left = dict(configs)
+    while left:
+        ready = {hash_: config for hash_, config in left.items() if config.source not in left}
+        yield ready
+        left = {hash_: config for hash_, config in left.items() if hash_ not in ready}
 
 
 def _obstacles(store: Store, configs: Mapping[str, RunConfig]) -> dict[str, str]:

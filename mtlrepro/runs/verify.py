@@ -71,7 +71,7 @@ def verify_records(
     text += f"; {absent} need a GPU or data which are not here" if absent else ""
     yield Check(None if drawn else False, text)
     for hash_ in drawn:
-        yield _check(configs[hash_], records[hash_], data_root, progress)
+        yield _check(configs[hash_], records[hash_], store, data_root, progress)
 
 
 def _is_ready(config: RunConfig, data_root: str | Path | None) -> bool:
@@ -79,12 +79,12 @@ def _is_ready(config: RunConfig, data_root: str | Path | None) -> bool:
     return there and (config.dataset in GENERATED or data_root is not None)
 
 
-def _check(config: RunConfig, record: Record, data_root: str | Path | None, progress: bool) -> Check:
+def _check(config: RunConfig, record: Record, store: Store, data_root: str | Path | None, progress: bool) -> Check:
     name = f"run {config.hash}, seed {config.seed}"
     epochs = min(EPOCHS, config.epochs)
     try:
         root = None if config.dataset in GENERATED else data_root
-        history = first_epochs(config, epochs, data_root=root, progress=progress)
+        history = first_epochs(config, epochs, data_root=root, progress=progress, store=store.folder)
     except (ValueError, OSError, FloatingPointError, torch.OutOfMemoryError) as error:
         return Check(False, f"{name}: cannot be trained again: {error}")
     stored, fresh = (numbers({"history": entries[:epochs]})["history"] for entries in (record["history"], history))

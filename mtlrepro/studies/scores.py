@@ -29,6 +29,10 @@ METHODS = {
     "cagrad+mclgs": "CAGrad + MCLGS",
     "maxgnr": "MaxGNR",
     "mtsgd": "MTSGD",
+    "rlw": "random weights",
+    "uw-so": "UW-SO",
+    "replay": "replayed weights",
+    "warmup": "warm-up",
 }
 """Methods as tables and figures call them."""
 

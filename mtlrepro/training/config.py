@@ -5,7 +5,7 @@ import inspect
 import json
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -16,22 +16,27 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from mtlrepro import balancers, models, tasks
 from mtlrepro.balancers.mclgs import decrease
+from mtlrepro.balancers.torchjd import RANDOM
 from mtlrepro.data.catalogue import CATALOGUE, GENERATED
+from mtlrepro.data.datasets import part_of
 from mtlrepro.data.scenes import cache as scenes
 from mtlrepro.data.transforms import Augmentation
 from mtlrepro.models.encoders import check_imagenet
 from mtlrepro.tasks import Protocol
+from mtlrepro.training.controls import with_weights, without_run
 
 ALGORITHM = 1
 """Raised whenever a change of the code alters numbers: records of another version are stale."""
 
-LATER = {"evaluate_on", "gradients", "pictures"}
+LATER = {"evaluate_on", "gradients", "pictures", "loss_scales", "momentum", "decay", "balancer_lr", "labels", "draw"}
 """Fields added after the first records: left out of the JSON at their default, so that old hashes stay valid."""
 LENGTH = 0.5
 """Length of a curriculum whose options have neither `length` nor `delta_a`; it is written into them, so it is hashed.
 
 Our choice: on the poster the weight has become 1 by the end of training, and no number is given.
 """
+REPLACED_BY_LENGTH = {"delta_a", "steps"}
+"""Options of methods in whose place `length`, a share of the run, may stand."""
 CLASS_COUNTS = (None, *sorted({count for entry in CATALOGUE.values() for count in entry.class_counts}))
 
 
@@ -91,6 +96,17 @@ def _gradients(asked: dict[str, Any]) -> dict[str, Any]:
     return asked
 
 
+def _without_ones(scales: dict[str, float]) -> dict[str, float]:
+    """Leave out what changes nothing, so that one run has one hash."""
+    return {name: scale for name, scale in scales.items() if scale != 1}
+
+
+def _shares(labels: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    if not all(0 <= start < end <= 1 for start, end in labels.values()):
+        raise ValueError
+    return {name: share for name, share in labels.items() if share != (0, 1)}
+
+
 def _ordered(value: object) -> object:
     if isinstance(value, set | frozenset):  # its order, and with it the hash, would differ from process to process
         raise ValueError
@@ -131,19 +147,42 @@ class RunConfig(BaseModel):
         classes: 7 or 19 for Cityscapes and streets; default: as stored.
         tasks: One task or more, in the order of losses and weights; one is a single-task baseline.
         protocol: Losses and metrics of LSB (`lsb`) or of the public benchmark (`benchmark`).
+        loss_scales: Factor on the loss of a task, by name; 1 for the others. The balancer sees the scaled losses, in
+            `backward` and in `end_epoch`, and so do the probe and whatever else looks at gradients. In the history,
+            `losses` are not scaled, `weights` are those of the scaled losses, and `loss_scales` is weight times scaled
+            loss.
         model: Name of a network, see `models.create`.
         model_options: Its options, JSON values.
         method: Name of a balancer, see `balancers.create`.
         method_options: Its options, JSON values. `mclgs` and `cagrad+mclgs` also take `length` in the place of
-            `delta_a`: the share of the run, in (0, 1], after which p is 0; 0.5 unless either is given.
-        optimizer: `adamw`, `adam` (betas 0.9, 0.999, eps 1e-8) or `sgd` (momentum 0.9).
+            `delta_a`: the share of the run, in (0, 1], after which p is 0; 0.5 unless either is given. So does
+            `warmup` in the place of `steps`. `replay` and `warmup` also take a stored run's weights, see `controls`.
+        optimizer: `adamw`, `adam` (betas 0.9, 0.999, eps 1e-8) or `sgd`.
         lr: Learning rate, above 0.
+        balancer_lr: Learning rate of the method's own parameters (`uncertainty` and `gradnorm` have such); default:
+            `lr`. The schedule multiplies both.
+        momentum: Of `sgd`, in [0, 1).
         weight_decay: Of the network's parameters, never of the balancer's own.
+        decay: How weights decay. `torch`: as in torch's optimizer, `weight_decay * w` is a part of the gradient with
+            `sgd` and `adam`, which is coupled (MTSGD, Eq. 11), and `lr * weight_decay * w` is taken off beside the step
+            with `adamw`. `decoupled`, for `sgd`: MTSGD's Eq. 1, w <- w - lr v - weight_decay w, in which `lr` and its
+            schedule do not scale the decay. The factor 1 - momentum that Eq. 1 has before the gradient is no part of
+            it: it makes steps of an `lr` that is so much smaller.
         schedule: `constant`, or `steps`: the rate is multiplied by `factor` after each epoch of `milestones`.
         milestones: Numbers of epochs, increasing, each below `epochs`.
         factor: In (0, 1) with `steps`, else 1.
         epochs: Passes over the training set.
         batch_size: Images in a step, over all processes; samples left over at the end of an epoch wait for the next.
+        labels: Which part of the training images has labels of a task: `{"TASK": [start, end]}`, places in one random
+            order of the images, 0 before the first and 1 after the last. `[0, 0.1]` is a tenth, which lies within
+            `[0, 0.5]` and has no image in common with `[0.1, 1]`, as masks and boxes of BDD100K are on different
+            images. The order depends on the number of images alone: all methods and seeds have the same labels, so that
+            runs stay paired. Default: all labels of the data set. Evaluation, probe and `gradients` see all of them.
+        draw: How training batches are drawn. `union`: from all images that have a label of any of the tasks; an epoch
+            is one pass through them. `alternating`: from the images of each task in turn, in the order of `tasks`, and
+            only that task is present in the step, so that no step compares two of them. An epoch has as many steps as
+            with `union`, so that both cost the same; each task's images are passed through as a whole, in an order of
+            their own that goes on over the ends of epochs. The history has `absent` where labels are lacking.
         flip: Probability of a mirror image.
         scales: Zoom factors of the training images.
         crop: (height, width) of training images; default: not cropped.
@@ -181,13 +220,19 @@ class RunConfig(BaseModel):
     ] = None
     tasks: TaskNames = ("segmentation", "depth", "normal")
     protocol: Protocol = "lsb"
+    loss_scales: Annotated[
+        dict[str, Positive], AfterValidator(_without_ones), Field(description="an object of tasks and numbers above 0")
+    ] = {}
     model: Annotated[str, Field(description="a network's name")] = "multi_decoder"
     model_options: Options = {}
     method: Annotated[str, Field(description="a balancer's name")] = "equal"
     method_options: Options = {}
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: Positive = 1e-4
+    balancer_lr: Annotated[Positive | None, Field(description="a number above 0, or null")] = None
+    momentum: Annotated[Number, Field(lt=1, description="a number in [0, 1)")] = 0.9
     weight_decay: Number = 0.01
+    decay: Literal["torch", "decoupled"] = "torch"
     schedule: Literal["constant", "steps"] = "constant"
     milestones: Annotated[
         tuple[Count, ...],
@@ -197,6 +242,12 @@ class RunConfig(BaseModel):
     factor: Annotated[Positive, Field(description="a number in (0, 1]")] = 1.0
     epochs: Count = 20
     batch_size: Count = 8
+    labels: Annotated[
+        dict[str, Annotated[tuple[Number, Number], Field(strict=False)]],
+        AfterValidator(_shares),
+        Field(strict=False, description="an object of tasks and shares [start, end], 0 <= start < end <= 1"),
+    ] = {}
+    draw: Literal["union", "alternating"] = "union"
     flip: Annotated[Number, Field(description="a probability in [0, 1]")] = 0.5
     scales: Annotated[tuple[Positive, ...], Field(strict=False, description="a list of numbers of at least 1")] = (1.0,)
     crop: OptionalSize = None
@@ -239,14 +290,16 @@ class RunConfig(BaseModel):
     def _give_length(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Write the default length of a curriculum into the options."""
         options = values.get("method_options", {})
-        curriculum = "delta_a" in _parameters(values.get("method")) and isinstance(options, Mapping)
-        if curriculum and not {"length", "delta_a"} & options.keys():
+        replaced = REPLACED_BY_LENGTH & _parameters(values.get("method")).keys()
+        if replaced and isinstance(options, Mapping) and not ({"length", "run"} | replaced) & options.keys():
             return {**values, "method_options": {**options, "length": LENGTH}}
         return values
 
     def model_post_init(self, context: object) -> None:
         """Check what fields have to do with each other."""
         self._check_data()
+        self._check_labels()
+        self._check_optimizer()
         self._check_epochs()
         self._check_parts()
 
@@ -292,28 +345,44 @@ class RunConfig(BaseModel):
         """Make the same configuration but for some fields, checked like any other."""
         return type(self)(**{**dict(self), **changes})
 
-    def balancer_options(self, steps: int) -> dict[str, Any]:
+    @property
+    def source(self) -> str | None:
+        """Hash of the stored run whose weights the options of the method name; None if they name none."""
+        return self.method_options.get("run")
+
+    def balancer_options(self, steps: int, weights: Sequence[Sequence[float]] | None = None) -> dict[str, Any]:
         """Complete the options of the method for `balancers.create`.
 
         A method that draws numbers has the run's seed unless the options have one. The `length` of a curriculum becomes
         `delta_a`: p falls by the same amount in each epoch or iteration of that share of the run, rounded up to whole
-        ones, and is 0 from its end on. Warns where p is still above 0 when the run ends.
+        ones, and is 0 from its end on. Warns where p is still above 0 when the run ends. The `length` of a warm-up
+        becomes its `steps`.
 
         Args:
             steps: Training steps in an epoch.
+            weights: Those of `source`, a row for each of its epochs, see `records.source_weights`.
 
         Returns:
             Options that the method itself has.
+
+        Raises:
+            ValueError: There is a source, but no weights, or weights that the method cannot take.
         """
         parameters, options = _parameters(self.method), dict(self.method_options)
-        if "seed" in parameters:
+        if "seed" in parameters or self.method.removeprefix("torchjd:").removesuffix("Weighting") in RANDOM:
             options = {"seed": self.seed} | options
+        if self.source is not None:
+            if weights is None:
+                raise ValueError(f"weights is None; accepted: those of run {self.source}, which the method replays")
+            seed = options.get("seed", self.seed)
+            options = with_weights(options, weights, seed=seed, epochs=self.epochs, steps=steps)
+        if "steps" in parameters and "length" in options:
+            options["steps"] = _share(options.pop("length"), self.epochs * steps)
         if "delta_a" in parameters:
             given = {name: parameter.default for name, parameter in parameters.items()} | options
             run = self.epochs if given["step"] == "epoch" else self.epochs * steps
             if "length" in options:
-                end = max(1, math.ceil(round(options.pop("length") * run, 6)))  # 0.1 * 30 is a little more than 3
-                options["delta_a"] = decrease(given["a0"], end)
+                options["delta_a"] = decrease(given["a0"], _share(options.pop("length"), run))
             elif (p := given["a0"] - run * given["delta_a"]) > 0:
                 warnings.warn(
                     f"{self.method}: p is {p:g} when the run ends, so that its weights never become 1; for a "
@@ -342,6 +411,36 @@ class RunConfig(BaseModel):
         n_train = scenes.COUNTS["train"] if self.n_train is None else self.n_train
         if self.dataset in GENERATED and n_train < self.batch_size:
             raise ValueError(f"batch_size is {self.batch_size}; accepted: up to {n_train}, the training scenes")
+
+    def _check_labels(self) -> None:
+        for name in ("loss_scales", "labels"):
+            if not set(getattr(self, name)) <= set(self.tasks):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; accepted: tasks of the run, {self.tasks!r}")
+        if self.draw == "alternating" and len(self.tasks) == 1:
+            raise ValueError("draw is 'alternating'; accepted with one task: 'union'")
+        for name, plain in (("labels", {}), ("draw", "union")):
+            if self.cuda_graph and getattr(self, name) != plain:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; accepted with cuda_graph: {plain!r}")
+        if self.labels and self.dataset in GENERATED:
+            n = scenes.COUNTS["train"] if self.n_train is None else self.n_train
+            images = {name: set(part_of(n, self.labels.get(name, (0, 1)))) for name in self.tasks}
+            fewest = min(images, key=lambda name: len(images[name]))
+            least = self.batch_size if self.draw == "alternating" else 1
+            if len(images[fewest]) < least:
+                raise ValueError(
+                    f"labels is {self.labels!r}, {len(images[fewest])} of {n} images for {fewest!r}; "
+                    f"accepted with draw {self.draw!r}: {least} or more for each task"
+                )
+            if (drawn := len(set().union(*images.values()))) < self.batch_size:
+                raise ValueError(f"batch_size is {self.batch_size}; accepted: up to {drawn}, the images with labels")
+
+    def _check_optimizer(self) -> None:
+        for name, plain in (("momentum", 0.9), ("decay", "torch")):
+            if self.optimizer != "sgd" and getattr(self, name) != plain:
+                value = getattr(self, name)
+                raise ValueError(f"{name} is {value!r}; accepted with optimizer {self.optimizer!r}: {plain!r}")
+        if self.decay == "decoupled" and self.weight_decay >= 1:
+            raise ValueError(f"weight_decay is {self.weight_decay}; accepted with decay 'decoupled': below 1")
 
     def _check_epochs(self) -> None:
         steps = self.schedule == "steps"
@@ -384,9 +483,16 @@ class RunConfig(BaseModel):
             )
         with _naming("model_options", self.model_options):
             _try_model(self.model, _canonical(self.model_options), self.tasks, self.protocol)
+        capturable, learns = True, False
         with _naming("method_options", self.method_options):
-            options = _without_length(self.method, self.method_options)
-            _try_method(self.method, _canonical(options), len(self.tasks))
+            options = _without_length(self.method, without_run(self.method, self.method_options))
+            capturable, learns = _try_method(self.method, _canonical(options), len(self.tasks))
+        if self.cuda_graph and not capturable:
+            raise ValueError(f"cuda_graph is True; accepted with {self.method} and these options: False")
+        if self.balancer_lr is not None and not learns:
+            raise ValueError(
+                f"balancer_lr is {self.balancer_lr}; accepted with method {self.method!r}, without parameters: None"
+            )
 
 
 def _refusal(values: Mapping[str, Any], error: ValidationError) -> ValueError:
@@ -437,16 +543,24 @@ def _parameters(method: object) -> Mapping[str, inspect.Parameter]:
 
 def _without_length(method: str, options: dict[str, Any]) -> dict[str, Any]:
     """Check the length of a curriculum, and take it out: the method itself does not know it."""
-    if "length" not in options or "delta_a" not in _parameters(method):
+    replaced = REPLACED_BY_LENGTH & _parameters(method).keys()
+    if "length" not in options or not replaced:
         return options
     length = options["length"]
-    if "delta_a" in options:
-        raise ValueError("it has 'length' and 'delta_a'; accepted: one of them")
+    if both := replaced & options.keys():
+        raise ValueError(f"it has 'length' and {both.pop()!r}; accepted: one of them")
     if isinstance(length, bool) or not isinstance(length, int | float) or not 0 < length <= 1:
         raise ValueError(f"length is {length!r}; accepted: a number in (0, 1]")
     return {name: value for name, value in options.items() if name != "length"}
 
 
+def _share(length: float, run: int) -> int:
+    """Epochs or iterations in a share of a run, rounded up."""
+    return max(1, math.ceil(round(length * run, 6)))  # 0.1 * 30 is a little more than 3
+
+
 @lru_cache(maxsize=256)
-def _try_method(name: str, options: str, n_tasks: int) -> None:
-    balancers.create(name, n_tasks, **json.loads(options))
+def _try_method(name: str, options: str, n_tasks: int) -> tuple[bool, bool]:
+    """Make the method; say whether a CUDA graph can stand for its steps, and whether it has parameters of its own."""
+    method = balancers.create(name, n_tasks, **json.loads(options))
+    return method.capturable, bool(list(method.parameters()))

@@ -43,7 +43,11 @@ def evaluate(model: MultiTaskModel, tasks: Sequence[ImageTask], loader: Loader, 
 
 
 def probe(
-    model: MultiTaskModel, tasks: Sequence[ImageTask], batch: Batch, precision: str = "float32"
+    model: MultiTaskModel,
+    tasks: Sequence[ImageTask],
+    batch: Batch,
+    precision: str = "float32",
+    scales: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Compare the tasks' gradients by the shared parameters on one batch, as in training but without a step.
 
@@ -52,6 +56,7 @@ def probe(
         tasks: T tasks.
         batch: B samples.
         precision: `float32` or `bf16`.
+        scales: Factors on the losses by task, as in training; default: 1 each.
 
     Returns:
         `norms`, by task; `cosines`, T x T in task order; `conflicts`, the share of pairs with a negative one. None
@@ -60,10 +65,11 @@ def probe(
     with keeping_buffers(model):
         predictions = predict(model, batch, precision)
         terms = {task.name: task.loss(predictions[task.name], batch) for task in tasks}
-        losses = {name: term.mean() for name, term in terms.items() if bool(term.weights.any())}
-        if not losses:
-            return {"norms": dict.fromkeys(terms), "cosines": [[None] * len(terms)] * len(terms), "conflicts": None}
+        factors = dict.fromkeys(terms, 1.0) | dict(scales or {})
+        losses = {name: factors[name] * term.mean() for name, term in terms.items() if bool(term.weights.any())}
         gradients = task_gradients(list(losses.values()), [p for p in model.shared_parameters() if p.requires_grad])
+    if not losses:
+        return {"norms": dict.fromkeys(terms), "cosines": [[None] * len(terms)] * len(terms), "conflicts": None}
     compared = diagnostics(gramian(gradients))
     norms = dict(zip(losses, compared.norms.tolist(), strict=True))
     cosines = {

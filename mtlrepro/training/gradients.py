@@ -4,10 +4,10 @@
 the run is changed by it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain, islice, repeat
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtlrepro.data.loading import DiskLoader
 from mtlrepro.data.samples import Batch
 from mtlrepro.losses import Terms
 from mtlrepro.models import MultiTaskModel
@@ -47,23 +46,8 @@ def measure(trainer: Trainer) -> dict[str, Any]:
         See `compare`.
     """
     asked, config = trainer.config.gradients, trainer.config
-    drawn = islice(_draw(trainer), asked["batches"])
-    return compare(trainer.model, trainer.tasks, drawn, asked["samples"], config.precision)
-
-
-def _draw(trainer: Trainer) -> Iterator[Batch]:
-    """Training batches with their transforms, in an order that is the same for all runs; they never end."""
-    source = trainer.train_loader
-    loader = DiskLoader(
-        source.dataset,
-        source.batch_size,
-        workers=0,
-        augmentation=source.augmentation,
-        drop_last=True,
-        seed=SEED,
-        device=source.device,
-    )
-    return chain.from_iterable(repeat(loader))
+    drawn = islice(trainer.further_batches(SEED), asked["batches"])
+    return compare(trainer.model, trainer.tasks, drawn, asked["samples"], config.precision, config.loss_scales)
 
 
 def compare(
@@ -72,6 +56,7 @@ def compare(
     batches: Iterable[Batch],
     samples: int,
     precision: str = "float32",
+    scales: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Compare the tasks' gradients by the shared parameters.
 
@@ -83,6 +68,7 @@ def compare(
         batches: n batches of B samples.
         samples: Number m of batches, the first ones, of which the gradients of single samples are compared too.
         precision: `float32` or `bf16`.
+        scales: Factors on the losses by task, as in training; default: 1 each.
 
     Returns:
         Fields of `Slices` as `slices/FIELD` and of `Cosines` as `cosines/FIELD`: tensors on the CPU, lists of texts.
@@ -91,6 +77,7 @@ def compare(
     named = {name: p for name, p in model.named_parameters() if id(p) in chosen}
     parameters = list(named.values())
     names = [task.name for task in tasks]
+    factors = dict.fromkeys(names, 1.0) | dict(scales or {})
     rows_of, device = cosines.names(names), parameters[0].device
     statistics = SliceStatistics(named, cosines.pairs(names))
     indices: list[Tensor] = []
@@ -99,7 +86,8 @@ def compare(
 
     def losses(batch: Batch) -> dict[str, Terms]:
         predictions = predict(model, batch, precision)
-        return {task.name: task.loss(predictions[task.name], batch) for task in tasks}
+        terms = {task.name: task.loss(predictions[task.name], batch) for task in tasks}
+        return {name: term._replace(values=term.values * factors[name]) for name, term in terms.items()}
 
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))

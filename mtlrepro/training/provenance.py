@@ -32,13 +32,21 @@ def origin(device: str) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Model of the CPU, as far as the system tells."""
+    """Model of the CPU, as far as the system tells.
+
+    A name such as "AMD EPYC" stands for several generations, whose last bits differ; the numbers tell them apart.
+    """
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        lines = []
-    models = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(models, platform.processor())
+        return platform.processor()
+    pairs = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
+    first = {name.strip(): value.strip() for name, _, value in pairs}
+    numbers = ", ".join(
+        f"{name.removeprefix('cpu ')} {first[name]}" for name in ("cpu family", "model", "stepping") if name in first
+    )
+    name = first.get("model name", platform.processor())
+    return f"{name} ({numbers})" if numbers else name
 
 
 def _commit() -> str:

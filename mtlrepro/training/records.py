@@ -5,11 +5,13 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from mtlrepro import files
 from mtlrepro.training.config import ALGORITHM, RunConfig
+from mtlrepro.training.controls import epochs_needed
 
 Record = dict[str, Any]
 Status = Literal["complete", "failed"]
@@ -115,6 +117,57 @@ def completed(folder: Path, config: RunConfig) -> Record | None:
     except ValueError as error:
         raise ValueError(f"{path} is damaged or foreign: {error}; remove it to train the run again") from None
     return record
+
+
+def source_weights(folder: Path | None, config: RunConfig) -> list[list[float]] | None:
+    """Weights of the stored run that a configuration's method replays.
+
+    Args:
+        folder: Folder of the records.
+        config: The run that replays them.
+
+    Returns:
+        A row for each epoch of the stored run, in the order of its tasks; None if no run is named.
+
+    Raises:
+        ValueError: There is no complete record of it here, or its tasks, epochs or weights are not what is needed.
+    """
+    run = config.source
+    if run is None:
+        return None
+    needed = epochs_needed(config.method_options, config.epochs)
+    accepted = f"a complete run with weights of {', '.join(config.tasks)}, and {needed} epochs or more"
+    try:
+        record = _source(folder, run)
+        if (names := tuple(record["config"]["tasks"])) != config.tasks:
+            raise ValueError(f"its tasks are {', '.join(names)}")
+        if len(record["history"]) < needed:
+            raise ValueError(f"it has {len(record['history'])} epochs")
+        return [_weights_of(entry, config.tasks) for entry in record["history"]]
+    except (ValueError, OSError) as error:
+        raise ValueError(f"method_options: run is {run!r}: {error}; accepted: {accepted}") from None
+
+
+def _source(folder: Path | None, run: str) -> Record:
+    if folder is None:
+        raise ValueError("no store is given")
+    if not path_of(folder, run).exists():
+        failed = path_of(folder, run, "failed").exists()
+        raise ValueError(f"{'it failed' if failed else 'there is no such record'} in {folder}, train it first")
+    record = read(path_of(folder, run))
+    if record["algorithm"] != ALGORITHM:
+        raise ValueError(f"its algorithm is {record['algorithm']}, not {ALGORITHM}")
+    return record
+
+
+def _weights_of(entry: Record, names: Sequence[str]) -> list[float]:
+    weights = entry.get("weights")
+    if weights is None:
+        raise ValueError("its method has no weights")
+    row = [weights[name] for name in names]
+    if None in row:
+        raise ValueError(f"in epoch {entry['epoch']} a task had no label, and so no weight")
+    return row
 
 
 def numbers(record: Record) -> Record:

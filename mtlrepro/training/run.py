@@ -1,8 +1,9 @@
 """One run: a configuration is trained, resumed where it was stopped, and leaves one record."""
 
+import copy
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ def train(
     data_root: str | Path | None = None,
     progress: bool = True,
     device: str | torch.device | None = None,
+    after_epoch: Callable[[dict[str, Any]], object] | None = None,
 ) -> Record:
     """Train a configuration, or go on with it, or read its record if it is complete.
 
@@ -46,14 +48,17 @@ def train(
 
     - `config`, `hash`, `algorithm`, `status`: `complete`, or `failed`, then in `HASH.failed.json` with `error`;
     - `history`: for each epoch `epoch`, `losses` (raw mean training losses by task), `weights` (mean over its
-      steps, None where the method has none), `loss_scales` (weights times losses), `lr`, `metrics` and `probe`
-      (None in epochs without), `seconds` of training with its data, `evaluation_seconds`;
+      steps, None where the method has none), `loss_scales` (weights times losses, times the factors of
+      `config.loss_scales`), `lr`, `metrics` and `probe` (None in epochs without), `seconds` of training with its data,
+      `evaluation_seconds`; and, where batches lack labels, `absent`, the share of the batches without a task's;
     - `metrics`: final ones by task and name, and `metrics_from`, the split and the epochs over whose evaluations
       they are means;
     - with `evaluate_on="both"`, `validation_metrics`: those on the validation split, over the same epochs, here and
       in each entry of `history`;
     - `weights_source`: what the network started from;
     - `provenance`: commit, versions, device, processor, threads, processes, date, seconds, images per second.
+
+    A run that replays another one's weights, see `controls`, first reads that one's record from the store.
 
     Predictions that `config.pictures` asks for stand beside it, see `predictions`, and so does what `config.gradients`
     asks for, see `gradients`. No epoch is chosen by its metrics.
@@ -65,13 +70,16 @@ def train(
         data_root: Folder of the prepared data set; needed for real ones, not for scenes.
         progress: Show a bar on stderr, if that is a terminal.
         device: Which device of the configured kind, such as `cuda:1`.
+        after_epoch: Called after each epoch that is trained, once its checkpoint is written, with a copy of its entry
+            of `history`; in the first process only. Neither it nor random numbers that it draws from torch change the
+            run's numbers. What it raises ends the run as any failure does, and the next call goes on after that epoch.
 
     Returns:
         The record.
 
     Raises:
         ValueError: The device is absent or of another kind, or data, network and tasks do not go together, or a file
-            that is not this run's record has its name.
+            that is not this run's record has its name, or the run whose weights are replayed cannot be.
         FileNotFoundError: ImageNet weights are absent.
         FloatingPointError: A loss or gradient was not finite; names epoch, step and task.
         torch.OutOfMemoryError: The device's memory did not suffice.
@@ -88,11 +96,12 @@ def train(
             stack.enter_context(FileLock(folder / f"{config.hash}.lock"))
         if (record := from_first(records.completed(store, config) if rank() == 0 else None)) is not None:
             return record
+        weights = records.source_weights(store, config)
         history: list[dict[str, Any]] = []
         kept: Kept = {"pictures": {}, "gradients": {}}
         try:
-            trainer = Trainer(config, chosen, data_root)
-            _train_epochs(trainer, history, kept, folder, progress, config.epochs)
+            trainer = Trainer(config, chosen, data_root, weights)
+            _train_epochs(trainer, history, kept, folder, progress, config.epochs, after_epoch)
             record = from_first(_complete(trainer, history) if rank() == 0 else {})
             if rank() == 0:
                 _store(store, config, record, kept)
@@ -103,7 +112,12 @@ def train(
 
 
 def first_epochs(
-    config: RunConfig, epochs: int, *, data_root: str | Path | None = None, progress: bool = True
+    config: RunConfig,
+    epochs: int,
+    *,
+    data_root: str | Path | None = None,
+    progress: bool = True,
+    store: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Train the first epochs of a run anew and keep nothing but their `history`.
 
@@ -112,6 +126,7 @@ def first_epochs(
         epochs: How many, up to those of the run.
         data_root: See `train`.
         progress: See `train`.
+        store: Where the run is whose weights it replays, if it does.
 
     Returns:
         One entry for each epoch.
@@ -121,9 +136,11 @@ def first_epochs(
     """
     device = _device(config, None)
     history: list[dict[str, Any]] = []
+    weights = records.source_weights(store, config)
     with tempfile.TemporaryDirectory() as folder, settings(config, device):
+        trainer = Trainer(config, device, data_root, weights)
         kept: Kept = {"pictures": {}, "gradients": {}}
-        _train_epochs(Trainer(config, device, data_root), history, kept, Path(folder), progress, epochs)
+        _train_epochs(trainer, history, kept, Path(folder), progress, epochs)
     return history
 
 
@@ -133,7 +150,13 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def _train_epochs(
-    trainer: Trainer, history: list[dict[str, Any]], kept: Kept, folder: Path, progress: bool, epochs: int
+    trainer: Trainer,
+    history: list[dict[str, Any]],
+    kept: Kept,
+    folder: Path,
+    progress: bool,
+    epochs: int,
+    after_epoch: Callable[[dict[str, Any]], object] | None = None,
 ) -> None:
     """Train the epochs that are left; append them to the history, and add what is to stand beside the record."""
     config = trainer.config
@@ -167,6 +190,9 @@ def _train_epochs(
             if rank() == 0:
                 state = {"trainer": trainer.state_dict(), "history": history, **kept}
                 checkpoints.save(folder, config.hash, epoch, state)
+                if after_epoch is not None:
+                    with torch.random.fork_rng([trainer.device] if trainer.device.type == "cuda" else []):
+                        after_epoch(copy.deepcopy(history[-1]))
             bar.set_postfix_str(f"epoch {epoch}, " + ", ".join(f"{k} {v:.4g}" for k, v in entry["losses"].items()))
 
 
@@ -182,7 +208,7 @@ def _evaluate(trainer: Trainer, epoch: int) -> dict[str, Any]:
     return {
         name: evaluate(model, tasks, loader, precision) if scored and rank() == 0 else None
         for name, loader in loaders.items()
-    } | {"probe": probe(model, tasks, trainer.probe_batch(), precision) if probed else None}
+    } | {"probe": probe(model, tasks, trainer.probe_batch(), precision, config.loss_scales) if probed else None}
 
 
 def _complete(trainer: Trainer, history: list[dict[str, Any]]) -> Record:

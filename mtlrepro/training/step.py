@@ -1,7 +1,8 @@
 """The training step and what belongs to it: data, network, losses, balancer, optimizer, each with its state."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class Trainer:
         config: What to train.
         device: The device to train on.
         data_root: Folder of a prepared data set; None for scenes.
+        weights: Those that the run replays, see `records.source_weights`.
 
     Attributes:
         model: The network.
@@ -58,7 +60,13 @@ class Trainer:
         FileNotFoundError: ImageNet weights are absent; names the command that fetches them.
     """
 
-    def __init__(self, config: RunConfig, device: torch.device, data_root: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        device: torch.device,
+        data_root: str | Path | None = None,
+        weights: Sequence[Sequence[float]] | None = None,
+    ) -> None:
         if config.batch_size % processes():
             raise ValueError(f"batch_size is {config.batch_size}; accepted with {processes()} processes: its multiples")
         if config.cuda_graph and processes() > 1:
@@ -84,14 +92,23 @@ class Trainer:
         if self.model.views == 2:
             train, test = (split.reading([*split.keys, "right"]) for split in (train, test))
             validation = validation and validation.reading([*validation.keys, "right"])
-        options = config.balancer_options(len(train) // config.batch_size)
+        self._train = train
+        self._targets = targets = [_target(name) for name in config.tasks]
+        self.train_loader = self._loader(
+            self._labelled(train),
+            augmentation=_augmentation(config),
+            drop_last=True,
+            seed=config.seed,
+            part=(rank(), processes()),
+            groups=[[target] for target in targets] if config.draw == "alternating" else [targets],
+        )
+        options = config.balancer_options(len(self.train_loader), weights)
         self.balancer = balancers.create(config.method, len(self.tasks), **options).to(device)
         self.optimizer = _optimizer(config, self.model, self.balancer, device)
         self.scheduler = MultiStepLR(self.optimizer, config.milestones, config.factor)
         self.balancer.guard(self.optimizer)
-        self.train_loader = self._loader(
-            train, augmentation=_augmentation(config), drop_last=True, seed=config.seed, part=(rank(), processes())
-        )
+        if config.decay == "decoupled":
+            decouple_decay(self.optimizer, config.weight_decay)
         self.test_loader = self._loader(test, shuffle=False)
         self.validation_loader = self._loader(validation, shuffle=False) if validation else None
         self._shared = self.model.shared_parameters()
@@ -138,8 +155,10 @@ class Trainer:
 
         Returns:
             `losses`: raw mean losses of the epoch by task, over what was labelled; `weights`: mean of its weights over
-            the steps in which the task was present, or None where the method has none; `loss_scales`: their product;
-            `lr`: the learning rate. NaN stands for a task that had no label.
+            the steps in which the task was present, or None where the method has none; `loss_scales`: their product,
+            times the configuration's factor on the loss; `lr`: the network's learning rate. NaN stands for a task that
+            had no label. If some batch had no label of a task, or the configuration says which have, `absent`: the
+            share of the epoch's batches without one by task.
 
         Raises:
             FloatingPointError: A loss or gradient was not finite; names epoch, step and task.
@@ -162,21 +181,41 @@ class Trainer:
             raise FloatingPointError(f"epoch {epoch}: {error}") from None
         values, counts = total(self._losses)
         losses = values / counts  # 0 / 0 is NaN, a task without a label
-        has_weights = not bool(self._weights.isnan().any())  # methods without weights add NaN, see `_add`
+        scaled = losses * losses.new_tensor([self._scale(task.name) for task in self.tasks])
+        # Methods without weights add NaN, see `_add`.
+        has_weights = any(steps) and not bool(self._weights.isnan().any())
         weights = self._weights / torch.tensor(steps, dtype=torch.float64, device=self.device)
-        means = self._per_task(losses)
+        means = self._per_task(scaled)
         self.balancer.end_epoch({name: None if math.isnan(mean) else mean for name, mean in means.items()})
         self.scheduler.step()
-        return {
-            "losses": means,
+        batches = len(self.train_loader)
+        entry = {
+            "losses": self._per_task(losses),
             "weights": self._per_task(weights) if has_weights else None,
-            "loss_scales": self._per_task(weights * losses) if has_weights else None,
+            "loss_scales": self._per_task(weights * scaled) if has_weights else None,
             "lr": lr,
         }
+        if self.config.labels or min(steps) < batches:
+            entry["absent"] = {task.name: (batches - n) / batches for task, n in zip(self.tasks, steps, strict=True)}
+        return entry
 
     def probe_batch(self) -> Batch:
-        """First training images, as they are stored."""
-        return self._on_device(self.train_loader.dataset.batch(range(self.config.batch_size)))
+        """First training images as they are stored, with labels that the configuration hides from training too."""
+        return self._on_device(self._train.batch(range(self.config.batch_size)))
+
+    def further_batches(self, seed: int) -> Iterator[Batch]:
+        """Batches like those of training, without end, in an order of their own; with all labels, as the probe's."""
+        loader = DiskLoader(
+            self._train,
+            self.config.batch_size,
+            workers=0,
+            augmentation=self.train_loader.augmentation,
+            drop_last=True,
+            seed=seed,
+            device=self.device,
+            groups=[self._targets],
+        )
+        return chain.from_iterable(repeat(loader))
 
     def pictured_batch(self) -> Batch:
         """Images of the evaluated split whose predictions are kept."""
@@ -222,7 +261,9 @@ class Trainer:
         return [torch.default_generator, *cuda]
 
     def _means(self, terms: list[Terms | None]) -> dict[str, Tensor | None]:
-        """Mean losses of the batch, of this process's part if there are several, by the counts of the whole batch.
+        """Mean losses of the batch, each times its factor in `loss_scales`.
+
+        Of several processes, those of this one's part, by the counts of the whole batch.
 
         A process without a label of a task that another one has gives a zero, whose gradient is zero.
         """
@@ -233,9 +274,13 @@ class Trainer:
             counts = list((total(torch.stack(own)) / n).unbind())
         quotient = Terms.samples if self.balancer.per_sample else Terms.mean
         return {
-            task.name: None if term is None else quotient(term, count)
+            task.name: None if term is None else self._scale(task.name) * quotient(term, count)
             for task, term, count in zip(self.tasks, terms, counts, strict=True)
         }
+
+    def _scale(self, task: str) -> float:
+        """Factor on the loss of a task."""
+        return self.config.loss_scales.get(task, 1.0)
 
     def _per_task(self, values: Tensor) -> dict[str, float]:
         return dict(zip([task.name for task in self.tasks], values.tolist(), strict=True))
@@ -258,6 +303,15 @@ class Trainer:
         return datasets.load(
             config.dataset, split, root=root, keys=keys, classes=config.classes, n=count, size=config.size
         )
+
+    def _labelled(self, train: datasets.Dataset) -> datasets.Dataset:
+        """Training images with the labels that the configuration leaves them."""
+        shares = self.config.labels
+        shown = train.showing({_target(name): share for name, share in shares.items()})
+        for name in self.config.tasks:
+            if not shown.has(_target(name), range(len(shown))).any():
+                raise ValueError(f"labels is {shares}; accepted: shares that leave {name!r} a training image")
+        return shown
 
     def _loader(self, dataset: datasets.Dataset, **options: Any) -> Loader:  # noqa: ANN401
         if dataset.nbytes <= HELD:
@@ -307,10 +361,33 @@ def _augmentation(config: RunConfig) -> Augmentation | None:
 
 def _optimizer(config: RunConfig, model: nn.Module, balancer: nn.Module, device: torch.device) -> Optimizer:
     """Make the optimizer; its kernels are fused, so that a bad step is skipped without asking the device."""
-    groups = [{"params": model.parameters(), "weight_decay": config.weight_decay}]
-    groups += [{"params": balancer.parameters(), "weight_decay": 0.0}]
-    lr: Any = torch.tensor(config.lr, device=device) if config.cuda_graph else config.lr
+    rates = (config.lr, config.lr if config.balancer_lr is None else config.balancer_lr)
+    lr, balancer_lr = (torch.tensor(rate, device=device) if config.cuda_graph else rate for rate in rates)
+    decay = config.weight_decay if config.decay == "torch" else 0.0
+    groups: list[dict[str, Any]] = [{"params": model.parameters(), "lr": lr, "weight_decay": decay}]
+    groups += [{"params": balancer.parameters(), "lr": balancer_lr, "weight_decay": 0.0}]
     if config.optimizer == "sgd":
-        return SGD(groups, lr=lr, momentum=0.9, fused=True)
+        return SGD(groups, lr=lr, momentum=config.momentum, fused=True)
     kind = Adam if config.optimizer == "adam" else AdamW
     return kind(groups, lr=lr, fused=True, capturable=config.cuda_graph)
+
+
+def decouple_decay(optimizer: Optimizer, decay: float) -> None:
+    """Make an optimizer's steps shrink the parameters of its first group, MTSGD's Eq. 1: w <- w - lr v - decay w.
+
+    A step that the guard skips shrinks nothing, and neither does a step a parameter that has no gradient in it, as with
+    torch's own decay. Nothing waits for the device.
+
+    Args:
+        optimizer: A fused one without a weight decay of its own in its first group, already under the guard.
+        decay: In [0, 1), not scaled by the learning rate.
+    """
+
+    @torch.no_grad()
+    def shrink(optimizer: Any, *_: object) -> None:  # noqa: ANN401
+        parameters = [p for p in optimizer.param_groups[0]["params"] if p.grad is not None]
+        if parameters:
+            kept = 1 - decay * (1 - optimizer.found_inf.double())  # 1 where the guard skips the step
+            torch._foreach_mul_(parameters, kept.to(parameters[0].dtype))
+
+    optimizer.register_step_pre_hook(shrink)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from balancer_cases import ALL, Net, batch, grads, net_losses
+from balancer_cases import ALL, RANDOM, Net, batch, grads, net_losses
 
 from mtlrepro.balancers import create
 
@@ -27,13 +27,12 @@ def test_gradnorm_starts_from_the_first_loss_of_each_task():
             balancer.backward(losses, [x])
             optimizer.step()
             x.grad = None
-        return balancer.weights
+        return balancer
 
-    weights = trained(None)
-    assert (weights > 0.05).all()
-    with torch.no_grad():
-        later = create("gradnorm", 3)
-    assert later._initial.isnan().all()
+    balancer, size = trained(None), ((f64(0.5, -0.4, 0.3) - 1) ** 2).sum()
+    torch.testing.assert_close(balancer._initial, size * f64(math.exp(-1 / 100), 2.0, 4.0))
+    # All tasks fall at one rate, so that G_k = w_k c_k |grad| are equal, up to the first task's later start.
+    torch.testing.assert_close(balancer.weights, f64(4, 2, 1) / 7, rtol=0.05, atol=0)
 
 
 def test_lsb_leaves_the_weight_of_an_absent_task_alone():
@@ -146,7 +145,7 @@ def test_names_set_the_order(name):
 
     results = []
     for shuffled in (False, True):
-        balancer = create(name, 3, **({"seed": 1} if name in ("pcgrad", "graddrop") else {}))
+        balancer = create(name, 3, **({"seed": 1} if name in RANDOM else {}))
         net = Net(3)
         for seed in range(3):
             if shuffled and seed == 2:
@@ -167,10 +166,50 @@ def test_names_set_the_order(name):
         balancer.backward({"a": given["a"], "b": given["b"], "z": given["c"]}, net.shared())
 
 
-def test_a_refused_first_mapping_leaves_no_names():
-    balancer = create("equal", 2)
+@pytest.mark.parametrize("name", ALL)
+def test_a_refused_first_mapping_leaves_no_names(name):
+    balancer = create(name, 2)
     net = Net(3)
     three = dict(zip("xyz", net_losses(net, *batch(0, 3)), strict=True))
-    with pytest.raises(ValueError, match="losses has 3 entries"):
-        balancer.backward(three, net.shared())
+    x, _, z = three.values()
+    refused = [
+        (three, net.trunk, "losses has 3 entries"),
+        ({"x": x, "typo": z.expand(2)}, net.trunk, "'typo' has shape"),
+        ({"x": x, "typo": z}, [], "shared is empty"),
+        ({"x": None, "typo": None}, net.trunk, "every task is absent"),
+        ({"x": x, "typo": z * torch.nan}, net.trunk, "'typo': its loss is nan"),
+    ]
+    for losses, shared, message in refused:
+        with pytest.raises((ValueError, FloatingPointError), match=message):
+            balancer.backward(losses, shared)
+    with pytest.raises(ValueError, match="mean_losses is"):
+        balancer.end_epoch({"x": math.nan, "typo": 1.0})
     balancer.backward({"x": three["x"], "z": three["z"]}, net.shared())
+
+
+def test_a_state_of_other_tasks_is_refused():
+    balancer, net = create("equal", 3), Net(3)
+    balancer.backward(dict(zip("abc", net_losses(net, *batch(0, 3)), strict=True)), net.trunk)
+    with pytest.raises(ValueError, match="state has 3 tasks, a, b, c; accepted: n_tasks = 2"):
+        create("equal", 2).load_state_dict(balancer.state_dict())
+
+
+@pytest.mark.parametrize("name", ["lsb", "dwa", "lagged_gls"])
+@pytest.mark.parametrize("options", [{}, {"period": 2}])
+def test_an_epoch_that_is_refused_changes_nothing(name, options):
+    if options and name != "lsb":
+        return
+    balancer, twin = (create(name, 2, **options) for _ in range(2))
+    for losses in ([1.0, 2.0], [0.5, 1.5], [0.4, 1.4], [0.3, 1.4]):
+        with pytest.raises(ValueError, match=r"mean_losses is .*accepted: numbers of at least 0"):
+            balancer.end_epoch([-1.0, 1.0])
+        for each in (balancer, twin):
+            each.end_epoch(losses)
+    assert torch.equal(balancer.weights, twin.weights)
+
+
+def test_dwa_survives_a_vanishing_loss():
+    balancer = create("dwa", 2)
+    for losses in ([1.0, 5e-324], [1.0, 1.0], [1.0, 1.0]):
+        balancer.end_epoch(losses)
+        assert balancer.weights.isfinite().all()

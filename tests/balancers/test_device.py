@@ -16,10 +16,16 @@ cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA de
 OPTIONS = [
     *((name, {}) for name in ALL),
     ("maxgnr", {"refresh": 2}),
+    ("maxgnr", {"scalarisation": "product", "itgn": "broad", "own_noise": True}),
     ("mclgs", {"step": "iteration", "a0": 1.0, "delta_a": 0.2}),
     ("mclgs", {"a0": 0.0}),
     ("mgda", {"at": "representation"}),
     ("mtsgd", {"similarity": "mean", "restore_norm": True}),
+    ("mtsgd", {"restore_norm": "step"}),
+    ("mtsgd", {"balance": False}),
+    ("replay", {"weights": [[0.1, 0.2, 0.3], [0.3, 0.0, 0.1], [0.2, 0.2, 0.2]]}),
+    ("replay", {"weights": [[0.1, 0.2, 0.3], [0.3, 0.0, 0.1], [0.2, 0.2, 0.2]], "draw": True}),
+    ("warmup", {"steps": 25}),
 ]
 
 
@@ -163,7 +169,7 @@ def test_captured_step_says_what_it_cannot_take():
         CapturedStep(lambda: None, create("equal", 2))
     balancer = create("maxgnr", 2, refresh=3)
     balancer.guard(optimizer)
-    with pytest.raises(ValueError, match="balancer has refresh=3; accepted: 1"):
+    with pytest.raises(ValueError, match="balancer is MaxGNR, which no graph can stand for"):
         CapturedStep(lambda: None, balancer)
     balancer = create("equal", 2)
     balancer.guard(optimizer)

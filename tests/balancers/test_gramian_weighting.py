@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from mtlrepro.balancers import create
+from mtlrepro.balancers import CAGrad, create, gramian, precision
+from mtlrepro.balancers.gradients import ROUNDING
 
 
 def direction(name, matrix, **options):
@@ -321,3 +322,105 @@ def test_float32_gradients_reach_float32_accuracy():
         combined, _, _ = linear_step(create("mgda", len(matrix)), matrix.float())
         scale = matrix.norm(dim=1).max().item()
         torch.testing.assert_close(combined.double(), exact, rtol=1e-3, atol=1e-3 * scale)
+
+
+# -- Gramians of float32 products --
+
+
+def cancelling(seed, kind, exponent, ratio=1.0):
+    """Gradients [T, P] in float32 of which some cancel up to 10^exponent: two, three, or all."""
+    generator = torch.Generator().manual_seed(seed)
+    n_tasks, size = 3 + seed % 4, 10 ** (1 + seed % 3) + seed % 7
+    matrix = torch.randn(n_tasks, size, generator=generator, dtype=torch.float64)
+    matrix *= ratio ** torch.rand(n_tasks, 1, generator=generator, dtype=torch.float64)
+    rest = 10**exponent * matrix[0].norm() / size**0.5 * torch.randn(size, generator=generator, dtype=torch.float64)
+    if kind == "two":
+        matrix[1] = rest - matrix[0]
+    elif kind == "three":
+        matrix[2] = rest - matrix[0] - matrix[1]
+    else:
+        matrix[-1] = rest - matrix[:-1].sum(0)
+    return matrix.float()
+
+
+def distance(matrix, coefficients):
+    """Length of d - g_0 over that of g_0, on the vectors themselves in float64."""
+    matrix = matrix.double()
+    mean = matrix.mean(0)
+    return ((coefficients @ matrix - mean).norm() / mean.norm()).item()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    seed=st.integers(0, 2**30),
+    kind=st.sampled_from(["two", "three", "all"]),
+    exponent=st.floats(-8, -3),
+    ratio=st.sampled_from([1.0, 100.0]),
+    c=st.sampled_from([0.01, 0.4, 1.0, 1.5]),
+)
+def test_cagrad_stays_in_its_ball_where_float32_gradients_cancel(seed, kind, exponent, ratio, c):
+    matrix = cancelling(seed, kind, exponent, ratio)
+    _, _, coefficients = linear_step(create("cagrad", len(matrix), c=c, rescale=False), matrix)
+    assert coefficients.isfinite().all()
+    assert distance(matrix, coefficients) <= 1.01 * c
+
+
+def test_cagrad_with_two_long_opposite_gradients():
+    """The mean's distance was up to 1e6 times the radius, and once not finite."""
+    for seed in range(60):
+        generator = torch.Generator().manual_seed(seed)
+        a, b, e = torch.randn(3, 5000, generator=generator)
+        matrix = torch.stack([a, -a + 2e-4 * b, e])
+        _, _, coefficients = linear_step(create("cagrad", 3, c=0.4, rescale=False), matrix)
+        assert distance(matrix, coefficients) <= 0.404
+
+
+def test_cagrad_where_float32_gradients_cancel_exactly_conflicts_no_more():
+    """g_2 = -g_1: the best direction is the part of the mean at right angles to both."""
+    for seed in range(20):
+        a, e = torch.randn(2, 500, generator=torch.Generator().manual_seed(seed))
+        matrix = torch.stack([a, -a, e])
+        combined, _, _ = linear_step(create("cagrad", 3, c=0.4, rescale=False), matrix)
+        a, mean = a.double(), matrix.double().mean(0)
+        expected = mean - (mean @ a) / (a @ a) * a
+        torch.testing.assert_close(combined.double(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["cagrad", "cagrad+mclgs"])
+@pytest.mark.parametrize("at", ["parameters", "representation"])
+def test_the_precision_of_the_products_reaches_the_solver(name, at, monkeypatch):
+    seen = []
+    solve = CAGrad.coefficients
+    monkeypatch.setattr(
+        CAGrad, "coefficients", lambda self, gramian, dtype: (seen.append(dtype), solve(self, gramian, dtype))[1]
+    )
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        balancer = create(name, 2, at=at)
+        x = torch.nn.Parameter(torch.ones(3, dtype=dtype))
+        z = 2 * x
+        balancer.backward([z.sum(), (z * z).sum()], [x], features=z)
+        assert balancer.precision == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert seen == [torch.float64, torch.float32, torch.float32]
+    balancer(torch.eye(2))
+    balancer(torch.eye(2).double())
+    assert seen[3:] == [torch.float32, torch.float64]
+
+
+def test_precision_of_rows_is_the_coarsest():
+    double, single, half = (torch.ones(2, dtype=dtype) for dtype in (torch.float64, torch.float32, torch.float16))
+    assert precision([[double, None], [None, double]]) == torch.float64
+    assert precision([[double, half], [None, double]]) == torch.float32
+    assert precision([[double, single]]) == torch.float32
+    assert precision([[None]]) == torch.float64
+
+
+@pytest.mark.parametrize("size", [1, 100, 5000, 2**16, 2**16 + 1, 2**18])
+def test_float32_products_err_within_the_stated_rounding(size):
+    """Products of one sign add up to the largest errors."""
+    generator = torch.Generator().manual_seed(size)
+    for _ in range(10):
+        a = torch.rand(size, generator=generator) ** 2
+        rows = torch.stack([a, -a + 1e-4 * torch.randn(size, generator=generator)])
+        exact, lengths = rows.double() @ rows.double().T, rows.double().norm(dim=1)
+        error = (gramian([[row.clone()] for row in rows]) - exact).abs() / lengths / lengths[:, None]
+        assert error.max() <= ROUNDING * torch.finfo(torch.float32).eps

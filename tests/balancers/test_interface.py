@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from balancer_cases import ALL, GRAMIAN, LOSS_WEIGHTING, Net, batch, grads, linear_step, matrices, net_losses
+from balancer_cases import ALL, GRAMIAN, LOSS_WEIGHTING, RANDOM, Net, batch, grads, linear_step, matrices, net_losses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -66,11 +66,27 @@ def test_n_tasks_is_checked(name, n_tasks):
         ("mtsgd", {"level": "pixel"}),
         ("mtsgd", {"threshold": -1.5}),
         ("mtsgd", {"similarity": "max"}),
+        ("mtsgd", {"restore_norm": "slice"}),
+        ("mtsgd", {"restore_norm": 1}),
+        ("mtsgd", {"restore_norm": True, "balance": False}),
+        ("mtsgd", {"balance": 0}),
+        ("uw-so", {"temperature": 0}),
+        ("warmup", {"steps": 0}),
+        ("warmup", {"steps": 1.5}),
+        ("replay", {"weights": [1.0]}),
+        ("replay", {"weights": [1.0, -0.5]}),
+        ("replay", {"weights": [[1.0, 1.0], [1.0]]}),
+        ("replay", {"weights": [[1.0, float("nan")]]}),
+        ("replay", {"weights": []}),
+        ("replay", {"weights": [[]]}),
+        ("replay", {"weights": "mean"}),
+        ("replay", {"draw": 1}),
     ],
 )
 def test_options_are_checked(name, options):
     option = next(iter(options))
-    with pytest.raises(ValueError, match=rf"(^|; ){'at' if len(options) > 1 else option} is .*; accepted"):
+    named = "at" if "at" in options else option
+    with pytest.raises(ValueError, match=rf"(^|; ){named} is .*; accepted"):
         create(name, 2, **options)
 
 
@@ -98,7 +114,8 @@ def test_scale_convention(name, n_tasks):
     gate = 1 + torch.tensor(0.7).double().tanh().item() if "mclgs" in name and n_tasks > 1 else 1.0
     factor = gate * ((1 + 0.4) / (1 + 0.4**2) if "cagrad" in name else 1.0)
     torch.testing.assert_close(combined, factor * g)
-    torch.testing.assert_close(heads, torch.full((n_tasks,), gate / n_tasks, dtype=torch.float64))
+    expected = weights if name == "rlw" else torch.full((n_tasks,), gate / n_tasks, dtype=torch.float64)
+    torch.testing.assert_close(heads, expected)
     if weights is not None:
         assert weights.sum().item() == pytest.approx(factor)
         assert weights.dtype == torch.float64
@@ -161,7 +178,7 @@ def test_gradients_accumulate(name):
         torch.testing.assert_close(a + b, total)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", [name for name in ALL if name != "rlw"])  # its weights do not depend on the others
 def test_absent_task_counts_as_a_zero_loss_of_the_mean(name):
     """The present tasks are balanced as if alone, times T'/T; the absent head gets nothing."""
     options = {"a0": 0.7} if "mclgs" in name else {}
@@ -272,9 +289,9 @@ def test_gradients_of_known_structure_are_finite(matrix, name):
     assert weights is None or weights.isfinite().all()
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name != "pcgrad"])
+@pytest.mark.parametrize("name", [name for name in ALL if name not in ("pcgrad", "rlw")])
 def test_tasks_may_come_in_any_order(name):
-    """Over steps and epochs; pcgrad draws its own order, and has this property in expectation."""
+    """Over steps and epochs; pcgrad draws its own order and rlw weights, and they have this property in expectation."""
     order = [2, 0, 3, 1]
     generator = torch.Generator().manual_seed(0)
     one, other = create(name, 4), create(name, 4)
@@ -357,7 +374,7 @@ def test_guarded_optimizer_skips_bad_steps_exactly(name, kind):
             losses = net_losses(net, *batch(i, 3))
             if i in (0, 3, 4):
                 if not bad:
-                    if name in ("pcgrad", "graddrop"):  # a bad step draws numbers too
+                    if name in RANDOM:  # a bad step draws numbers too
                         balancer.backward(losses, net.shared())
                         balancer.steps -= 1
                         optimizer.zero_grad()
@@ -488,6 +505,10 @@ RESUMED = [(name, {}) for name in ALL] + [
     ("lsb", {"rate": 0.5, "priority": [1.0, 2.0, 3.0]}),
     ("lsb", {"rate": 0.5, "period": 2, "conserve": False}),
     ("fixed", {"weights": [1.0, 2.0, 3.0]}),
+    ("replay", {"weights": [[float(k == epoch % 3) for k in range(3)] for epoch in range(7)]}),
+    ("replay", {"weights": [[1.0, 2.0, 3.0], [0.5, 0.0, 0.1]], "draw": True}),
+    ("warmup", {"steps": 20}),
+    ("mtsgd", {"restore_norm": "step"}),
 ]
 
 

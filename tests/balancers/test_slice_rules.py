@@ -15,7 +15,7 @@ def random_gradients(n_tasks, shape, seed=0):
     return torch.randn(n_tasks, *shape, generator=generator, dtype=torch.float64)
 
 
-def mtsgd_by_hand(gradients, level, threshold, similarity="min", restore_norm=False):
+def mtsgd_by_hand(gradients, level, threshold, similarity="min", restore_norm=False, balance=True):
     """The rule slice by slice with loops; gradients [T, N, C, H, W]."""
     n_tasks, n, c = gradients.shape[:3]
     result = torch.zeros_like(gradients[0])
@@ -31,11 +31,17 @@ def mtsgd_by_hand(gradients, level, threshold, similarity="min", restore_norm=Fa
         cosines = torch.stack([units[i] @ units[j] for i in range(n_tasks) for j in range(i)])
         value = cosines.min() if similarity == "min" else cosines.mean()
         if value >= threshold - 1e-12:
-            update = min(lengths) * sum(units) / n_tasks
-            if restore_norm and update.norm() > 1e-12:
+            update = (min(lengths) * sum(units) if balance else sum(slices)) / n_tasks
+            if restore_norm is True and update.norm() > 1e-12:
                 update = update / update.norm() * (sum(slices) / n_tasks).norm()
             result[index] = update.reshape(result[index].shape)
+    if restore_norm == "step" and result.norm() > 0:
+        result = result / result.norm() * gradients.mean(0).norm()
     return result
+
+
+RESTORED = [(False, True), (True, True), ("step", True), (False, False), ("step", False)]
+"""`restore_norm` and `balance`."""
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -45,12 +51,13 @@ def mtsgd_by_hand(gradients, level, threshold, similarity="min", restore_norm=Fa
 @pytest.mark.parametrize("similarity", ["min", "mean"])
 def test_mtsgd_follows_its_definition(level, threshold, n_tasks, kernel, similarity):
     gradients = random_gradients(n_tasks, kernel)
-    for restore_norm in (False, True):
+    for restore_norm, balance in RESTORED:
         options = {
             "level": level,
             "threshold": threshold,
             "similarity": similarity,
             "restore_norm": restore_norm,
+            "balance": balance,
         }
         combined, heads, weights = linear_step(create("mtsgd", n_tasks, **options), gradients)
         torch.testing.assert_close(combined, mtsgd_by_hand(gradients, **options))
@@ -128,6 +135,87 @@ def test_mtsgd_leaves_out_a_task_that_does_not_reach_a_parameter():
         create("mtsgd", 2).backward(losses, [x, y])
         assert x.grad.tolist() == [1, 1]
         assert y.grad.tolist() == ([0, 0] if reached else [2, 2])
+
+
+def test_mtsgd_mask_alone_keeps_the_mean_where_tasks_agree():
+    """Written out: planes at 90 degrees, opposite, and one where a task has no gradient (c = 0)."""
+    a, b = torch.zeros(1, 3, 3, 3).double(), torch.zeros(1, 3, 3, 3).double()
+    a[0, 0, 0, 0], b[0, 0, 1, 1] = 3.0, 0.5
+    a[0, 1, 2, 2], b[0, 1, 2, 2] = 1.0, -4.0
+    a[0, 2, 1, 0] = 2.0
+    expected = torch.stack([a, b]).mean(0)
+    expected[0, 1] = 0
+    combined, _, _ = linear_step(create("mtsgd", 2, balance=False), torch.stack([a, b]))
+    torch.testing.assert_close(combined, expected)
+    combined, _, _ = linear_step(create("mtsgd", 2, balance=False, threshold=0.1), torch.stack([a, b]))
+    torch.testing.assert_close(combined, torch.zeros_like(a))
+
+
+@pytest.mark.parametrize("n_tasks", [1, 2, 3])
+def test_mtsgd_without_balance_and_mask_is_the_mean(n_tasks):
+    gradients = random_gradients(n_tasks, (4, 3, 3, 3))
+    for restore_norm in (False, "step"):
+        options = {"balance": False, "threshold": -1.0, "restore_norm": restore_norm}
+        combined, _, _ = linear_step(create("mtsgd", n_tasks, **options), gradients)
+        torch.testing.assert_close(combined, gradients.mean(0))
+
+
+def step_on(gradients, **options):
+    """One step on parameters with gradients [T, ...] each; None for a task that does not reach one."""
+    n_tasks = len(gradients[0])
+    parameters = [nn.Parameter(torch.zeros_like(next(g for g in of if g is not None))) for of in gradients]
+    losses = [
+        sum((p * of[k]).sum() for p, of in zip(parameters, gradients, strict=True) if of[k] is not None)
+        for k in range(n_tasks)
+    ]
+    create("mtsgd", n_tasks, **options).backward(losses, parameters)
+    return [p.grad for p in parameters]
+
+
+@pytest.mark.filterwarnings("ignore:shared. of the tasks in this step")
+@pytest.mark.parametrize("balance", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_mtsgd_restores_the_length_of_the_whole_step(balance, dtype):
+    """One factor for kernels of several shapes, a vector, a large one in blocks, and what one task alone reaches."""
+    shapes = [(8, 4, 3, 3), (6, 8, 1, 1), (7, 5), (9,), (40, 40, 5, 5)]
+    gradients = [random_gradients(3, shape, seed).to(dtype) for seed, shape in enumerate(shapes)]
+    gradients = [g * torch.tensor([1.0, 5.0, 0.1], dtype=dtype).view(3, *[1] * (g.ndim - 1)) for g in gradients]
+    gradients.append([None, gradients[3][1] * 3, None])
+    plain, restored = (step_on(gradients, balance=balance, restore_norm=kind) for kind in (False, "step"))
+    means = [sum(g for g in of if g is not None) / 3 for of in gradients]
+    lengths = [torch.cat([g.flatten() for g in each]).norm() for each in (plain, restored, means)]
+    torch.testing.assert_close(lengths[1], lengths[2])
+    assert lengths[0] < 0.9 * lengths[2]
+    for a, b in zip(plain, restored, strict=True):
+        torch.testing.assert_close(a * (lengths[2] / lengths[0]), b)
+
+
+def test_mtsgd_restored_step_by_hand():
+    """A kept slice of length 1 beside a dropped one: the plain mean (2, 1; 0, 3) / 2 has length sqrt(14) / 2."""
+    gradients = torch.tensor([[[1.0, 1.0], [0.0, -1.0]], [[1.0, 0.0], [0.0, 4.0]]]).double()
+    combined, _, _ = linear_step(create("mtsgd", 2, balance=False, restore_norm="step"), gradients)
+    torch.testing.assert_close(combined, torch.tensor([[1.0, 0.5], [0.0, 0.0]]).double() * (14 / 5) ** 0.5)
+
+
+@pytest.mark.parametrize("balance", [True, False])
+@pytest.mark.parametrize("threshold", [0.5, -1.0])
+def test_mtsgd_a_step_without_any_slice_left_stays_zero(balance, threshold):
+    """Also where only rounding is left of gradients that cancel."""
+    g = random_gradients(1, (2, 3, 3, 3))[0]
+    scales = torch.tensor([3.0, -3.0]) if threshold == -1 else torch.tensor([3.0, -0.1])
+    options = {"threshold": threshold, "balance": balance, "restore_norm": "step"}
+    combined, _, _ = linear_step(create("mtsgd", 2, **options), scales.double().view(2, 1, 1, 1, 1) * g)
+    assert not combined.any()
+    combined, _, _ = linear_step(create("mtsgd", 2, threshold=-1.0, restore_norm="step"), torch.stack([g, -g / 7]))
+    assert not combined.any()
+
+
+def test_mtsgd_restored_step_does_not_remember_the_step_before():
+    gradients = random_gradients(2, (4, 3, 3, 3))
+    balancer = create("mtsgd", 2, restore_norm="step")
+    linear_step(balancer, 100 * random_gradients(2, (4, 3, 3, 3), seed=1))
+    combined, _, _ = linear_step(balancer, gradients)
+    torch.testing.assert_close(combined.norm(), gradients.mean(0).norm())
 
 
 def paper_mtsgd(gradients):

@@ -11,7 +11,7 @@ from torch import nn
 from mtlrepro.balancers import base, create
 
 GRADIENT = [name for name in ALL if name not in LOSS_WEIGHTING]
-ACCUMULATING = [name for name in LOSS_WEIGHTING if name != "gls"]
+ACCUMULATING = [name for name in LOSS_WEIGHTING if name not in ("gls", "uw-so")]
 
 
 # --- shared parameters
@@ -48,6 +48,8 @@ def test_shared_parameters_that_cannot_be_right(name):
         r"shared\[0\] is the result of a computation, of shape \(4, 6\); accepted: parameters": [
             net.trunk(batch(0, 3)[0])
         ],
+        "shared is Parameter; accepted: a list of parameters, or a module": net.shared()[0],
+        "shared is method; accepted: ": net.trunk.parameters,
         r"shared\[1\] is str; accepted: parameters": [*net.shared()[:1], "weight"],
         r"shared: all 1 parameters are frozen.*accepted: .*plain step": frozen,
         "shared: no present loss depends on any of these parameters; accepted: .*not those of a copy": copy.deepcopy(
@@ -75,7 +77,7 @@ def test_features_that_no_shared_parameter_reaches():
 def test_a_head_among_the_shared_parameters_is_named_once(name):
     net, balancer = Net(3), create(name, 3)
     shared = [*net.shared(), *net.heads[1].parameters()]
-    expected = r"only task 'b' reaches the parameter of shape \(1, 6\), and 1 more are such"
+    expected = r"shared: only task 'b' reaches the parameter of shape \(1, 6\), and 1 more are such"
     with pytest.warns(UserWarning, match=expected) as caught:
         for seed in range(3):
             balancer.backward(dict(zip("abc", net_losses(net, *batch(seed, 3)), strict=True)), shared)
@@ -87,6 +89,43 @@ def test_a_head_among_the_shared_parameters_is_named_once(name):
         shared = [*net.shared(), *net.heads[0].parameters()]
         balancer = create(name, 3)
         balancer.backward([net_losses(net, *batch(0, 3))[0], None, None], shared)  # one task has nothing to share
+
+
+def test_features_have_a_graph():
+    net = Net(2)
+    x, y = batch(0, 2)
+    z = net.trunk(x)
+    losses = [(head(z) - t).square().mean() for head, t in zip(net.heads, y, strict=True)]
+    with pytest.raises(ValueError, match="features: one requires no gradient; accepted: the representation"):
+        create("mgda", 2, at="representation").backward(losses, net.trunk, features=z.detach())
+
+
+def test_a_task_that_is_absent_makes_no_parameter_look_like_a_head():
+    """A parameter that two of three tasks reach, in a step without one of them."""
+    net, balancer = Net(3), create("mgda", 3)
+    adapter = nn.Parameter(torch.zeros(6))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        z = net.trunk(batch(0, 3)[0])
+        losses = [net.heads[k](z + adapter if k < 2 else z).square().mean() for k in range(3)]
+        balancer.backward([losses[0], None, losses[2]], [*net.shared(), adapter])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_losses_that_are_no_tensors(name):
+    net = Net(3)
+    losses = net_losses(net, *batch(0, 3))
+    for value in (0.0, 0, True, "depth"):
+        with pytest.raises(
+            ValueError, match=rf"losses: task '1' is {value!r}; accepted: a tensor, or None if it is absent"
+        ):
+            create(name, 3).backward([losses[0], value, losses[2]], net.trunk)
+    for given, kind in ((torch.stack(losses), "Tensor"), (iter(losses), "list_iterator")):
+        with pytest.raises(ValueError, match=f"losses is {kind}; accepted: a sequence or a mapping"):
+            create(name, 3).backward(given, net.trunk)
+    elsewhere = torch.ones((), device="meta", requires_grad=True)
+    with pytest.raises(ValueError, match="losses: task '1' is on meta; accepted: all on one device, cpu"):
+        create(name, 3).backward([losses[0], elsewhere, losses[2]], net.trunk)
 
 
 # --- accumulation
@@ -125,6 +164,26 @@ def test_uncertainty_of_a_task_that_the_last_micro_batch_lacks():
     balancer.zero_grad()
     balancer.backward([None, None, x.sum()], [x])
     torch.testing.assert_close(balancer.log_variance.grad, torch.tensor([0, 0, 0.5 - 3 / 3]).double())
+
+
+def test_uncertainty_forgets_a_step_that_failed_and_keeps_one_that_was_stopped():
+    x = nn.Parameter(torch.tensor([1.0, 2.0]).double())
+    balancer = create("uncertainty", 2)
+    balancer.backward([x.sum(), None], [x], last=False)
+    with pytest.raises(FloatingPointError):
+        balancer.backward([None, x.sum() * torch.nan], [x])
+    balancer.zero_grad()
+    balancer.backward([None, x.sum()], [x])
+    assert balancer.log_variance.grad[0] == 0
+    stopped = create("uncertainty", 2)
+    stopped.backward([x.sum(), None], [x], last=False)
+    resumed = create("uncertainty", 2)
+    resumed.load_state_dict(stopped.state_dict())
+    for each in (stopped, resumed):
+        each.zero_grad()
+        each.backward([None, x.sum()], [x])
+    assert torch.equal(stopped.log_variance.grad, resumed.log_variance.grad)
+    assert resumed.log_variance.grad[0] == 0.5
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name not in ACCUMULATING])
@@ -195,6 +254,7 @@ def test_parameters_of_a_balancer_that_no_optimizer_steps(name, stepped, fused, 
 # --- casts and devices
 
 
+@pytest.mark.filterwarnings("ignore:shared. other parameters")
 @pytest.mark.parametrize("name", ALL)
 def test_casting_a_model_leaves_the_state_of_its_balancer(name):
     module = nn.ModuleDict({"net": Net(3), "balancer": create(name, 3)})
@@ -202,6 +262,7 @@ def test_casting_a_model_leaves_the_state_of_its_balancer(name):
     for seed in range(12):
         balancer.backward(net_losses(module["net"], *batch(seed, 3)), module["net"].shared())
         balancer.end_epoch([1.0 / (seed + 1), 2.0, 3.0 - seed / 5])
+    assert not [key for key, value in balancer.named_buffers() if value.isnan().any() and key != "_initial"]
     before = {key: value.clone() for key, value in balancer.named_buffers()}
     before |= {key: value.detach().clone() for key, value in balancer.named_parameters()}
     for cast in (nn.Module.half, nn.Module.bfloat16, nn.Module.float, lambda m: m.to(torch.float16)):
@@ -209,7 +270,14 @@ def test_casting_a_model_leaves_the_state_of_its_balancer(name):
         after = dict(balancer.named_buffers()) | dict(balancer.named_parameters())
         for key, value in before.items():
             assert after[key].dtype == value.dtype
-            assert torch.equal(after[key], value) or value.isnan().any()
+            assert torch.equal(after[key].nan_to_num(7), value.nan_to_num(7))
+        model, kind = module["net"], next(module["net"].parameters()).dtype
+        losses = [
+            k * head(model.trunk[4](torch.ones(36, dtype=kind))).square().sum() for k, head in enumerate(model.heads, 1)
+        ]
+        model.zero_grad()
+        copy.deepcopy(balancer).backward(losses, model.shared()[4:])
+        assert all(p.grad.dtype == kind and p.grad.isfinite().all() for p in model.shared()[4:])
     assert next(module["net"].parameters()).dtype == torch.float16
 
 

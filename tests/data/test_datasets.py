@@ -1,5 +1,6 @@
 """Data sets by name: samples, batches, chosen keys and classes, missing targets, arguments that are refused."""
 
+import itertools
 import pickle
 
 import numpy as np
@@ -9,9 +10,10 @@ from sample_cases import check, collate
 from small_scenes import Noise
 
 from mtlrepro.data.classes import CITYSCAPES, CITYSCAPES_7, SEVEN
-from mtlrepro.data.datasets import Dataset, load
+from mtlrepro.data.datasets import Dataset, load, part_of
 from mtlrepro.data.scenes import cache as scenes
 from mtlrepro.data.store import Store, Writer
+from mtlrepro.losses import known
 from mtlrepro.targets import TARGETS
 
 
@@ -51,6 +53,68 @@ def equal(a, b):
         for one, other in pairs:
             assert one.dtype == other.dtype
             assert torch.equal(one, other)
+
+
+# --- shares of labels
+
+SHARES = {"boxes": (0.0, 10 / 14), "segmentation": (10 / 14, 1.0), "depth": (0.0, 0.3), "curvature": (0.5, 1.0)}
+
+
+def having(dataset, key):
+    return set(np.flatnonzero(dataset.has(key, range(len(dataset)))).tolist())
+
+
+def test_shares_are_parts_of_one_order(dataset):
+    """Of 7 images: 5 with boxes and 2 others with classes, as many as the rounded ends of the shares hold."""
+    shown = dataset.showing(SHARES)
+    boxes, classes, depth, curvature = (having(shown, key) for key in SHARES)
+    assert (len(boxes), len(classes), len(depth), len(curvature)) == (5, 2, 2, 3)
+    assert boxes | classes == set(range(7)) == having(shown, "normal")
+    assert depth < boxes and classes < curvature
+    assert having(shown, "labels") == having(shown, "boxes_right") == boxes
+    assert having(shown, "segmentation_right") == classes
+    assert {key: having(shown.reading(["boxes", *SHARES]), key) for key in SHARES} == {
+        "boxes": boxes,
+        "segmentation": classes,
+        "depth": depth,
+        "curvature": curvature,
+    }
+    assert all(having(shown.showing({}), key) == set(range(7)) for key in SHARES)
+
+
+@pytest.mark.parametrize("n", [1, 7, 100, 1001])
+def test_adjacent_shares_part_the_images(n):
+    ends = [0.0, 1 / 11, 0.3, 0.5, 0.95, 1.0]
+    parts = [part_of(n, share) for share in itertools.pairwise(ends)]
+    assert [place for part in parts for place in part] == list(range(n))
+    assert all(abs(len(part) - n * (b - a)) <= 1 for part, (a, b) in zip(parts, itertools.pairwise(ends), strict=True))
+
+
+def test_hidden_labels_are_unknown_and_others_untouched(dataset):
+    shown = dataset.showing(SHARES)
+    batch, whole = shown.batch(range(7)), dataset.batch(range(7))
+    for key in dataset.keys:
+        name = "boxes" if key.startswith(("boxes", "labels")) else key.removesuffix("_right")
+        there = having(shown, name)
+        for i in range(7):
+            if i in there:
+                assert torch.equal(batch[key][i], whole[key][i])
+            else:
+                assert key.startswith(("boxes", "labels")) or (batch[key][i] == TARGETS[key].invalid).all()
+                assert key not in shown[i] and len(batch[key][i]) == (0 if name == "boxes" else len(whole[key][i]))
+        if key not in ("image", "right"):
+            assert batch["labelled"][key].tolist() == [i in there for i in range(7)]
+    for key in ("segmentation", "depth", "curvature"):
+        assert known(batch, key).flatten(1).any(1).tolist() == [i in having(shown, key) for i in range(7)]
+
+
+def test_images_without_a_target_stay_without(partly):
+    assert having(partly, "segmentation") == {1, 2}
+    order = having(partly.showing({"segmentation": (0, 1 / 3)}), "normal")
+    assert order == {0, 1, 2}
+    parts = [having(partly.showing({"segmentation": (k / 3, (k + 1) / 3)}), "segmentation") for k in range(3)]
+    assert sorted(map(len, parts)) == [0, 1, 1]
+    assert set().union(*parts) == {1, 2}
 
 
 def test_attributes(dataset):

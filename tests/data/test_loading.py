@@ -68,6 +68,7 @@ def test_a_batch_is_its_samples_transformed(store, dataset):
         for batch in loader:
             rows = batch["index"]
             expected = AUGMENTATION(both.batch(rows.numpy()), table[rows])
+            expected["labelled"] = {key: expected["labelled"][key] for key in batch["labelled"]}
             assert equal([batch], [{key: expected[key] for key in batch}])
             seen += rows.tolist()
         assert sorted(seen) == list(range(11))
@@ -176,6 +177,106 @@ def test_a_state_of_another_run_is_refused(dataset):
 def test_arguments_out_of_range_are_refused(dataset, options, message):
     with pytest.raises(ValueError, match=message):
         DiskLoader(dataset, **options)
+
+
+# --- groups of targets
+
+SHARES = {"segmentation": (0.0, 0.3), "depth": (0.2, 1.0)}  # 3 of 11 images, and 9; one has both
+GROUPS = [["segmentation"], ["depth"]]
+
+
+@pytest.fixture(scope="module")
+def shown(dataset):
+    return dataset.showing(SHARES)
+
+
+def test_one_group_of_what_all_have_changes_nothing(dataset):
+    options = {"augmentation": AUGMENTATION, "drop_last": True, "seed": 4}
+    assert equal(
+        epochs(MemoryLoader(dataset, 4, groups=[["depth", "segmentation"]], **options)),
+        epochs(MemoryLoader(dataset, 4, **options)),
+    )
+
+
+def test_a_group_is_drawn_from_what_has_any_of_its_targets(shown):
+    """In every epoch each of the samples once, and no other."""
+    for keys, count in ((["segmentation"], 3), (["depth"], 9), (["segmentation", "depth"], 11)):
+        rows = np.flatnonzero(np.any([shown.has(key, np.arange(11)) for key in keys], axis=0)).tolist()
+        loader = MemoryLoader(shown, 2, groups=[keys], seed=1)
+        orders = [[i for batch in loader for i in batch["index"].tolist()] for _ in range(3)]
+        assert all(sorted(order) == rows for order in orders)
+        assert len(rows) == count
+
+
+def test_groups_in_turn(shown):
+    """Batch i is of group i mod 2, over the ends of epochs; each group is passed through before it begins again."""
+    loader = MemoryLoader(shown, 2, groups=GROUPS, drop_last=True, augmentation=AUGMENTATION, seed=6)
+    assert len(loader) == 5  # as with the union, 11 samples
+    batches = epochs(loader, 8)
+    drawn = {}
+    for k, (key,) in enumerate(GROUPS):
+        own, other = batches[k::2], GROUPS[1 - k][0]
+        rows = set(np.flatnonzero(shown.has(key, np.arange(11))).tolist())
+        passed = len(rows) // 2
+        passes = [own[i : i + passed] for i in range(0, 20 - passed, passed)]
+        for number, batches_of_pass in enumerate(passes):
+            order = [i for batch in batches_of_pass for i in batch["index"].tolist()]
+            assert len(set(order)) == len(order) == 2 * passed and set(order) <= rows
+            drawn.setdefault(key, []).append(tuple(order))
+            table = AUGMENTATION.draw(11, (16, 20), seed=6, epoch=number)
+            for batch in batches_of_pass:
+                assert batch["labelled"][key].all() and not batch["labelled"][other].any()
+                assert batch["labelled"]["normal"].all()
+                expected = AUGMENTATION(
+                    Dataset(shown.store, keys=Noise.KEYS).batch(batch["index"].numpy()), table[batch["index"]]
+                )
+                assert torch.equal(batch["image"], expected["image"])
+        assert len(set(drawn[key])) > 3  # passes have orders of their own
+        assert {i for order in drawn[key] for i in order} == rows
+
+
+@pytest.mark.parametrize("kind", [MemoryLoader, DiskLoader])
+@pytest.mark.parametrize("stop", [0, 1, 2, 3, 4, 5, 6, 7, 13])
+def test_groups_go_on_where_they_were_in_parts_too(shown, kind, stop):
+    options = {"groups": GROUPS, "drop_last": True, "augmentation": AUGMENTATION, "seed": 3}
+    unbroken = MemoryLoader(shown, 2, **options)
+    epoch, position = divmod(stop, 5)
+    state = unbroken.state_dict() | {"epoch": epoch, "position": position}
+    whole = epochs(unbroken, 4)
+    options |= {} if kind is MemoryLoader else {"workers": 0}
+    halves = []
+    for part in range(2):
+        loader = kind(shown, 2, part=(part, 2), **options)
+        loader.load_state_dict(state)
+        halves.append(epochs(loader, 4 - epoch))
+    for batch, *parts in zip(whole[stop:], *halves, strict=True):
+        assert batch["index"].tolist() == [i for part in parts for i in part["index"].tolist()]
+        for key in ("image", "segmentation", "depth"):
+            assert torch.equal(batch[key], torch.cat([part[key] for part in parts]))
+        for key, flags in batch["labelled"].items():
+            assert flags.tolist() == [flag for part in parts for flag in part["labelled"][key].tolist()]
+
+
+def test_memory_and_disk_draw_the_same_groups(shown):
+    options = {"groups": GROUPS, "drop_last": True, "augmentation": AUGMENTATION, "seed": 3}
+    assert equal(epochs(MemoryLoader(shown, 2, **options)), epochs(DiskLoader(shown, 2, workers=2, **options)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"groups": GROUPS}, r"groups is .*; accepted without drop_last: one at most"),
+        (
+            {"groups": GROUPS, "drop_last": True},
+            "batch_size is 4; accepted with drop_last: up to 3, the samples with seg",
+        ),
+        ({"groups": [["depth", "sky"]]}, r"groups is \[\['depth', 'sky'\]\]; accepted: one or more of image, "),
+        ({"groups": [[]]}, r"groups is \[\[\]\]; accepted: one or more of image, "),
+    ],
+)
+def test_groups_that_cannot_be_drawn_are_refused(shown, options, message):
+    with pytest.raises(ValueError, match=message):
+        MemoryLoader(shown, 4, **options)
 
 
 # --- stereo without stored targets of the right view, and missing targets

@@ -23,8 +23,17 @@ ALL = [
     "mtsgd",
     "fixed",
     "lagged_gls",
+    "replay",
+    "rlw",
+    "uw-so",
+    "warmup",
 ]
-LOSS_WEIGHTING = ["equal", "uncertainty", "dwa", "gls", "lsb", "fixed", "lagged_gls"]
+LOSS_WEIGHTING = [
+    *("equal", "uncertainty", "dwa", "gls", "lsb"),
+    *("fixed", "lagged_gls", "replay", "rlw", "uw-so", "warmup"),
+]
+RANDOM = ["pcgrad", "graddrop", "rlw"]
+"""Methods that draw numbers in each step."""
 GRAMIAN = ["mgda", "pcgrad", "cagrad", "mclgs", "cagrad+mclgs"]
 
 

@@ -17,6 +17,10 @@ VARIANTS = [(name, OPTIONS.get(name, {})) for name in ALL if name != "graddrop"]
     ("cagrad", {"at": "representation"}),
     ("mclgs", {"a0": 2.0, "granularity": "sample"}),
     ("cagrad+mclgs", {"a0": 2.0, "granularity": "sample"}),
+    ("mtsgd", {"restore_norm": "step"}),
+    ("replay", {"weights": [[0.1, 0.2, 0.3], [0.3, 0.0, 0.1]]}),
+    ("replay", {"weights": [[0.1, 0.2, 0.3], [0.3, 0.0, 0.1]], "draw": True}),
+    ("warmup", {"steps": 3}),
 ]
 STEPS = 5
 

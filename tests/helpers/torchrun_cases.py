@@ -28,6 +28,12 @@ RUNS = {
     "lsb": config(**STREETS, method="lsb"),
     "uncertainty": config(**STREETS, method="uncertainty"),
     "cagrad": config(**STREETS, method="cagrad"),
+    "alternating": config(
+        **STREETS | {"tasks": ["segmentation", "depth"]},
+        labels={"segmentation": [0, 0.5], "depth": [0.5, 1]},
+        draw="alternating",
+        loss_scales={"depth": 3.0},
+    ),
     "samples": config(**STREETS | {"epochs": 1}, method="mclgs", method_options={"granularity": "sample", "a0": 2.0}),
 }
 
@@ -38,7 +44,7 @@ FAILING = config(**STREETS | {"batch_size": 5})
 def partly_labelled():
     """An epoch in which half of the images have no disparity, and some batches none at all: losses and parameters."""
     trainer = Trainer(config(**STREETS | {"epochs": 1}, method="mgda"), torch.device("cpu"))
-    order = trainer.train_loader._order()
+    order = trainer.train_loader._order(0, 0)
     maps = trainer.train_loader._maps
     maps["disparity"][order[:6]] = 0  # the first batch has none
     maps["disparity"][order[6:9]] = 0  # nor the first process's part of the second

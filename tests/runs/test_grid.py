@@ -70,6 +70,20 @@ def test_each_process_has_the_threads_of_its_run_and_the_data(store, stand_in):
     assert [words[2:] for words in log(store) if words[0] == "begin"] == [("--data-root", "some/where")] * 2
 
 
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_what_others_replay_is_trained_first(store, stand_in, jobs):
+    """Wherever it stands in the grid, and also where a replay is replayed itself."""
+    stand_in(seconds=0.05)
+    (source,) = configs(0, method="dwa")
+    first = source.replace(method="replay", method_options={"run": source.hash, "mode": "mean"})
+    second = source.replace(method="warmup", method_options={"run": first.hash})
+    table = runs.grid([second, first, *configs(1), source], store=store, jobs=jobs, progress=False)
+    assert table["status"].tolist() == ["complete"] * 4
+    lines = [(what, name) for what, name, *_ in log(store)]
+    for earlier, later in ((source, first), (first, second)):
+        assert lines.index(("end", earlier.hash)) < lines.index(("begin", later.hash))
+
+
 def test_a_failing_run_does_not_stop_the_others(store, stand_in):
     stand_in(fail=[1], kill=[2], silent=[3])
     wanted = configs(*range(5))

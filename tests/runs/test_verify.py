@@ -26,7 +26,7 @@ def retrained(store, monkeypatch):
     fresh = copy.deepcopy(HISTORY[:2])
     asked = []
 
-    def first_epochs(config, epochs, *, data_root, progress):
+    def first_epochs(config, epochs, *, data_root, progress, store):
         asked.append((config.hash, epochs))
         return fresh
 
@@ -127,7 +127,7 @@ def test_runs_whose_device_or_data_are_absent_are_not_drawn(store, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     asked = []
 
-    def first_epochs(config, epochs, *, data_root, progress):
+    def first_epochs(config, epochs, *, data_root, progress, store):
         asked.append((config, data_root))
         return HISTORY[:1]
 

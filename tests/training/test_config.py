@@ -53,13 +53,18 @@ def test_a_tuple_of_epochs_is_a_list():
 
 def test_later_fields_change_the_hash_only_off_their_defaults():
     plain = RunConfig()
-    assert plain.hash == RunConfig(evaluate_on="test", pictures={}, gradients={}).hash and not LATER & set(
-        plain.to_dict()
-    )
+    assert plain.hash == RunConfig(**{name: RunConfig.model_fields[name].default for name in LATER}).hash
+    assert plain == RunConfig(labels={"depth": [0, 1]}, loss_scales={"normal": 1}) and not LATER & set(plain.to_dict())
     for changes in (
         {"evaluate_on": "val"},
         {"evaluate_on": "both"},
         {"pictures": {"epochs": [2, 20], "images": [0, 3]}},
+        {"loss_scales": {"depth": 30.0}},
+        {"method": "gradnorm", "balancer_lr": 0.025},
+        {"optimizer": "sgd", "momentum": 0.5},
+        {"optimizer": "sgd", "decay": "decoupled"},
+        {"labels": {"depth": [0.0, 0.1]}},
+        {"draw": "alternating"},
         {"gradients": {"epochs": [2, 20], "batches": 5, "samples": 0}},
     ):
         changed = RunConfig(**changes)
@@ -342,6 +347,57 @@ def test_every_method_is_accepted(name):
         ({"gradients": ASKED, "tasks": ["depth"]}, "gradients is .*; accepted with one task: {}"),
         ({"gradients": ASKED, "batch_size": 3}, "gradients is .*; accepted with a batch_size below 4: {}"),
         ({"cuda_graph": True}, "cuda_graph is True; accepted with device 'cuda'"),
+        (
+            {"loss_scales": {"depth": 0}},
+            "loss_scales is {'depth': 0}; accepted: an object of tasks and numbers above 0",
+        ),
+        ({"loss_scales": {"depth": "2"}}, "loss_scales is {'depth': '2'}; accepted: an object"),
+        ({"loss_scales": [2]}, r"loss_scales is \[2\]; accepted: an object"),
+        ({"loss_scales": {"disparity": 2}}, "loss_scales is {'disparity': 2.0}; accepted: tasks of the run, .'segment"),
+        ({"balancer_lr": 0, "method": "gradnorm"}, "balancer_lr is 0; accepted: a number above 0, or null"),
+        (
+            {"balancer_lr": 0.1, "method": "lsb"},
+            "balancer_lr is 0.1; accepted with method 'lsb', without parameters: None",
+        ),
+        ({"momentum": 1, "optimizer": "sgd"}, r"momentum is 1; accepted: a number in \[0, 1\)"),
+        ({"momentum": -0.5, "optimizer": "sgd"}, "momentum is -0.5; accepted: a number in"),
+        ({"momentum": 0.5}, "momentum is 0.5; accepted with optimizer 'adamw': 0.9"),
+        ({"decay": "coupled"}, "decay is 'coupled'; accepted: 'torch', 'decoupled'"),
+        ({"decay": "decoupled"}, "decay is 'decoupled'; accepted with optimizer 'adamw': 'torch'"),
+        (
+            {"decay": "decoupled", "optimizer": "sgd", "weight_decay": 1},
+            "weight_decay is 1.0; accepted with decay 'decoupled': below 1",
+        ),
+        *(
+            (
+                {"labels": {"depth": share}},
+                r"labels is .*; accepted: an object of tasks and shares \[start, end\], 0 <=",
+            )
+            for share in (0.1, [0.1], [0.5, 0.5], [0.5, 0.1], [-0.1, 0.5], [0.5, 1.5], [0, 0.5, 1], ["0", 1])
+        ),
+        ({"labels": {"disparity": [0, 0.5]}}, r"labels is {'disparity': \(0.0, 0.5\)}; accepted: tasks of the run, "),
+        (
+            {"labels": {"depth": [0, 0.001]}, "n_train": 100},
+            r"labels is {'depth': \(0.0, 0.001\)}, 0 of 100 images for 'depth'; accepted with draw 'union': 1 or",
+        ),
+        (
+            {"labels": {"depth": [0, 0.07]}, "n_train": 100, "draw": "alternating"},
+            "7 of 100 images for 'depth'; accepted with draw 'alternating': 8 or more for each task",
+        ),
+        (
+            {"tasks": ["depth"], "labels": {"depth": [0, 0.07]}, "n_train": 100},
+            "batch_size is 8; accepted: up to 7, the images with labels",
+        ),
+        ({"draw": "both"}, "draw is 'both'; accepted: 'union', 'alternating'"),
+        ({"draw": "alternating", "tasks": ["depth"]}, "draw is 'alternating'; accepted with one task: 'union'"),
+        (
+            {"draw": "alternating", "device": "cuda", "cuda_graph": True},
+            "draw is 'alternating'; accepted with cuda_graph: 'union'",
+        ),
+        (
+            {"labels": {"depth": [0, 0.5]}, "device": "cuda", "cuda_graph": True},
+            r"labels is {'depth': \(0.0, 0.5\)}; accepted with cuda_graph: {}",
+        ),
         ({"learning_rate": 1}, "field 'learning_rate' is unknown; accepted: dataset, n_train"),
     ],
 )

@@ -57,7 +57,7 @@ def test_all_products_are_those_of_single_backward_passes(fields):
     run = config(**fields)
     trainer = Trainer(run, CPU)
     model, tasks, b = trainer.model.double(), trainer.tasks, run.batch_size
-    batches = [as_doubles(batch) for batch in islice(gradients._draw(trainer), 2)]
+    batches = [as_doubles(batch) for batch in islice(trainer.further_batches(0), 2)]
     slices, found = arranged(gradients.compare(model, tasks, batches, 1))
     names = found.names.tolist()
     assert names[: len(tasks) + 1] == [*run.tasks, f"{run.tasks[0]}/1"] and found.tasks.tolist() == list(run.tasks)
@@ -111,7 +111,7 @@ def test_pairs_are_the_tasks_the_null_and_what_differs_from_it_in_the_task_alone
 def test_the_rule_on_half_batches_of_one_task_is_a_null():
     """A task with twice the same samples in both halves agrees with itself everywhere."""
     trainer = Trainer(config(), CPU)
-    batch = next(gradients._draw(trainer))
+    batch = next(trainer.further_batches(0))
     twins = torch.tensor([0, 1, 0, 1])
     batch = {k: v[twins] for k, v in batch.items() if torch.is_tensor(v)} | {
         "labelled": {k: v[twins] for k, v in batch["labelled"].items()}
@@ -184,13 +184,27 @@ def test_on_cuda(tmp_path):
 
 def test_batches_are_those_of_training_but_the_same_in_every_run_and_go_on_after_an_epoch():
     first, second = (
-        list(islice(gradients._draw(Trainer(config(seed=seed, crop=(16, 16)), CPU)), 7)) for seed in (0, 1)
+        list(islice(Trainer(config(seed=seed, crop=(16, 16)), CPU).further_batches(7), 7)) for seed in (0, 1)
     )
     for one, other in zip(first, second, strict=True):
         assert torch.equal(one["image"], other["image"]) and one["image"].shape == (4, 3, 16, 16)
     rows = [batch["index"].tolist() for batch in first]
     assert all(len(np.unique(rows[i : i + 3])) == 12 for i in (0, 3))  # 13 scenes, of which one is left over
     assert rows[:3] != rows[3:6]
+
+
+def test_losses_have_their_factors_and_all_labels_are_shown():
+    plain = gradients.measure(Trainer(config(gradients=ASKED), CPU))
+    run = config(gradients=ASKED, loss_scales={"depth": 8.0}, labels={"normal": [0, 0.5]}, draw="alternating")
+    scaled = gradients.measure(Trainer(run, CPU))
+    factors = torch.tensor([8.0 if name.startswith("depth") else 1.0 for name in plain["cosines/names"]])
+    expected = plain["cosines/batches"] * factors * factors[:, None]
+    torch.testing.assert_close(scaled["cosines/batches"], expected, rtol=1e-6, atol=1e-9)
+    expected = plain["cosines/samples"][:, 1, :, 2] * 8
+    torch.testing.assert_close(scaled["cosines/samples"][:, 1, :, 2], expected, rtol=1e-5, atol=1e-8)
+    (before, _), (after, _) = arranged(plain), arranged(scaled)
+    pair = ("depth", "normal")
+    assert after.median(pair, "element") == pytest.approx(8 * before.median(pair, "element"), rel=0.02)
 
 
 def test_beside_the_record(tmp_path, monkeypatch):
@@ -244,7 +258,7 @@ def test_a_grid_of_two_runs(tmp_path, monkeypatch, cache):
 
 def test_tasks_without_a_label_are_absent():
     trainer = Trainer(config(), CPU)
-    batches = list(islice(gradients._draw(trainer), 2))
+    batches = list(islice(trainer.further_batches(0), 2))
     batches[0]["depth"][:2] = 0  # no label in the first half
     batches[1]["depth"][:] = 0
     slices, found = arranged(gradients.compare(trainer.model, trainer.tasks, batches, 2))
@@ -259,7 +273,7 @@ def test_tasks_without_a_label_are_absent():
 
 def test_gradients_that_are_not_finite_are_absent():
     trainer = Trainer(config(), CPU)
-    (batch,) = islice(gradients._draw(trainer), 1)
+    (batch,) = islice(trainer.further_batches(0), 1)
     batch["normal"][0] = torch.nan
     slices, found = arranged(gradients.compare(trainer.model, trainer.tasks, [batch], 0))
     assert np.isnan(found.between("depth", "normal")).all() and np.isnan(found.between("depth/2", "normal/1")).all()

@@ -6,11 +6,12 @@ import math
 
 import pytest
 import torch
-from training_cases import config
+from training_cases import SMOKE, config
 
 from mtlrepro.balancers import METHODS
 from mtlrepro.data.transforms import Augmentation
 from mtlrepro.losses import known
+from mtlrepro.training.config import RunConfig
 from mtlrepro.training.evaluation import probe
 from mtlrepro.training.run import train
 from mtlrepro.training.step import Trainer, predict
@@ -22,7 +23,7 @@ UNKNOWN = {"segmentation": -1, "depth": 0, "normal": 0}
 def without_labels(trainer, missing):
     """Make targets unknown: `missing` says for each batch of the first epoch which ones."""
     loader = trainer.train_loader
-    order = loader._order()
+    order = loader._order(0, 0)
     for number, names in enumerate(missing):
         rows = order[number * loader.batch_size : (number + 1) * loader.batch_size]
         for name in names:
@@ -161,7 +162,8 @@ def test_a_captured_step_refuses_a_batch_without_labels(monkeypatch):
 
 
 def test_a_probe_says_what_it_cannot_compare():
-    trainer = Trainer(config(), CPU)
+    trainer = Trainer(RunConfig(**SMOKE), CPU)  # with batch normalisation
+    before = {key: value.clone() for key, value in trainer.model.named_buffers()}
     batch = trainer.probe_batch()
     whole = probe(trainer.model, trainer.tasks, batch)
     part = probe(trainer.model, trainer.tasks, batch | {"depth": torch.zeros_like(batch["depth"])})
@@ -174,3 +176,5 @@ def test_a_probe_says_what_it_cannot_compare():
     found = probe(trainer.model, trainer.tasks, batch)
     assert found["norms"] == dict.fromkeys(UNKNOWN)
     assert found["conflicts"] is None
+    assert before
+    assert all(torch.equal(before[key], value) for key, value in trainer.model.named_buffers())

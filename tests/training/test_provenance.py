@@ -25,6 +25,10 @@ def test_provenance():
     ("cpuinfo", "model"),
     [
         ("processor\t: 0\nmodel name\t: Fast CPU @ 2: GHz\n", "Fast CPU @ 2: GHz"),
+        (
+            "cpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\nstepping\t: 1\n\nmodel\t: 1\n",
+            "AMD EPYC (family 25, model 17, stepping 1)",
+        ),
         ("Hardware: x\n", "armv8"),
         (None, "armv8"),
     ],

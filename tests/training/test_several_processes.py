@@ -43,6 +43,7 @@ def test_numbers_are_those_of_one_process(together, tmp_path, name):
     for a, b in zip(found["history"], alone["history"], strict=True):
         for key in ("losses", "weights", "loss_scales", "lr"):
             torch.testing.assert_close(a[key], b[key], rtol=1e-5, atol=0)
+        assert a.get("absent") == b.get("absent") == (None if name != "alternating" else dict.fromkeys(run.tasks, 0.5))
     norms = [record["history"][-1]["probe"]["norms"] for record in (found, alone)] if run.epochs == 2 else [{}, {}]
     torch.testing.assert_close(*norms, rtol=1e-3, atol=0)
     if run.gradients:
