@@ -28,7 +28,7 @@ from mtlrepro.training.controls import with_weights, without_run
 ALGORITHM = 1
 """Raised whenever a change of the code alters numbers: records of another version are stale."""
 
-LATER = {"evaluate_on", "pictures", "loss_scales", "momentum", "decay", "balancer_lr", "labels", "draw"}
+LATER = {"evaluate_on", "gradients", "pictures", "loss_scales", "momentum", "decay", "balancer_lr", "labels", "draw"}
 """Fields added after the first records: left out of the JSON at their default, so that old hashes stay valid."""
 LENGTH = 0.5
 """Length of a curriculum whose options have neither `length` nor `delta_a`; it is written into them, so it is hashed.
@@ -80,6 +80,19 @@ def _pictures(asked: dict[str, list[int]]) -> dict[str, list[int]]:
     for name, numbers in asked.items():
         if not numbers or numbers != sorted(set(numbers)) or numbers[0] < (1 if name == "epochs" else 0):
             raise ValueError
+    return asked
+
+
+def _gradients(asked: dict[str, Any]) -> dict[str, Any]:
+    if not asked:
+        return asked
+    if set(asked) != {"epochs", "batches", "samples"} or not isinstance(asked["epochs"], list):
+        raise ValueError
+    epochs, batches, samples = asked["epochs"], asked["batches"], asked["samples"]
+    if any(type(number) is not int for number in (*epochs, batches, samples)):
+        raise ValueError
+    if not epochs or epochs != sorted(set(epochs)) or epochs[0] < 1 or batches < 1 or not 0 <= samples <= batches:
+        raise ValueError
     return asked
 
 
@@ -164,7 +177,7 @@ class RunConfig(BaseModel):
             order of the images, 0 before the first and 1 after the last. `[0, 0.1]` is a tenth, which lies within
             `[0, 0.5]` and has no image in common with `[0.1, 1]`, as masks and boxes of BDD100K are on different
             images. The order depends on the number of images alone: all methods and seeds have the same labels, so that
-            runs stay paired. Default: all labels of the data set. Evaluation and the probe see all of them.
+            runs stay paired. Default: all labels of the data set. Evaluation, probe and `gradients` see all of them.
         draw: How training batches are drawn. `union`: from all images that have a label of any of the tasks; an epoch
             is one pass through them. `alternating`: from the images of each task in turn, in the order of `tasks`, and
             only that task is present in the step, so that no step compares two of them. An epoch has as many steps as
@@ -182,6 +195,9 @@ class RunConfig(BaseModel):
         probe_every: Epochs between two looks at the task gradients on a fixed batch; 0 for none.
         pictures: `{"epochs": [...], "images": [...]}`: after which epochs, and for which images of the evaluated
             split, predictions are kept beside the record; not for detection.
+        gradients: `{"epochs": [...], "batches": n, "samples": m}`: after which epochs the tasks' gradients are compared
+            slice by slice on n training batches, and sample by sample on the first m of them, 0 to n; see
+            `training.gradients`. For two tasks or more, and a batch size of at least 4.
         seed: Of initialisation, order, transforms and the method's own draws, where it has such.
         device: Kind of device.
         threads: CPU threads.
@@ -245,6 +261,15 @@ class RunConfig(BaseModel):
         Field(
             strict=False,
             description='{}, or {"epochs": [...], "images": [...]}, increasing whole numbers, epochs from 1',
+        ),
+    ] = {}
+    gradients: Annotated[
+        Options,
+        AfterValidator(_gradients),
+        Field(
+            strict=False,
+            description='{}, or {"epochs": [...], "batches": n, "samples": m}, increasing whole numbers from 1, n at '
+            "least 1, m up to n",
         ),
     ] = {}
     seed: Natural = 0
@@ -433,12 +458,17 @@ class RunConfig(BaseModel):
             raise ValueError(f"factor is {self.factor}; accepted with schedule 'steps': a number in (0, 1)")
         if self.average_last > self.epochs:
             raise ValueError(f"average_last is {self.average_last}; accepted: 1 to {self.epochs}, the epochs")
-        if self.pictures and self.pictures["epochs"][-1] > self.epochs:
-            raise ValueError(f"pictures is {self.pictures}; accepted: epochs up to {self.epochs}")
+        for name, asked in (("pictures", self.pictures), ("gradients", self.gradients)):
+            if asked and asked["epochs"][-1] > self.epochs:
+                raise ValueError(f"{name} is {asked}; accepted: epochs up to {self.epochs}")
 
     def _check_parts(self) -> None:
         if self.pictures and "detection" in self.tasks:
             raise ValueError(f"pictures is {self.pictures}; accepted with detection: {{}}")
+        if self.gradients and len(self.tasks) == 1:
+            raise ValueError(f"gradients is {self.gradients}; accepted with one task: {{}}")
+        if self.gradients and self.batch_size < 4:  # half of it has to be a batch itself
+            raise ValueError(f"gradients is {self.gradients}; accepted with a batch_size below 4: {{}}")
         if self.cuda_graph and (self.device != "cuda" or "detection" in self.tasks):
             raise ValueError("cuda_graph is True; accepted with device 'cuda' and without detection")
         try:

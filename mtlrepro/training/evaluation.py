@@ -1,10 +1,12 @@
 """What a trained network is worth: its metrics on a set, and what its tasks' gradients say about each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from statistics import fmean
 from typing import Any
 
 import torch
+from torch import nn
 
 from mtlrepro.balancers import diagnostics, gramian, task_gradients
 from mtlrepro.data.loading import Loader
@@ -60,15 +62,12 @@ def probe(
         `norms`, by task; `cosines`, T x T in task order; `conflicts`, the share of pairs with a negative one. None
         stands for a task without a label in the batch.
     """
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    predictions = predict(model, batch, precision)
-    terms = {task.name: task.loss(predictions[task.name], batch) for task in tasks}
-    factors = dict.fromkeys(terms, 1.0) | dict(scales or {})
-    losses = {name: factors[name] * term.mean() for name, term in terms.items() if bool(term.weights.any())}
-    gradients = task_gradients(list(losses.values()), [p for p in model.shared_parameters() if p.requires_grad])
-    with torch.no_grad():
-        for name, buffer in model.named_buffers():
-            buffer.copy_(buffers[name])
+    with keeping_buffers(model):
+        predictions = predict(model, batch, precision)
+        terms = {task.name: task.loss(predictions[task.name], batch) for task in tasks}
+        factors = dict.fromkeys(terms, 1.0) | dict(scales or {})
+        losses = {name: factors[name] * term.mean() for name, term in terms.items() if bool(term.weights.any())}
+        gradients = task_gradients(list(losses.values()), [p for p in model.shared_parameters() if p.requires_grad])
     if not losses:
         return {"norms": dict.fromkeys(terms), "cosines": [[None] * len(terms)] * len(terms), "conflicts": None}
     compared = diagnostics(gramian(gradients))
@@ -83,6 +82,18 @@ def probe(
         "cosines": [[cosines.get((one, other)) for other in terms] for one in terms],
         "conflicts": compared.conflicts.item(),
     }
+
+
+@contextmanager
+def keeping_buffers(model: nn.Module) -> Iterator[None]:
+    """Put running statistics, and whatever else are buffers of a network, back in the end."""
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, buffer in model.named_buffers():
+                buffer.copy_(buffers[name])
 
 
 def mean(evaluations: Sequence[Mapping[str, Mapping[str, float | None]]]) -> dict[str, dict[str, float | None]]:

@@ -1,6 +1,5 @@
 """Predictions for a few images, kept beside a run's record in `HASH.npz` for the figures that show them."""
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtlrepro import files
 from mtlrepro.data.samples import Batch
 from mtlrepro.models import MultiTaskModel
 from mtlrepro.tasks import ImageTask
+from mtlrepro.training import arrays
 from mtlrepro.training.step import predict
 
 UNIT = 127
@@ -60,10 +59,8 @@ def write(path: Path, kept: Mapping[int, Mapping[str, Tensor]]) -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    buffer = io.BytesIO()
     named = {f"{epoch}/{task}": values.numpy() for epoch, maps in kept.items() for task, values in maps.items()}
-    np.savez_compressed(buffer, allow_pickle=False, **named)
-    files.write(path, buffer.getbuffer())
+    arrays.write(path, named)
 
 
 def read(store: str | Path, run: str) -> dict[int, dict[str, np.ndarray]]:
@@ -81,16 +78,13 @@ def read(store: str | Path, run: str) -> dict[int, dict[str, np.ndarray]]:
         ValueError: The file is damaged.
     """
     path = Path(store) / f"{run}.npz"
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is absent; remove {run}.json beside it, if there, and train the run again")
     kept: dict[int, dict[str, np.ndarray]] = {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            for name in file.files:
-                epoch, task = name.split("/")
-                kept.setdefault(int(epoch), {})[task] = _as_predicted(task, file[name])
-    except Exception as error:  # any error here means that the file is corrupt
-        raise ValueError(f"{path} is damaged ({error})") from None
+    for name, values in arrays.read(path).items():
+        try:
+            epoch, task = name.split("/")
+            kept.setdefault(int(epoch), {})[task] = _as_predicted(task, values)
+        except ValueError as error:
+            raise arrays.damaged(path, error) from None
     return kept
 
 

@@ -13,15 +13,15 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from mtlrepro.distributed import from_first, join, local_rank, processes, rank
-from mtlrepro.training import checkpoints, predictions, records
+from mtlrepro.training import checkpoints, gradients, predictions, records
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.evaluation import evaluate, mean, probe
 from mtlrepro.training.provenance import origin
 from mtlrepro.training.records import Record
 from mtlrepro.training.step import Trainer
 
-Kept = dict[int, dict[str, torch.Tensor]]
-"""Predictions by number of epochs and task."""
+Kept = dict[str, dict[int, dict[str, Any]]]
+"""What stands beside the record, `pictures` and `gradients`, each by number of epochs."""
 
 
 def train(
@@ -60,7 +60,8 @@ def train(
 
     A run that replays another one's weights, see `controls`, first reads that one's record from the store.
 
-    Predictions that `config.pictures` asks for stand beside it, see `predictions`. No epoch is chosen by its metrics.
+    Predictions that `config.pictures` asks for stand beside it, see `predictions`, and so does what `config.gradients`
+    asks for, see `gradients`. No epoch is chosen by its metrics.
     Numbers that are not finite are None.
 
     Args:
@@ -97,7 +98,7 @@ def train(
             return record
         weights = records.source_weights(store, config)
         history: list[dict[str, Any]] = []
-        kept: Kept = {}
+        kept: Kept = {"pictures": {}, "gradients": {}}
         try:
             trainer = Trainer(config, chosen, data_root, weights)
             _train_epochs(trainer, history, kept, folder, progress, config.epochs, after_epoch)
@@ -137,7 +138,9 @@ def first_epochs(
     history: list[dict[str, Any]] = []
     weights = records.source_weights(store, config)
     with tempfile.TemporaryDirectory() as folder, settings(config, device):
-        _train_epochs(Trainer(config, device, data_root, weights), history, {}, Path(folder), progress, epochs)
+        trainer = Trainer(config, device, data_root, weights)
+        kept: Kept = {"pictures": {}, "gradients": {}}
+        _train_epochs(trainer, history, kept, Path(folder), progress, epochs)
     return history
 
 
@@ -155,12 +158,13 @@ def _train_epochs(
     epochs: int,
     after_epoch: Callable[[dict[str, Any]], object] | None = None,
 ) -> None:
-    """Train the epochs that are left; append them to the history, and add the predictions that are asked for."""
+    """Train the epochs that are left; append them to the history, and add what is to stand beside the record."""
     config = trainer.config
     if (state := checkpoints.load(folder, config.hash)) is not None:
         trainer.load_state_dict(state["trainer"])
         history += state["history"]
-        kept |= state["pictures"]
+        for name, epochs_kept in kept.items():
+            epochs_kept |= state.get(name, {})  # a checkpoint of an earlier version lacks what came later
     steps = len(trainer.train_loader)
     with tqdm(
         desc=config.hash,
@@ -176,11 +180,15 @@ def _train_epochs(
             entry |= _evaluate(trainer, epoch)
             if rank() == 0 and epoch in config.pictures.get("epochs", ()):
                 images = trainer.pictured_batch()
-                kept[epoch] = predictions.predict_maps(trainer.model, trainer.tasks, images, config.precision)
+                kept["pictures"][epoch] = predictions.predict_maps(
+                    trainer.model, trainer.tasks, images, config.precision
+                )
+            if epoch in config.gradients.get("epochs", ()):
+                kept["gradients"][epoch] = gradients.measure(trainer)
             seconds = {"seconds": trained - started, "evaluation_seconds": time.perf_counter() - trained}
             history.append(records.finite(entry) | seconds)
             if rank() == 0:
-                state = {"trainer": trainer.state_dict(), "history": history, "pictures": kept}
+                state = {"trainer": trainer.state_dict(), "history": history, **kept}
                 checkpoints.save(folder, config.hash, epoch, state)
                 if after_epoch is not None:
                     with torch.random.fork_rng([trainer.device] if trainer.device.type == "cuda" else []):
@@ -229,10 +237,12 @@ def _store(store: Path, config: RunConfig, record: Record, kept: Kept) -> None:
     """Write what a complete run leaves.
 
     The order lets a process die anywhere in between: the record, which says that the run is complete, comes after the
-    predictions that belong to it, and checkpoints, from which all could be made again, go last.
+    files that belong to it, and checkpoints, from which all could be made again, go last.
     """
-    if kept:
-        predictions.write(store / f"{config.hash}.npz", kept)
+    if kept["pictures"]:
+        predictions.write(store / f"{config.hash}.npz", kept["pictures"])
+    if kept["gradients"]:
+        gradients.write(gradients.path_of(store, config.hash), kept["gradients"])
     records.write(store, record)
     records.path_of(store, config.hash, "failed").unlink(missing_ok=True)
     checkpoints.remove(store / "checkpoints", config.hash)

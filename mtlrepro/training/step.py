@@ -1,7 +1,8 @@
 """The training step and what belongs to it: data, network, losses, balancer, optimizer, each with its state."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ class Trainer:
             train, test = (split.reading([*split.keys, "right"]) for split in (train, test))
             validation = validation and validation.reading([*validation.keys, "right"])
         self._train = train
-        targets = [_target(name) for name in config.tasks]
+        self._targets = targets = [_target(name) for name in config.tasks]
         self.train_loader = self._loader(
             self._labelled(train),
             augmentation=_augmentation(config),
@@ -201,6 +202,20 @@ class Trainer:
     def probe_batch(self) -> Batch:
         """First training images as they are stored, with labels that the configuration hides from training too."""
         return self._on_device(self._train.batch(range(self.config.batch_size)))
+
+    def further_batches(self, seed: int) -> Iterator[Batch]:
+        """Batches like those of training, without end, in an order of their own; with all labels, as the probe's."""
+        loader = DiskLoader(
+            self._train,
+            self.config.batch_size,
+            workers=0,
+            augmentation=self.train_loader.augmentation,
+            drop_last=True,
+            seed=seed,
+            device=self.device,
+            groups=[self._targets],
+        )
+        return chain.from_iterable(repeat(loader))
 
     def pictured_batch(self) -> Batch:
         """Images of the evaluated split whose predictions are kept."""

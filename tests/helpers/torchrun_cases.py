@@ -23,7 +23,7 @@ STREETS = {
     "probe_every": 2,
 }
 RUNS = {
-    "equal": config(**STREETS),
+    "equal": config(**STREETS, gradients={"epochs": [2], "batches": 2, "samples": 1}),
     "pooled": config(**STREETS | {"tasks": ["depth", "disparity"], "protocol": "benchmark"}),
     "lsb": config(**STREETS, method="lsb"),
     "uncertainty": config(**STREETS, method="uncertainty"),

@@ -14,6 +14,8 @@ from mtlrepro.models import MODELS
 from mtlrepro.runs import read_grid
 from mtlrepro.training.config import ALGORITHM, LATER, RunConfig
 
+ASKED = {"epochs": [1], "batches": 2, "samples": 1}
+
 
 def test_json_is_canonical_and_reads_back():
     config = RunConfig(
@@ -44,6 +46,11 @@ def test_hash_is_that_of_the_version_and_the_json():
     assert config.replace(seed=1).hash != expected
 
 
+def test_a_tuple_of_epochs_is_a_list():
+    asked = {"epochs": (1, 3), "batches": 2, "samples": 1}
+    assert RunConfig(gradients=asked).gradients == asked | {"epochs": [1, 3]}
+
+
 def test_later_fields_change_the_hash_only_off_their_defaults():
     plain = RunConfig()
     assert plain.hash == RunConfig(**{name: RunConfig.model_fields[name].default for name in LATER}).hash
@@ -58,6 +65,7 @@ def test_later_fields_change_the_hash_only_off_their_defaults():
         {"optimizer": "sgd", "decay": "decoupled"},
         {"labels": {"depth": [0.0, 0.1]}},
         {"draw": "alternating"},
+        {"gradients": {"epochs": [2, 20], "batches": 5, "samples": 0}},
     ):
         changed = RunConfig(**changes)
         assert changed.hash != plain.hash and changed == RunConfig.from_json(changed.to_json())
@@ -139,6 +147,19 @@ def test_runs_of_the_grid_files_keep_their_hashes(name, digest):
         ("compile", [1, 0, "true", None]),
         ("classes", [True, "7", 7.5]),
         ("pictures", [[], None, {"epochs": [1.0], "images": [0]}, {"epochs": [1], "images": [True]}]),
+        (
+            "gradients",
+            [
+                [],
+                None,
+                {"epochs": 1, "batches": 1, "samples": 0},
+                {"epochs": [True], "batches": 1, "samples": 0},
+                {"epochs": [1], "batches": True, "samples": 0},
+                {"epochs": [1], "batches": 1.0, "samples": 0},
+                {"epochs": [1], "batches": [1], "samples": 0},
+                {"epochs": [1], "batches": 1, "samples": "1"},
+            ],
+        ),
         ("device", ["gpu", None, 0]),
     ],
 )
@@ -315,6 +336,16 @@ def test_every_method_is_accepted(name):
         ({"pictures": {"epochs": [0], "images": [0]}}, "increasing whole numbers, epochs from 1"),
         ({"pictures": {"epochs": [21], "images": [0]}}, "accepted: epochs up to 20"),
         ({"pictures": {"epochs": [1], "images": [0]}, "tasks": ["detection"]}, "accepted with detection: {}"),
+        ({"gradients": {"epochs": [1], "batches": 1}}, r"gradients is .*; accepted: {}, or {\"epochs\": \[...\]"),
+        ({"gradients": ASKED | {"images": []}}, "gradients is .*; accepted: {}, or"),
+        ({"gradients": ASKED | {"epochs": []}}, "gradients is .*; accepted: {}, or"),
+        ({"gradients": ASKED | {"epochs": [2, 1]}}, "increasing whole numbers from 1"),
+        ({"gradients": ASKED | {"epochs": [0]}}, "increasing whole numbers from 1"),
+        ({"gradients": ASKED | {"batches": 0, "samples": 0}}, "n at least 1"),
+        ({"gradients": ASKED | {"samples": 3}}, "m up to n"),
+        ({"gradients": ASKED | {"epochs": [21]}}, "gradients is .*; accepted: epochs up to 20"),
+        ({"gradients": ASKED, "tasks": ["depth"]}, "gradients is .*; accepted with one task: {}"),
+        ({"gradients": ASKED, "batch_size": 3}, "gradients is .*; accepted with a batch_size below 4: {}"),
         ({"cuda_graph": True}, "cuda_graph is True; accepted with device 'cuda'"),
         (
             {"loss_scales": {"depth": 0}},

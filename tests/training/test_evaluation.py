@@ -51,6 +51,19 @@ def test_probe_compares_the_gradients_of_the_tasks(fields):
     assert found["conflicts"] == pytest.approx(sum(bool(cosines[p] < 0) for p in pairs) / max(len(pairs), 1))
 
 
+def test_a_probe_without_any_label_leaves_the_network_as_it_was():
+    trainer = Trainer(RunConfig(**SMOKE | {"tasks": ["depth"]}), CPU)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    batch = trainer.probe_batch()
+    batch["depth"] = torch.zeros_like(batch["depth"])
+    assert probe(trainer.model, trainer.tasks, batch) == {
+        "norms": {"depth": None},
+        "cosines": [[None]],
+        "conflicts": None,
+    }
+    assert all(torch.equal(value, before[name]) for name, value in trainer.model.state_dict().items())
+
+
 def test_the_probe_looks_at_the_same_images_every_time():
     one, other = (Trainer(config(seed=seed), CPU).probe_batch() for seed in (0, 1))
     assert one["index"].tolist() == [0, 1, 2, 3]

@@ -12,6 +12,7 @@ from torchrun_cases import COMMAND, FAILING, RUNS, partly_labelled
 
 from mtlrepro.distributed import join
 from mtlrepro.losses import Terms
+from mtlrepro.training import gradients
 from mtlrepro.training.run import train
 from mtlrepro.training.step import Trainer
 
@@ -45,6 +46,10 @@ def test_numbers_are_those_of_one_process(together, tmp_path, name):
         assert a.get("absent") == b.get("absent") == (None if name != "alternating" else dict.fromkeys(run.tasks, 0.5))
     norms = [record["history"][-1]["probe"]["norms"] for record in (found, alone)] if run.epochs == 2 else [{}, {}]
     torch.testing.assert_close(*norms, rtol=1e-3, atol=0)
+    if run.gradients:
+        measured = [gradients.read(folder, run.hash)[2].cosines for folder in (store, tmp_path)]
+        for name in ("batches", "samples"):
+            torch.testing.assert_close(*(getattr(each, name) for each in measured), rtol=1e-3, atol=1e-5)
     for task, metrics in alone["metrics"].items():
         torch.testing.assert_close(found["metrics"][task], metrics, rtol=1e-3, atol=1e-2)
 
