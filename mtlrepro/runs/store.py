@@ -1,14 +1,14 @@
 """The store: a folder with one JSON file for each run, named by its configuration's hash.
 
 `HASH.json` is the record of a complete run, `HASH.failed.json` that of a failed one, `HASH.npz` holds the predictions
-that were kept. Records from several machines are merged by copying files.
+that were kept, `HASH.weights.npz` the weights of every step. Records from several machines are merged by copying files.
 """
 
 from pathlib import Path
 
 import numpy as np
 
-from mtlrepro.training import predictions, records
+from mtlrepro.training import observations, predictions, records
 from mtlrepro.training.config import ALGORITHM, RunConfig
 from mtlrepro.training.records import Record
 
@@ -43,6 +43,10 @@ class Store:
     def predictions(self, config: RunConfig) -> dict[int, dict[str, np.ndarray]]:
         """Predictions that a run kept, see `training.predictions.read`."""
         return predictions.read(self.folder, config.hash)
+
+    def step_weights(self, config: RunConfig) -> np.ndarray:
+        """Weights of every step that a run kept, see `training.observations.step_weights`."""
+        return observations.step_weights(self.folder, config.hash)
 
     @property
     def records(self) -> dict[str, Record]:

@@ -25,8 +25,10 @@ from mtlrepro.tasks import Protocol
 ALGORITHM = 1
 """Raised whenever a change of the code alters numbers: records of another version are stale."""
 
-LATER = {"evaluate_on", "pictures"}
+LATER = {"evaluate_on", "observe", "pictures"}
 """Fields added after the first records: left out of the JSON at their default, so that old hashes stay valid."""
+OBSERVED = ("classes", "method", "update", "weights")
+"""Accepted by `RunConfig.observe`."""
 LENGTH = 0.5
 """Length of a curriculum whose options have neither `length` nor `delta_a`; it is written into them, so it is hashed.
 
@@ -76,6 +78,13 @@ def _pictures(asked: dict[str, list[int]]) -> dict[str, list[int]]:
         if not numbers or numbers != sorted(set(numbers)) or numbers[0] < (1 if name == "epochs" else 0):
             raise ValueError
     return asked
+
+
+def _observed(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Sort the names: their order says nothing, and so must not change the hash."""
+    if len(set(names)) < len(names) or not set(names) <= set(OBSERVED):
+        raise ValueError
+    return tuple(sorted(names))
 
 
 def _ordered(value: object) -> object:
@@ -143,6 +152,10 @@ class RunConfig(BaseModel):
         probe_every: Epochs between two looks at the task gradients on a fixed batch; 0 for none.
         pictures: `{"epochs": [...], "images": [...]}`: after which epochs, and for which images of the evaluated
             split, predictions are kept beside the record; not for detection.
+        observe: What is kept besides; it changes no number of the run. `method`: means over each epoch's steps of what
+            the balancer reports, see `Balancer.observed`. `weights`: those of every step, in a file beside the record,
+            see `observations.step_weights`. `update`: with each probe, the part of the optimizer's update that the
+            method changed, see `evaluation.update_change`. `classes`: with metrics, the IoU of each class.
         seed: Of initialisation, order, transforms and the method's own draws, where it has such.
         device: Kind of device.
         threads: CPU threads.
@@ -196,6 +209,12 @@ class RunConfig(BaseModel):
             description='{}, or {"epochs": [...], "images": [...]}, increasing whole numbers, epochs from 1',
         ),
     ] = {}
+    observe: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_ordered),
+        AfterValidator(_observed),
+        Field(strict=False, description=f"any of {', '.join(OBSERVED)}, all different"),
+    ] = ()
     seed: Natural = 0
     device: Literal["cpu", "cuda"] = "cpu"
     threads: Count = 1
@@ -336,10 +355,14 @@ class RunConfig(BaseModel):
             raise ValueError(f"average_last is {self.average_last}; accepted: 1 to {self.epochs}, the epochs")
         if self.pictures and self.pictures["epochs"][-1] > self.epochs:
             raise ValueError(f"pictures is {self.pictures}; accepted: epochs up to {self.epochs}")
+        if "update" in self.observe and not self.probe_every:
+            raise ValueError(f"observe is {self.observe}; accepted with probe_every 0: without 'update'")
 
     def _check_parts(self) -> None:
         if self.pictures and "detection" in self.tasks:
             raise ValueError(f"pictures is {self.pictures}; accepted with detection: {{}}")
+        if "classes" in self.observe and "segmentation" not in self.tasks:
+            raise ValueError(f"observe is {self.observe}; accepted without segmentation: without 'classes'")
         if self.cuda_graph and (self.device != "cuda" or "detection" in self.tasks):
             raise ValueError("cuda_graph is True; accepted with device 'cuda' and without detection")
         try:

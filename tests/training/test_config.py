@@ -46,11 +46,14 @@ def test_hash_is_that_of_the_version_and_the_json():
 
 def test_later_fields_change_the_hash_only_off_their_defaults():
     plain = RunConfig()
-    assert plain.hash == RunConfig(evaluate_on="test", pictures={}).hash and not LATER & set(plain.to_dict())
+    assert plain.hash == RunConfig(evaluate_on="test", observe=[], pictures={}).hash and not LATER & set(
+        plain.to_dict()
+    )
     for changes in (
         {"evaluate_on": "val"},
         {"evaluate_on": "both"},
         {"pictures": {"epochs": [2, 20], "images": [0, 3]}},
+        {"observe": ["classes", "weights"]},
     ):
         changed = RunConfig(**changes)
         assert changed.hash != plain.hash and changed == RunConfig.from_json(changed.to_json())
@@ -62,6 +65,11 @@ def test_order_of_options_and_kind_of_number_do_not_matter():
     b = RunConfig(method="lsb", method_options={"offset": 2, "rate": 0.5}, lr=1.0)
     assert a == b and a.hash == b.hash
     assert RunConfig(dataset="streets", classes=7.0).hash == RunConfig(dataset="streets", classes=7).hash
+
+
+def test_the_order_of_what_is_observed_does_not_matter():
+    one, other = (RunConfig(observe=names) for names in (["method", "classes"], ("classes", "method")))
+    assert one == other and one.hash == other.hash and one.observe == ("classes", "method")
 
 
 def test_options_cannot_be_changed_from_outside():
@@ -132,6 +140,7 @@ def test_runs_of_the_grid_files_keep_their_hashes(name, digest):
         ("compile", [1, 0, "true", None]),
         ("classes", [True, "7", 7.5]),
         ("pictures", [[], None, {"epochs": [1.0], "images": [0]}, {"epochs": [1], "images": [True]}]),
+        ("observe", ["weights", {"weights": 1}, {"weights"}, [1], None, ["weights", "weights"], ["all"]]),
         ("device", ["gpu", None, 0]),
     ],
 )
@@ -308,6 +317,12 @@ def test_every_method_is_accepted(name):
         ({"pictures": {"epochs": [0], "images": [0]}}, "increasing whole numbers, epochs from 1"),
         ({"pictures": {"epochs": [21], "images": [0]}}, "accepted: epochs up to 20"),
         ({"pictures": {"epochs": [1], "images": [0]}, "tasks": ["detection"]}, "accepted with detection: {}"),
+        ({"observe": ["loss"]}, r"observe is \['loss'\]; accepted: any of classes, method, update, weights, all diff"),
+        ({"observe": ["update"]}, r"observe is \('update',\); accepted with probe_every 0: without 'update'"),
+        (
+            {"observe": ["classes"], "tasks": ["depth"]},
+            r"observe is \('classes',\); accepted without segmentation: without 'classes'",
+        ),
         ({"cuda_graph": True}, "cuda_graph is True; accepted with device 'cuda'"),
         ({"learning_rate": 1}, "field 'learning_rate' is unknown; accepted: dataset, n_train"),
     ],

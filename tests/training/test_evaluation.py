@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 def test_evaluation_pools_the_set_and_leaves_the_network_as_it_was():
     trainer = Trainer(RunConfig(**SMOKE), CPU)
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
-    found = evaluate(trainer.model, trainer.tasks, trainer.test_loader)
+    found, _ = evaluate(trainer.model, trainer.tasks, trainer.test_loader)
     assert trainer.model.training
     for name, value in trainer.model.state_dict().items():
         assert torch.equal(value, before[name])
@@ -49,6 +49,16 @@ def test_probe_compares_the_gradients_of_the_tasks(fields):
     n = len(g)
     pairs = [(i, j) for i in range(n) for j in range(i)]
     assert found["conflicts"] == pytest.approx(sum(bool(cosines[p] < 0) for p in pairs) / max(len(pairs), 1))
+
+
+def test_a_probe_without_labels_leaves_running_statistics_as_they_were():
+    trainer = Trainer(RunConfig(**SMOKE), CPU)
+    batch = trainer.probe_batch()
+    for name, value in {"segmentation": -1, "depth": 0, "normal": 0}.items():
+        batch[name] = torch.full_like(batch[name], value)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    assert probe(trainer.model, trainer.tasks, batch)["conflicts"] is None
+    assert all(torch.equal(value, before[name]) for name, value in trainer.model.state_dict().items())
 
 
 def test_the_probe_looks_at_the_same_images_every_time():
