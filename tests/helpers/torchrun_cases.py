@@ -27,7 +27,7 @@ RUNS = {
     "pooled": config(**STREETS | {"tasks": ["depth", "disparity"], "protocol": "benchmark"}),
     "lsb": config(**STREETS, method="lsb"),
     "uncertainty": config(**STREETS, method="uncertainty"),
-    "cagrad": config(**STREETS, method="cagrad"),
+    "cagrad": config(**STREETS, method="cagrad", observe=["classes", "method", "update", "weights"]),
     "samples": config(**STREETS | {"epochs": 1}, method="mclgs", method_options={"granularity": "sample", "a0": 2.0}),
 }
 
