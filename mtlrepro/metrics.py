@@ -35,6 +35,10 @@ class Metric(ABC):
     def compute(self) -> dict[str, float]:
         """Metrics of all that was added, one value for each name of `higher_is_better`."""
 
+    def per_class(self) -> dict[str, float]:
+        """Values of single classes, for tasks that have them; higher is better."""
+        return {}
+
 
 class Sums(Metric):
     """Metrics that follow from sums over pixels."""
@@ -54,9 +58,13 @@ class Sums(Metric):
         Raises:
             ValueError: Nothing was added.
         """
+        return self.combine(self._read())
+
+    def _read(self) -> dict[str, Tensor]:
+        """Sums on the CPU."""
         if not self._sums:
             raise ValueError("compute was called before update; accepted: after one or more batches")
-        return self.combine({name: value.cpu() for name, value in self._sums.items()})
+        return {name: value.cpu() for name, value in self._sums.items()}
 
     @abstractmethod
     def measure(self, prediction: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -77,6 +85,10 @@ class Segmentation(Sums):
       pixels, as in the benchmark's code before November 2020. (Its first version also counted, in the unions,
       predictions on unknown pixels.)
     - `lsb_loss`: mean cross-entropy, LSB Eq. 7.
+
+    `per_class` has `iou_0` to `iou_C-1`, each class's true positives / (true + false positives + false negatives) by
+    the same confusion matrix, in per cent, NaN for a class that occurs neither as true nor as predicted class; `miou`
+    is the mean of the others. Names of classes stand in `data.classes`.
 
     Predictions are logits `[B, C, H, W]`; the key is `segmentation`.
 
@@ -121,6 +133,15 @@ class Segmentation(Sums):
             "lsb_loss": float(sums["loss"] / counts.sum()),
         }
 
+    def per_class(self) -> dict[str, float]:
+        """IoU of each class over all that was added.
+
+        Raises:
+            ValueError: Nothing was added.
+        """
+        hits, union = _hits_and_unions(self._read()["confusion"])
+        return {f"iou_{k}": 100 * value for k, value in enumerate((hits / union).tolist())}
+
 
 def confusion(predicted: Tensor, classes: Tensor, n_classes: int) -> Tensor:
     """Count pixels by true class (rows) and predicted class, image by image.
@@ -145,9 +166,14 @@ def mean_iou(counts: Tensor) -> Tensor:
 
     Classes that occur neither as true nor as predicted class are left out.
     """
-    hits = counts.diagonal(dim1=-2, dim2=-1).double()
-    union = counts.sum(-1) + counts.sum(-2) - hits
+    hits, union = _hits_and_unions(counts)
     return 100 * (hits / union.clamp(min=1)).sum(-1) / (union > 0).sum(-1)
+
+
+def _hits_and_unions(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """True positives, and those with false positives and negatives, of each class: `[..., C]` float64."""
+    hits = counts.diagonal(dim1=-2, dim2=-1).double()
+    return hits, counts.sum(-1) + counts.sum(-2) - hits
 
 
 def accuracy(counts: Tensor) -> Tensor:

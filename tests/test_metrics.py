@@ -198,6 +198,28 @@ def test_segmentation_agrees_with_torchmetrics(data):
     assert torch.equal(counts, tm.MulticlassConfusionMatrix(CLASSES, ignore_index=-1)(logits, classes))
 
 
+@pytest.mark.parametrize("sizes", [(N,), (4, 2)])
+def test_single_classes_agree_with_torchmetrics(data, sizes):
+    logits, classes = data[0]["segmentation"], data[1]["segmentation"]
+    metric = Segmentation(CLASSES)
+    for part, target in zip(logits.split(sizes), classes.split(sizes), strict=True):
+        metric.update(part, {"segmentation": target})
+    found = metric.per_class()
+    jaccard = tm.MulticlassJaccardIndex(CLASSES, ignore_index=-1, average="none")(logits, classes)
+    assert list(found) == [f"iou_{k}" for k in range(CLASSES)]
+    assert math.isnan(found["iou_3"])
+    for k in (0, 1, 2, 4):
+        assert found[f"iou_{k}"] == pytest.approx(100 * float(jaccard[k]), rel=1e-6)
+    assert metric.compute()["miou"] == pytest.approx(np.nanmean(list(found.values())), rel=1e-12)
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key != "segmentation"])
+def test_regressions_have_no_classes(key, data):
+    metric = maker(key)()
+    metric.update(data[0][key], data[1])
+    assert metric.per_class() == {}
+
+
 def test_per_image_values_are_those_of_single_images_averaged(data):
     found = score("segmentation", data)
     alone = [

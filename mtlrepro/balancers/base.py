@@ -99,6 +99,10 @@ class Balancer(Guard, ABC):
     Args:
         n_tasks: Number of tasks T, at least 1.
 
+    Attributes:
+        observing: Whether steps also compute what `observed` reports and the method itself does not need. Only slice
+            rules have such; False unless it is set.
+
     Raises:
         ValueError: `n_tasks` is not a positive integer.
     """
@@ -115,6 +119,9 @@ class Balancer(Guard, ABC):
             raise ValueError(f"n_tasks is {n_tasks!r}; accepted: an integer of at least 1")
         super().__init__(n_tasks)
         self.epochs = 0
+        self.observing = False
+        self._present: list[int] = []  # tasks of the last step
+        self._applied: Tensor | None = None  # and its weights [T], if it had any
         self._calls = 0
         self._capturing = False
         self._steps_of_epoch = 0
@@ -213,6 +220,7 @@ class Balancer(Guard, ABC):
                 last=last,
             )
             weights = self._step(step)
+            self._present, self._applied = tasks, weights
             if last:
                 self._count += 1
         if last:
@@ -264,6 +272,24 @@ class Balancer(Guard, ABC):
         """The weights now in force, [T] float64, or None where a method has none between steps."""
         return None
 
+    @torch.no_grad()
+    def observed(self) -> dict[str, Tensor]:
+        """Report the last step's quantities, on the device and without waiting for it.
+
+        A method has the same names and shapes at every call. NaN stands for the entries of absent tasks, for what the
+        last step did not have, and for everything before the first step. A step that is replayed as a CUDA graph has
+        to call this inside the graph. Nothing of it is in `state_dict`.
+
+        Returns:
+            float64 tensors by name. Every method has `weights` [T], those that `backward` returned; what others a
+            family or a method has stands with its own `observed`.
+        """
+        missing = torch.full((self.n_tasks,), torch.nan, dtype=torch.float64, device=self._first_bad.device)
+        if self._applied is None:
+            return {"weights": missing}
+        weights = self._applied.unbind()
+        return {"weights": self._over_tasks(torch.stack([weights[k] for k in self._present]))}
+
     def generators(self) -> list[torch.Generator]:
         """List the random streams in use, which a CUDA graph has to know."""
         return []
@@ -289,6 +315,12 @@ class Balancer(Guard, ABC):
 
     def _abandon(self) -> None:
         """Forget what a step that failed had begun."""
+
+    def _over_tasks(self, entries: Tensor) -> Tensor:
+        """Give the entries [t, ...] of the last step's present tasks their indices among all T; NaN where absent."""
+        by_task = dict(zip(self._present, entries.unbind(), strict=True))
+        missing = torch.full_like(entries[0], torch.nan)
+        return torch.stack([by_task.get(k, missing) for k in range(self.n_tasks)])
 
     def _waits_for_epochs(self) -> bool:
         """Whether the step depends on `end_epoch` being called."""

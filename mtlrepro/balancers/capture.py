@@ -30,9 +30,10 @@ class CapturedStep(Generic[_T]):
             step()
 
     A replay sees what is in tensors: the batch, parameters and the balancer's state, so `end_epoch` goes on as usual
-    between calls. It repeats what was Python when captured: options, which tasks are present, a learning rate that is
-    a number (give the optimizer a tensor), the T passes of mclgs after p(t) has become 0 (with equal weights: the same
-    step). Load a state before the first call. For one process; captured by `torch.cuda.graph`.
+    between calls, and `step` itself may add what `balancer.observed()` reports to tensors, in place. It repeats what
+    was Python when captured: options, which tasks are present, a learning rate that is a number (give the optimizer a
+    tensor), the T passes of mclgs after p(t) has become 0 (with equal weights: the same step). Load a state before the
+    first call. For one process; captured by `torch.cuda.graph`.
 
     Args:
         step: The training step, without arguments.

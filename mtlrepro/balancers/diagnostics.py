@@ -29,6 +29,21 @@ class Diagnostics:
     condition: Tensor
 
 
+def normalised(gramian: Tensor) -> Tensor:
+    """Cosines of task gradients.
+
+    Args:
+        gramian: [T, T], inner products of the task gradients.
+
+    Returns:
+        [T, T] float64, in [-1, 1]; 0 with a zero gradient, 1 on the diagonal.
+    """
+    gramian = gramian.double()
+    norms = gramian.diagonal().clamp_min(0).sqrt()
+    inverse = torch.where(norms > 0, 1 / norms, 0.0)
+    return (gramian * inverse * inverse[:, None]).clamp(-1, 1).fill_diagonal_(1.0)
+
+
 def diagnostics(gramian: Tensor, precision: torch.dtype | None = None) -> Diagnostics:
     """Compute all conflict diagnostics of task gradients.
 
@@ -49,8 +64,7 @@ def diagnostics(gramian: Tensor, precision: torch.dtype | None = None) -> Diagno
     gramian = gramian.double()
     n = len(gramian)
     norms = gramian.diagonal().clamp_min(0).sqrt()
-    inverse = torch.where(norms > 0, 1 / norms, 0.0)
-    cosines = (gramian * inverse * inverse[:, None]).clamp(-1, 1).fill_diagonal_(1.0)
+    cosines = normalised(gramian)
     larger, smaller = torch.maximum(norms, norms[:, None]), torch.minimum(norms, norms[:, None])
     ratio = torch.where(larger > 0, smaller / larger, 1.0)
     upper = torch.ones_like(gramian, dtype=torch.bool).triu(1)

@@ -1,14 +1,17 @@
 """Gradient balancing: T backward passes to T gradients, which a method weights or edits."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 import torch._functorch.config
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 from mtlrepro.balancers.base import Balancer, Step
+from mtlrepro.balancers.diagnostics import normalised
 from mtlrepro.balancers.gradients import (
     Row,
     accumulate,
@@ -147,6 +150,31 @@ class GramianWeighting(GradientBalancer):
         """Weights [t] of the tasks' own parameters: 1/t each, unless the method weights losses."""
         return torch.full_like(coefficients, 1 / len(coefficients))
 
+    @torch.no_grad()
+    def observed(self) -> dict[str, Tensor]:
+        """Report the last step's quantities, see `Balancer.observed`.
+
+        Returns:
+            `weights` [T]; `gramian` [T, T], G as the method took it, by parameters or features; `cosines` [T, T], in
+            [-1, 1], its normalised form; `length`, a scalar of at least 0, |sum_k w_k g_k| over that of the mean
+            gradient |1/T sum_k g_k|, both from G, and NaN where the mean is zero.
+        """
+        result = super().observed()
+        length = result["weights"].new_full((), torch.nan)
+        gramian = cosines = length.expand(self.n_tasks, self.n_tasks)
+        if self.gramian is not None:
+            gramian, cosines = self._over_pairs(self.gramian), self._over_pairs(normalised(self.gramian))
+            if self._applied is not None:
+                weights = self._applied.unbind()
+                combined = _square(self.gramian, torch.stack([weights[k] for k in self._present]))
+                mean = _square(self.gramian, torch.full_like(self.gramian[0], 1 / self.n_tasks))
+                length = torch.where(mean > 0, combined / mean, torch.nan).sqrt()
+        return result | {"gramian": gramian, "cosines": cosines, "length": length}
+
+    def _over_pairs(self, matrix: Tensor) -> Tensor:
+        """Give a symmetric matrix [t, t] of the present tasks its indices among all T; NaN where one is absent."""
+        return self._over_tasks(self._over_tasks(matrix).T)
+
     def _step(self, step: Step) -> Tensor | None:
         return super()._step(step) if self.at == "parameters" else self._step_at_features(step)
 
@@ -203,6 +231,24 @@ class SliceRule(GradientBalancer):
     The heads' parameters receive grad L_k / T.
     """
 
+    def __init__(self, n_tasks: int) -> None:
+        super().__init__(n_tasks)
+        self._tallied: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def observed(self) -> dict[str, Tensor]:
+        """Report the last step's quantities, see `Balancer.observed`; all are NaN unless `observing` is True.
+
+        Returns:
+            `weights` [T], always NaN, as the rule has none; scalars `slices_kept` and `elements_kept`, the shares in
+            [0, 1] of slices, and of the elements in them, whose combined gradient is not zero, among the parameters
+            that two present tasks or more reach; `length`, at least 0, that of the combined gradient over that of the
+            mean gradient |1/T sum_k g_k|, over all shared parameters, and NaN where the mean is zero.
+        """
+        result = super().observed()
+        missing = torch.full_like(result["weights"][0], torch.nan)
+        return result | (self._tallied or dict.fromkeys(("slices_kept", "elements_kept", "length"), missing))
+
     def slices(self, shape: torch.Size) -> tuple[int, int]:
         """Count a parameter's slices, and the elements of one; each element is a slice unless a method says so."""
         return shape.numel(), 1
@@ -229,6 +275,7 @@ class SliceRule(GradientBalancer):
     def _merge(self, step: Step, rows: list[Row]) -> tuple[None, Tensor]:
         result: Row = []
         sums: list[list[Tensor]] = [[] for _ in rows]
+        tally = _Tally() if self.observing else None
         for i, parameter in enumerate(step.shared):
             reached = {k: row[i] for k, row in enumerate(rows)}
             for row in rows:
@@ -243,8 +290,11 @@ class SliceRule(GradientBalancer):
                 for k, part in zip(gradients, parts, strict=True):
                     sums[k].append(part.sum())
                 self.fill(parts, out)
+                if tally is not None:
+                    tally.add(parts, out)
             result.append(total.to(parameter.dtype))
         self.finish([g for g in result if g is not None])
+        self._tallied = {} if tally is None else tally.result([g for g in result if g is not None], self.n_tasks)
         zero = torch.zeros_like(step.values[0])
         valid = self._judge(step, torch.stack([torch.stack(s).double().sum() if s else zero for s in sums]))
         factor = torch.where(valid, 1.0, torch.nan)  # NaN in a bad step, for a GradScaler to see
@@ -252,6 +302,45 @@ class SliceRule(GradientBalancer):
             smallest[0].mul_(factor)
         accumulate(step.shared, result)
         return None, (factor / self.n_tasks).double().expand(len(step.tasks))
+
+
+class _Tally:
+    """What slice rules report of a step: gathered with few operations a parameter, added up at the end."""
+
+    def __init__(self) -> None:
+        self._plain: list[Tensor] = []
+        self._sizes: dict[int, list[Tensor]] = {}
+
+    def add(self, gradients: Sequence[Tensor], out: Tensor) -> None:
+        """Add slices [S, n]: the gradients of the tasks that reach them, and what the rule made of them."""
+        if len(gradients) == 1:
+            self._plain.append(gradients[0])
+            return
+        total = gradients[0] + gradients[1]
+        for gradient in gradients[2:]:
+            total += gradient
+        self._plain.append(total)
+        n = out.shape[1]
+        # A product with ones is the fastest sum; of magnitudes, since squares could vanish below the smallest number.
+        size = out.flatten() if n == 1 else out.abs().mv(out.new_ones(n))
+        self._sizes.setdefault(n, []).append(size)
+
+    def result(self, combined: Sequence[Tensor], n_tasks: int) -> dict[str, Tensor]:
+        """Add up what `SliceRule.observed` reports, given the combined gradients of the parameters."""
+        length, plain = (get_total_norm(tensors).double() for tensors in (combined, self._plain))
+        kept = {n: (torch.cat(sizes) != 0).sum().double() for n, sizes in self._sizes.items()}
+        every = {n: sum(map(len, sizes)) for n, sizes in self._sizes.items()}
+        zero = torch.zeros_like(length)  # 0 / 0 is NaN, where no two tasks reach one parameter
+        return {
+            "slices_kept": sum(kept.values(), zero) / sum(every.values()),
+            "elements_kept": sum((n * count for n, count in kept.items()), zero) / sum(n * m for n, m in every.items()),
+            "length": torch.where(plain > 0, length / plain * n_tasks, torch.nan),
+        }
+
+
+def _square(gramian: Tensor, coefficients: Tensor) -> Tensor:
+    """|sum_k c_k g_k|^2, a scalar of at least 0, from the Gramian [t, t] and c [t]."""
+    return (coefficients * (gramian * coefficients).sum(1)).sum().clamp_min(0)
 
 
 def _heads(losses: list[Tensor], shared: list[Tensor]) -> list[Tensor]:

@@ -85,12 +85,26 @@ class MaxGNR(GradientBalancer):
     @property
     def signal(self) -> Tensor:
         """Estimate of |E g_k|^2, [T] float64; can be negative; NaN before a task's second refresh."""
-        return self._signal / (1 - self.averaging ** (self._seen - 1))
+        return self._signal / self._averaged()
 
     @property
     def noise(self) -> Tensor:
         """Estimate of E|g_k - E g_k|^2, [T] float64; NaN before a task's second refresh."""
-        return self._noise / (1 - self.averaging ** (self._seen - 1))
+        return self._noise / self._averaged()
+
+    def _averaged(self) -> Tensor:
+        """Share [T] of the averages that is not their start at 0; 0 before a task's second refresh."""
+        return 1 - self.averaging ** (self._seen - 1).clamp_min(0)
+
+    @torch.no_grad()
+    def observed(self) -> dict[str, Tensor]:
+        """Report the last step's quantities, see `Balancer.observed`.
+
+        Returns:
+            `weights`, `signal` and `noise`, [T] each; signal and noise as they stand after the step, of absent tasks
+            too.
+        """
+        return super().observed() | {"signal": self.signal, "noise": self.noise}
 
     def _step(self, step: Step) -> Tensor | None:
         if self.steps % self.refresh == 0:

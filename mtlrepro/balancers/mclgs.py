@@ -77,6 +77,7 @@ class _Curriculum(GramianWeighting):
         self.per_sample = granularity == "sample"
         self._epoch: Tensor
         self.register_buffer("_epoch", torch.zeros((), dtype=torch.int64), persistent=False)
+        self._used: Tensor | None = None  # p of the last step
 
     @property
     def p(self) -> float:
@@ -88,6 +89,17 @@ class _Curriculum(GramianWeighting):
         """Compute p on the device, so that it also changes between replays of a CUDA graph."""
         t = self._epoch if self.step == "epoch" else self._count
         return (self.a0 - t.double() * self.delta_a).clamp_min(0)
+
+    @torch.no_grad()
+    def observed(self) -> dict[str, Tensor]:
+        """Report the last step's quantities, see `Balancer.observed`.
+
+        Returns:
+            The names of `GramianWeighting.observed`, and `p`, the strength of the curriculum in the step, a scalar.
+            While single samples are weighted, `weights` and `length` are NaN.
+        """
+        result = super().observed()
+        return result | {"p": torch.full_like(result["length"], torch.nan) if self._used is None else self._used}
 
     def _end_epoch(self, losses: Tensor) -> None:
         self._epoch += 1
@@ -179,7 +191,21 @@ class MCLGS(_Curriculum):
         """W, as for the shared parameters."""
         return coefficients
 
+    @torch.no_grad()
+    def observed(self) -> dict[str, Tensor]:
+        """Report the last step's quantities, see `Balancer.observed`.
+
+        Returns:
+            The names of `GramianWeighting.observed`, and `p`, the strength of the curriculum in the step, a scalar.
+            Once p is 0 there is no Gramian, and `length` is 1. While single samples are weighted, all but p are NaN.
+        """
+        result = super().observed()
+        if self.gramian is None and self._applied is not None:
+            result["length"] = torch.ones_like(result["length"])
+        return result
+
     def _step(self, step: Step) -> Tensor | None:
+        self._used = self._strength()
         if self.p == 0:
             self.gramian = None
             weights = step.values.new_full((len(step.losses),), 1 / self.n_tasks)
@@ -246,6 +272,7 @@ class CAGradMCLGS(_Curriculum, CAGrad):
         return similarity_weights(gramian, self._strength())
 
     def _step(self, step: Step) -> Tensor | None:
+        self._used = self._strength()
         if self.per_sample and self.p > 0:
             self._step_per_sample(step)
             return None

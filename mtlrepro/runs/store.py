@@ -1,15 +1,15 @@
 """The store: a folder with one JSON file for each run, named by its configuration's hash.
 
 `HASH.json` is the record of a complete run, `HASH.failed.json` that of a failed one, `HASH.npz` holds the predictions
-that were kept, `HASH.gradients.npz` what was found about the tasks' gradients. Records from several machines are merged
-by copying files.
+that were kept, `HASH.weights.npz` the weights of every step, `HASH.gradients.npz` what was found about the tasks'
+gradients. Records from several machines are merged by copying files.
 """
 
 from pathlib import Path
 
 import numpy as np
 
-from mtlrepro.training import gradients, predictions, records
+from mtlrepro.training import gradients, observations, predictions, records
 from mtlrepro.training.config import ALGORITHM, RunConfig
 from mtlrepro.training.gradients import Gradients
 from mtlrepro.training.records import Record
@@ -49,6 +49,10 @@ class Store:
     def gradients(self, config: RunConfig) -> dict[int, Gradients]:
         """What a run found about its tasks' gradients, see `training.gradients.read`."""
         return gradients.read(self.folder, config.hash)
+
+    def step_weights(self, config: RunConfig) -> np.ndarray:
+        """Weights of every step that a run kept, see `training.observations.step_weights`."""
+        return observations.step_weights(self.folder, config.hash)
 
     @property
     def records(self) -> dict[str, Record]:

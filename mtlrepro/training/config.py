@@ -28,8 +28,21 @@ from mtlrepro.training.controls import with_weights, without_run
 ALGORITHM = 1
 """Raised whenever a change of the code alters numbers: records of another version are stale."""
 
-LATER = {"evaluate_on", "gradients", "pictures", "loss_scales", "momentum", "decay", "balancer_lr", "labels", "draw"}
+LATER = {
+    "evaluate_on",
+    "gradients",
+    "observe",
+    "pictures",
+    "loss_scales",
+    "momentum",
+    "decay",
+    "balancer_lr",
+    "labels",
+    "draw",
+}
 """Fields added after the first records: left out of the JSON at their default, so that old hashes stay valid."""
+OBSERVED = ("classes", "method", "update", "weights")
+"""Accepted by `RunConfig.observe`."""
 LENGTH = 0.5
 """Length of a curriculum whose options have neither `length` nor `delta_a`; it is written into them, so it is hashed.
 
@@ -94,6 +107,13 @@ def _gradients(asked: dict[str, Any]) -> dict[str, Any]:
     if not epochs or epochs != sorted(set(epochs)) or epochs[0] < 1 or batches < 1 or not 0 <= samples <= batches:
         raise ValueError
     return asked
+
+
+def _observed(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Sort the names: their order says nothing, and so must not change the hash."""
+    if len(set(names)) < len(names) or not set(names) <= set(OBSERVED):
+        raise ValueError
+    return tuple(sorted(names))
 
 
 def _without_ones(scales: dict[str, float]) -> dict[str, float]:
@@ -198,6 +218,10 @@ class RunConfig(BaseModel):
         gradients: `{"epochs": [...], "batches": n, "samples": m}`: after which epochs the tasks' gradients are compared
             slice by slice on n training batches, and sample by sample on the first m of them, 0 to n; see
             `training.gradients`. For two tasks or more, and a batch size of at least 4.
+        observe: What is kept besides; it changes no number of the run. `method`: means over each epoch's steps of what
+            the balancer reports, see `Balancer.observed`. `weights`: those of every step, in a file beside the record,
+            see `observations.step_weights`. `update`: with each probe, the part of the optimizer's update that the
+            method changed, see `evaluation.update_change`. `classes`: with metrics, the IoU of each class.
         seed: Of initialisation, order, transforms and the method's own draws, where it has such.
         device: Kind of device.
         threads: CPU threads.
@@ -272,6 +296,12 @@ class RunConfig(BaseModel):
             "least 1, m up to n",
         ),
     ] = {}
+    observe: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_ordered),
+        AfterValidator(_observed),
+        Field(strict=False, description=f"any of {', '.join(OBSERVED)}, all different"),
+    ] = ()
     seed: Natural = 0
     device: Literal["cpu", "cuda"] = "cpu"
     threads: Count = 1
@@ -461,6 +491,8 @@ class RunConfig(BaseModel):
         for name, asked in (("pictures", self.pictures), ("gradients", self.gradients)):
             if asked and asked["epochs"][-1] > self.epochs:
                 raise ValueError(f"{name} is {asked}; accepted: epochs up to {self.epochs}")
+        if "update" in self.observe and not self.probe_every:
+            raise ValueError(f"observe is {self.observe}; accepted with probe_every 0: without 'update'")
 
     def _check_parts(self) -> None:
         if self.pictures and "detection" in self.tasks:
@@ -469,6 +501,8 @@ class RunConfig(BaseModel):
             raise ValueError(f"gradients is {self.gradients}; accepted with one task: {{}}")
         if self.gradients and self.batch_size < 4:  # half of it has to be a batch itself
             raise ValueError(f"gradients is {self.gradients}; accepted with a batch_size below 4: {{}}")
+        if "classes" in self.observe and "segmentation" not in self.tasks:
+            raise ValueError(f"observe is {self.observe}; accepted without segmentation: without 'classes'")
         if self.cuda_graph and (self.device != "cuda" or "detection" in self.tasks):
             raise ValueError("cuda_graph is True; accepted with device 'cuda' and without detection")
         try:

@@ -13,9 +13,9 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from mtlrepro.distributed import from_first, join, local_rank, processes, rank
-from mtlrepro.training import checkpoints, gradients, predictions, records
+from mtlrepro.training import checkpoints, gradients, observations, predictions, records
 from mtlrepro.training.config import RunConfig
-from mtlrepro.training.evaluation import evaluate, mean, probe
+from mtlrepro.training.evaluation import evaluate, mean, probe, update_change
 from mtlrepro.training.provenance import origin
 from mtlrepro.training.records import Record
 from mtlrepro.training.step import Trainer
@@ -55,13 +55,15 @@ def train(
       they are means;
     - with `evaluate_on="both"`, `validation_metrics`: those on the validation split, over the same epochs, here and
       in each entry of `history`;
+    - what `config.observe` asks for: `observed` in the entries of `history`, means over the epoch's steps of what the
+      balancer reports; `update_change` in `probe`; `per_class` (and `validation_per_class`) beside `metrics`;
     - `weights_source`: what the network started from;
     - `provenance`: commit, versions, device, processor, threads, processes, date, seconds, images per second.
 
     A run that replays another one's weights, see `controls`, first reads that one's record from the store.
 
-    Predictions that `config.pictures` asks for stand beside it, see `predictions`, and so does what `config.gradients`
-    asks for, see `gradients`. No epoch is chosen by its metrics.
+    Predictions that `config.pictures` asks for stand beside it, see `predictions`, and so do what `config.gradients`
+    asks for, see `gradients`, and the weights of every step, see `observations`. No epoch is chosen by its metrics.
     Numbers that are not finite are None.
 
     Args:
@@ -104,7 +106,7 @@ def train(
             _train_epochs(trainer, history, kept, folder, progress, config.epochs, after_epoch)
             record = from_first(_complete(trainer, history) if rank() == 0 else {})
             if rank() == 0:
-                _store(store, config, record, kept)
+                _store(store, config, record, kept, trainer.step_weights)
         except Exception as error:
             _fail(store, config, chosen, history, error)
             raise
@@ -202,13 +204,19 @@ def _evaluate(trainer: Trainer, epoch: int) -> dict[str, Any]:
     model, tasks, precision = trainer.model, trainer.tasks, config.precision
     scored = epoch % config.evaluate_every == 0 or epoch > config.epochs - config.average_last
     probed = config.probe_every and epoch % config.probe_every == 0
-    loaders = {"metrics": trainer.test_loader}
+    loaders = {"": trainer.test_loader}
     if trainer.validation_loader is not None:
-        loaders["validation_metrics"] = trainer.validation_loader
-    return {
-        name: evaluate(model, tasks, loader, precision) if scored and rank() == 0 else None
-        for name, loader in loaders.items()
-    } | {"probe": probe(model, tasks, trainer.probe_batch(), precision, config.loss_scales) if probed else None}
+        loaders["validation_"] = trainer.validation_loader
+    found: dict[str, Any] = {}
+    for prefix, loader in loaders.items():
+        scores = evaluate(model, tasks, loader, precision) if scored and rank() == 0 else (None, None)
+        found[f"{prefix}metrics"] = scores[0]
+        if "classes" in config.observe:
+            found[f"{prefix}per_class"] = scores[1]
+    found["probe"] = probe(model, tasks, trainer.probe_batch(), precision, config.loss_scales) if probed else None
+    if probed and "update" in config.observe:
+        found["probe"]["update_change"] = update_change(trainer, trainer.probe_batch())
+    return found
 
 
 def _complete(trainer: Trainer, history: list[dict[str, Any]]) -> Record:
@@ -221,7 +229,9 @@ def _complete(trainer: Trainer, history: list[dict[str, Any]]) -> Record:
         "complete",
         history=history,
         **{
-            name: mean([entry[name] for entry in last]) for name in ("metrics", "validation_metrics") if name in last[0]
+            name: mean([entry[name] for entry in last])
+            for name in ("metrics", "validation_metrics", "per_class", "validation_per_class")
+            if name in last[0]
         },
         metrics_from={"split": trainer.test_loader.dataset.split, "epochs": [entry["epoch"] for entry in last]},
         weights_source=trainer.model.weights_source,
@@ -233,12 +243,14 @@ def _complete(trainer: Trainer, history: list[dict[str, Any]]) -> Record:
     )
 
 
-def _store(store: Path, config: RunConfig, record: Record, kept: Kept) -> None:
+def _store(store: Path, config: RunConfig, record: Record, kept: Kept, weights: list[torch.Tensor]) -> None:
     """Write what a complete run leaves.
 
     The order lets a process die anywhere in between: the record, which says that the run is complete, comes after the
     files that belong to it, and checkpoints, from which all could be made again, go last.
     """
+    if weights:
+        observations.write_weights(store, config.hash, weights)
     if kept["pictures"]:
         predictions.write(store / f"{config.hash}.npz", kept["pictures"])
     if kept["gradients"]:

@@ -24,6 +24,7 @@ from mtlrepro.models import MultiTaskModel
 from mtlrepro.models.base import Prediction
 from mtlrepro.targets import TARGETS
 from mtlrepro.training.config import RunConfig
+from mtlrepro.training.observations import Observations
 
 HELD = 2 * 2**30
 """Bytes up to which a split is held in memory, on the device; larger ones are read from disk."""
@@ -54,6 +55,7 @@ class Trainer:
         train_loader: Training batches; of several processes each has its part.
         test_loader: What final metrics are measured on.
         validation_loader: The validation split, where the configuration asks for `both`; else None.
+        step_weights: Weights of every step, a tensor [steps, T] for each epoch, where the configuration asks for them.
 
     Raises:
         ValueError: Data, network and tasks do not go together, or data are absent or damaged.
@@ -112,6 +114,8 @@ class Trainer:
         self.test_loader = self._loader(test, shuffle=False)
         self.validation_loader = self._loader(validation, shuffle=False) if validation else None
         self._shared = self.model.shared_parameters()
+        self._observations = Observations(self.balancer, len(self.train_loader), config.observe)
+        self.step_weights: list[Tensor] = []
         self._losses = torch.zeros(2, len(self.tasks), dtype=torch.float64, device=device)
         self._weights = torch.zeros(len(self.tasks), dtype=torch.float64, device=device)
         if config.compile:
@@ -134,16 +138,29 @@ class Trainer:
         """
         present = self.present(batch) if present is None else present
         self.optimizer.zero_grad()
+        terms, losses = self.losses(batch, present)
+        weights = self.balancer.backward(losses, self._shared, features=self.model.features)
+        self.optimizer.step()
+        self.model.features = None  # they hold the step's graph
+        self._add(terms, weights)
+        self._observations.add()
+
+    def losses(self, batch: Batch, present: Sequence[bool]) -> tuple[list[Terms | None], dict[str, Tensor | None]]:
+        """Predict a batch and compare it with its labels.
+
+        Args:
+            batch: B samples.
+            present: Whether each task has a label in it.
+
+        Returns:
+            Each task's terms, and by name its loss as the balancer takes it; None for an absent task.
+        """
         predictions = predict(self.model, batch, self.config.precision)
         terms = [
             task.loss(predictions[task.name], batch) if there else None
             for task, there in zip(self.tasks, present, strict=True)
         ]
-        losses = self._means(terms)
-        weights = self.balancer.backward(losses, self._shared, features=self.model.features)
-        self.optimizer.step()
-        self.model.features = None  # they hold the step's graph
-        self._add(terms, weights)
+        return terms, self._means(terms)
 
     def epoch(self, after_step: Callable[[], object] = lambda: None) -> dict[str, Any]:
         """Train for one epoch.
@@ -158,7 +175,8 @@ class Trainer:
             the steps in which the task was present, or None where the method has none; `loss_scales`: their product,
             times the configuration's factor on the loss; `lr`: the network's learning rate. NaN stands for a task that
             had no label. If some batch had no label of a task, or the configuration says which have, `absent`: the
-            share of the epoch's batches without one by task.
+            share of the epoch's batches without one by task. With `method` in the configuration's `observe`,
+            `observed`: means of the balancer's quantities over the steps that had them, NaN for one that no step had.
 
         Raises:
             FloatingPointError: A loss or gradient was not finite; names epoch, step and task.
@@ -167,6 +185,7 @@ class Trainer:
         lr = float(self.optimizer.param_groups[0]["lr"])
         for sums in (self._losses, self._weights):
             sums.zero_()
+        self._observations.start()
         take_step = self.step if self._captured is None else self._captured
         steps = [0] * len(self.tasks)
         for batch in self.train_loader:
@@ -188,12 +207,15 @@ class Trainer:
         means = self._per_task(scaled)
         self.balancer.end_epoch({name: None if math.isnan(mean) else mean for name, mean in means.items()})
         self.scheduler.step()
+        if "weights" in self.config.observe:
+            self.step_weights.append(self._observations.weights())
         batches = len(self.train_loader)
         entry = {
             "losses": self._per_task(losses),
             "weights": self._per_task(weights) if has_weights else None,
             "loss_scales": self._per_task(weights * scaled) if has_weights else None,
             "lr": lr,
+            **({"observed": self._observations.means()} if "method" in self.config.observe else {}),
         }
         if self.config.labels or min(steps) < batches:
             entry["absent"] = {task.name: (batches - n) / batches for task, n in zip(self.tasks, steps, strict=True)}
@@ -232,9 +254,10 @@ class Trainer:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that later steps depend on."""
+        """Everything that later steps depend on, and the weights of the steps so far."""
         state = {name: part.state_dict() for name, part in self._parts().items()}
-        return state | {"generators": [generator.get_state() for generator in self._generators()]}
+        generators = [generator.get_state() for generator in self._generators()]
+        return state | {"generators": generators, "step_weights": self.step_weights}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state that `state_dict` gave."""
@@ -245,6 +268,7 @@ class Trainer:
                 group["lr"] = group["lr"].to(self.device)
         for generator, position in zip(self._generators(), state["generators"], strict=True):
             generator.set_state(position)
+        self.step_weights = list(state.get("step_weights", ()))  # states of earlier versions have none
 
     def _parts(self) -> dict[str, Any]:
         return {

@@ -27,7 +27,7 @@ RUNS = {
     "pooled": config(**STREETS | {"tasks": ["depth", "disparity"], "protocol": "benchmark"}),
     "lsb": config(**STREETS, method="lsb"),
     "uncertainty": config(**STREETS, method="uncertainty"),
-    "cagrad": config(**STREETS, method="cagrad"),
+    "cagrad": config(**STREETS, method="cagrad", observe=["classes", "method", "update", "weights"]),
     "alternating": config(
         **STREETS | {"tasks": ["segmentation", "depth"]},
         labels={"segmentation": [0, 0.5], "depth": [0.5, 1]},

@@ -1,10 +1,13 @@
-"""A network of a few thousand parameters, without batch normalisation, and runs of it that take a second."""
+"""A network of a few thousand parameters, without batch normalisation, short runs of it, and runs that are stopped."""
 
+import pytest
 from torch import nn
 
 from mtlrepro import models
 from mtlrepro.models import MultiTaskModel
 from mtlrepro.training.config import RunConfig
+from mtlrepro.training.run import train
+from mtlrepro.training.step import Trainer
 
 
 def tiny(tasks, *, dropout=0.0, views=1):
@@ -34,3 +37,28 @@ SMOKE = {
 
 def config(**fields):
     return RunConfig(**TINY | fields)
+
+
+class Stop(BaseException):
+    """Ends a run as Ctrl-C does."""
+
+
+def stop_after(monkeypatch, epochs):
+    """Stop runs in the middle of an epoch."""
+    step, steps = Trainer.step, []
+
+    def counted(self, *batch):
+        if self.train_loader.epoch == epochs and self.train_loader.position == 2:
+            raise Stop
+        steps.append(1)
+        step(self, *batch)
+
+    monkeypatch.setattr(Trainer, "step", counted)
+    return steps
+
+
+def interrupted(monkeypatch, run, store, epochs):
+    with monkeypatch.context() as patch:
+        stop_after(patch, epochs)
+        with pytest.raises(Stop):
+            train(run, store=store)

@@ -66,6 +66,7 @@ def test_later_fields_change_the_hash_only_off_their_defaults():
         {"labels": {"depth": [0.0, 0.1]}},
         {"draw": "alternating"},
         {"gradients": {"epochs": [2, 20], "batches": 5, "samples": 0}},
+        {"observe": ["classes", "weights"]},
     ):
         changed = RunConfig(**changes)
         assert changed.hash != plain.hash and changed == RunConfig.from_json(changed.to_json())
@@ -77,6 +78,11 @@ def test_order_of_options_and_kind_of_number_do_not_matter():
     b = RunConfig(method="lsb", method_options={"offset": 2, "rate": 0.5}, lr=1.0)
     assert a == b and a.hash == b.hash
     assert RunConfig(dataset="streets", classes=7.0).hash == RunConfig(dataset="streets", classes=7).hash
+
+
+def test_the_order_of_what_is_observed_does_not_matter():
+    one, other = (RunConfig(observe=names) for names in (["method", "classes"], ("classes", "method")))
+    assert one == other and one.hash == other.hash and one.observe == ("classes", "method")
 
 
 def test_options_cannot_be_changed_from_outside():
@@ -160,6 +166,7 @@ def test_runs_of_the_grid_files_keep_their_hashes(name, digest):
                 {"epochs": [1], "batches": 1, "samples": "1"},
             ],
         ),
+        ("observe", ["weights", {"weights": 1}, {"weights"}, [1], None, ["weights", "weights"], ["all"]]),
         ("device", ["gpu", None, 0]),
     ],
 )
@@ -346,6 +353,12 @@ def test_every_method_is_accepted(name):
         ({"gradients": ASKED | {"epochs": [21]}}, "gradients is .*; accepted: epochs up to 20"),
         ({"gradients": ASKED, "tasks": ["depth"]}, "gradients is .*; accepted with one task: {}"),
         ({"gradients": ASKED, "batch_size": 3}, "gradients is .*; accepted with a batch_size below 4: {}"),
+        ({"observe": ["loss"]}, r"observe is \['loss'\]; accepted: any of classes, method, update, weights, all diff"),
+        ({"observe": ["update"]}, r"observe is \('update',\); accepted with probe_every 0: without 'update'"),
+        (
+            {"observe": ["classes"], "tasks": ["depth"]},
+            r"observe is \('classes',\); accepted without segmentation: without 'classes'",
+        ),
         ({"cuda_graph": True}, "cuda_graph is True; accepted with device 'cuda'"),
         (
             {"loss_scales": {"depth": 0}},

@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 def test_evaluation_pools_the_set_and_leaves_the_network_as_it_was():
     trainer = Trainer(RunConfig(**SMOKE), CPU)
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
-    found = evaluate(trainer.model, trainer.tasks, trainer.test_loader)
+    found, _ = evaluate(trainer.model, trainer.tasks, trainer.test_loader)
     assert trainer.model.training
     for name, value in trainer.model.state_dict().items():
         assert torch.equal(value, before[name])

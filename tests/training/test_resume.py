@@ -10,7 +10,7 @@ import warnings
 
 import pytest
 import torch
-from training_cases import SMOKE, config
+from training_cases import SMOKE, config, interrupted, stop_after
 
 from mtlrepro.training import checkpoints
 from mtlrepro.training.config import RunConfig
@@ -53,31 +53,6 @@ def test_killed_at_random_moments_and_resumed(tmp_path, fields):
         assert numbers(train(run, store=store)) == expected
     assert killed > 0 and resumed > 0
     assert not list((store / "checkpoints").glob("*.pt")) and not list((store / "checkpoints").glob(".*.partial*"))
-
-
-class Stop(BaseException):
-    """Ends a run as Ctrl-C does."""
-
-
-def stop_after(monkeypatch, epochs):
-    """Stop runs in the middle of an epoch."""
-    step, steps = Trainer.step, []
-
-    def counted(self, *batch):
-        if self.train_loader.epoch == epochs and self.train_loader.position == 2:
-            raise Stop
-        steps.append(1)
-        step(self, *batch)
-
-    monkeypatch.setattr(Trainer, "step", counted)
-    return steps
-
-
-def interrupted(monkeypatch, run, store, epochs):
-    with monkeypatch.context() as patch:
-        stop_after(patch, epochs)
-        with pytest.raises(Stop):
-            train(run, store=store)
 
 
 def test_with_batch_normalisation(tmp_path, monkeypatch):

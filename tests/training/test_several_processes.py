@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torchrun_cases import COMMAND, FAILING, RUNS, partly_labelled
@@ -13,6 +14,7 @@ from torchrun_cases import COMMAND, FAILING, RUNS, partly_labelled
 from mtlrepro.distributed import join
 from mtlrepro.losses import Terms
 from mtlrepro.training import gradients
+from mtlrepro.training.observations import step_weights
 from mtlrepro.training.run import train
 from mtlrepro.training.step import Trainer
 
@@ -52,6 +54,18 @@ def test_numbers_are_those_of_one_process(together, tmp_path, name):
             torch.testing.assert_close(*(getattr(each, name) for each in measured), rtol=1e-3, atol=1e-5)
     for task, metrics in alone["metrics"].items():
         torch.testing.assert_close(found["metrics"][task], metrics, rtol=1e-3, atol=1e-2)
+
+
+def test_what_is_observed_is_that_of_one_process(together, tmp_path):
+    run = RUNS["cagrad"]
+    alone = train(run, store=tmp_path)
+    found = json.loads((together[0] / f"{run.hash}.json").read_text())
+    for a, b in zip(found["history"], alone["history"], strict=True):
+        torch.testing.assert_close(a["observed"], b["observed"], rtol=1e-3, atol=1e-5)
+    changes = [record["history"][-1]["probe"]["update_change"] for record in (found, alone)]
+    torch.testing.assert_close(*changes, rtol=1e-3, atol=0)
+    assert found["per_class"]["segmentation"].keys() == alone["per_class"]["segmentation"].keys()
+    np.testing.assert_allclose(step_weights(together[0], run.hash), step_weights(tmp_path, run.hash), rtol=1e-4)
 
 
 def test_a_task_that_one_process_lacks_is_present(together):
