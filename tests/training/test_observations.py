@@ -47,7 +47,7 @@ def lacking(trainer, batches):
     """Take the labels of the first task, or of all, out of batches of the first epoch, given by number."""
     loader = trainer.train_loader
     for number, tasks in batches.items():
-        rows = loader._order()[number * loader.batch_size : (number + 1) * loader.batch_size]
+        rows = loader._order(0, 0)[number * loader.batch_size : (number + 1) * loader.batch_size]
         for name in tasks:
             loader._maps[name][rows] = UNKNOWN[name]
     return trainer
