@@ -110,11 +110,13 @@ def _in_order(configs: Mapping[str, RunConfig]) -> Iterator[dict[str, RunConfig]
 
 
 def _obstacles(store: Store, configs: Mapping[str, RunConfig]) -> dict[str, str]:
-    """Hash and message of each run that cannot be trained because another file has the name of its record."""
+    """Hash and message of each run that cannot be trained: its file is another's, or what it replays is absent."""
     messages = {}
     for hash_, config in configs.items():
         try:
             records.completed(store.folder, config)
+            if config.source not in configs:  # else it is trained before
+                records.source_weights(store.folder, config)
         except (ValueError, OSError) as error:
             messages[hash_] = str(error)
     return messages

@@ -118,11 +118,13 @@ def _observed(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _without_ones(scales: dict[str, float]) -> dict[str, float]:
     """Leave out what changes nothing, so that one run has one hash."""
+    if not scales.keys() <= set(tasks.NAMES):
+        raise ValueError
     return {name: scale for name, scale in scales.items() if scale != 1}
 
 
 def _shares(labels: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-    if not all(0 <= start < end <= 1 for start, end in labels.values()):
+    if not labels.keys() <= set(tasks.NAMES) or not all(0 <= start < end <= 1 for start, end in labels.values()):
         raise ValueError
     return {name: share for name, share in labels.items() if share != (0, 1)}
 
@@ -321,6 +323,9 @@ class RunConfig(BaseModel):
         """Write the default length of a curriculum into the options."""
         options = values.get("method_options", {})
         replaced = REPLACED_BY_LENGTH & _parameters(values.get("method")).keys()
+        if replaced and isinstance(options, Mapping) and type(options.get("length")) is int:
+            options = {**options, "length": float(options["length"])}  # 1 and 1.0 are one run
+            return {**values, "method_options": options}
         if replaced and isinstance(options, Mapping) and not ({"length", "run"} | replaced) & options.keys():
             return {**values, "method_options": {**options, "length": LENGTH}}
         return values
@@ -372,8 +377,14 @@ class RunConfig(BaseModel):
         return _canonical(values)
 
     def replace(self, **changes: Any) -> Self:  # noqa: ANN401
-        """Make the same configuration but for some fields, checked like any other."""
-        return type(self)(**{**dict(self), **changes})
+        """Make the same configuration but for some fields, checked like any other.
+
+        With another method the default `length`, which the options were given, is left out, as if never written.
+        """
+        fields = dict(self)
+        if changes.get("method", self.method) != self.method and fields["method_options"].get("length") == LENGTH:
+            fields["method_options"] = {k: v for k, v in fields["method_options"].items() if k != "length"}
+        return type(self)(**{**fields, **changes})
 
     @property
     def source(self) -> str | None:

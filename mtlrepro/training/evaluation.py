@@ -98,6 +98,9 @@ def update_change(trainer: Trainer, batch: Batch) -> dict[str, float | None]:
     the optimizer's step. It is computed in float64 by copies of the optimizer, since the
     rounding of float32 parameters would hide small changes.
 
+    The batch has all labels, as the probe's: where training hides some, or draws batches of one task in turn, this is
+    the change that the method would make of a step with all tasks.
+
     Args:
         trainer: The run; nothing of it changes, its random streams included.
         batch: B samples.

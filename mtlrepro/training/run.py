@@ -98,11 +98,10 @@ def train(
             stack.enter_context(FileLock(folder / f"{config.hash}.lock"))
         if (record := from_first(records.completed(store, config) if rank() == 0 else None)) is not None:
             return record
-        weights = records.source_weights(store, config)
         history: list[dict[str, Any]] = []
         kept: Kept = {"pictures": {}, "gradients": {}}
         try:
-            trainer = Trainer(config, chosen, data_root, weights)
+            trainer = Trainer(config, chosen, data_root, records.source_weights(store, config))
             _train_epochs(trainer, history, kept, folder, progress, config.epochs, after_epoch)
             record = from_first(_complete(trainer, history) if rank() == 0 else {})
             if rank() == 0:

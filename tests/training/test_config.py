@@ -429,3 +429,21 @@ def test_extras_that_are_not_installed_do_not_hinder_reading(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
     config = RunConfig(model_options={"encoder": "pnasnet5"})
     assert config.model_options["encoder"] == "pnasnet5"
+
+
+def test_another_method_leaves_the_default_length_behind():
+    assert RunConfig(method="mclgs").replace(method="equal").hash == RunConfig().hash
+    assert RunConfig(method="mclgs").replace(method="mclgs", seed=1).method_options == {"length": 0.5}
+    with pytest.raises(ValueError, match="option 'length' is unknown"):
+        RunConfig(method="mclgs", method_options={"length": 0.25}).replace(method="equal")
+
+
+def test_one_length_is_one_run():
+    one, other = (RunConfig(method="mclgs", method_options={"length": length}) for length in (1, 1.0))
+    assert one.hash == other.hash
+
+
+@pytest.mark.parametrize(("field", "value"), [("loss_scales", {"depht": 1}), ("labels", {"depht": [0, 1]})])
+def test_a_misspelt_task_is_refused_at_its_default_too(field, value):
+    with pytest.raises(ValueError, match=f"{field} is {{'depht': .*; accepted"):
+        RunConfig(**{field: value})

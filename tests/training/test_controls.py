@@ -104,7 +104,7 @@ def test_options_without_a_run_are_those_of_the_method():
         ("warmup", {"run": RUN, "length": 0.5}, "it has 'run' and 'length'; accepted: one"),
         ("warmup", {"run": RUN, "steps": 5}, "it has 'run' and 'steps'; accepted: one"),
         ("warmup", {"length": 0.5, "steps": 5}, "it has 'length' and 'steps'; accepted: one"),
-        ("warmup", {"length": 2}, r"length is 2; accepted: a number in \(0, 1\]"),
+        ("warmup", {"length": 2}, r"length is 2.0; accepted: a number in \(0, 1\]"),
         ("warmup", {"run": RUN, "mode": "mean"}, "warmup: option 'mode' is unknown; accepted: steps"),
         ("mclgs", {"run": RUN}, "mclgs: option 'run' is unknown"),
     ],
@@ -137,12 +137,12 @@ def test_weights_are_read_from_the_record(tmp_path):
 
 
 def refused(store, run, message):
-    """Before anything is loaded, and nothing is written."""
-    before = sorted(path.name for path in store.glob("*.json"))
+    """Before anything is loaded; only the failure is written."""
+    before = {path.name for path in store.glob("*.json")}
     accepted = f"accepted: a complete run with weights of {', '.join(run.tasks)}, and"
     with pytest.raises(ValueError, match=f"method_options: run is '{run.source}': {message}; {accepted}"):
         train(run, store=store)
-    assert sorted(path.name for path in store.glob("*.json")) == before
+    assert {path.name for path in store.glob("*.json")} == before | {f"{run.hash}.failed.json"}
 
 
 def test_what_cannot_be_replayed_is_refused(tmp_path, monkeypatch):
@@ -281,3 +281,12 @@ def test_grids_of_two_runs_for_each_control(tmp_path, monkeypatch):
     for entry in constant:
         assert entry["weights"] == pytest.approx(dict.fromkeys(sources[0].tasks, sum(gates) / 5 / 3))
     assert sorted(sum(entry["weights"].values()) for entry in shuffled) == pytest.approx(sorted(gates))
+
+
+def test_a_source_that_is_absent_is_recorded_as_a_failure_and_said_before_anything_is_trained(tmp_path):
+    lost = config(method="replay", method_options={"run": "0" * 12, "mode": "mean"})
+    with pytest.raises(ValueError, match="run is '000000000000': there is no such record"):
+        train(lost, store=tmp_path)
+    assert (tmp_path / f"{lost.hash}.failed.json").exists()
+    _, problems = grids.train_grid([lost, config()], store=tmp_path, dry_run=True)
+    assert any(lost.hash in problem and "there is no such record" in problem for problem in problems)
