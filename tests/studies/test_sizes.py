@@ -59,7 +59,7 @@ def test_the_benchmark_of_the_howto_is_the_stored_one():
     text = (BOOK / "howto.md").read_text()
     shown = re.search(r"```text\n(network +arm +images/s.*?)\n```", text, re.DOTALL)[1].splitlines()[1:]
     stored = {(row.network, row.arm): row for row in costs.speeds().rename(columns={"images/s": "rate"}).itertuples()}
-    assert len(shown) == 11
+    assert len(shown) == len(stored) > 8
     for line in shown:
         network, arm, rate, speed, *waiting = re.split(r"\s{2,}", line.strip())
         row = stored[network, arm]
