@@ -391,8 +391,8 @@ def gnr_weights(
 
     The product has one maximum. In :math:`x = \log w^2`, :math:`\log \mathrm{GNR}_i` is :math:`x_i` plus a constant
     minus the logarithm of a sum of exponentials, so it is concave, and strictly so but for the common scale of the
-    weights where the sum runs over all tasks, as it does with the own noise. It is also at most
-    :math:`\log (a_i^2/s_i^2)` and falls without bound as :math:`p_i` vanishes, so their sum attains its maximum.
+    weights where the sum runs over all tasks, as it does with the own noise. With the own noise it is also at most
+    :math:`\log (a_i^2/s_i^2)` and falls without bound as :math:`p_i` vanishes, so that their sum attains its maximum.
 
     Powers below 1e-12 of the largest are raised to it, so that weights stay finite.
 

@@ -30,7 +30,7 @@ class LossWeighting(Balancer):
 
 
 class EpochWeighting(LossWeighting):
-    """Base of the methods whose weights change once per epoch; they start from 1/T each.
+    """Base of the methods whose weights change once per epoch; they start from 1/T each, LSB from its priorities.
 
     An epoch tells a method nothing about a task of which it had no label, or whose mean loss is 0: the task keeps its
     weight, and the others are weighted among themselves.

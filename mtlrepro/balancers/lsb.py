@@ -18,14 +18,16 @@ class LSB(EpochWeighting):
         t >= 3   w_k = alpha d_k pi_k L(t-1) / l_k(t-1),   alpha = 1 / sum_j pi_j d_j,
                  d_k = [ (l_k(t-1) / l_k(t-2)) / (L(t-1) / L(t-2)) ]^beta(t),   beta(t) = rate (t - offset)
 
-    alpha d pi is computed as softmax(log pi + log d), in which the ratio of the totals L cancels. The
+    alpha d pi is computed as softmax(log pi + log d), in which the ratio of the totals L cancels if all tasks have an
+    earlier mean loss. The
     supplement states the priorities (by its Section 3, Eq. 4 of the main paper), the equal start, the period
     and the rates of beta; the formulas for t >= 2 are a reconstruction (the main paper's text was not
     available), and so is the offset. Scale: pinned at the first period, where equal priorities give the mean;
     afterwards sum_k w_k(t) l_k(t-1) = L(t-1). Factor to the paper: 1.
-    Departures: beta is never negative (offset > 3); a task whose mean loss is 0, or of which the period had no label,
-    keeps its weight, and sums over tasks run over the others; d_k is 1 for a task without an earlier mean loss. Two
-    options serve ablations and leave the paper's method: `period` above 1 and `conserve=False`.
+    Departures: beta is never negative (offset > 3). A task whose mean loss is 0, or of which the period had no label,
+    keeps its weight, and sums over tasks run over the others. A task without an earlier mean loss has d_k = 1, and the
+    totals in the others' d_k are those of the tasks that have one. Two options serve ablations and leave the paper's
+    method: `period` above 1 and `conserve=False`.
 
     Args:
         n_tasks: Number of tasks T.
@@ -93,9 +95,10 @@ class LSB(EpochWeighting):
         log_d = torch.zeros_like(log_l)  # from t = 3 on log d_k, with `conserve` up to a term common to all tasks
         if t >= 3:
             change_of_log_l = log_l - self._previous.log()
-            if not self.conserve:  # otherwise the softmax below cancels what all tasks have in common
-                L, L_before = (torch.where(told & ~new, s, 0.0).sum() for s in (loss_scales, self._loss_scales))
-                change_of_log_l = change_of_log_l - (L.log() - L_before.log())
+            L, L_before = (torch.where(told & ~new, s, 0.0).sum() for s in (loss_scales, self._loss_scales))
+            # The softmax below cancels what all tasks have in common, unless a new one, whose d_k is 1, has it not.
+            matters = (told & new).any() | (not self.conserve)
+            change_of_log_l = change_of_log_l - torch.where(matters, L.log() - L_before.log(), 0.0)
             log_d = torch.where(new, 0.0, self.beta(t) * change_of_log_l)
         self._loss_scales.copy_(torch.where(told, loss_scales, self._loss_scales))
         log_d_pi = self._priority.log() + log_d

@@ -24,8 +24,9 @@ class MTSGD(SliceRule):
     decay is over T. Heads receive grad L_k / T, neither balanced nor clipped, so the same holds for them.
 
     A task whose gradient is zero in a slice removes that slice's gradient, at every threshold and with
-    `restore_norm`, since then s = 0. Without `balance` it has c = 0, and a threshold of at most 0 keeps the slice. Only
-    tasks that do not reach a parameter at all are left out of it.
+    `restore_norm`, since then s = 0. Without `balance` its pairs have a cosine of 0: for two tasks a threshold of at
+    most 0 keeps the slice, for more the other pairs decide too. Only tasks that do not reach a parameter at all are
+    left out of it.
 
     Slices: *channel* is one per (n, c) plane of an N x C x H x W kernel, *filter* one per n, *parameter* the
     whole tensor (the reading of Table 4's caption).
@@ -47,7 +48,8 @@ class MTSGD(SliceRule):
         similarity: Over the pairs of tasks: the smallest cosine, or their mean; the same for two tasks.
         restore_norm: Not in the paper: True scales each slice that is kept to the length of the plain mean gradient
             there; `step` scales the combined gradient of all shared parameters to the length of their plain mean
-            gradient. Both separate the direction from the shorter step that balancing, and clipping, imply.
+            gradient. Both separate the direction from the other length of step, for two tasks never a longer
+            one, that balancing and clipping imply.
         balance: Not in the paper: with False, slices that are kept have the plain mean gradient, the mask alone.
 
     Raises:

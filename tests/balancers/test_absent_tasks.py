@@ -77,6 +77,21 @@ def test_lsb_without_alpha_compares_totals_over_the_same_tasks():
     torch.testing.assert_close(balancer.weights, f64(0.5 * (0.5 / 0.25) * L / 0.5, 0.5 * L / 3.0))
 
 
+@pytest.mark.parametrize("conserve", [True, False])
+def test_lsb_compares_a_new_task_with_the_totals_of_the_others(conserve):
+    """By hand at t = 3, beta = 1: the third task is new, d_3 = 1, and the totals are of the two others."""
+    balancer = create("lsb", 3, rate=1.0, conserve=conserve)
+    balancer.end_epoch([1.0, 2.0, None])
+    pi = 1 / 2 if conserve else 1 / 3  # alpha makes the two priorities sum to 1
+    torch.testing.assert_close(balancer.weights, f64(pi, pi / 2, 1 / 3))  # pi_k L(1) / l_k(1), L(1) = 1/3 + 2/3
+    balancer.end_epoch([0.5, 1.2, 3.0])
+    ratio = pi * (0.5 + 1.2 / 2) / 1
+    d = f64(0.5 / 1 / ratio, 1.2 / 2 / ratio, 1.0)
+    share = d / d.sum() if conserve else d / 3
+    L = pi * (0.5 + 1.2 / 2) + 3 / 3
+    torch.testing.assert_close(balancer.weights, share * L / f64(0.5, 1.2, 3.0))
+
+
 def test_dwa_shares_what_absent_tasks_leave():
     balancer = create("dwa", 3)
     balancer.end_epoch([1.0, 1.0, 1.0])

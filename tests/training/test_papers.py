@@ -1,4 +1,4 @@
-"""Every number for training that the papers' texts give, where it is printed, and the run at `paper` that has it."""
+"""Numbers of schedule, optimizer and data in the papers' texts, their sources, and the run at `paper` that has them."""
 
 import pytest
 import torch
@@ -38,11 +38,17 @@ STATED = [
         "nyuv2",
         "segnet_mtan",
         {},
-        "public code of MTAN",
+        "public benchmark code (CAGrad, Nash-MTL, FAMO)",
         {"optimizer": "adam", "lr": 1e-4, "milestones": (100,), "factor": 0.5, "epochs": 200, "batch_size": 2}
         | {"average_last": 10, "scales": (1.0, 1.2, 1.5), "protocol": "benchmark", "weight_decay": 0.0},
     ),
-    ("cityscapes", "segnet_mtan", {}, "public code of MTAN", {"classes": 7, "batch_size": 8, "average_last": 10}),
+    (
+        "cityscapes",
+        "segnet_mtan",
+        {},
+        "public benchmark code (CAGrad, Nash-MTL, FAMO)",
+        {"classes": 7, "batch_size": 8, "average_last": 10},
+    ),
 ]
 
 
