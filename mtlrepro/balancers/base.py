@@ -88,9 +88,9 @@ class Balancer(Guard, ABC):
     """How T losses become one gradient: `backward` replaces `loss.backward()` in a training step.
 
     Scale convention: always the mean. If all task gradients are equal to g, the combined gradient is g
-    (exceptions say so). An absent task, whose loss is `None`, counts as a loss of zero: the others are
-    balanced among themselves and keep the weight they would have in the mean over all tasks. A task without a label
-    in the batch has to be absent; a loss of 0 in its place would be balanced as if it had been learned perfectly.
+    (exceptions say so). An absent task, whose loss is `None`, takes no part in the step: the others are
+    balanced among themselves and keep the weight that they would have in the mean over all tasks. A task without a
+    label in the batch has to be absent; a loss of 0 in its place would be balanced as if it had been learned perfectly.
 
     Some methods have parameters of their own (`uncertainty`, `gradnorm`): give `balancer.parameters()`
     to the optimizer, in a group without weight decay. `state_dict` is complete: a resumed run takes the
@@ -152,8 +152,7 @@ class Balancer(Guard, ABC):
         Args:
             losses: T scalars; `None` for a task that has no label in this batch. A mapping by name is brought into
                 the order of the first mapping that was given, to this method or to `end_epoch`; sequences are taken to
-                be in that order. Where a method
-                says so, [B] per-sample losses.
+                be in that order. Where a method says so, [B] per-sample losses.
             shared: The parameters that tasks share, or the module that holds them; one that is listed twice, as tied
                 weights are, counts once, and frozen ones are left out. All others that the losses reach belong to
                 the heads.
@@ -180,7 +179,7 @@ class Balancer(Guard, ABC):
             raise ValueError(
                 f"last is False; accepted by {type(self).__name__}: True, as its weights depend on the whole batch"
             )
-        with self._unchanged_names():
+        with self._undone_if_refused():
             return self._backward(losses, shared, features, scaler, last)
 
     def _backward(
@@ -239,7 +238,7 @@ class Balancer(Guard, ABC):
         Raises:
             ValueError: The number or the names are wrong, or a value is not finite.
         """
-        with self._unchanged_names():
+        with self._undone_if_refused():
             self._end_epoch(self._means(mean_losses))
         self.epochs += 1
         self._steps_of_epoch = 0
@@ -412,8 +411,8 @@ class Balancer(Guard, ABC):
         return [values[name] for name in self._names]
 
     @contextmanager
-    def _unchanged_names(self) -> Iterator[None]:
-        """Let a call that is refused leave no names behind, nor what a step had begun."""
+    def _undone_if_refused(self) -> Iterator[None]:
+        """Let a call that is refused leave neither names behind nor what a step had begun."""
         names = self._names
         try:
             yield

@@ -157,8 +157,8 @@ _MTSGD: dict[Scale, Size] = {
 _DETECTION: dict[Scale, Size] = {
     "smoke": _size("seconds", model_options={"encoder": "mobilenet_v2", "width": 0.25, "channels": 64}, lr=1e-3),
     "cpu": _size(
-        "a narrow pyramid; images in which 64 % of the boxes, in place of 52 %, are larger than the finest cell, 8 x 8 "
-        "pixels; the rate falls after a half and three quarters of the epochs",
+        "a narrow pyramid; larger images, as many boxes of smaller ones lie within the finest cell, 8 x 8 pixels; the "
+        "rate falls after a half and three quarters of the epochs",
         model_options={**_IMAGENET, "channels": 64},
         size=(96, 192),
         epochs=12,

@@ -165,10 +165,10 @@ class Trainer:
     def epoch(self, after_step: Callable[[], object] = lambda: None) -> dict[str, Any]:
         """Train for one epoch.
 
+        A task without a label in a batch is absent from its step, and a batch without any label is left out.
+
         Args:
             after_step: Called after every step.
-
-        A task without a label in a batch is absent from its step, and a batch without any label is left out.
 
         Returns:
             `losses`: raw mean losses of the epoch by task, over what was labelled; `weights`: mean of its weights over
@@ -287,9 +287,8 @@ class Trainer:
     def _means(self, terms: list[Terms | None]) -> dict[str, Tensor | None]:
         """Mean losses of the batch, each times its factor in `loss_scales`.
 
-        Of several processes, those of this one's part, by the counts of the whole batch.
-
-        A process without a label of a task that another one has gives a zero, whose gradient is zero.
+        Of several processes, those of this one's part, by the counts of the whole batch. A process without a label of a
+        task that another one has gives a zero, whose gradient is zero.
         """
         n = processes()
         counts: list[Tensor | None] = [None] * len(terms)

@@ -64,13 +64,16 @@ def test_shared_parameters_that_cannot_be_right(name):
         assert not grads(net)
 
 
-def test_features_that_no_shared_parameter_reaches():
+def test_features_belong_to_the_graph_and_to_the_shared_parameters():
     net = Net(2)
     x, y = batch(0, 2)
     z = net.trunk(x)
     losses = [(head(z) - t).square().mean() for head, t in zip(net.heads, y, strict=True)]
+    balancer = create("mgda", 2, at="representation")
     with pytest.raises(ValueError, match="shared: no present loss depends on any"):
-        create("mgda", 2, at="representation").backward(losses, copy.deepcopy(net).shared(), features=z)
+        balancer.backward(losses, copy.deepcopy(net).shared(), features=z)
+    with pytest.raises(ValueError, match="features: one requires no gradient; accepted: the representation"):
+        balancer.backward(losses, net.trunk, features=z.detach())
 
 
 @pytest.mark.parametrize("name", GRADIENT)
@@ -89,15 +92,6 @@ def test_a_head_among_the_shared_parameters_is_named_once(name):
         shared = [*net.shared(), *net.heads[0].parameters()]
         balancer = create(name, 3)
         balancer.backward([net_losses(net, *batch(0, 3))[0], None, None], shared)  # one task has nothing to share
-
-
-def test_features_have_a_graph():
-    net = Net(2)
-    x, y = batch(0, 2)
-    z = net.trunk(x)
-    losses = [(head(z) - t).square().mean() for head, t in zip(net.heads, y, strict=True)]
-    with pytest.raises(ValueError, match="features: one requires no gradient; accepted: the representation"):
-        create("mgda", 2, at="representation").backward(losses, net.trunk, features=z.detach())
 
 
 def test_a_task_that_is_absent_makes_no_parameter_look_like_a_head():
