@@ -3,7 +3,7 @@
 A claim states a value `v`; a tolerance `delta`, written beside it in the code, says how close counts as
 agreement. With a 95% interval over seeds, the claim *holds* if the interval lies inside `[v - delta, v +
 delta]`, *does not hold* if the two do not overlap, and is *inconclusive* otherwise. One-sided claims, "below v",
-use `(-inf, v + delta]`. A claim without data or text is *cannot be tested here*.
+use `(-inf, v + delta]`. A claim without data or text, or one that the budget cannot decide, is *cannot be tested here*.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,9 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 Status = Literal["holds", "does not hold", "inconclusive", "cannot be tested here"]
+Kind = Literal["paper", "ours", "identity"]
+"""Whose statement is judged: the paper's, a question of ours, or what follows by algebra and must hold exactly."""
+WORST_FIRST: tuple[Status, ...] = ("does not hold", "inconclusive", "cannot be tested here", "holds")
 
 
 @dataclass(frozen=True)
@@ -85,12 +88,16 @@ class Verdict:
     """A claim beside its measurement.
 
     Attributes:
-        claim: The claim in one sentence.
-        source: Where it is made, e.g. `Eq. 8`, or `reconstruction`.
+        claim: The claim in one sentence, the same wherever it is tested.
+        source: Where it is made, e.g. `Eq. 8`, or `reconstruction`; only a place that makes it about that method.
         claimed: The value claimed.
         tolerance: How far from it still counts as agreement.
         measured: What was measured; `None` if it cannot be tested here.
         below: Whether the claim is one-sided: below `claimed`.
+        reading: What the sentence is read as, and of which quantity: a mean over trials in %, a one-sided test.
+        case: Where it was tested, if in several places: a network, a number of tasks, a size of runs.
+        kind: Whose statement it is.
+        finding: Number of the claim in the chapter's box *What the paper claims*; 0 if it belongs to none.
     """
 
     claim: str
@@ -99,6 +106,10 @@ class Verdict:
     tolerance: float | None = None
     measured: Interval | None = None
     below: bool = False
+    reading: str = ""
+    case: str = ""
+    kind: Kind = "paper"
+    finding: int = 0
 
     @property
     def status(self) -> Status:
@@ -120,8 +131,19 @@ def plus_minus(interval: Interval, digits: int = 3) -> str:
 
 
 def placed(verdicts: Sequence[Verdict], where: str) -> list[Verdict]:
-    """Verdicts whose claims say where they were tested, in parentheses."""
-    return [replace(verdict, claim=f"{verdict.claim} ({where})") for verdict in verdicts]
+    """Verdicts of which the case also says where they were tested."""
+    return [replace(one, case=f"{one.case}, {where}" if one.case else where) for one in verdicts]
+
+
+def grouped(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:
+    """Put the cases of one claim together, in the order of the claims, the worst case first.
+
+    Cases share claim, source, reading and kind. Those of the same status keep their order.
+    """
+    groups: dict[tuple[str, ...], list[Verdict]] = {}
+    for one in verdicts:
+        groups.setdefault((one.claim, one.source, one.reading, one.kind), []).append(one)
+    return [sorted(cases, key=lambda case: WORST_FIRST.index(case.status)) for cases in groups.values()]
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -134,14 +156,23 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def rows(verdicts: Sequence[Verdict]) -> list[dict[str, str]]:
-    """Text of each verdict: claim, source, claimed (with its tolerance), measured (with its interval), status."""
+    """Text of each verdict.
+
+    Returns:
+        `claim`, `case`, `source`, `reading`, `claimed` (with its tolerance), `measured` (with its interval), `status`,
+        `kind` and `finding`, the number as text, empty if it is 0.
+    """
     return [
         {
             "claim": verdict.claim,
+            "case": verdict.case,
             "source": verdict.source,
+            "reading": verdict.reading,
             "claimed": _claimed(verdict),
             "measured": "" if verdict.measured is None else str(verdict.measured),
             "status": verdict.status,
+            "kind": verdict.kind,
+            "finding": str(verdict.finding or ""),
         }
         for verdict in verdicts
     ]

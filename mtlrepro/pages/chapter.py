@@ -5,24 +5,44 @@ import shlex
 import sys
 import time
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from typing import Any, Protocol
 
 import pandas as pd
 import torch
-from IPython.display import display
+from IPython.display import display, update_display
 from matplotlib.figure import Figure
 
 from mtlrepro import files
-from mtlrepro.analysis.verdicts import Verdict, number, placed, rows
+from mtlrepro.analysis.verdicts import Kind, Verdict, grouped, number, placed, rows
 from mtlrepro.pages.exhibit import Exhibit, Form
 from mtlrepro.pages.figures import svg, use_style, webp
-from mtlrepro.pages.notebook import PROVENANCE, TABLE, VERDICTS, NotebookError
+from mtlrepro.pages.findings import Finding, answers, findings_html
+from mtlrepro.pages.notebook import FINDINGS, PROVENANCE, TABLE, VERDICTS, NotebookError
 from mtlrepro.pages.parameters import Value, declared_parameters
 from mtlrepro.pages.sliders import figure_slider, figure_sliders
 from mtlrepro.training.provenance import provenance
+
+KINDS: dict[Kind, str] = {
+    "paper": "The paper's claims, judged on this run.",
+    "ours": "Questions of ours.",
+    "identity": "Identities, which must hold up to rounding.",
+}
+"""Whose statement a verdict judges, to the caption of its table."""
+COLUMNS = {
+    "claim": "claim",
+    "source": "source",
+    "reading": "read as",
+    "claimed": "claimed",
+    "measured": "measured",
+    "case": "tested on",
+    "status": "status",
+}
+"""Columns of a table of verdicts, and their titles."""
+BOX = "mtlrepro-findings"
+"""Name under which the box of findings is shown first and filled in later."""
 
 
 class Sized(Protocol):
@@ -65,6 +85,7 @@ class Chapter:
         self.parameters = {parameter.name: parameter.check(namespace[parameter.name]) for parameter in parameters}
         self.defaults = {parameter.name: parameter.default for parameter in parameters}
         self.judged: list[Verdict] = []
+        self.found: tuple[Finding, ...] = ()
         self.started = time.perf_counter()
 
     def command(self, *names: str) -> str:
@@ -103,13 +124,33 @@ class Chapter:
         """Put verdicts on the chapter's list."""
         self.judged += verdicts
 
+    def findings(self, *findings: Finding) -> None:
+        """Show the box *What we found*, above the evidence; :meth:`verdicts` fills it in at the end of the run."""
+        self.found = findings
+        display(self._box([]), raw=True, display_id=BOX)
+
+    def _box(self, answered: list[dict[str, str]]) -> dict[str, Any]:
+        text = "\n".join(f"{one['number']}. {one['claim']}: {one['status']}" for one in answered)
+        return {"text/html": findings_html(answered), "text/plain": text, FINDINGS: answered}
+
     def verdicts(self) -> None:
-        """Show all verdicts so far, one row each."""
-        entries = rows(self.judged)
-        shown = pd.DataFrame(entries).map(escape)
-        shown["status"] = [badge(verdict.status) for verdict in self.judged]
-        caption = "Verdicts, computed from this run."
-        _show(table_html(shown, caption, escaped=True), caption, {VERDICTS: entries})
+        """Show all verdicts so far by kind, a row a claim, and fill in the box of :meth:`findings`.
+
+        A claim that was tested in several places has one row, that of its worst case, and the rest folded below it.
+
+        Raises:
+            ValueError: The verdicts do not fit the findings, see :func:`~mtlrepro.pages.findings.answers`.
+        """
+        if self.found:
+            update_display(self._box(answers(self.found, self.judged)), raw=True, display_id=BOX)
+        parts = []
+        for kind, title in KINDS.items():
+            own = [one for one in self.judged if one.kind == kind]
+            if own:
+                table = table_html(_grouped_rows(own), title, escaped=True)
+                folded = f"<details><summary>{title} ({len(grouped(own))} rows)</summary>{table}</details>"
+                parts.append(folded if kind == "identity" else table)
+        _show("".join(parts), "Verdicts, computed from this run.", {VERDICTS: rows(self.judged)})
 
     def rerun_line(self) -> None:
         """Show the command that repeats this run, with the values of all parameters."""
@@ -178,6 +219,24 @@ def table_html(table: pd.DataFrame, caption: str, *, escaped: bool = False) -> s
     html = re.sub(r"(\d \[[^][<,]+), ", r"\1,&nbsp;", html.replace(" ± ", " ±&nbsp;"))
     html = html.replace("<thead>", f"<caption>{escape(caption)}</caption><thead>", 1)
     return f'<div class="mtlrepro-table" tabindex="0">{html}</div>'
+
+
+def _grouped_rows(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """One row of HTML a claim: its worst case, and the others folded below what was measured."""
+    shown = []
+    for worst, *others in grouped(verdicts):
+        row = {name: escape(text) for name, text in rows([worst])[0].items()}
+        if others:
+            lines = [
+                f"<li>{escape(case['case'])}: {escape(case['measured'])} {badge(case['status'])}</li>"
+                for case in rows(others)
+            ]
+            count = f"{len(others)} more case{'s' if len(others) > 1 else ''}"
+            row["measured"] += f"<details><summary>{count}</summary><ul>{''.join(lines)}</ul></details>"
+        row["status"] = badge(worst.status)
+        shown.append({title: row[name] for name, title in COLUMNS.items()})
+    table = pd.DataFrame(shown)
+    return table.drop(columns=[COLUMNS[name] for name in ("reading", "case") if not table[COLUMNS[name]].any()])
 
 
 def badge(status: str, text: str = "") -> str:

@@ -1,6 +1,6 @@
 """Notebook files: reading them, and finding cells and published outputs in them.
 
-A notebook publishes results as outputs of the MIME types `TABLE`, `VERDICTS` and `PROVENANCE`.
+A notebook publishes results as outputs of the MIME types `TABLE`, `VERDICTS`, `FINDINGS` and `PROVENANCE`.
 """
 
 # mypy: allow-untyped-calls
@@ -18,6 +18,7 @@ from nbformat import NotebookNode
 
 TABLE = "application/vnd.mtlrepro.table+json"
 VERDICTS = "application/vnd.mtlrepro.verdicts+json"
+FINDINGS = "application/vnd.mtlrepro.findings+json"
 PROVENANCE = "application/vnd.mtlrepro.provenance+json"
 INJECTED = "injected-parameters"
 """Tag of the cell by which papermill overrides parameters."""

@@ -321,7 +321,11 @@ def test_a_view_at_one_size_names_it_in_captions_and_claims(chapter, shown):
     verdict = Verdict("It holds", "Eq. 1", 1.0, 0.1, Interval(1.0, 0.95, 1.05))
     view.judge(verdict, Verdict("It is small", "Eq. 2"))
     chapter.judge(verdict)
-    assert [one.claim for one in chapter.judged] == ["It holds (gpu scale)", "It is small (gpu scale)", "It holds"]
+    assert [(one.claim, one.case) for one in chapter.judged] == [
+            ("It holds", "gpu scale"),
+            ("It is small", "gpu scale"),
+            ("It holds", ""),
+        ]
     assert replace(chapter.judged[0], claim="It holds") == verdict
 
 
