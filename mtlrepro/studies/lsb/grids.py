@@ -114,7 +114,7 @@ def trends(
             tasks=tuple(tasks),
             seed=seed,
             **({"loss_scales": sizes} if sizes else {}),
-            **({"method_options": {"rate": rate}} if method == "lsb" else {}),
+            **({"method_options": {"rate": rate}} if method == "lsb" and rate != LSB(1).rate else {}),
             **({"pictures": kept} if seed == 0 and tuple(tasks) == EIGHT else {}),
         )
         for method in methods
