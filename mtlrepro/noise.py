@@ -435,7 +435,7 @@ def gnr_weights(
 
     Two objectives choose no weights, both for want of the own noise: without it the product of two tasks' ratios is the
     same for all weights, and the sum of ratios grows without bound as one task takes all. With it the product of two
-    has one maximum, and the sum stays below the largest :math:`a_i^2/s_i^2`, which it approaches as that task takes all.
+    has one maximum, and the sum stays below the largest :math:`a_i^2/s_i^2`, which it nears as that task takes all.
 
     The product has one maximum. In :math:`x = \log w^2`, :math:`\log \mathrm{GNR}_i` is :math:`x_i` plus a constant
     minus the logarithm of a sum of exponentials, so it is concave, and strictly so but for the common scale of the

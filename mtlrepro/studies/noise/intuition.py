@@ -48,15 +48,15 @@ def clouds(snapshot: Snapshot, task: str, batch_size: int, gamma: float, draws: 
 
 
 def picture(snapshot: Snapshot, task: str, batch_size: int, gamma: float, draws: int) -> Exhibit:
-    """Both clouds of :func:`clouds` around the full gradient, drawn as an arrow."""
+    """Both clouds of :func:`clouds` around the full gradient, an arrow that points upwards."""
     table = clouds(snapshot, task, batch_size, gamma, draws)
     figure, axes = canvas(height=3.6)
     for index, cloud in enumerate(CLOUDS):
         rows = table[table["cloud"] == cloud]
-        axes.plot(rows["along"], rows["across"], ".", color=COLOURS[index], alpha=0.6, label=cloud)
-    axes.annotate("", (1, 0), (0, 0), arrowprops={"arrowstyle": "->", "linewidth": 2})
+        axes.plot(rows["across"], rows["along"], ".", color=COLOURS[index], alpha=0.6, label=cloud)
+    axes.annotate("", (0, 1), (0, 0), arrowprops={"arrowstyle": "->", "linewidth": 2})
     axes.plot([], [], color="black", linewidth=2, label="full gradient")
-    axes.set(xlabel="along the full gradient, in its length", ylabel="across, in the same unit", aspect="equal")
+    axes.set(xlabel="across the full gradient", ylabel="along it, in its length", aspect="equal", ylim=(-0.1, None))
     legend(figure, axes, 3)
     gradients = snapshot.gradients[TASKS.index(task)]
     ratio = (noise.covariance_trace(gradients) / batch_size / gradients.mean(0).square().sum()).sqrt().item()
@@ -67,8 +67,8 @@ def picture(snapshot: Snapshot, task: str, batch_size: int, gamma: float, draws:
         figure=figure,
         uses=("samples", "batch_size", "gamma"),
         caption="Each dot is an estimate of the same gradient (arrow): from one mini-batch, or averaged by momentum."
-        f" Over all directions a batch's noise is {number(ratio, 2)} times as long as the gradient, in root mean square, and"
-        f" momentum keeps {number(kept, 2)} of it by Eq. 8. (Task {task}, one network, batches of {batch_size}, γ ="
-        f" {gamma:g}; the direction of most noise is across.)",
+        f" Over all directions, the root mean square of a batch's noise is {number(ratio, 2)} times the length of the"
+        f" gradient, and momentum keeps {number(kept, 2)} of it by Eq. 8. (Task {task}, one network, batches of"
+        f" {batch_size}, γ = {gamma:g}; across: the direction of most noise.)",
         alt="A wide cloud of dots around the tip of an arrow from the origin, and within it a much smaller one.",
     )

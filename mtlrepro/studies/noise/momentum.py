@@ -112,8 +112,9 @@ def epoch_sizes(batch_sizes: Sequence[int], batch_size: int, samples: int) -> li
 
 
 def _epoch_marks(settled: int, batches: int) -> set[int]:
-    """Up to eight steps, evenly spread over the epoch that follows the step `settled`."""
-    return {settled + round(step) for step in np.linspace(1, batches, min(8, batches))}
+    """Up to eight steps, the middles of equal parts of the `batches` steps that follow the step `settled`."""
+    parts = min(8, batches)
+    return {settled + 1 + (2 * part + 1) * batches // (2 * parts) for part in range(parts)}
 
 
 def momentum_limit(gamma: float) -> float:

@@ -147,17 +147,12 @@ def training_figure(moving: pd.DataFrame) -> Exhibit:
 
 
 def lag_finding(late: pd.DataFrame) -> str:
-    """What the figure of the training shows: lag and error over the noise, in powers, in the second half of training.
-
-    An error is told apart from the noise if its interval lies above 1.
-    """
-    lag, error = ((late[part] / late["noise"]).groupby("gamma").apply(geometric_interval) for part in ("lag", "total"))
-    by_gamma = ", ".join(f"{interval} at γ = {gamma:g}" for gamma, interval in lag.items())
-    more = [f"{interval} at γ = {gamma:g}" for gamma, interval in error.items() if interval.low > 1]
-    open_ = [f"{interval} at γ = {gamma:g}" for gamma, interval in error.items() if interval.low <= 1]
-    found = [f"is more than its noise, in powers {', '.join(more)} times as much"] if more else []
-    found += [f"is not told apart from its noise, {', '.join(open_)} times as much"] if open_ else []
-    return (
-        f"In the second half the lag's power over the noise's is {by_gamma}, and the error of momentum"
-        f" {'; it '.join(found)}."
+    """What the figure of the training shows: lag and whole error over the noise, in the second half of training."""
+    lag, error = (
+        ", ".join(
+            f"{interval} at γ = {gamma:g}"
+            for gamma, interval in (late[part] / late["noise"]).groupby("gamma").apply(geometric_interval).items()
+        )
+        for part in ("lag", "total")
     )
+    return f"In the second half, over the power of the noise, that of the lag is {lag}, and that of both is {error}."
