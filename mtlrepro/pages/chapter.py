@@ -86,7 +86,7 @@ class Chapter:
             _show(self._html(exhibit), exhibit.caption, {TABLE: exhibit.payload})
 
     def _html(self, exhibit: Exhibit) -> str:
-        """HTML of an exhibit below its sliders, which are displayed."""
+        """HTML of an exhibit below its sliders, which are displayed; without scripts, their first picture is there."""
         sliders, pictures = exhibit.pictures
         if not pictures:
             shown, note = readable(exhibit.table if exhibit.shown is None else exhibit.shown)
@@ -96,11 +96,13 @@ class Chapter:
         if not sliders:
             return figure_html(images[()], exhibit.caption, command)
         if len(sliders) == 1:
-            display(figure_slider({label: image for (label,), image in images.items()}, *sliders))
+            (label,) = exhibit.first
+            display(figure_slider({label: image for (label,), image in images.items()}, *sliders, label))
         else:
-            outer, inner = sliders
-            display(figure_sliders({(one, two): image for (one, two), image in images.items()}, (outer, inner)))
-        return figure_html("", exhibit.caption, command)
+            (outer, inner), (row, column) = sliders, exhibit.first
+            frames = {(one, two): image for (one, two), image in images.items()}
+            display(figure_sliders(frames, (outer, inner), (row, column)))
+        return figure_html(f"<noscript>{images[exhibit.first]}</noscript>", exhibit.caption, command)
 
     def judge(self, *verdicts: Verdict) -> None:
         """Put verdicts on the chapter's list."""

@@ -195,18 +195,18 @@ def test_a_figure_carries_its_table_caption_alt_and_command(chapter, shown):
 
 def test_a_slider_shows_every_figure_with_its_alt_and_one_table(chapter, shown):
     frames = {str(n): (drawing((0, n)), f"Batches of {n} & more.") for n in (2, 8, 32)}
-    one = exhibit(frames=frames, sliders=("batch",), uses=("sizes",), atol=0.5)
+    one = exhibit(frames=frames, sliders=("batch",), start="8", uses=("sizes",), atol=0.5)
     chapter.show(one)
     box, bundle = shown
     slider, stack = box.children
     assert slider.options == ("2", "8", "32")
-    assert slider.description == "batch"
+    assert (slider.description, slider.value) == ("batch", "8")
     for child, (label, (_, alt)) in zip(stack.children, frames.items(), strict=True):
         assert child.value == image_html(drawing((0, int(label))), alt)
         assert Parsed(child.value).tags["img"][0]["alt"] == alt
     assert len({child.value for child in stack.children}) == 3
     parsed = Parsed(bundle["text/html"])
-    assert "img" not in parsed.tags
+    assert parsed.tags["figure"] and f"<noscript>{stack.children[1].value}</noscript>" in bundle["text/html"]
     assert parsed.texts["figcaption"] == ["It falls."]
     assert parsed.texts["code"] == [chapter.command("sizes")]
     assert bundle[TABLE] == one.payload
@@ -222,7 +222,7 @@ def test_a_single_figure_needs_no_slider(chapter, shown, labels, sliders):
 
 def test_two_sliders_show_pictures_with_their_alts_and_one_table(chapter, shown):
     frames = {(n, k): (drawing((0, int(n + k))), f"Sizes {n} and {k} & more.") for n in "12" for k in "34"}
-    one = exhibit(frames=frames, sliders=("n", "k"), form="drawing", uses=("sizes",), rtol=0.25)
+    one = exhibit(frames=frames, sliders=("n", "k"), start=("1", "4"), form="drawing", uses=("sizes",), rtol=0.25)
     chapter.show(one)
     box, bundle = shown
     *sliders, rows = box.children
@@ -234,7 +234,10 @@ def test_two_sliders_show_pictures_with_their_alts_and_one_table(chapter, shown)
             kind, data = image["src"].split(",")
             assert kind == "data:image/webp;base64"
             assert base64.b64decode(data) == plots.webp(drawing((0, int(n + k))))
-    assert Parsed(bundle["text/html"]).texts["figcaption"] == ["It falls."]
+    assert [slider.value for slider in sliders] == ["1", "4"]
+    parsed = Parsed(bundle["text/html"])
+    assert [image["alt"] for image in parsed.tags["img"]] == ["Sizes 1 and 4 & more."]
+    assert parsed.texts["figcaption"] == ["It falls."]
     assert bundle[TABLE] == one.payload
 
 
