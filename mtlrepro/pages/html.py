@@ -54,7 +54,8 @@ def table_html(
     name = escape(re.split(r"(?<=[.?!]) ", caption)[0])
     box = f'<div class="mtlrepro-table" role="region" tabindex="0" aria-label="{name}">{rows}</div>'
     if most_rows is not None and len(table) > most_rows:
-        box = folded(f"Table of {len(table)} rows", box)
+        rows_shown = "1 row" if len(table) == 1 else f"{len(table)} rows"
+        box = folded(f"Table of {rows_shown}", box)
     note = f' <span class="note">{escape(note)}</span>' if note else ""
     return f'<div class="mtlrepro-tabular"><p class="caption">{escape(caption)}{note}</p>{box}</div>'
 
