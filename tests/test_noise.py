@@ -114,7 +114,7 @@ def summed_shuffled_factor(gamma: float, batches: int, step: int) -> float:
     """Power of momentum after `step` batches of shuffled epochs, summed over pairs by their covariance, over Eq. 8."""
     weights = (1 - gamma) * gamma ** torch.arange(step - 1, -1, -1, dtype=torch.float64)
     epoch = torch.arange(step) // batches
-    covariance = torch.where(epoch[:, None] == epoch, -1 / (batches - 1), 0.0).double().fill_diagonal_(1)
+    covariance = (epoch[:, None] == epoch).double().mul(-1 / (batches - 1)).fill_diagonal_(1)
     return (weights @ covariance @ weights).item() / noise.momentum_power_factor(gamma)
 
 

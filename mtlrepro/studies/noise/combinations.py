@@ -223,7 +223,7 @@ def span_table(outside: pd.DataFrame) -> Exhibit:
     """Share of each method's step outside the span of the task gradients, from :func:`span_residual`."""
     return Exhibit(
         name="span",
-        table=summarise(outside, "residual", ["method"], share_interval),
+        table=summarise(outside, "residual", ["method"], share_interval).rename(columns={"mean": "share outside"}),
         caption="Share of the step's norm that no task weights can produce. PCGrad's step has weights, GradDrop's has"
         f" none. {conditions(outside['seed'].nunique(), '95% intervals over seeds')}",
     )

@@ -255,6 +255,7 @@ def frozen_figure(ratios: pd.DataFrame) -> Exhibit:
         table=table,
         frames=frames,
         sliders=("momentum γ",),
+        start="0.9" if "0.9" in frames else None,
         uses=("seeds", "gammas", "batch_size", "draws"),
         caption="Noise of momentum over the noise of one gradient against the step, at frozen parameters; dashed: the"
         " root of the finite sum; grey: the limit printed in Eq. 8, which is reached after several times 1/(1-γ) steps."

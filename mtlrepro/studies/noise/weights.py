@@ -343,18 +343,13 @@ def cross_table(cross: pd.DataFrame) -> Exhibit:
         "narrow": ("factor, narrow", geometric_interval),
         "broad": ("factor, broad", geometric_interval),
     }
-    parts = {column: summarise(cross, column, ["pair"], interval) for column, (_, interval) in kinds.items()}
-    table = pd.concat(
-        [part.set_index("pair").add_prefix(f"{column} ") for column, part in parts.items()], axis=1
-    ).reset_index()
-    shown = pd.DataFrame({"pair of tasks": table["pair"]})
-    for column, (title, _) in kinds.items():
-        rows = parts[column][["mean", "low", "high"]].itertuples(index=False)
-        shown[title] = [str(Interval(*row)) for row in rows]
+    parts = []
+    for column, (title, interval) in kinds.items():
+        part = summarise(cross, column, ["pair"], interval).set_index("pair")
+        parts.append(part.rename(columns={"mean": title, "low": f"{title} low", "high": f"{title} high"}))
     return Exhibit(
         name="cross_terms",
-        table=table,
-        shown=shown,
+        table=pd.concat(parts, axis=1).reset_index(names="pair of tasks"),
         caption="What the tasks of a pair have in common on a shared batch, and the factor by which that changes the"
         " denominator of the third task's GNR at the max-min weights of each reading. The formula takes the first two"
         f" as 0 and the factors as 1. {conditions(cross['seed'].nunique(), '95% intervals over seeds')}",

@@ -262,12 +262,12 @@ def summaries_of(tables) -> list[tuple[str, pd.DataFrame]]:
         ("weight", weights.weight_figure(extreme(tables["forms"], {"closed": (0.01, 2.9)})).table),
         ("positive", weights.label_figure(extreme(tables["noisy"], {"relative": POSITIVE})).table),
         *(
-            (domain, wide.rename(columns=lambda name, column=column: name.removeprefix(f"{column} ")))
-            for column, domain in (
-                ("noise", "correlation"),
-                ("gradient", "correlation"),
-                ("narrow", "positive"),
-                ("broad", "positive"),
+            (domain, wide.rename(columns={f"{title} {bound}": bound for bound in ("low", "high")}))
+            for title, domain in (
+                ("correlation of noises", "correlation"),
+                ("cosine of gradients", "correlation"),
+                ("factor, narrow", "positive"),
+                ("factor, broad", "positive"),
             )
         ),
     ]
