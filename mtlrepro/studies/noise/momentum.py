@@ -140,6 +140,8 @@ def exact_ratio(ratios: pd.DataFrame) -> Interval:
 def frozen_claims(ratios: pd.DataFrame, shuffled: pd.DataFrame, batches: int) -> list[Verdict]:
     """Verdicts on Eq. 8 at fixed parameters from :func:`frozen_noise` and :func:`shuffled_noise`.
 
+    The largest momentum comes first, as the one that asks most of the printed root.
+
     Args:
         ratios: From :func:`frozen_noise`.
         shuffled: From :func:`shuffled_noise`.
@@ -157,7 +159,7 @@ def frozen_claims(ratios: pd.DataFrame, shuffled: pd.DataFrame, batches: int) ->
             case=f"γ = {gamma:g}",
             finding=4,
         )
-        for gamma, rows in settled(ratios).groupby("gamma")
+        for gamma, rows in sorted(settled(ratios).groupby("gamma"), reverse=True)
     ]
     finite = Verdict(
         "After t steps the noise of momentum is the finite sum",

@@ -220,8 +220,8 @@ def power_figure(power: pd.DataFrame) -> Exhibit:
         table=table,
         figure=figure,
         uses=("seeds", "samples", "batch_sizes", "draws"),
-        caption="Noise power over tr(C)/B against the batch size B; dashed: 1, and the finite-population factor. With"
-        " replacement the law holds at every size; without, the noise falls below it as a batch takes more of the data,"
+        caption="Noise power over tr(C)/B against the batch size B; dashed: 1, and the finite-population factor. Drawn"
+        " without replacement, a batch has less noise than the law says, the more of the data it takes: down"
         f" to {shuffled_ratio(power, largest)} of it at B = {largest}. {conditions(power['seed'].nunique(), BARS)}",
         alt="Noise power over tr(C)/B against batch size: flat at one with replacement, falling without.",
     )
