@@ -136,7 +136,7 @@ def training_figure(moving: pd.DataFrame) -> Exhibit:
         name="momentum_training",
         table=table,
         figure=figure,
-        uses=("seeds", "samples", "batch_size", "gammas", "moving_rate"),
+        uses=("seeds", "samples", "batch_size", "gammas", "moving_rate", "chains"),
         caption="Noise and lag of momentum and the full gradient (signal) while the parameters move, as squared norms."
         f" {lag_finding(late_error(moving))}"
         f" {conditions(moving['seed'].nunique(), 'geometric means with 95% intervals over seeds')}",
