@@ -31,6 +31,7 @@ SMALL: dict[str, dict] = {
         "draws": 16,
         "steps": 3,
         "gammas": [0.5, 0.9],
+        "chains": 2,
     },
     "datasets.ipynb": {"scenes": 8, "shown": 2, "seeds": 2, "images": 40, "epochs": 4},
     "loss_scale_balancing.ipynb": {"seeds": 2, "comparison_seeds": 3},  # fewer stored runs: nothing is trained
