@@ -196,7 +196,10 @@ $$\operatorname{Var}(\bar x) = \sigma^2 / B \tag{1}$$
     (None, "Two or three sentences on how to read the figure, without a number: captions compute those."),
     (None, "## Verdicts"),
     (HIDDEN, "chapter.verdicts()"),
-    (None, "## Limits\n\nWhat is a {term}`reconstruction`, what was revised after a first look, and what was not tested."),
+    (
+        None,
+        "## Limits\n\nWhat is a {term}`reconstruction`, what was revised after a first look, and what was not tested.",
+    ),
     (None, "## Rerun, costs and environment\n\nThe last rows of the table say how long this run took."),
     (HIDDEN, "chapter.rerun_line()"),
     (HIDDEN, "chapter.environment()"),
