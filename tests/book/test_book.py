@@ -544,6 +544,70 @@ def test_a_slider_changes_the_figure_by_keyboard(page, site, path):
         )
 
 
+# What the theme brings, which this book does not write: buttons whose label is not their text.
+AXE = """async () => {
+  const found = await axe.run({ exclude: [[".theme-switch-button"], [".search-button-field"]] });
+  const grave = found.violations.filter((one) => ["serious", "critical"].includes(one.impact));
+  return grave.flatMap((one) => one.nodes.map((node) => `${one.id}: ${node.html.slice(0, 100)}`));
+}"""
+
+
+@pytest.fixture(scope="session")
+def axe():
+    """Path of the script of axe-core."""
+    places = [folder / "node_modules" / "axe-core" / "axe.min.js" for folder in PACKAGE.parents]
+    script = next((place for place in places if place.is_file()), None)
+    if script is None:
+        problem = "no axe-core in node_modules (run `npm ci`)"
+        pytest.fail(problem) if os.environ.get("CI") else pytest.skip(problem)
+    return script
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_axe_finds_nothing_serious(browser, site, rendered, axe, width):
+    found = {}
+    page = browser.new_page(viewport={"width": width, "height": 900}, reduced_motion="reduce")
+    for path in sorted(rendered.glob("*.html")):
+        open_page(page, site + path.name)
+        page.add_script_tag(path=axe)
+        found[path.name] = page.evaluate(AXE)
+    page.context.close()
+    assert {name: problems for name, problems in found.items() if problems} == {}
+
+
+# Tables that are open at a width at which nothing may be hidden in them.
+CUT = """() => [...document.querySelectorAll(".mtlrepro-table")]
+    .filter((box) => box.getClientRects().length && box.scrollWidth > box.clientWidth)
+    .map((box) => box.getAttribute("aria-label"))"""
+
+
+@each_notebook
+def test_tables_hide_nothing_at_a_thousand_pixels(browser, site, path):
+    page = browser.new_page(viewport={"width": 1000, "height": 900})
+    open_page(page, f"{site}{path.stem}.html")
+    cut = page.evaluate(CUT)
+    page.context.close()
+    assert cut == []
+
+
+def test_print_shows_whole_tables_and_the_first_frames_without_sliders(page, site):
+    page.emulate_media(media="print")
+    for path in INTERACTIVE:
+        open_page(page, f"{site}{path.stem}.html")
+        assert page.locator(".widget-slider:visible").count() == 0
+        assert page.evaluate("getComputedStyle(document.querySelector('.mtlrepro-table')).overflowX") == "visible"
+
+
+@pytest.mark.parametrize("path", INTERACTIVE, ids=lambda path: path.stem)
+def test_pages_without_scripts_show_a_picture_for_every_slider(browser, site, path):
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(f"{site}{path.stem}.html")
+    figures = page.locator("figure.mtlrepro").all()
+    assert figures
+    assert all(figure.locator("img").is_visible() for figure in figures)
+    page.context.close()
+
+
 @each_notebook
 def test_a_chapter_offers_its_notebook(page, site, path):
     page.goto(f"{site}{path.stem}.html")
