@@ -160,7 +160,7 @@ def beside_finding(pairs: pd.DataFrame, method: str) -> str:
         pairs: As `beside` gives it, of any number of networks.
         method: Title of the method.
     """
-    changed = pairs[pairs["low"] != pairs["high"]]
+    changed = pairs[(pairs[["change", "low", "high"]] != 0).any(axis=1)]
     better, worse = int((changed["low"] > 0).sum()), int((changed["high"] < 0).sum())
     kept = len(pairs) - len(changed)
     places = [
@@ -168,8 +168,8 @@ def beside_finding(pairs: pd.DataFrame, method: str) -> str:
         for _, row in pairs[pairs["method"] == method].iterrows()
     ]
     return (
-        f"Of {len(pairs)} cases, {kept} keep the rate of the scale and cannot change. Of the {len(changed)} others, "
-        f"tuning has an interval of {DELTA} that lies above 0 in {better} and below 0 in {worse}. "
+        f"{kept} of {len(pairs)} cases keep the rate of the scale and cannot change. Where the rate changes, the "
+        f"interval of the change of {DELTA} lies above 0 in {better} and below 0 in {worse} of {len(changed)}. "
         f"{method}'s place of {pairs['method'].nunique()}, untuned and tuned: {', '.join(places)}."
     )
 

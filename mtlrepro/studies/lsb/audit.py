@@ -168,8 +168,8 @@ def _trial_ranks(numbers: pd.DataFrame) -> Iterator[Finding]:
             reason = (
                 f"trials with {value:g}: {ties}, which share places {places}; "
                 f"the column's printed ranks add up to {printed[metric].sum():g}, places 1 to {len(table)} "
-                f"to {total:g}; the row's average is printed as {_cell(table, i, 'rank Avg.'):.2f}, with the printed rank it is "
-                f"{with_printed:.2f}, with the recomputed one {with_found:.2f}"
+                f"to {total:g}; the row's average is printed as {_cell(table, i, 'rank Avg.'):.2f}, with the printed rank "
+                f"it is {with_printed:.2f}, with the recomputed one {with_found:.2f}"
             )
             yield table["row"].tolist()[i], f"rank of {metric}", _cell(printed, i, metric), rank, reason
 
