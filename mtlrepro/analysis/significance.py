@@ -187,11 +187,11 @@ def pairs_needed(differences: ArrayLike, power: float = 0.8, alpha: float = 0.05
         raise ValueError(f"differences is {d}; accepted: two or more finite numbers")
     if not 0 < alpha < power < 1:
         raise ValueError(f"power is {power}, alpha is {alpha}; accepted: 0 < alpha < power < 1")
-    spread = float(d.std(ddof=1))
-    if spread == 0:
-        return 2.0 if d[0] else np.inf
-    effect = float(d.mean()) / spread
-    return _smallest(lambda n: _power(abs(effect) * np.sqrt(n), n - 1, alpha) >= power, effect)
+    if not d.any():
+        return np.inf
+    # Two pairs are enough from a few dozen deviations on; far beyond, the noncentral t distribution gives no number.
+    effect = min(abs(float(d.mean())) / max(float(d.std(ddof=1)), np.finfo(float).tiny), 50.0)
+    return _smallest(lambda n: _power(effect * np.sqrt(n), n - 1, alpha) >= power, effect)
 
 
 def _power(noncentrality: float, freedom: int, alpha: float) -> float:

@@ -163,13 +163,14 @@ def _trial_ranks(numbers: pd.DataFrame) -> Iterator[Finding]:
             value, rank = _cell(table, i, metric), _cell(found, i, metric)
             ties = int((table[metric] == value).sum())
             places = f"{rank - (ties - 1) / 2:g} to {rank + (ties - 1) / 2:g}"
-            total = len(table) * (len(table) + 1) / 2
+            total, added = len(table) * (len(table) + 1) / 2, printed[metric].sum()
             with_printed, with_found = (ranks.loc[i].mean() for ranks in (printed, found))
+            average = _cell(table, i, "rank Avg.")
             reason = (
                 f"trials with {value:g}: {ties}, which share places {places}; "
-                f"the column's printed ranks add up to {printed[metric].sum():g}, places 1 to {len(table)} "
-                f"to {total:g}; the row's average is printed as {_cell(table, i, 'rank Avg.'):.2f}, with the printed rank "
-                f"it is {with_printed:.2f}, with the recomputed one {with_found:.2f}"
+                f"the column's printed ranks add up to {added:g}, places 1 to {len(table)} to {total:g};"
+                f" the row's average is printed as {average:.2f}, with the printed rank it is {with_printed:.2f}, "
+                f"with the recomputed one {with_found:.2f}"
             )
             yield table["row"].tolist()[i], f"rank of {metric}", _cell(printed, i, metric), rank, reason
 
