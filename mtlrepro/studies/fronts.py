@@ -19,7 +19,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mtlrepro.analysis.verdicts import Interval, mean_interval, range_interval
-from mtlrepro.pages.figures import COLOURS, MARKERS, legend
+from mtlrepro.pages.figures import legend, styles
 from mtlrepro.runs.tables import flat
 from mtlrepro.studies.scores import DELTA, Scores
 from mtlrepro.studies.setting import Setting
@@ -111,23 +111,20 @@ class Front:
         runs: As `evaluated` gives it, of the seeds of which every point is stored.
         equal: Likewise, runs with equal weights: by the means of their metrics improvements are taken.
         scores: Metrics, and the convention of Delta_m.
+        tasks: Tasks, in the order of the weights.
         lacking: Runs of the grid that are not stored, of seeds that are left out.
     """
 
     runs: pd.DataFrame
     equal: pd.DataFrame
     scores: Scores
+    tasks: tuple[str, ...]
     lacking: int = 0
 
     @property
     def seeds(self) -> list[int]:
         """Seeds of which every point is stored."""
         return sorted(self.runs["seed"].unique())
-
-    @property
-    def tasks(self) -> list[str]:
-        """Tasks of the metrics, in their order."""
-        return list(dict.fromkeys(name.split(".")[0] for name in self.scores.names))
 
     def delta_m(self, runs: pd.DataFrame, *, validation: bool = False) -> pd.Series:
         """Delta_m of each run against the mean of equal weights on the same split, in %.
@@ -181,7 +178,8 @@ def load(setting: Setting, configs: Sequence[RunConfig], equal: Sequence[RunConf
     whole = [seed for seed, own in by_seed.items() if setting.stored(own)] or [next(iter(by_seed))]
     rest = [run for seed, own in by_seed.items() if seed not in whole for run in own]
     runs = evaluated(setting, [run for seed in whole for run in by_seed[seed]])
-    return Front(runs, evaluated(setting, equal), scores, sum(run not in setting.store for run in rest))
+    lacking = sum(run not in setting.store for run in rest)
+    return Front(runs, evaluated(setting, equal), scores, configs[0].tasks, lacking)
 
 
 def _listed(values: Sequence[int]) -> str:
@@ -311,8 +309,9 @@ def triangle(front: Front, marks: Mapping[str, Sequence[float]]) -> Figure:
     places = np.array([_place(weights) for weights in means.index])
     shown = axes.scatter(*places.T, c=means.to_numpy(), cmap="viridis", s=180)
     drawing.colorbar(shown, ax=axes, label=f"{DELTA} against equal weights, %")
-    for index, (label, weights) in enumerate(marks.items()):
-        colour, marker = COLOURS[(index + 1) % len(COLOURS)], MARKERS[(index + 1) % len(MARKERS)]
+    looks = styles(list(marks))
+    for label, weights in marks.items():
+        colour, marker = looks[label]
         x, y = _place(weights)
         axes.plot(x, y, marker, color=colour, markersize=9, markeredgecolor="white", label=label, linestyle="none")
     for task, corner in zip(front.tasks, np.eye(3), strict=True):
@@ -327,5 +326,5 @@ def triangle(front: Front, marks: Mapping[str, Sequence[float]]) -> Figure:
 
 def _place(weights: Sequence[float] | np.ndarray) -> tuple[float, float]:
     """Place of three weights in a triangle whose corners are the single tasks."""
-    first, second, third = np.asarray(weights, dtype=np.float64) / np.sum(weights)
-    return float(second + third / 2), float(third * np.sqrt(3) / 2) if first + second < 1 or third else 0.0
+    _, second, third = np.asarray(weights, dtype=np.float64) / np.sum(weights)
+    return float(second + third / 2), float(third * np.sqrt(3) / 2)

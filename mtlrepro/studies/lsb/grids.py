@@ -195,8 +195,13 @@ def ablation(setting: Setting) -> dict[str, list[RunConfig]]:
 
 
 def front(setting: Setting, seeds: Sequence[int] = (0, 1)) -> list[RunConfig]:
-    """36 fixed weights of the three tasks in the multi-decoder network, the first seed first."""
-    return fronts.grid(setting, seeds, "multi_decoder")
+    """36 fixed weights of the three tasks in the multi-decoder network, the first seed first; three at `smoke`."""
+    return fronts.grid(setting, seeds, "multi_decoder", parts=4 if setting.scale == "smoke" else fronts.PARTS)
+
+
+def tuned_front(setting: Setting, weights: Sequence[float]) -> list[RunConfig]:
+    """One point of the front, that tuned on the validation split, with the seeds of the controls."""
+    return [fronts.point(setting, weights, seed, "multi_decoder") for seed in range(setting.seeds)]
 
 
 def controls(setting: Setting) -> list[RunConfig]:
