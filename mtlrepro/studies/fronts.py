@@ -141,7 +141,7 @@ class Front:
         by_task = {}
         for task in self.tasks:
             own = {name: measure for name, measure in self.scores.metrics.items() if name.split(".")[0] == task}
-            by_task[task] = Scores(own).delta_m(values, baseline)
+            by_task[task] = Scores(own).delta_m(values, baseline[list(own)])
         return pd.DataFrame(by_task)
 
     def _split(self, runs: pd.DataFrame, *, validation: bool) -> tuple[pd.DataFrame, pd.Series]:
@@ -154,7 +154,7 @@ class Front:
     def tuned(self) -> tuple[float, ...]:
         """Weights with the best mean Delta_m over these seeds on the validation split."""
         means = self.delta_m(self.runs, validation=True).groupby(self.runs["weights"]).mean()
-        best: tuple[float, ...] = (self.scores.sign * means).idxmax()
+        best: tuple[float, ...] = list(means.index)[int((self.scores.sign * means).argmax())]
         return best
 
     def missing(self) -> str:
@@ -226,13 +226,13 @@ def against(front: Front, methods: Mapping[str, pd.DataFrame], tuned: pd.DataFra
     chance = {seed: own_distances(points) for seed, points in fronts.items()}
     rows = []
     for title, runs in methods.items():
-        deltas, improvements = front.delta_m(runs), front.improvements(runs)
-        for i, seed in runs["seed"].items():
+        improvements = front.improvements(runs).to_numpy()
+        for seed, delta, own in zip(runs["seed"], front.delta_m(runs), improvements, strict=True):
             distance, share = np.nan, np.nan
             if seed in fronts:
-                distance = beyond(improvements.loc[i].to_numpy(), fronts[seed])
+                distance = beyond(own, fronts[seed])
                 share = 100 * float((chance[seed] >= distance - 1e-9).mean())
-            rows.append((title, seed, deltas[i], reference.get(seed, np.nan), distance, share))
+            rows.append((title, seed, delta, reference.get(seed, np.nan), distance, share))
     return pd.DataFrame(rows, columns=["method", "seed", "delta", "tuned", "beyond", "as far"])
 
 
@@ -307,7 +307,7 @@ def triangle(front: Front, marks: Mapping[str, Sequence[float]]) -> Figure:
     axes = drawing.subplots()
     means = front.delta_m(front.runs).groupby(front.runs["weights"]).mean()
     places = np.array([_place(weights) for weights in means.index])
-    shown = axes.scatter(*places.T, c=means.to_numpy(), cmap="viridis", s=180)
+    shown = axes.scatter(places[:, 0], places[:, 1], s=180, c=means.to_numpy(), cmap="viridis")
     drawing.colorbar(shown, ax=axes, label=f"{DELTA} against equal weights, %")
     looks = styles(list(marks))
     for label, weights in marks.items():

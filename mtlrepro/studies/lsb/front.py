@@ -137,12 +137,13 @@ def claims(found: Found) -> list[Verdict]:
     Args:
         found: As `load` gives it.
     """
-    rows = table(found).set_index("method")
-    gains, own = fronts.gains(table(found)), replayed(found)
+    held_against = table(found)
+    rows = held_against.set_index("method").to_dict("index")
+    gains, own = fronts.gains(held_against), replayed(found)
     seeds, front_seeds = found.front.equal["seed"].nunique(), len(found.front.seeds)
     verdicts = []
     for method in ADAPTIVE:
-        gain, held, row = gains[method], own[method], rows.loc[method]
+        gain, held, row = gains[method], own[method], rows[method]
         verdicts += [
             Verdict(
                 f"{method} is better than fixed weights tuned on the validation split",
@@ -159,7 +160,7 @@ def claims(found: Found) -> list[Verdict]:
                 SOURCE,
                 LEVEL,
                 0.0,
-                Interval(float(row["as far"]), float(row["as far low"]), float(row["as far high"])),
+                Interval(*(float(row[name]) for name in ("as far", "as far low", "as far high"))),
                 below=True,
                 reading=f"% of the points that are at least as far, mean [range] of {front_seeds} seeds of the front",
                 kind="ours",
@@ -225,12 +226,12 @@ def triangle_exhibit(found: Found) -> Exhibit:
     marks = {**found.weights, "equal": [1.0] * len(front.tasks), TUNED: list(front.tuned)}
     means = front.delta_m(front.runs).groupby(front.runs["weights"]).mean()
     rows = pd.DataFrame(list(means.index), columns=list(front.tasks)).assign(**{DELTA: means.to_numpy()})
-    best = rows.loc[(TABLE_S3.sign * rows[DELTA]).idxmax()]
+    best = max(rows.to_dict("records"), key=lambda row: TABLE_S3.sign * row[DELTA])
     shares = ", ".join(f"{task} {best[task]:g}" for task in front.tasks)
     caption = (
-        f"{DELTA} on the test split over the simplex of fixed weights, and where the mean weights of methods lie, scaled "
-        f"to sum 1. The best point is {shares}, with {number(float(best[DELTA]))} %; {len(rows)} points reach from "
-        f"{number(float(rows[DELTA].min()))} to {number(float(rows[DELTA].max()))} %. {front.missing()}"
+        f"{DELTA} on the test split over the simplex of fixed weights, and where the mean weights of methods lie, "
+        f"scaled to sum 1. The best point is {shares}, with {number(float(best[DELTA]))} %; {len(rows)} points reach "
+        f"from {number(float(rows[DELTA].min()))} to {number(float(rows[DELTA].max()))} %. {front.missing()}"
     )
     return Exhibit(
         name="front_simplex",
