@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from mtlrepro.analysis.verdicts import WORST_FIRST, Verdict, grouped
-from mtlrepro.pages.html import badge
+from mtlrepro.pages.html import badge, small, table_box
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Finding:
     Attributes:
         number: Of the claim.
         claim: What the paper says, in a few words.
-        section: Anchor of the section that shows the evidence, without `#`: the heading's words in lower case, joined
-            by hyphens, without a number in front.
+        section: Anchor of the section that shows the evidence, without `#`: a label, or the heading's words in lower
+            case, joined by hyphens, without a number in front.
         evidence: What it rests on: algebra, printed trials, our runs at which size and with how many seeds.
     """
 
@@ -41,7 +41,7 @@ def answers(findings: Sequence[Finding], verdicts: Sequence[Verdict]) -> list[di
     Returns:
         One entry a finding, as notebooks store it: `number`, `claim`, `section`, `evidence`; `statuses`, how many
         claims have which status in their worst case, the worst status first; `quoted`, the claim that is quoted and
-        its case; and `measured`, what was measured there, empty if nothing was.
+        its case; `measured`, what was measured there, empty if nothing was; and `reading`, of what.
 
     Raises:
         ValueError: Two findings have the same number, a finding has no verdict, or a verdict names a number that no
@@ -70,6 +70,7 @@ def _answer(finding: Finding, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "statuses": {status: counts[status] for status in WORST_FIRST if counts[status]},
         "quoted": f"{quoted.claim} ({quoted.case})" if quoted.case else quoted.claim,
         "measured": "" if quoted.measured is None else str(quoted.measured),
+        "reading": quoted.reading,
     }
 
 
@@ -100,6 +101,33 @@ def _item(answer: Mapping[str, Any]) -> str:
     link = f'<a href="#{escape(answer["section"])}">{escape(answer["claim"])}</a>'
     parts = [f"{link} {badges(answer['statuses'])}"]
     if answer["measured"]:
-        parts.append(f'<span class="quoted">{escape(answer["quoted"])}: {escape(answer["measured"])}</span>')
+        reading = f" ({answer['reading']})" if answer["reading"] else ""
+        quoted = f"{answer['quoted']}: {answer['measured']}{reading}"
+        parts.append(f'<span class="quoted">{escape(quoted)}</span>')
     parts.append(f'<span class="evidence">{escape(answer["evidence"])}</span>')
     return f'<li value="{answer["number"]}">{"<br>".join(parts)}</li>'
+
+
+def findings_rows_html(chapters: Sequence[tuple[str, str, Sequence[Mapping[str, Any]]]]) -> str:
+    """Table of what several chapters found, a row a claim below a row a chapter.
+
+    Args:
+        chapters: Title, address of the page, and answers of each chapter.
+    """
+    head = "".join(f'<th scope="col">{title}</th>' for title in ("claim", "verdict", "measured", "evidence"))
+    bodies = []
+    for title, page, answered in chapters:
+        link = f'<a href="{escape(page)}">{escape(title)}</a>'
+        rows = "".join(f"<tr>{_cells(page, one)}</tr>" for one in answered)
+        bodies.append(f'<tbody><tr><th colspan="4" scope="rowgroup">{link}</th></tr>{rows}</tbody>')
+    table = f'<table class="mtlrepro"><thead><tr>{head}</tr></thead>{"".join(bodies)}</table>'
+    return table_box(table, "Each claim, the verdicts on it, and one number that was measured.")
+
+
+def _cells(page: str, answer: Mapping[str, Any]) -> str:
+    """Cells of one answer on a page other than its own."""
+    reading = f" ({answer['reading']})" if answer["reading"] else ""
+    quoted = f"{escape(answer['measured'])}{small(escape(answer['quoted'] + reading))}" if answer["measured"] else ""
+    link = f'<a href="{escape(page)}#{escape(answer["section"])}">{escape(answer["claim"])}</a>'
+    cells = (link, badges(answer["statuses"]), quoted, escape(answer["evidence"]))
+    return "".join(f"<td>{cell}</td>" for cell in cells)

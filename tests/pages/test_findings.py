@@ -32,6 +32,7 @@ def test_a_finding_quotes_the_worst_case_of_its_first_claim():
             "statuses": {"does not hold": 2},
             "quoted": "It is one (large)",
             "measured": "2.00 [1.90, 2.10]",
+            "reading": "",
         },
         {
             "number": 2,
@@ -41,6 +42,7 @@ def test_a_finding_quotes_the_worst_case_of_its_first_claim():
             "statuses": {"does not hold": 1},
             "quoted": "of another",
             "measured": "2.00 [1.90, 2.10]",
+            "reading": "",
         },
     ]
 
@@ -90,12 +92,12 @@ def test_badges_count_unless_all_agree():
 
 def test_the_box_numbers_links_and_escapes():
     nasty = Finding(4, NASTY, "a-section", NASTY)
-    found = answers([nasty], [replace(HOLDS, claim=NASTY, case=NASTY, finding=4)])
+    found = answers([nasty], [replace(HOLDS, claim=NASTY, case=NASTY, reading=NASTY, finding=4)])
     parsed = Parsed(findings_html(found))
     assert parsed.tags["li"] == [{"value": "4"}]
     assert parsed.tags["a"] == [{"href": "#a-section"}]
     assert parsed.texts["a"] == [NASTY]
-    assert parsed.texts["span"] == ["holds", f"{NASTY} ({NASTY}): 1.00 [0.950, 1.05]", NASTY]
+    assert parsed.texts["span"] == ["holds", f"{NASTY} ({NASTY}): 1.00 [0.950, 1.05] ({NASTY})", NASTY]
     assert "b" not in parsed.tags
     assert parsed.texts["p"] == ["What we found"]
 
