@@ -125,3 +125,19 @@ def test_all_trends_are_those_of_the_tasks_of_a_data_set():
     assert lsb_grids.all_trends(setting) == expected
     taskonomy = lsb_grids.all_trends(Setting(scale="paper", dataset="taskonomy", data_root="TARGET"))
     assert {run.tasks for run in taskonomy} == {FOUR, EIGHT}
+
+
+def test_uncertainty_weighting_has_its_own_rate_with_the_networks_rate_unchanged():
+    setting = Setting()
+    search = lsb_grids.own_rate_search(setting)
+    assert len({run.hash for run in search}) == len(lsb_grids.OWN_RATES) * 2
+    assert {(run.lr, run.model, run.evaluate_on) for run in search} == {(1e-3, "multi_decoder", "both")}
+    for rate in lsb_grids.OWN_RATES:
+        three = lsb_grids.own_rate(setting, TASKS, rate)
+        assert {run.hash for run in three[:2]} <= {run.hash for run in search}, "search and report share runs"
+        assert [run.seed for run in three] == [0, 1, 2]
+        for tasks in (FOUR, EIGHT):
+            for plain, own in zip(
+                lsb_grids.trends(setting, tasks, ["uncertainty"]), lsb_grids.own_rate(setting, tasks, rate), strict=True
+            ):
+                assert own == plain.replace(balancer_lr=rate)
