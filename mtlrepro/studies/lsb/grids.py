@@ -28,10 +28,11 @@ TASKONOMY_RATE = 0.5
 TASKONOMY_SIZES = {"edges2d": 0.18, "edges3d": 1 / 16, "keypoints2d": 0.06}
 """Factor on the loss of a task that makes it as small as with the files of Taskonomy; the other tasks keep theirs.
 
-Edges and keypoints of the image: where Taskonomy's models clip their targets (0.08 and 0.005, Zamir et al., CVPR 2018),
-over the 99.9 % quantile of the rooms. Edges of the depth: the spread by which another public loader divides (239 of
-65535, Standley et al., ICML 2020), over that of the rooms. By that loader's spreads the first two would be 0.25 and 0.27:
-files and rooms show other things, so a factor is right within a factor of two for edges and five for keypoints.
+Edges and keypoints of the image: where Taskonomy's models clip their targets (0.08 and 0.005, Zamir et al., CVPR
+2018), over the 99.9 % quantile of the rooms. Edges of the depth: the spread by which another public loader divides (239
+of 65535, Standley et al., ICML 2020), over that of the rooms. By that loader's spreads of the other two (1070 and 100),
+the first factor would be 0.24 and the third 0.25. Files and rooms show other things, so a factor is right within a
+factor of two for edges and of five for keypoints. Keypoints of surfaces have no such number and keep their size.
 """
 PRIORITIES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Priority or fixed weight of the first of two tasks."""
@@ -125,7 +126,7 @@ def trends(
 
 
 def growths(setting: Setting, tasks: Sequence[str]) -> list[RunConfig]:
-    """LSB with four or eight tasks at the growth of beta that the supplement states for three, beside that of `trends`."""
+    """LSB with four or eight tasks at the growth of beta that it has with three, beside that of `trends`."""
     return trends(setting, tasks, ["lsb"], LSB(1).rate)
 
 
