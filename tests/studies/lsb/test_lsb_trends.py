@@ -115,7 +115,8 @@ def test_gls_is_judged_on_raw_losses_as_the_supplement_takes_its_weights_to_be_f
     """Its loss of keypoints is small; its own weights, in inverse proportion, make all loss scales equal."""
     losses = np.array(small(0.01))
     table = pd.concat(
-        rows([[0.125] * 8] * 2, "GLS", seed, EIGHT).assign(weight=np.tile(0.125 / losses, 2)) for seed in range(2)
+        rows([[0.125] * 7 + [0.12501]] * 2, "GLS", seed, EIGHT).assign(weight=np.tile(0.125 / losses, 2))
+        for seed in range(2)
     )
     lsb = pd.concat(rows([[1.0] * 7 + [1.1]] * 2, "LSB", seed, EIGHT) for seed in range(2))
     uncertainty = pd.concat(rows([small(0.01)] * 2, "uncertainty", seed, EIGHT) for seed in range(2))
@@ -127,8 +128,8 @@ def test_gls_is_judged_on_raw_losses_as_the_supplement_takes_its_weights_to_be_f
     raw, own = claims
     assert (raw.kind, raw.status) == ("paper", "holds")
     assert "raw losses" in raw.reading
-    assert raw.measured.value == pytest.approx(100 * 0.01 / 7.01)
-    assert (own.kind, own.status, own.measured.value) == ("ours", "holds", pytest.approx(12.5))
+    assert raw.measured.value == pytest.approx(100 * 0.01 / 7.01, rel=1e-3)
+    assert (own.kind, own.status, own.measured.value) == ("ours", "holds", pytest.approx(12.5, rel=1e-4))
 
 
 # --- how far uncertainty weighting gets
