@@ -366,7 +366,7 @@ def _small_claims(table: pd.DataFrame, tasks: str) -> list[Verdict]:
                 kind="ours",
             )
         )
-    others = [name for name in methods if name not in (*KEPT_SMALL, LSB_TITLE)]
+    others = [name for name in methods if name not in (*KEPT_SMALL, GLS, LSB_TITLE)]
     found += [kept(name, largest[name], told=False) for name in others]
     if LSB_TITLE in methods:
         last = shares.xs(int(table["epoch"].max()), level="epoch")[LSB_TITLE]
