@@ -278,6 +278,11 @@ def bracketed(interval: Interval, decimals: int = 1, *, signed: bool = False) ->
     return f"{plus}{value} [{fixed(interval.low, decimals)}, {fixed(interval.high, decimals)}]"
 
 
+def columns(title: str, interval: Interval) -> dict[str, float]:
+    """Columns of a value and its bounds, which a page shows in one: `title`, `title low` and `title high`."""
+    return {title: interval.value, f"{title} low": interval.low, f"{title} high": interval.high}
+
+
 def _interval(row: pd.Series) -> Interval:
     """Difference of a row of tests with its bounds."""
     return Interval(float(row["difference"]), float(row["low"]), float(row["high"]))

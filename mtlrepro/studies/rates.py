@@ -7,7 +7,7 @@ import pandas as pd
 
 from mtlrepro.analysis.verdicts import mean_interval
 from mtlrepro.pages.exhibit import Exhibit
-from mtlrepro.studies.comparison import Comparison, bracketed, fixed
+from mtlrepro.studies.comparison import Comparison, columns, fixed
 from mtlrepro.studies.scores import DELTA, Scores, method_title
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training.config import RunConfig
@@ -134,10 +134,10 @@ def beside(untuned: Comparison, tuned: Comparison) -> pd.DataFrame:
     Intervals have the spread of the single-task runs too, see `Comparison.deltas`.
 
     Returns:
-        One row a method: `network`, `method`, its `tuned rate`; `untuned, %` and `tuned, %`, Delta_m with its 95 %
-        interval over seeds, as text; `change, points of %`, the mean difference of runs of one seed, with `... low` and
-        `... high` of its interval, positive where tuning is better and 0 where the rate is that of the scale; and
-        `untuned place` and `tuned place` of the method by mean.
+        One row a method: `network`, `method`, its `tuned rate`; `untuned, %` and `tuned, %`, Delta_m; `change, points
+        of %`, the mean difference of runs of one seed, positive where tuning is better and 0 where the rate is that of
+        the scale; each with `... low` and `... high` of its 95 % interval over seeds; and `untuned place` and `tuned
+        place` of the method by mean.
 
     Raises:
         ValueError: The second comparison has no rates.
@@ -155,12 +155,12 @@ def beside(untuned: Comparison, tuned: Comparison) -> pd.DataFrame:
     rows = []
     for key, rate in tuned.rates.items():
         name = method_title(key)
-        change = mean_interval(scores.sign * (after[name] - before[name]))
-        texts = (bracketed(mean_interval(values[name])) for values in (before, after))
-        bounds = (change.value, change.low, change.high)
-        rows.append((untuned.title, name, rate, *texts, *bounds, *(int(place[name]) for place in places)))
-    names = ["tuned rate", "untuned, %", "tuned, %", *CHANGE, "untuned place", "tuned place"]
-    return pd.DataFrame(rows, columns=["network", "method", *names])
+        row = {"network": untuned.title, "method": name, "tuned rate": rate}
+        row |= columns("untuned, %", mean_interval(before[name])) | columns("tuned, %", mean_interval(after[name]))
+        row |= columns(CHANGE[0], mean_interval(scores.sign * (after[name] - before[name])))
+        row |= {f"{title} place": int(place[name]) for title, place in zip(("untuned", "tuned"), places, strict=True)}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def beside_finding(pairs: pd.DataFrame, method: str) -> str:

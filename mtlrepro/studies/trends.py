@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from mtlrepro.analysis.verdicts import Interval, excess_interval, geometric_interval, percent_interval, range_interval
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import COLOURS, MARKERS, legend
-from mtlrepro.studies.comparison import in_words
+from mtlrepro.studies.comparison import columns, in_words
 from mtlrepro.studies.scores import method_title
 from mtlrepro.studies.setting import Setting
 from mtlrepro.tasks import DISPLAYS
@@ -133,9 +133,10 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     """How level the loss scales are, and how far weights move for it.
 
     Returns:
-        One row a method, as text: `method`; `mean spread` over all epochs and `last spread`, geometric means with
-        their 95 % intervals over seeds; `balanced from` epoch, the range over seeds; `largest share` of a task in the
-        sum of loss scales of the last epoch, in %; `largest factor of a weight`, as `weight_factors` gives it.
+        One row a method: `method`; `mean spread` over all epochs and `last spread`, geometric means; `balanced from
+        epoch`, the range over seeds as text; `largest share, %` of a task in the sum of loss scales of the last epoch;
+        `largest factor of a weight`, as `weight_factors` gives it. Numbers have `... low` and `... high`, bounds of the
+        95 % interval over seeds.
     """
     spreads = spread(table)
     first, shares, factors = balanced_from(spreads), largest_shares(table), weight_factors(table)
@@ -144,16 +145,13 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         last = runs[runs["epoch"] == runs["epoch"].max()]
         own = {"share": shares, "epoch": first, "factor": factors}
         values = {name: found.loc[found["method"] == method, name] for name, found in own.items()}
-        rows.append(
-            {
-                "method": method,
-                "mean spread": str(spread_interval(runs.groupby("seed")["spread"].mean())),
-                "last spread": str(spread_interval(last["spread"])),
-                "balanced from epoch": _range(values["epoch"]),
-                "largest share, %": str(percent_interval(values["share"])),
-                "largest factor of a weight": str(excess_interval(values["factor"].clip(lower=1))),
-            }
-        )
+        row: dict[str, object] = {"method": method}
+        row |= columns("mean spread", spread_interval(runs.groupby("seed")["spread"].mean()))
+        row |= columns("last spread", spread_interval(last["spread"]))
+        row["balanced from epoch"] = _range(values["epoch"])
+        row |= columns("largest share, %", percent_interval(values["share"]))
+        row |= columns("largest factor of a weight", excess_interval(values["factor"].clip(lower=1)))
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -1,17 +1,21 @@
 """Table S-3 of loss scale balancing (LSB) rerun: six methods, three networks, single-task learning as reference."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from mtlrepro.analysis.verdicts import Interval, Verdict, percent_interval
+from mtlrepro.pages.exhibit import Exhibit
+from mtlrepro.runs.tables import flat
 from mtlrepro.studies import comparison as studies_comparison
 from mtlrepro.studies.comparison import ALPHA, EQUAL, Comparison
 from mtlrepro.studies.lsb import grids as lsb_grids
 from mtlrepro.studies.lsb.scores import TABLE_S3
-from mtlrepro.studies.rates import RateSearch, search_rates
-from mtlrepro.studies.scores import AVERAGE_RANK, DELTA
+from mtlrepro.studies.lsb.trends import OWN
+from mtlrepro.studies.rates import RateSearch, rate_finding, search_rates
+from mtlrepro.studies.scores import AVERAGE_RANK, DELTA, method_title
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training.config import RunConfig
 
@@ -49,6 +53,76 @@ def tuned_runs(setting: Setting) -> list[RunConfig]:
         run for name in lsb_grids.NETWORKS for own in (None, rates) for run in lsb_grids.rerun(setting, name, own)
     ]
     return [*tuning, *reruns]
+
+
+def own_rate_search(setting: Setting) -> RateSearch:
+    """Learning rates that were tried for the parameters of uncertainty weighting alone; missing runs are trained.
+
+    Delta_m on the validation split is against the mean of all of these runs, so that no other method is needed.
+
+    Args:
+        setting: What all runs share.
+    """
+    configs = lsb_grids.own_rate_search(setting)
+    setting.trained(configs)
+    records = setting.records(configs)
+    metrics = [flat(records[config.hash]["validation_metrics"]) for config in configs]
+    keys = [{"method": config.method, "lr": config.balancer_lr, "seed": config.seed} for config in configs]
+    runs = pd.DataFrame([{**key, **own} for key, own in zip(keys, metrics, strict=True)])
+    score = TABLE_S3.delta_m(runs, runs[TABLE_S3.names].mean())
+    return RateSearch(runs[["method", "lr", "seed"]].assign(score=score), TABLE_S3.sign)
+
+
+def own_rate_compared(setting: Setting, rate: float) -> Comparison:
+    """Uncertainty weighting with a learning rate of its own against itself, equal weighting and LSB, in one network.
+
+    It is the multi-decoder network of the search, with the seeds of all experiments but the comparison.
+
+    Args:
+        setting: What all runs share.
+        rate: Learning rate of its parameters.
+    """
+    few = replace(setting, comparison_seeds=setting.seeds)
+    plain = lsb_grids.comparison(few, ["equal", "uncertainty", "lsb"], ["multi_decoder"])
+    loaded = studies_comparison.load(few, [*plain, *studies_comparison.single_tasks(few)], "lsb", TABLE_S3)
+    own = few.trained(lsb_grids.own_rate(few, lsb_grids.TASKS, rate)).assign(method=OWN)
+    return replace(loaded, method=OWN, runs=pd.concat([loaded.runs, own], ignore_index=True))
+
+
+def own_rate_exhibits(search: RateSearch, compared: Comparison) -> list[Exhibit]:
+    """Search of the learning rate of uncertainty weighting's own parameters, and what it gains on the test split.
+
+    Args:
+        search: What `own_rate_search` gives.
+        compared: What `own_rate_compared` gives.
+    """
+    tried = search.exhibit("own_rates")
+    caption = (
+        f"Uncertainty weighting at each learning rate of its own parameters: {DELTA} against the mean of these runs, "
+        f"in %. {rate_finding(tried.table)} (Validation split; mean, and the range of seeds in brackets.)"
+    )
+    return [replace(tried, caption=caption), compared.exhibit("own_rate")]
+
+
+def own_rate_claims(compared: Comparison) -> list[Verdict]:
+    """Whether a learning rate of its own makes uncertainty weighting better than without, and than LSB.
+
+    Args:
+        compared: What `own_rate_compared` gives.
+    """
+    tests = compared.significance()
+    tests = tests[tests["measure"] == DELTA]
+    points = f"points of % by which the other's {DELTA} is better, in runs of one seed"
+    return [
+        _ahead(
+            tests[tests["against"] == name],
+            f"Uncertainty weighting with a learning rate of its own has a better {DELTA} than {title}",
+            points,
+            compared.title,
+            _OURS,
+        )
+        for name, title in ((method_title("uncertainty"), "with the network's"), (method_title("lsb"), "LSB"))
+    ]
 
 
 def claims(comparison: Comparison) -> list[Verdict]:
