@@ -47,6 +47,8 @@ SOURCE = "our question"
 LARGEST, APART, CHANGES = "largest share, %", "weights apart, factor", "epochs with another leader, %"
 MEASURES = (LARGEST, APART, CHANGES)
 """Columns of `readings`."""
+POINT = 1.0
+"""Difference of Delta_m, in points of %, that counts as none; seeds of one method spread by more."""
 FACTOR = 1.25
 """Measured and computed deviations that are within this factor of each other count as equal."""
 
@@ -505,9 +507,10 @@ def distance_finding(apart: pd.DataFrame) -> str:
 def claims(found: Ablation, growth: Mapping[str, float]) -> list[Verdict]:
     """Judge what one would expect of LSB's parts.
 
-    Each part helps; the paper's last beta, reached in a short schedule, gives nearly all of the total to one task at a
-    time, and without alpha training breaks off; and noise is amplified by as much as it would be if losses did not
-    respond. What runs that broke off would have given is not judged.
+    Each part helps; difficulty does little where beta grows slowly; the paper's last beta, reached in a short
+    schedule, gives nearly all of the total to one task at a time, and without alpha training breaks off; and noise is
+    amplified by as much as it would be if losses did not respond. What runs that broke off would have given is not
+    judged.
 
     Args:
         found: As `load` gives it.
@@ -515,11 +518,15 @@ def claims(found: Ablation, growth: Mapping[str, float]) -> list[Verdict]:
     """
     verdicts = []
     for row in differences(scored(found.runs)).to_dict("records"):
+        measured = Interval(*(float(row[name]) for name in ("difference", "low", "high")))
         if row["variant"] in PARTS:
-            measured = Interval(*(float(row[name]) for name in ("difference", "low", "high")))
             text = f"Without a part of {DEFAULT}, Δm is lower"
             reading = f"points of % less than {DEFAULT}, in runs of one seed"
             verdicts.append(_ours(text, 0, 0, measured, reading, str(row["variant"]), below=True))
+        if row["variant"] == STILL:
+            reading = f"points of % more than {DEFAULT}, in runs of one seed, within one"
+            text = "At a slow growth of β, the difficulty changes Δm by less than a point"
+            verdicts.append(_ours(text, 0, POINT, measured, reading, STILL))
     if END in found.histories:
         share = percent_interval(_late(found.histories[END])[LARGEST])
         text = "Where β ends at the paper's last value, one task has nearly all of the loss scales"

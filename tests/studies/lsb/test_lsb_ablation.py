@@ -212,7 +212,10 @@ def test_claims_about_parts_the_end_value_and_noise():
     trends = dict.fromkeys([*runs], level()) | {STILL: still, DEFAULT: loud, "rate 0.2": still, END: level(0.98)}
     broken = pd.DataFrame({"variant": [LOOSE] * 3, "seed": range(3), "epoch": 7, "lowest": 1e-16, "highest": 1e3})
     claims = lsb_ablation.claims(Ablation(runs, trends, broken), {DEFAULT: 0.05, "rate 0.2": 0.2})
-    statuses = {claim.case: claim.status for claim in claims}
+    (little,) = (claim for claim in claims if "less than a point" in claim.claim)
+    assert (little.case, little.claimed, little.tolerance) == (STILL, 0, 1)
+    assert little.measured.value == pytest.approx(-1)
+    statuses = {claim.case: claim.status for claim in claims if claim is not little}
     assert {(claim.kind, claim.source, claim.finding) for claim in claims} == {("ours", "our question", 0)}
     assert statuses == {
         "no alpha": "holds",

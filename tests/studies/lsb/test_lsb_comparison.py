@@ -138,3 +138,38 @@ def test_tuned_comparisons_have_the_rates_that_were_chosen(tmp_path):
     assert tuned.rates == dict.fromkeys(grids.METHODS, 0.003)
     assert tuned.runs["segmentation.miou"].tolist() == [2.0, 3.0] * 6
     assert tuned.single["segmentation.miou"].tolist() == [1.0, 2.0]
+
+
+# --- uncertainty weighting with a learning rate of its own
+
+
+def test_the_own_rate_is_chosen_on_the_validation_split_and_reported_on_the_test_split(tmp_path):
+    """One rate is best on validation, another on test; the report has the same seeds of all methods."""
+    setting = Setting(seeds=2, store=keep(tmp_path))
+    chosen, other = grids.OWN_RATES[1], grids.OWN_RATES[2]
+    for run in grids.own_rate_search(setting):
+        keep(
+            tmp_path,
+            run,
+            metrics=metrics_of(run, 2.0 + run.seed + (run.balancer_lr == other)),
+            validation_metrics=metrics_of(run, 1.0 + 0.1 * (run.balancer_lr == chosen)),
+        )
+    search = lsb_comparison.own_rate_search(setting)
+    assert search.rates == {"uncertainty": chosen}
+    few = Setting(seeds=2, comparison_seeds=2, store=setting.store)
+    for run in grids.rerun(few, "multi_decoder"):
+        keep(tmp_path, run, metrics=metrics_of(run, 1.0 + run.seed + 0.1 * (run.method == "lsb")))
+    compared = lsb_comparison.own_rate_compared(setting, chosen)
+    assert compared.method == "uncertainty, own rate"
+    own = compared.runs[compared.runs["method"] == compared.method]
+    assert own["segmentation.miou"].tolist() == [2.0, 3.0]
+    assert compared.runs["method"].value_counts().to_dict() == dict.fromkeys(
+        ["equal", "uncertainty", "LSB", "uncertainty, own rate"], 2
+    )
+    tried, gained = lsb_comparison.own_rate_exhibits(search, compared)
+    assert (tried.name, gained.name) == ("own_rates", "own_rate")
+    assert tried.table["best"].tolist() == [chosen]
+    assert tried.caption.startswith("Uncertainty weighting at each learning rate of its own parameters")
+    assert [(one.kind, one.measured.value < 0) for one in lsb_comparison.own_rate_claims(compared)] == [
+        ("ours", True)
+    ] * 2
