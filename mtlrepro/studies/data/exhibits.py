@@ -25,7 +25,7 @@ def gallery(data: Dataset, shown: int) -> Exhibit:
     """Show every map of some samples, spread over the split."""
     indices = [i * len(data) // shown for i in range(shown)]
     drawn = {f"sample {i}": datasets.gallery(data[i], data.class_names) for i in indices}
-    alt = "Panels of one sample: the image and each of its maps, with colour bars; unknown pixels are pink."
+    alt = "Panels of one sample: the image and each of its maps, with colour bars; unknown pixels are magenta."
     return Exhibit(
         name="gallery",
         table=pd.concat([table.assign(sample=label) for label, (_, table) in drawn.items()]),
