@@ -111,18 +111,32 @@ def trends(
     sizes = {task: size for task, size in TASKONOMY_SIZES.items() if task in tasks and setting.dataset == "rooms"}
     kept = pictured(map_epochs(setting.epochs), 1)
     return [
-        setting.run(
-            "full_sharing",
-            method=method,
-            tasks=tuple(tasks),
-            seed=seed,
-            **({"loss_scales": sizes} if sizes else {}),
-            **({"method_options": {"rate": rate}} if method == "lsb" and rate != LSB(1).rate else {}),
-            **({"pictures": kept} if seed == 0 and tuple(tasks) == EIGHT else {}),
+        _growing(
+            setting.run(
+                "full_sharing",
+                method=method,
+                tasks=tuple(tasks),
+                seed=seed,
+                **({"loss_scales": sizes} if sizes else {}),
+                **({"pictures": kept} if seed == 0 and tuple(tasks) == EIGHT else {}),
+            ),
+            rate,
         )
         for method in methods
         for seed in range(setting.seeds)
     ]
+
+
+def _growing(run: RunConfig, rate: float) -> RunConfig:
+    """The run itself, or with this growth of beta if it is one of LSB that has another."""
+    if run.method != "lsb" or growth(run) == rate:
+        return run
+    return run.replace(method_options={**run.method_options, "rate": rate})
+
+
+def growth(run: RunConfig) -> float:
+    """Growth of beta per epoch in a run of LSB."""
+    return float(run.method_options.get("rate", LSB(1).rate))
 
 
 def growths(setting: Setting, tasks: Sequence[str]) -> list[RunConfig]:

@@ -29,7 +29,7 @@ from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import COLOURS, MARKERS, legend
 from mtlrepro.studies import trends as studies_trends
 from mtlrepro.studies.comparison import columns
-from mtlrepro.studies.lsb.grids import END_BETA
+from mtlrepro.studies.lsb.grids import END_BETA, TASKONOMY_RATE
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training.config import RunConfig
 
@@ -477,6 +477,7 @@ def replays_exhibit(run: Recorded) -> Exhibit:
         caption=replay_finding(replayed),
         frames=pictures(replayed),
         sliders=("growth of β per epoch", f"priority of {run.losses.columns[0]}"),
+        start=(f"{TASKONOMY_RATE:g}", str(replayed["priority"].iloc[0])),
         uses=("scale",),
         form="drawing",
         rtol=1e-4,

@@ -75,8 +75,7 @@ class Trends:
     @property
     def growth(self) -> float:
         """Growth of LSB's beta per epoch."""
-        rates = {run.method_options.get("rate", LSB(1).rate) for run in self.configs if run.method == "lsb"}
-        return float(rates.pop())
+        return next(lsb_grids.growth(run) for run in self.configs if run.method == "lsb")
 
 
 def load(setting: Setting, tasks: Sequence[str]) -> Trends:
@@ -115,6 +114,12 @@ def load_own_rate(setting: Setting, tasks: Sequence[str], rate: float) -> Trends
     at = setting.largest_stored(configs)
     at.trained(configs(at))
     return Trends(at, configs(at), studies_trends.history(at, configs(at)).assign(method=OWN))
+
+
+def conditions(shown: Sequence[Trends]) -> str:
+    """Growth of beta and size of the runs of several sets of tasks, as the end of a caption."""
+    sizes = [f"{one.tasks} at {one.setting.scale} scale" for one in shown]
+    return f"{growth_sentence(shown)}; {', '.join(sizes)}"
 
 
 def growth_sentence(shown: Sequence[Trends]) -> str:

@@ -173,3 +173,12 @@ def test_eight_tasks_of_rooms_have_taskonomys_sizes_and_four_need_none():
         assert [run.method_options for run in runs if run.method == "lsb"] == [{"rate": 0.5}] * 3
         assert {run.method for run in runs if run.method_options} == {"lsb"}
         assert [run.method_options for run in lsb_grids.growths(Setting(), tasks)] == [{}] * 3
+
+
+def test_taskonomys_growth_is_stated_by_its_scale_and_the_other_is_asked_for():
+    setting = Setting(scale="paper", dataset="taskonomy", data_root="TARGET")
+    for tasks in (FOUR, EIGHT):
+        fast = [run for run in lsb_grids.trends(setting, tasks) if run.method == "lsb"]
+        slow = lsb_grids.growths(setting, tasks)
+        assert {lsb_grids.growth(run) for run in fast} == {0.5}
+        assert {lsb_grids.growth(run) for run in slow} == {0.02}

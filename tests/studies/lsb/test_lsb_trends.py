@@ -210,6 +210,7 @@ def test_trends_know_the_growth_of_beta(tmp_path):
     assert lsb_trends.growth_sentence(parts) == (
         "β of LSB grows per epoch by 0.02 with three tasks, by 0.5 with four tasks"
     )
+    assert lsb_trends.conditions(parts).endswith("four tasks; three tasks at cpu scale, four tasks at cpu scale")
     assert Trends(Setting(), growths(Setting(), EIGHT), pd.DataFrame()).growth == LSB(1).rate
 
 
