@@ -226,7 +226,8 @@ def curves(table: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
 def by_epoch(table: pd.DataFrame, quantities: Sequence[str]) -> pd.DataFrame:
     """Write numbers of a figure in a compact form: a row a curve, a column an epoch, five significant digits.
 
-    Of many epochs every second, third and so on is written, at most `COLUMNS`, and the last.
+    Of many epochs every second, third and so on is written, at most `COLUMNS`, and the last of each curve. Where curves
+    have different lengths, the columns of a shorter one end as empty text.
 
     Args:
         table: Long table with `epoch`, the columns `quantities`, and others that tell curves apart.
@@ -234,10 +235,12 @@ def by_epoch(table: pd.DataFrame, quantities: Sequence[str]) -> pd.DataFrame:
     """
     keys = [name for name in table if name not in ("epoch", *quantities)]
     step = -(-table["epoch"].max() // COLUMNS)
-    kept = table[(table["epoch"] % step == 1 % step) | (table["epoch"] == table["epoch"].max())]
+    last = table.groupby(keys, sort=False)["epoch"].transform("max")
+    kept = table[(table["epoch"] % step == 1 % step) | (table["epoch"] == last)]
     long = kept.melt([*keys, "epoch"], quantities, var_name="quantity")
     wide = long.pivot(index=[*keys, "quantity"], columns="epoch", values="value")
     rounded: pd.DataFrame = wide.map(lambda value: float(f"{value:.5g}"))
+    rounded = rounded.astype(object).where(rounded.notna(), "") if rounded.isna().any(axis=None) else rounded
     return rounded.rename(columns=str).rename_axis(columns=None).reset_index()
 
 

@@ -8,6 +8,7 @@ from loss_histories import TASKS, rows, runs
 from study_stores import keep
 
 from mtlrepro.analysis.verdicts import Interval
+from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import svg
 from mtlrepro.runs.store import Store
 from mtlrepro.studies import trends
@@ -178,3 +179,12 @@ def test_numbers_of_many_epochs_are_thinned_out():
     compact = trends.by_epoch(table, ["mean"])
     assert compact.columns[2:].tolist() == ["1", "4", "7", "10", "13", "16", "19", "20"]
     assert compact.iloc[0, 2:].tolist() == [1, 4, 7, 10, 13, 16, 19, 20]
+
+
+def test_curves_of_different_lengths_end_where_they_end():
+    long, short = (pd.DataFrame({"tasks": n, "epoch": range(1, n + 1), "mean": 1.5}) for n in (30, 20))
+    compact = trends.by_epoch(pd.concat([long, short]), ["mean"]).set_index("tasks").drop(columns="quantity")
+    assert compact.columns.tolist() == ["1", "6", "11", "16", "20", "21", "26", "30"]
+    assert compact.loc[30].tolist() == [1.5, 1.5, 1.5, 1.5, "", 1.5, 1.5, 1.5]
+    assert compact.loc[20].tolist() == [1.5, 1.5, 1.5, 1.5, 1.5, "", "", ""]
+    Exhibit(name="x", table=compact.reset_index(), caption="Curves.")
