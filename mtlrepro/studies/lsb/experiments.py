@@ -240,7 +240,7 @@ def qualitative_claims(comparisons: Mapping[str, Comparison]) -> list[Verdict]:
                 finding=5,
             )
         )
-    return [sentence, *verdicts]
+    return [*verdicts, sentence]
 
 
 # --- exhibits -----------------------------------------------------------------------------------------

@@ -48,13 +48,13 @@ def test_both_readings_of_miou_are_ranked():
 
 
 def test_section_8_is_untestable_as_it_stands_and_judged_on_the_test_split():
-    sentence, judged = experiments.qualitative_claims({"multi_column": comparison(LADDER)})
+    judged, sentence = experiments.qualitative_claims({"multi_column": comparison(LADDER)})
     assert (sentence.status, sentence.finding) == ("cannot be tested here", 5)
     assert (judged.status, judged.case, judged.measured.value) == ("holds", "multi column", 6)
-    behind = experiments.qualitative_claims({"multi_column": comparison(LADDER | {"DWA": 99.0})})[1]
+    behind = experiments.qualitative_claims({"multi_column": comparison(LADDER | {"DWA": 99.0})})[0]
     assert behind.status == "does not hold"
     # GradNorm is in none of the figures
-    other = experiments.qualitative_claims({"multi_column": comparison(LADDER | {"GradNorm": 99.0})})[1]
+    other = experiments.qualitative_claims({"multi_column": comparison(LADDER | {"GradNorm": 99.0})})[0]
     assert other.status == "holds"
 
 
