@@ -4,7 +4,7 @@ A sample holds one number a seed. Samples are *paired* if number :math:`i` of bo
 runs share their initialisation or data order. Few seeds bound what any test can show: see `smallest_p_value`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import comb
 
@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
-from mtlrepro.analysis.verdicts import Interval
+from mtlrepro.analysis.verdicts import Interval, mean_interval
 
 MAX_ARRANGEMENTS = 1_000_000
 
@@ -161,13 +161,48 @@ def trials_needed(effect: float, power: float = 0.8, alpha: float = 0.05) -> flo
         raise ValueError(
             f"effect is {effect}, power is {power}, alpha is {alpha}; accepted: finite, and 0 < alpha < power < 1"
         )
+    return _smallest(lambda n: _power(abs(effect) * np.sqrt(n / 2), 2 * n - 2, alpha) >= power, effect)
+
+
+def pairs_needed(differences: ArrayLike, power: float = 0.8, alpha: float = 0.05) -> float:
+    r"""Pairs with which a two-sided paired t-test finds an effect of the size observed in a few (Cohen 1988).
+
+    The smallest :math:`n \ge 2` with :math:`P(T > t_{1-\alpha/2,\,n-1}) \ge` `power`, where :math:`T` has the
+    noncentral t distribution with :math:`n - 1` degrees of freedom and noncentrality :math:`|\bar d| \sqrt n / s_d`.
+    Few pairs estimate that effect badly: the number is an order of magnitude, not a promise.
+
+    Args:
+        differences: Finite numbers, one a pair.
+        power: Probability of finding the effect, in (`alpha`, 1).
+        alpha: Level of the test, in (0, 1).
+
+    Returns:
+        A whole number, 2 if all differences are the same; infinite if their mean is 0.
+
+    Raises:
+        ValueError: There are fewer than 2 numbers, one is not finite, or an argument is out of range.
+    """
+    d = np.asarray(differences, dtype=np.float64).ravel()
+    if len(d) < 2 or not np.isfinite(d).all():
+        raise ValueError(f"differences is {d}; accepted: two or more finite numbers")
+    if not 0 < alpha < power < 1:
+        raise ValueError(f"power is {power}, alpha is {alpha}; accepted: 0 < alpha < power < 1")
+    if not d.any():
+        return np.inf
+    # Two pairs are enough from a few dozen deviations on; far beyond, the noncentral t distribution gives no number.
+    effect = min(abs(float(d.mean())) / max(float(d.std(ddof=1)), np.finfo(float).tiny), 50.0)
+    return _smallest(lambda n: _power(effect * np.sqrt(n), n - 1, alpha) >= power, effect)
+
+
+def _power(noncentrality: float, freedom: int, alpha: float) -> float:
+    """Probability that a two-sided t-test finds a positive effect, in the right direction."""
+    return float(stats.nct.sf(stats.t.ppf(1 - alpha / 2, freedom), freedom, noncentrality))
+
+
+def _smallest(enough: Callable[[int], bool], effect: float) -> float:
+    """Return the smallest whole number from 2 on that is enough, and no number for an effect of 0."""
     if effect == 0:
         return np.inf
-
-    def enough(n: int) -> bool:
-        limit = stats.t.ppf(1 - alpha / 2, 2 * n - 2)
-        return bool(stats.nct.sf(limit, 2 * n - 2, abs(effect) * np.sqrt(n / 2)) >= power)
-
     high = 2
     while not enough(high):
         high *= 2
@@ -239,6 +274,60 @@ def one_against_others(measures: pd.DataFrame, groups: pd.Series, one: str) -> p
         rows.append((measure, name, test.difference, low, high, *effects, test.p_value, test.smallest_p_value))
     names = ["measure", "against", "difference", "low", "high", "hedges_g", "cliffs_delta", "p", "p_reachable"]
     found = pd.DataFrame(rows, columns=names)
+    found["p_holm_measure"] = found.groupby("measure", sort=False)["p"].transform(holm)
+    found["p_holm_all"] = holm(found["p"])
+    return found
+
+
+def paired_p_value(differences: ArrayLike) -> float:
+    """Two-sided p-value of Student's test that the differences of pairs have mean 0.
+
+    Differences that are all equal have p 0, or 1 if they are 0.
+
+    Raises:
+        ValueError: There are fewer than 2 differences or one is not finite.
+    """
+    (sample,) = _samples(differences, np.zeros(np.size(differences)), paired=True)
+    if np.ptp(sample) <= 1e-12 * np.abs(sample).max():
+        return float(not sample.any())
+    return float(stats.ttest_1samp(sample, 0).pvalue)
+
+
+def paired_against_others(measures: pd.DataFrame, groups: pd.Series, one: str, pairs: pd.Series) -> pd.DataFrame:
+    """Test one group against each other group on each measure, numbers of one pair taken together.
+
+    Runs of one seed share initial weights and the order of images, so that their differences vary less than two
+    samples do. Test and interval are Student's of these differences; no test of their signs could be significant at
+    5 % with five pairs. Holm's correction is over one of two families: the tests of one measure, or all of them.
+
+    Args:
+        measures: `[runs, measures]`, with signs such that larger is better.
+        groups: `[runs]`, the group of each run, on the same index.
+        one: The group that is compared with all others.
+        pairs: `[runs]`, what the numbers of a pair share, a seed, on the same index.
+
+    Returns:
+        One row a measure and other group: `measure`, `against`; mean `difference`, with `low` and `high` of the 95 %
+        interval; two-sided `p`, `p_holm_measure` and `p_holm_all`. Differences are positive where `one` is better.
+
+    Raises:
+        ValueError: There is no such group, a pair is not complete, or there are fewer than two.
+    """
+    if one not in set(groups):
+        raise ValueError(f"one is {one!r}; accepted: {', '.join(map(repr, groups.unique()))}")
+    rows = []
+    for measure in measures:
+        wide = measures[measure].groupby([pairs, groups], sort=False).mean().unstack()
+        wide = wide[list(dict.fromkeys(groups))]
+        if wide.isna().any(axis=None) or len(wide) < 2:
+            raise ValueError(
+                f"pairs are {wide.index.tolist()}; accepted: two or more, each with a number of all groups"
+            )
+        for name in wide.columns.drop(one):
+            gains = (wide[one] - wide[name]).to_numpy()
+            change = mean_interval(gains)
+            rows.append((str(measure), str(name), change.value, change.low, change.high, paired_p_value(gains)))
+    found = pd.DataFrame(rows, columns=["measure", "against", "difference", "low", "high", "p"])
     found["p_holm_measure"] = found.groupby("measure", sort=False)["p"].transform(holm)
     found["p_holm_all"] = holm(found["p"])
     return found

@@ -95,6 +95,16 @@ def share_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     return _transformed(sample, confidence, special.logit, special.expit)
 
 
+def percent_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Mean of independent shares in per cent, see :func:`share_interval`; it lies in [0, 100].
+
+    Raises:
+        ValueError: See :func:`mean_interval`, also for values outside [0, 100].
+    """
+    found = share_interval(_within(values, 0, 100) / 100, confidence)
+    return Interval(100 * found.value, 100 * found.low, 100 * found.high)
+
+
 def excess_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     """Mean of independent factors that are at least 1: 1 plus the geometric mean of what exceeds 1, with its interval.
 

@@ -17,10 +17,14 @@ from mtlrepro.analysis.significance import (
     hedges_g,
     holm,
     one_against_others,
+    paired_against_others,
+    paired_p_value,
+    pairs_needed,
     permutation_test,
     samples_against,
     trials_needed,
 )
+from mtlrepro.analysis.verdicts import mean_interval
 
 tenths = st.lists(st.integers(590, 620), min_size=2, max_size=5)
 
@@ -216,6 +220,28 @@ def test_trials_needed_is_the_least_number_in_a_simulation():
         trials_needed(np.nan)
 
 
+def test_pairs_needed_is_the_least_number_in_a_simulation():
+    """Differences 1, 2, 3 have mean 2 and deviation 1; half that effect is mean 1."""
+
+    def power(n, effect):
+        drawn = np.random.default_rng(n).normal(effect, 1, size=(200_000, n))
+        return float(np.mean(stats.ttest_1samp(drawn, 0, axis=1).statistic > stats.t.ppf(0.975, n - 1)))
+
+    for differences, effect, expected in (([1, 2, 3], 2, 5), ([0, 1, 2], 1, 10)):
+        n = int(pairs_needed(differences))
+        assert n == expected
+        assert power(n - 1, effect) < 0.8 < power(n, effect)
+
+
+def test_pairs_needed_at_the_ends():
+    assert pairs_needed([3.0, 3.0]) == 2
+    assert pairs_needed([-1.0, 1.0]) == pairs_needed([0.0, 0.0]) == np.inf
+    with pytest.raises(ValueError, match="accepted: two or more finite numbers"):
+        pairs_needed([1.0])
+    with pytest.raises(ValueError, match=r"power is 0.01, alpha is 0.05; accepted: 0 < alpha < power < 1"):
+        pairs_needed([1.0, 2.0], power=0.01)
+
+
 def test_effect_interval_excludes_zero_just_where_the_t_test_does():
     """At a bound of 0 the noncentral distribution is Student's."""
     a = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
@@ -283,3 +309,47 @@ def test_order_of_runs_does_not_matter(two_measures, groups):
 def test_an_unknown_group_is_refused(two_measures, groups):
     with pytest.raises(ValueError, match="one is 'c'; accepted: 'b', 'one', 'a'"):
         list(samples_against(two_measures, groups, "c"))
+
+
+# --- pairs
+
+
+def test_paired_against_others_is_students_test_of_the_differences():
+    """Seeds differ by 10, methods by 1, 2 and 3: only the pairs see it."""
+    runs = pd.DataFrame(
+        {
+            "method": ["a"] * 3 + ["b"] * 3,
+            "seed": [0, 1, 2, 2, 1, 0],
+            "x": [1.0, 12.0, 23.0, 20.0, 10.0, 0.0],
+        }
+    )
+    (row,) = paired_against_others(runs[["x"]], runs["method"], "a", runs["seed"]).to_dict("records")
+    interval = mean_interval([1, 2, 3])
+    assert (row["measure"], row["against"]) == ("x", "b")
+    assert [row["difference"], row["low"], row["high"]] == pytest.approx([interval.value, interval.low, interval.high])
+    assert row["p"] == pytest.approx(stats.ttest_rel([1, 12, 23], [0, 10, 20]).pvalue)
+    (alone,) = one_against_others(runs[["x"]], runs["method"], "a").to_dict("records")
+    assert row["high"] - row["low"] < alone["high"] - alone["low"]
+
+
+def test_holms_correction_of_pairs_is_over_a_measure_or_all():
+    values = np.random.default_rng(1).normal(size=(12, 2))
+    runs = pd.DataFrame(values, columns=["x", "y"]).assign(method=[*"aaaabbbbcccc"], seed=[*range(4)] * 3)
+    found = paired_against_others(runs[["x", "y"]], runs["method"], "a", runs["seed"])
+    assert found["p_holm_all"].tolist() == pytest.approx(holm(found["p"]).tolist())
+    assert found["p_holm_measure"][:2].tolist() == pytest.approx(holm(found["p"][:2]).tolist())
+
+
+@pytest.mark.parametrize(("differences", "p"), [([2.0, 2.0], 0), ([0.0, 0.0, 0.0], 1)])
+def test_differences_that_do_not_vary_are_certain_or_nothing(differences, p):
+    assert paired_p_value(differences) == p
+
+
+def test_pairs_are_complete():
+    runs = pd.DataFrame({"method": [*"aab"], "seed": [0, 1, 0], "x": [1.0, 2.0, 3.0]})
+    with pytest.raises(
+        ValueError, match=r"pairs are \[0, 1\]; accepted: two or more, each with a number of all groups"
+    ):
+        paired_against_others(runs[["x"]], runs["method"], "a", runs["seed"])
+    with pytest.raises(ValueError, match="one is 'c'; accepted: 'a', 'b'"):
+        paired_against_others(runs[["x"]], runs["method"], "c", runs["seed"])

@@ -17,6 +17,7 @@ from mtlrepro.analysis.verdicts import (
     grouped,
     mean_interval,
     number,
+    percent_interval,
     placed,
     plus_minus,
     range_interval,
@@ -98,6 +99,16 @@ def test_share_interval_is_the_mean_interval_of_the_logits():
     assert mean_interval(values).high > 1 > found.high
     rest = share_interval([1 - share for share in values])
     np.testing.assert_allclose([rest.low, rest.high], [1 - found.high, 1 - found.low])
+
+
+def test_percent_interval_is_the_share_interval_in_per_cent():
+    found, share = percent_interval([90, 99, 50]), share_interval([0.9, 0.99, 0.5])
+    np.testing.assert_allclose(
+        [found.value, found.low, found.high], [100 * share.value, 100 * share.low, 100 * share.high]
+    )
+    assert percent_interval([90, 100]) == Interval(95, 90, 100)
+    with pytest.raises(ValueError, match="accepted: numbers from 0 to 100"):
+        percent_interval([50, 101])
 
 
 def test_excess_interval_is_the_geometric_interval_of_what_exceeds_one():

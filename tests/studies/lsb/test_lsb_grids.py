@@ -1,10 +1,14 @@
 from hashlib import sha256
 
 import pytest
+import torch
 
+from mtlrepro import files
+from mtlrepro.data import datasets
+from mtlrepro.runs.grid_files import read_grid
 from mtlrepro.studies import comparison
 from mtlrepro.studies.lsb import grids as lsb_grids
-from mtlrepro.studies.lsb.grids import EIGHT, FOUR, TASKS
+from mtlrepro.studies.lsb.grids import EIGHT, FOUR, TASKONOMY_SIZES, TASKS
 from mtlrepro.studies.setting import Setting
 
 NAMED = {
@@ -14,8 +18,8 @@ NAMED = {
     ("single tasks", "gpu"): (15, "500db449cb3f", 15),
     ("tuning", "cpu"): (36, "9c5a519d7628", 0),
     ("tuning", "gpu"): (36, "d80606a25021", 36),
-    ("trends", "cpu"): (54, "6fd84df76b92", 54),
-    ("trends", "gpu"): (54, "54053337f4c5", 18),
+    ("trends", "cpu"): (54, "b60dfc110d8e", 33),
+    ("trends", "gpu"): (54, "fbabef320088", 18),
     ("priorities", "cpu"): (90, "97a5a23653e0", 0),
     ("priorities", "gpu"): (90, "d4f7df2a751a", 90),
     ("ablation", "cpu"): (33, "3c544468d672", 6),
@@ -125,3 +129,82 @@ def test_all_trends_are_those_of_the_tasks_of_a_data_set():
     assert lsb_grids.all_trends(setting) == expected
     taskonomy = lsb_grids.all_trends(Setting(scale="paper", dataset="taskonomy", data_root="TARGET"))
     assert {run.tasks for run in taskonomy} == {FOUR, EIGHT}
+
+
+@pytest.mark.parametrize(("scale", "name"), [("cpu", "front_rooms3.json"), ("gpu", "gpu_front_rooms3.json")])
+def test_the_front_is_the_grid_of_the_book(scale, name):
+    front = lsb_grids.front(Setting(scale=scale))
+    assert {run.hash for run in front} == {run.hash for run in read_grid(files.book("grids", name))}
+    assert [run.seed for run in front] == [0] * 36 + [1] * 36
+
+
+def test_controls_replay_runs_of_the_comparison_with_the_same_seed():
+    setting = Setting()
+    compared = {run.replace(pictures={}).hash: run for run in lsb_grids.comparison(setting, ["lsb", "gls"])}
+    replays = [run for run in lsb_grids.controls(setting) if run.method == "replay"]
+    assert [compared[run.source].seed for run in replays] == [run.seed for run in replays] == [0, 1, 2, 0, 1, 2]
+    assert {run.evaluate_on for run in lsb_grids.controls(setting)} == {"both"}
+    assert len({run.hash for run in lsb_grids.controls(setting)}) == 3 * (2 + len(lsb_grids.TEMPERATURES) + 2)
+
+
+def test_difficulty_outside_the_weight_differs_from_the_trends_in_that_alone():
+    setting = Setting()
+    usual = lsb_grids.trends(setting, FOUR, ["lsb"])
+    for run, other in zip(lsb_grids.outside(setting), usual, strict=True):
+        assert run.replace(method_options=other.method_options) == other
+        assert run.method_options == {**other.method_options, "outside": True}
+
+
+def test_uncertainty_weighting_has_its_own_rate_with_the_networks_rate_unchanged():
+    setting = Setting()
+    search = lsb_grids.own_rate_search(setting)
+    assert len({run.hash for run in search}) == len(lsb_grids.OWN_RATES) * 2
+    assert {(run.lr, run.model, run.evaluate_on) for run in search} == {(1e-3, "multi_decoder", "both")}
+    for rate in lsb_grids.OWN_RATES:
+        three = lsb_grids.own_rate(setting, TASKS, rate)
+        assert {run.hash for run in three[:2]} <= {run.hash for run in search}, "search and report share runs"
+        assert [run.seed for run in three] == [0, 1, 2]
+        for tasks in (FOUR, EIGHT):
+            for plain, own in zip(
+                lsb_grids.trends(setting, tasks, ["uncertainty"]), lsb_grids.own_rate(setting, tasks, rate), strict=True
+            ):
+                assert own == plain.replace(balancer_lr=rate)
+
+
+@pytest.fixture(scope="module")
+def targets():
+    """Targets of rooms at the size of `cpu`, one row of numbers a task."""
+    batch = datasets.load("rooms", "train", keys=[*TASKONOMY_SIZES], n=64, size=(64, 96)).batch(range(64))
+    return {task: batch[task].double().flatten() for task in TASKONOMY_SIZES}
+
+
+@pytest.mark.parametrize(("task", "clip"), [("edges2d", 0.08), ("keypoints2d", 0.005)])
+def test_sizes_of_targets_of_the_image_are_those_where_taskonomys_models_clip(task, clip, targets):
+    assert clip / float(torch.quantile(targets[task], 0.999)) == pytest.approx(TASKONOMY_SIZES[task], rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("task", "spread", "within"), [("edges2d", 1070, 2), ("edges3d", 239, 2), ("keypoints2d", 100, 5)]
+)
+def test_sizes_of_targets_are_within_the_stated_factor_of_a_public_loaders_spreads(task, spread, within, targets):
+    factor = spread / 65535 / float(targets[task].std())
+    assert 1 / within < factor / TASKONOMY_SIZES[task] < within
+    assert task != "edges3d" or factor == pytest.approx(TASKONOMY_SIZES[task], rel=0.2)
+
+
+def test_eight_tasks_of_rooms_have_taskonomys_sizes_and_four_need_none():
+    for tasks, sizes in ((EIGHT, TASKONOMY_SIZES), (FOUR, {})):
+        runs = lsb_grids.trends(Setting(), tasks)
+        assert {tuple(run.loss_scales.items()) for run in runs} == {tuple(sizes.items())}
+        assert [run.method_options for run in runs if run.method == "lsb"] == [{"rate": 0.5}] * 3
+        assert {run.method for run in runs if run.method_options} == {"lsb"}
+        assert [run.method_options for run in lsb_grids.growths(Setting(), tasks)] == [{}] * 3
+
+
+def test_taskonomys_growth_is_stated_by_its_scale_and_the_other_is_asked_for():
+    setting = Setting(scale="paper", dataset="taskonomy", data_root="TARGET")
+    for tasks in (FOUR, EIGHT):
+        fast = [run for run in lsb_grids.trends(setting, tasks) if run.method == "lsb"]
+        slow = lsb_grids.growths(setting, tasks)
+        assert {lsb_grids.growth(run) for run in fast} == {0.5}
+        assert {lsb_grids.growth(run) for run in slow} == {0.02}
