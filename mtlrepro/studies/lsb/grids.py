@@ -22,6 +22,8 @@ FOUR = EIGHT[:4]
 """Its four tasks are not named; these are our choice, the first four."""
 RATES = (3e-4, 1e-3, 3e-3)
 """Learning rates that are tried for every method."""
+OWN_RATES = (3e-3, 1e-2, 3e-2)
+"""Learning rates that are tried for the parameters of uncertainty weighting alone, above the network's at `cpu`."""
 TASKONOMY_RATE = 0.5
 """Growth of beta per epoch that the supplement states for Taskonomy, where it learns four and eight tasks."""
 TASKONOMY_SIZES = {"edges2d": 0.18, "edges3d": 1 / 16, "keypoints2d": 0.06}
@@ -128,6 +130,35 @@ def trends(
 def growths(setting: Setting, tasks: Sequence[str]) -> list[RunConfig]:
     """LSB with four or eight tasks at the growth of beta that the supplement states for three, beside that of `trends`."""
     return trends(setting, tasks, ["lsb"], LSB(1).rate)
+
+
+def own_rate_search(setting: Setting, seeds: int = 2) -> list[RunConfig]:
+    """Uncertainty weighting in the multi-decoder network at each of `OWN_RATES`, scored on both splits.
+
+    The network keeps the learning rate of the scale. As with other methods, three rates are tried with two seeds.
+
+    Args:
+        setting: What all experiments share.
+        seeds: Seeds of each rate.
+    """
+    return [
+        setting.run("multi_decoder", method="uncertainty", balancer_lr=rate, seed=seed, evaluate_on="both")
+        for rate in OWN_RATES
+        for seed in range(seeds)
+    ]
+
+
+def own_rate(setting: Setting, tasks: Sequence[str], rate: float) -> list[RunConfig]:
+    """Uncertainty weighting at a learning rate of its own: three tasks as in the search, others as in `trends`.
+
+    Args:
+        setting: What all experiments share.
+        tasks: `TASKS`, `FOUR` or `EIGHT`.
+        rate: One of `OWN_RATES`.
+    """
+    if tuple(tasks) == TASKS:
+        return [run for run in own_rate_search(setting, setting.seeds) if run.balancer_lr == rate]
+    return [run.replace(balancer_lr=rate) for run in trends(setting, tasks, ["uncertainty"])]
 
 
 def all_trends(setting: Setting) -> list[RunConfig]:
