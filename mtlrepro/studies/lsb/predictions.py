@@ -247,7 +247,8 @@ def losses_exhibit(runs: pd.DataFrame, tasks: Sequence[str]) -> Exhibit:
     table = final_losses(runs, tasks)
     caption = (
         "Test losses after the last epoch, without regularisers, and of normals the mean angle in degrees. "
-        f"{losses_finding(table)} (Geometric means, brackets: 95 % over {runs['seed'].nunique()} seeds; quotients of runs of one seed; p with Holm's correction over "
-        f"{len(table)} tasks; losses with the supplement's display factors.)"
+        f"{losses_finding(table)} (Geometric means, brackets: 95 % over {runs['seed'].nunique()} seeds; quotients of "
+        f"runs of one seed; p with Holm's correction over {len(table)} tasks; losses with the supplement's display "
+        "factors.)"
     )
     return Exhibit(name="final_losses", table=table, caption=caption)
