@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from mtlrepro.analysis.verdicts import (
+    Interval,
     Kind,
     Verdict,
     excess_interval,
@@ -49,6 +50,8 @@ KEPT_SMALL = (EQUAL, UNCERTAINTY, DWA)
 """Conventional methods of Section 5 but for GLS, whose weights are not those that the supplement takes it to have."""
 SMALL = "keypoints2d"
 """Task whose loss is small in the supplement."""
+NEARLY_ALL = 0.9
+"""Share of one task in the sum of the loss scales with which it has taken over."""
 SHOWN = (EQUAL, DWA, UNCERTAINTY, GLS, LSB_TITLE)
 """Methods whose weights and loss scales are drawn."""
 
@@ -257,9 +260,30 @@ def _level(shown: Trends, kind: Kind) -> Verdict:
     )
 
 
-def slow_claim(slow: Trends) -> Verdict:
-    """Whether LSB makes loss scales level with four or eight tasks where beta grows as it does with three."""
-    return _level(slow, "ours")
+def growth_claims(shown: Trends, slow: Trends) -> list[Verdict]:
+    """Ask what the growth of beta does with four or eight tasks: whether loss scales are level, and one takes over.
+
+    Args:
+        shown: What `load` gives.
+        slow: What `load_slow` gives for it.
+    """
+    return [_level(slow, "ours"), *(_taken_over(one) for one in (shown, slow))]
+
+
+def _taken_over(shown: Trends) -> Verdict:
+    """Whether one task comes to have nearly all of the loss scales of LSB in a run."""
+    found = takeovers(shown.history[shown.history["method"] == LSB_TITLE])
+    count = float(found.sum())
+    return Verdict(
+        "Under LSB no task comes to have nearly all of the loss scales",
+        OURS,
+        0,
+        0,
+        Interval(count, count, count),
+        reading=f"number of {len(found)} runs with more than {NEARLY_ALL:.0%} in an epoch of the second half",
+        case=f"{shown.tasks}, β growing by {shown.growth:g} per epoch",
+        kind="ours",
+    )
 
 
 def uncertainty_claims(shown: Trends) -> list[Verdict]:
@@ -451,8 +475,24 @@ def growths(shown: Trends, slow: Trends) -> pd.DataFrame:
     return pd.concat([part[["method", "seed", "epoch", "task", "scale"]] for part in parts], ignore_index=True)
 
 
+def takeovers(table: pd.DataFrame) -> pd.Series:
+    """Whether a task has nearly all of the loss scales in an epoch of the second half, by seed.
+
+    Args:
+        table: `seed`, `epoch`, `task` and `scale` of runs of one method.
+    """
+    scales = table.pivot(index=["seed", "epoch"], columns="task", values="scale")
+    largest = (scales.max(axis=1) / scales.sum(axis=1))[lambda own: own.index.get_level_values("epoch") > _half(table)]
+    found: pd.Series = largest.groupby("seed").max() > NEARLY_ALL
+    return found
+
+
+def _half(table: pd.DataFrame) -> int:
+    return int(table["epoch"].max()) // 2
+
+
 def growths_finding(tables: dict[int, pd.DataFrame]) -> str:
-    """Spread of the second half of the epochs at each growth, in a sentence for each set of tasks.
+    """Spread of the second half of the epochs at each growth, and in how many runs one task takes over, in sentences.
 
     Args:
         tables: Number of tasks to what `growths` gives.
@@ -462,7 +502,14 @@ def growths_finding(tables: dict[int, pd.DataFrame]) -> str:
         late = studies_trends.spread(table[table["epoch"] > table["epoch"].max() // 2])
         means = late.groupby(["method", "seed"], sort=False)["spread"].mean()
         parts = [f"{name} {studies_trends.spread_interval(means[name])}" for name in means.index.unique("method")]
-        sentences.append(f"With {in_words(count)} tasks the mean spread of the second half is: {'; '.join(parts)}.")
+        taken = [
+            f"{takeovers(own).sum()} of {own['seed'].nunique()} ({name})"
+            for name, own in table.groupby("method", sort=False)
+        ]
+        sentences.append(
+            f"With {in_words(count)} tasks the mean spread of the second half is: {'; '.join(parts)}. One task comes "
+            f"to have more than {NEARLY_ALL:.0%} of the sum in {', '.join(taken)}."
+        )
     return " ".join(sentences)
 
 

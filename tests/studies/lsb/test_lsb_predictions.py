@@ -15,7 +15,9 @@ def finals(quotients, noise=(1.0, 1.1, 1.2)):
     rows = []
     for seed, factor in enumerate(noise):
         for method in ("equal", "lsb"):
-            losses = {f"{t}.lsb_loss": factor * (q if method == "lsb" else 1.0) for t, q in quotients.items()}
+            losses = {
+                lsb_predictions.measure(t): factor * (q if method == "lsb" else 1.0) for t, q in quotients.items()
+            }
             rows.append({"method": method, "seed": seed, **losses})
     return pd.DataFrame(rows)
 
@@ -42,7 +44,7 @@ def test_tasks_that_are_read_together_are_corrected():
 
 def with_others(table, **factors):
     """The same runs with those of other methods, whose losses are those of equal weighting times a factor."""
-    losses = [name for name in table if name.endswith("lsb_loss")]
+    losses = [name for name in table if "." in name]
     equal = table[table["method"] == "equal"]
     others = [equal.assign(method=name, **(factor * equal[losses])) for name, factor in factors.items()]
     return pd.concat([table, *others], ignore_index=True)
@@ -60,6 +62,21 @@ def test_claims_about_all_tasks_the_best_and_small_losses():
     assert (best.source, best.kind, best.status) == ("Section 5", "paper", "does not hold")
     assert best.case == "eight tasks, best other equal"
     assert best.measured.value == pytest.approx(2)
+
+
+def test_slow_growth_is_asked_for_beside_the_supplements():
+    runs = with_others(finals({"keypoints2d": 2.0}), uncertainty=1.2, dwa=1.3, gls=1.5)
+    better = finals({"keypoints2d": 0.5})
+    slow = better[better["method"] == "lsb"].drop(columns="method")
+    found = lsb_predictions.slow_claims(runs, slow, ["keypoints2d"])
+    assert [one.status for one in lsb_predictions.claims(runs, ["keypoints2d"])] == ["does not hold"] * 3
+    assert [one.status for one in found] == ["holds"] * 3
+    assert {(one.kind, one.source, one.finding) for one in found} == {("ours", "our question", 0)}
+    assert [one.case for one in found] == [
+        "slow growth of β",
+        "eight tasks, best other equal, slow growth of β",
+        "keypoints, 2-D, slow growth of β",
+    ]
 
 
 def test_the_best_other_method_is_one_of_the_supplements():
@@ -93,7 +110,8 @@ def test_quotients_by_epoch():
 
 def test_evaluations_are_those_of_the_epochs_that_have_one(tmp_path):
     (config, *_) = trends(Setting(scale="smoke", seeds=1), EIGHT, ["lsb"])
-    scores = {task: {"lsb_loss": 0.5 + place} for place, task in enumerate(EIGHT)}
+    scores = {task: {"lsb_loss": 0.5 + place, "mean_angle": 0.5 + place} for place, task in enumerate(EIGHT)}
+    scores["normal"]["lsb_loss"] = -1.0  # of estimates that are longer than unit vectors
     history = [{"epoch": 1, "metrics": None}, {"epoch": 2, "metrics": scores}]
     setting = Setting(scale="smoke", store=keep(tmp_path, config, history=history))
     found = lsb_predictions.evaluations(setting, [config])

@@ -231,6 +231,21 @@ def test_growths_beside_their_replays():
     exhibit = lsb_trends.growths_exhibit([(fast, slow)])
     assert "With four tasks the mean spread of the second half is: trained, 0.5 " in exhibit.caption
     assert "β ends at 3 or 0.12" in exhibit.caption
-    spread = lsb_trends.slow_claim(slow)
+    spread, *taken = lsb_trends.growth_claims(fast, slow)
+    assert [(one.case, one.kind, one.status) for one in taken] == [
+        ("four tasks, β growing by 0.5 per epoch", "ours", "holds"),
+        ("four tasks, β growing by 0.02 per epoch", "ours", "holds"),
+    ]
     assert (spread.kind, spread.source, spread.finding) == ("ours", "our question", 0)
     assert spread.case == "four tasks, β growing by 0.02 per epoch"
+
+
+def test_a_task_that_takes_over_in_the_second_half_of_a_run_is_counted():
+    level, over = [1.0, 1.0, 1.0, 1.0], [0.01, 0.01, 0.01, 1.0]
+    scales = {0: [over, over, level, level], 1: [level, level, over, level], 2: [level] * 4}
+    table = pd.concat(rows(own, "LSB", seed, FOUR) for seed, own in scales.items())
+    assert lsb_trends.takeovers(table).to_dict() == {0: False, 1: True, 2: False}
+    found = Trends(Setting(), trends(Setting(), FOUR), table)
+    (verdict, _) = lsb_trends.growth_claims(found, found)[1:]
+    assert (verdict.status, verdict.measured.value) == ("does not hold", 1)
+    assert verdict.reading.startswith("number of 3 runs with more than 90% in an epoch")
