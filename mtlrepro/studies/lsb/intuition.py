@@ -63,7 +63,7 @@ def picture() -> Exhibit:
         table=table,
         figure=figure,
         caption=f"With equal weights the task with the large loss makes up {number(large['equal weights'], 2)} % of the"
-        " total in the last epoch, and so the others hardly count. LSB gives all tasks about the same share in the second"
+        " total in the last epoch, and so the others hardly count. LSB gives all tasks about the same share in the next"
         f" epoch, and from then on more to the one that falls slowly, {number(slow['LSB'], 2)} % in the last epoch."
         f" (Three made-up losses; β grows by {TASKONOMY_RATE:g} per epoch.)",
         alt="Stacked bars by epoch. On the left one colour fills most of every bar; on the right three colours share"
