@@ -19,7 +19,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from mtlrepro import cli
 from mtlrepro.analysis.verdicts import Status
-from mtlrepro.pages.chapter import badge
+from mtlrepro.pages.html import badge
 from mtlrepro.pages.stored import notebook_statistics
 
 STATUSES = get_args(Status)

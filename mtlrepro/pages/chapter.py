@@ -1,48 +1,31 @@
 """What a chapter shows: exhibits, verdicts, and the environment of the run."""
 
-import re
 import shlex
 import sys
 import time
-from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from html import escape
 from typing import Any, Protocol
 
 import pandas as pd
 import torch
 from IPython.display import display, update_display
-from matplotlib.figure import Figure
 
 from mtlrepro import files
-from mtlrepro.analysis.verdicts import Kind, Verdict, grouped, number, placed, rows
-from mtlrepro.pages.exhibit import Exhibit, Form
-from mtlrepro.pages.figures import svg, use_style, webp
-from mtlrepro.pages.findings import Finding, answers, findings_html
+from mtlrepro.analysis.verdicts import Verdict, placed, rows
+from mtlrepro.pages.exhibit import Exhibit
+from mtlrepro.pages.figures import use_style
+from mtlrepro.pages.findings import Finding, answers, findings_html, findings_text
+from mtlrepro.pages.html import figure_html, image_html, table_html
 from mtlrepro.pages.notebook import FINDINGS, PROVENANCE, TABLE, VERDICTS, NotebookError
 from mtlrepro.pages.parameters import Value, declared_parameters
 from mtlrepro.pages.plan import SMOKE, plan_of, settle
+from mtlrepro.pages.readable import readable
 from mtlrepro.pages.sliders import figure_slider, figure_sliders
+from mtlrepro.pages.verdict_tables import verdicts_html
 from mtlrepro.runs.workers import LEAD
 from mtlrepro.training.provenance import provenance
 
-KINDS: dict[Kind, str] = {
-    "paper": "The paper's claims, judged on this run.",
-    "ours": "Questions of ours.",
-    "identity": "Identities, which must hold up to rounding.",
-}
-"""Whose statement a verdict judges, to the caption of its table."""
-COLUMNS = {
-    "claim": "claim",
-    "source": "source",
-    "reading": "read as",
-    "claimed": "claimed",
-    "measured": "measured",
-    "case": "tested on",
-    "status": "status",
-}
-"""Columns of a table of verdicts, and their titles."""
 NO_EVIDENCE = "Smoke: no evidence. "
 """What every caption begins with at the scale `smoke`."""
 BOX = "mtlrepro-findings"
@@ -121,22 +104,23 @@ class Chapter:
             _show(self._html(exhibit), exhibit.caption, {TABLE: exhibit.payload})
 
     def _html(self, exhibit: Exhibit) -> str:
-        """HTML of an exhibit below its sliders, which are displayed."""
+        """HTML of an exhibit below its sliders, which are displayed; without scripts, their first picture is there."""
         sliders, pictures = exhibit.pictures
         if not pictures:
-            table = exhibit.table if exhibit.shown is None else exhibit.shown
-            shown = table.map(lambda entry: number(entry) if isinstance(entry, float) else entry)
-            return table_html(shown, exhibit.caption)
+            shown, note = readable(exhibit.table if exhibit.shown is None else exhibit.shown)
+            return table_html(shown, exhibit.caption, note=note)
         command = self.command(*exhibit.uses)
         images = {labels: image_html(figure, alt, exhibit.form) for labels, (figure, alt) in pictures.items()}
         if not sliders:
             return figure_html(images[()], exhibit.caption, command)
         if len(sliders) == 1:
-            display(figure_slider({label: image for (label,), image in images.items()}, *sliders))
+            (label,) = exhibit.first
+            display(figure_slider({label: image for (label,), image in images.items()}, *sliders, label))
         else:
-            outer, inner = sliders
-            display(figure_sliders({(one, two): image for (one, two), image in images.items()}, (outer, inner)))
-        return figure_html("", exhibit.caption, command)
+            (outer, inner), (row, column) = sliders, exhibit.first
+            frames = {(one, two): image for (one, two), image in images.items()}
+            display(figure_sliders(frames, (outer, inner), (row, column)))
+        return figure_html(f"<noscript>{images[exhibit.first]}</noscript>", exhibit.caption, command)
 
     def judge(self, *verdicts: Verdict) -> None:
         """Put verdicts on the chapter's list."""
@@ -147,29 +131,21 @@ class Chapter:
         self.found = tuple(replace(one, evidence=f"{self.label}{one.evidence}") for one in findings)
         display(self._box([]), raw=True, display_id=BOX)
 
-    def _box(self, answered: list[dict[str, str]]) -> dict[str, Any]:
-        text = "\n".join(f"{one['number']}. {one['claim']}: {one['status']}" for one in answered)
-        return {"text/html": findings_html(answered), "text/plain": text, FINDINGS: answered}
+    def _box(self, answered: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"text/html": findings_html(answered), "text/plain": findings_text(answered), FINDINGS: answered}
 
     def verdicts(self) -> None:
-        """Show all verdicts so far by kind, a row a claim, and fill in the box of :meth:`findings`.
+        """Show all verdicts so far, see :func:`~mtlrepro.pages.verdict_tables.verdicts_html`.
 
-        A claim that was tested in several places has one row, that of its worst case, and the rest folded below it.
+        Fills in the box of :meth:`findings`, too.
 
         Raises:
             ValueError: The verdicts do not fit the findings, see :func:`~mtlrepro.pages.findings.answers`.
         """
         if self.found:
             update_display(self._box(answers(self.found, self.judged)), raw=True, display_id=BOX)
-        parts = []
-        for kind, title in KINDS.items():
-            own = [one for one in self.judged if one.kind == kind]
-            if own:
-                title = f"{self.label}{title}"
-                table = table_html(_grouped_rows(own), title, escaped=True)
-                folded = f"<details><summary>{title} ({len(grouped(own))} rows)</summary>{table}</details>"
-                parts.append(folded if kind == "identity" else table)
-        _show("".join(parts), f"{self.label}Verdicts, computed from this run.", {VERDICTS: rows(self.judged)})
+        text = f"{self.label}Verdicts, computed from this run."
+        _show(verdicts_html(self.judged, self.label), text, {VERDICTS: rows(self.judged)})
 
     def rerun_line(self) -> None:
         """Show the command that repeats this run, with the values of all parameters."""
@@ -181,7 +157,7 @@ class Chapter:
         record["seconds"] = round(time.perf_counter() - self.started)
         shown = pd.DataFrame({"": record.keys(), "this run": [str(value) for value in record.values()]})
         caption = "Environment of this run."
-        _show(table_html(shown, caption), caption, {PROVENANCE: record})
+        _show(table_html(shown, caption, most_rows=None), caption, {PROVENANCE: record})
 
 
 @dataclass(frozen=True)
@@ -209,60 +185,6 @@ def rerun_command(notebook: str, parameters: Mapping[str, Value]) -> str:
         text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
         words += ["-p", name, text.lower() if isinstance(value, bool) else text]
     return shlex.join(words)
-
-
-def image_html(figure: Figure, alt: str, form: Form = "svg") -> str:
-    """Figure as an `<img>` with its picture inside, in one of its forms, and its alternative text."""
-    if form == "svg":
-        return picture_html("svg+xml", svg(figure).encode(), alt)
-    return picture_html("webp", webp(figure, photograph=form == "photograph"), alt)
-
-
-def picture_html(kind: str, content: bytes, alt: str) -> str:
-    """Picture as an `<img>` that holds it; `kind` is the second part of its MIME type."""
-    return f'<img src="data:image/{kind};base64,{b64encode(content).decode()}" alt="{escape(alt)}">'
-
-
-def figure_html(image: str, caption: str, rerun: str) -> str:
-    """`<figure>` of an image, its caption, and the command that rebuilds it."""
-    return (
-        f'<figure class="mtlrepro">{image}<figcaption>{escape(caption)}</figcaption>'
-        f'<p class="rerun"><code>{escape(rerun)}</code></p></figure>'
-    )
-
-
-def table_html(table: pd.DataFrame, caption: str, *, escaped: bool = False) -> str:
-    """HTML of a table, text escaped unless it already is, in a box that scrolls sideways on a narrow screen.
-
-    A line does not end between a ± and its number, or between the bounds of an interval.
-    """
-    html = table.to_html(index=False, border=0, classes="mtlrepro", escape=not escaped, justify="left")
-    html = re.sub(r"(\d \[[^][<,]+), ", r"\1,&nbsp;", html.replace(" ± ", " ±&nbsp;"))
-    html = html.replace("<thead>", f"<caption>{escape(caption)}</caption><thead>", 1)
-    return f'<div class="mtlrepro-table" tabindex="0">{html}</div>'
-
-
-def _grouped_rows(verdicts: Sequence[Verdict]) -> pd.DataFrame:
-    """One row of HTML a claim: its worst case, and the others folded below what was measured."""
-    shown = []
-    for worst, *others in grouped(verdicts):
-        row = {name: escape(text) for name, text in rows([worst])[0].items()}
-        if others:
-            lines = [
-                f"<li>{escape(case['case'])}: {escape(case['measured'])} {badge(case['status'])}</li>"
-                for case in rows(others)
-            ]
-            count = f"{len(others)} more case{'s' if len(others) > 1 else ''}"
-            row["measured"] += f"<details><summary>{count}</summary><ul>{''.join(lines)}</ul></details>"
-        row["status"] = badge(worst.status)
-        shown.append({title: row[name] for name, title in COLUMNS.items()})
-    table = pd.DataFrame(shown)
-    return table.drop(columns=[COLUMNS[name] for name in ("reading", "case") if not table[COLUMNS[name]].any()])
-
-
-def badge(status: str, text: str = "") -> str:
-    """Status of a verdict as coloured text, `text` in place of the status itself if given."""
-    return f'<span class="verdict {status.replace(" ", "-")}">{text or status}</span>'
 
 
 def _show(html: str, text: str, payload: Mapping[str, Any]) -> None:

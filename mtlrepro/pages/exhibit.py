@@ -28,6 +28,8 @@ class Exhibit:
             pair of labels on two sliders, to a picture and its alternative text.
         alt: What `figure` looks like, for readers who cannot see it.
         sliders: What each slider of `frames` varies.
+        start: Label, or pair of labels, of the frame at which the sliders start, and which pages without scripts show;
+            the first frame if not given.
         shown: The table as readers see it, where that is not `table` itself.
         uses: Parameters of the chapter that the line below a picture repeats.
         form: How pictures are kept.
@@ -36,7 +38,8 @@ class Exhibit:
 
     Raises:
         ValueError: The table holds a value that is missing or not finite, both `figure` and `frames` are given, a
-            picture has no alternative text, or the number of sliders is not that of the labels of a frame.
+            picture has no alternative text, the number of sliders is not that of the labels of a frame, or no frame has
+            the labels of `start`.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Exhibit:
     frames: Mapping[str, tuple[Figure, str]] | Mapping[tuple[str, str], tuple[Figure, str]] | None = None
     alt: str = ""
     sliders: tuple[str, ...] = ()
+    start: str | tuple[str, str] | None = None
     shown: pd.DataFrame | None = None
     uses: tuple[str, ...] = ()
     form: Form = "svg"
@@ -60,6 +64,9 @@ class Exhibit:
         for labels in self._frames:
             if len(labels) != len(self.sliders):
                 raise ValueError(f"exhibit {self.name!r}: sliders is {self.sliders}; accepted: {len(labels)} of them")
+        if self.start is not None and _labels(self.start) not in self._frames:
+            accepted = ", ".join(map(repr, self.frames or {})) or "None, without frames"
+            raise ValueError(f"exhibit {self.name!r}: start is {self.start!r}; accepted: {accepted}")
         for column in self.table:
             values = self.table[column]
             if values.isna().any() or np.isinf(pd.to_numeric(values, errors="coerce")).any():
@@ -68,19 +75,33 @@ class Exhibit:
     @property
     def _frames(self) -> dict[tuple[str, ...], tuple[Figure, str]]:
         frames: Mapping[Any, tuple[Figure, str]] = self.frames or {}
-        return {(labels,) if isinstance(labels, str) else labels: frame for labels, frame in frames.items()}
+        return {_labels(labels): frame for labels, frame in frames.items()}
+
+    @property
+    def _varied(self) -> list[int]:
+        """Positions of the sliders that have several labels."""
+        return [i for i in range(len(self.sliders)) if len({labels[i] for labels in self._frames}) > 1]
 
     @property
     def pictures(self) -> tuple[tuple[str, ...], dict[tuple[str, ...], tuple[Figure, str]]]:
         """What the sliders vary, and label of each slider to picture; a slider of a single label is left out."""
         if self.figure is not None:
             return (), {(): (self.figure, self.alt)}
-        varied = [i for i in range(len(self.sliders)) if len({labels[i] for labels in self._frames}) > 1]
-        frames = {tuple(labels[i] for i in varied): frame for labels, frame in self._frames.items()}
-        return tuple(self.sliders[i] for i in varied), frames
+        frames = {tuple(labels[i] for i in self._varied): frame for labels, frame in self._frames.items()}
+        return tuple(self.sliders[i] for i in self._varied), frames
+
+    @property
+    def first(self) -> tuple[str, ...]:
+        """Labels, as in `pictures`, of the picture that is shown first; empty without sliders."""
+        labels = next(iter(self._frames), ()) if self.start is None else _labels(self.start)
+        return tuple(labels[i] for i in self._varied)
 
     @property
     def payload(self) -> dict[str, Any]:
         """The table in the form that notebooks store: name, tolerances and columns."""
         columns = {str(column): self.table[column].tolist() for column in self.table}
         return {"name": self.name, "rtol": self.rtol, "atol": self.atol, "columns": columns}
+
+
+def _labels(labels: str | tuple[str, str]) -> tuple[str, ...]:
+    return (labels,) if isinstance(labels, str) else labels

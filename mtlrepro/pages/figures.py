@@ -18,8 +18,44 @@ from mtlrepro.targets import Display
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-UNKNOWN = "#E377C2"
-"""Colour of pixels whose target is unknown."""
+UNKNOWN = "#FF00FF"
+"""Colour of pixels whose target is unknown, far from those of all classes and colour maps."""
+METHODS: dict[str, tuple[str, str]] = {
+    "lsb": ("#0072B2", "o"),
+    "uncertainty": ("#D55E00", "s"),
+    "dwa": ("#009E73", "^"),
+    "gls": ("#CC79A7", "D"),
+    "gradnorm": ("#E69F00", "v"),
+    "fixed": ("#56B4E9", "P"),
+    "equal": ("#000000", "X"),
+    "maxgnr": ("#0072B2", "s"),
+    "mtsgd": ("#009E73", "o"),
+    "mclgs": ("#D55E00", "D"),
+    "cagrad": ("#CC79A7", "v"),
+    "cagrad+mclgs": ("#CC79A7", "o"),
+    "mgda": ("#E69F00", "P"),
+    "pcgrad": ("#56B4E9", "s"),
+    "graddrop": ("#009E73", "X"),
+    "uw-so": ("#E69F00", "^"),
+    "rlw": ("#56B4E9", "v"),
+    "replay": ("#0072B2", "P"),
+    "lagged_gls": ("#D55E00", "X"),
+    "warmup": ("#000000", "D"),
+}
+"""Colour and marker of each method, the same in every figure of the book; those compared most differ in both."""
+TITLES = {
+    "equal weighting": "equal",
+    "uncert": "uncertainty",
+    "proposed": "lsb",
+    "lsb with priorities": "lsb",
+    "fixed weights": "fixed",
+    "lagged gls": "lagged_gls",
+    "cagrad + mclgs": "cagrad+mclgs",
+    "random weights": "rlw",
+    "replayed weights": "replay",
+    "warm-up": "warmup",
+}
+"""What methods are called in figures and in the papers' tables, in lower case, where it is not their name."""
 STYLE: Any = {
     "axes.axisbelow": True,
     "axes.grid": True,
@@ -80,6 +116,26 @@ def webp(figure: Figure, *, photograph: bool = False) -> bytes:
     return packed.getvalue()
 
 
+def styles(names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Choose the colour and the marker of each line of a figure.
+
+    Args:
+        names: What the lines stand for. A method, by name or title, has its own of `METHODS`; everything else gets
+            the colours and the markers that no method of the figure has, in order, and again from the start where they
+            run out.
+
+    Returns:
+        Name to colour and marker.
+    """
+    keys = {name: TITLES.get(name.lower(), name.lower()) for name in names}
+    own = {name: METHODS[key] for name, key in keys.items() if key in METHODS}
+    colours = [colour for colour in COLOURS if colour not in {used for used, _ in own.values()}] or COLOURS
+    markers = [marker for marker in MARKERS if marker not in {used for _, used in own.values()}] or MARKERS
+    others = [name for name in keys if name not in own]
+    free = {name: (colours[i % len(colours)], markers[i % len(markers)]) for i, name in enumerate(others)}
+    return {name: own.get(name) or free[name] for name in keys}
+
+
 def curves(
     axes: Axes,
     table: pd.DataFrame,
@@ -96,14 +152,15 @@ def curves(
         axes: Panel to draw in.
         table: Columns `x`, `by`, `mean`; for bars `low` and `high`; and, if given, `expected`.
         x: Column of the abscissa.
-        by: Column that separates curves, in order of first appearance.
+        by: Column that separates curves, in order of first appearance; methods have their own look, see :func:`styles`.
         expected: Column with a predicted value, drawn dashed in the same colour.
         labels: Legend texts; the values of `by` if not given.
         linestyle: Of the measured curves.
     """
     groups = list(table.groupby(by, sort=False))
+    looks = styles([str(value) for value, _ in groups])
     for index, (value, group) in enumerate(groups):
-        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+        colour, marker = looks[str(value)]
         axes.errorbar(
             group[x],
             group["mean"],
@@ -131,20 +188,22 @@ def dots(axes: Axes, table: pd.DataFrame, label: str, *, by: str, reference: flo
         axes: Panel to draw in.
         table: Columns `label`, `by`, `mean`, `low`, `high`.
         label: Column whose values stand along the vertical axis.
-        by: Column that separates colours and shifts the dots, in order of first appearance.
+        by: Column that separates the looks of :func:`styles` and shifts the dots, in order of first appearance.
         reference: Value to mark by a dashed line.
     """
     lines = list(dict.fromkeys(table[label]))
     groups = list(table.groupby(by, sort=False))
+    looks = styles([str(value) for value, _ in groups])
     for index, (value, group) in enumerate(groups):
+        colour, marker = looks[str(value)]
         height = np.array([lines.index(entry) for entry in group[label]])
         shift = (index - (len(groups) - 1) / 2) * 0.6 / len(groups)
         axes.errorbar(
             group["mean"],
             height + shift,
             xerr=_bars(group),
-            color=COLOURS[index % len(COLOURS)],
-            marker=MARKERS[index % len(MARKERS)],
+            color=colour,
+            marker=marker,
             linestyle="none",
             capsize=2,
             label=str(value),
@@ -163,12 +222,13 @@ def strip(axes: Axes, table: pd.DataFrame, column: str, *, by: str) -> None:
         table: One row a run, in the same order within each group: its dots stand below each other, so that ties are
             seen.
         column: What is drawn along the horizontal axis.
-        by: Column that separates lines, colours and markers, in order of first appearance.
+        by: Column that separates lines, with the look that :func:`styles` gives them, in order of first appearance.
     """
     groups = list(table.groupby(by, sort=False)[column])
-    for line, (_, values) in enumerate(groups):
+    looks = styles([str(name) for name, _ in groups])
+    for line, (name, values) in enumerate(groups):
         shifts = 0.12 * (np.arange(len(values)) - (len(values) - 1) / 2)
-        colour, marker = COLOURS[line % len(COLOURS)], MARKERS[line % len(MARKERS)]
+        colour, marker = looks[str(name)]
         axes.plot(values, line + shifts, marker, color=colour, markersize=6, markeredgewidth=0)
         axes.plot([values.mean()] * 2, [line - 0.4, line + 0.4], color=colour)
     axes.set_yticks(range(len(groups)), [str(name) for name, _ in groups])
@@ -183,7 +243,7 @@ def strips(
     Args:
         table: One row a run.
         labels: Column to the text below its panel; up to three stand side by side, more in two rows, filled by columns.
-        by: Column that separates lines, colours and markers, in order of first appearance.
+        by: Column that separates lines, with the look that :func:`styles` gives them, in order of first appearance.
         references: Column to a value to mark by a dashed line.
     """
     rows = 1 if len(labels) <= 3 else 2
@@ -220,12 +280,15 @@ def quantiles(axes: Axes, table: pd.DataFrame, *, by: str) -> None:
     """Draw columns `noise` against `normal`, one set of markers per value of column `by`, and the diagonal."""
     ends = table["normal"].agg(["min", "max"])
     axes.plot(ends, ends, color="0.5", linewidth=1)
-    for index, (value, group) in enumerate(table.groupby(by, sort=False)):
+    groups = list(table.groupby(by, sort=False))
+    looks = styles([str(value) for value, _ in groups])
+    for value, group in groups:
+        colour, marker = looks[str(value)]
         axes.plot(
             group["normal"],
             group["noise"],
-            color=COLOURS[index % len(COLOURS)],
-            marker=MARKERS[index % len(MARKERS)],
+            color=colour,
+            marker=marker,
             linestyle="none",
             label=str(value),
         )
@@ -244,7 +307,7 @@ def gallery(images: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
 def draw_map(
     axes: Axes, display: Display, values: Tensor, known: Tensor, n_classes: int | None = None
 ) -> AxesImage | None:
-    """Draw a target or a prediction, with unknown pixels in pink.
+    """Draw a target or a prediction, with unknown pixels in magenta.
 
     Args:
         axes: Panel to draw in.

@@ -1,11 +1,13 @@
 """What a chapter found: each claim of the paper with its verdicts in short, read before the evidence."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 from mtlrepro.analysis.verdicts import WORST_FIRST, Verdict, grouped
+from mtlrepro.pages.html import badge
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class Finding:
     Attributes:
         number: Of the claim.
         claim: What the paper says, in a few words.
-        section: Anchor of the section that shows the evidence, without `#`.
+        section: Anchor of the section that shows the evidence, without `#`: a label, or the heading's words in lower
+            case, joined by hyphens, without a number in front.
         evidence: What it rests on: algebra, printed trials, our runs at which size and with how many seeds.
     """
 
@@ -28,62 +31,78 @@ class Finding:
     evidence: str
 
 
-def answers(findings: Sequence[Finding], verdicts: Sequence[Verdict]) -> list[dict[str, str]]:
-    """Answer each finding by its verdicts, the paper's claims alone.
+def answers(findings: Sequence[Finding], verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+    """Answer each finding by its verdicts, of whatever kind.
+
+    Args:
+        findings: What the box lists.
+        verdicts: All verdicts of the chapter; those with `finding` 0 answer nothing.
 
     Returns:
-        One entry a finding, as text: `number`, `claim`, `section`, `evidence`; `status`, claims counted by the status
-        of their worst case, worst first, such as `inconclusive 1, holds 3`, without a number if all agree; and
-        `measured`, what is quoted.
+        One entry a finding, as notebooks store it: `number`, `claim`, `section`, `evidence`; `statuses`, how many
+        claims have which status in their worst case, the worst status first; `quoted`, the claim that is quoted and
+        its case; `measured`, what was measured there, empty if nothing was; and `reading`, of what.
 
     Raises:
-        ValueError: A finding has no verdict, or a verdict names a number that no finding has.
+        ValueError: Two findings have the same number, a finding has no verdict, or a verdict names a number that no
+            finding has.
     """
-    known = {finding.number for finding in findings}
-    stray = sorted({one.finding for one in verdicts} - known - {0})
+    numbers = [finding.number for finding in findings]
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"numbers of findings are {numbers}; accepted: a number each")
+    stray = sorted({one.finding for one in verdicts} - {0, *numbers})
     if stray:
-        raise ValueError(f"finding is {stray[0]} in a verdict; accepted: 0 or one of {sorted(known)}")
+        raise ValueError(f"finding is {stray[0]} in a verdict; accepted: 0 or one of {sorted(numbers)}")
     return [_answer(one, [verdict for verdict in verdicts if verdict.finding == one.number]) for one in findings]
 
 
-def _answer(finding: Finding, verdicts: Sequence[Verdict]) -> dict[str, str]:
+def _answer(finding: Finding, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     groups = grouped(verdicts)
     if not groups:
         raise ValueError(f"finding {finding.number} has no verdict; accepted: one or more")
     counts = Counter(cases[0].status for cases in groups)
-    found = [status for status in WORST_FIRST if counts[status]]
-    status = found[0] if len(found) == 1 else ", ".join(f"{name} {counts[name]}" for name in found)
     quoted = groups[0][0]
-    measured = "" if quoted.measured is None else f"{quoted.claim}: {quoted.measured}"
-    if measured and quoted.case:
-        measured += f" ({quoted.case})"
     return {
-        "number": str(finding.number),
+        "number": finding.number,
         "claim": finding.claim,
-        "status": status,
-        "measured": measured,
-        "evidence": finding.evidence,
         "section": finding.section,
+        "evidence": finding.evidence,
+        "statuses": {status: counts[status] for status in WORST_FIRST if counts[status]},
+        "quoted": f"{quoted.claim} ({quoted.case})" if quoted.case else quoted.claim,
+        "measured": "" if quoted.measured is None else str(quoted.measured),
+        "reading": quoted.reading,
     }
 
 
-def badges(status: str) -> str:
-    """HTML of the statuses of an answer."""
-    parts = []
-    for part in status.split(", "):
-        name = part.rstrip("0123456789 ")
-        parts.append(f'<span class="verdict {name.replace(" ", "-")}">{escape(part)}</span>')
-    return "<br>".join(parts)
+def badges(statuses: Mapping[str, int]) -> str:
+    """HTML of the statuses of an answer, each with how many claims have it, unless all claims agree."""
+    if len(statuses) == 1:
+        return badge(next(iter(statuses)))
+    return " ".join(badge(status, f"{count} {status}") for status, count in statuses.items())
 
 
-def findings_html(answered: Sequence[dict[str, str]]) -> str:
-    """Box of the answers as a numbered list; empty before there are any."""
-    items = [
-        f'<li value="{one["number"]}"><a href="#{escape(one["section"])}">{escape(one["claim"])}</a>: '
-        f"{badges(one['status'])}"
-        + (f'<br><span class="quoted">{escape(one["measured"])}</span>' if one["measured"] else "")
-        + f'<br><span class="evidence">{escape(one["evidence"])}</span></li>'
-        for one in answered
-    ]
-    body = f"<ol>{''.join(items)}</ol>" if items else "<p>Computed at the end of this run.</p>"
+def findings_text(answered: Sequence[Mapping[str, Any]]) -> str:
+    """Answers as plain text, a line each."""
+    lines = []
+    for one in answered:
+        statuses = ", ".join(f"{count} {status}" for status, count in one["statuses"].items())
+        lines.append(f"{one['number']}. {one['claim']}: {statuses}")
+    return "\n".join(["What we found", *lines])
+
+
+def findings_html(answered: Sequence[Mapping[str, Any]]) -> str:
+    """Box of the answers as a numbered list; before there are any, it says when they come."""
+    items = "".join(_item(one) for one in answered)
+    body = f"<ol>{items}</ol>" if items else "<p>Computed at the end of this run.</p>"
     return f'<div class="admonition note mtlrepro-findings"><p class="admonition-title">What we found</p>{body}</div>'
+
+
+def _item(answer: Mapping[str, Any]) -> str:
+    link = f'<a href="#{escape(answer["section"])}">{escape(answer["claim"])}</a>'
+    parts = [f"{link} {badges(answer['statuses'])}"]
+    if answer["measured"]:
+        reading = f" ({answer['reading']})" if answer["reading"] else ""
+        quoted = f"{answer['quoted']}: {answer['measured']}{reading}"
+        parts.append(f'<span class="quoted">{escape(quoted)}</span>')
+    parts.append(f'<span class="evidence">{escape(answer["evidence"])}</span>')
+    return f'<li value="{answer["number"]}">{"<br>".join(parts)}</li>'

@@ -12,7 +12,7 @@ from mtlrepro import files
 from mtlrepro.analysis.significance import holm
 from mtlrepro.analysis.verdicts import number
 from mtlrepro.pages.exhibit import Exhibit
-from mtlrepro.pages.figures import COLOURS, MARKERS
+from mtlrepro.pages.figures import styles
 from mtlrepro.pages.plan import Part, Plan
 from mtlrepro.runs.grid_files import read_grid
 from mtlrepro.runs.store import Store
@@ -139,10 +139,10 @@ def figure(runs: pd.DataFrame) -> Figure:
     drawing = Figure(figsize=(7.2, 2.6), layout="constrained")
     methods = list(dict.fromkeys(runs["method"]))
     for axes, (column, (name, unit, higher)) in zip(drawing.subplots(1, 3, sharey=True), METRICS.items(), strict=True):
-        for height, method in enumerate(methods):
+        for height, (method, (colour, marker)) in enumerate(styles(methods).items()):
             values = runs.loc[runs["method"] == method, column]
-            axes.plot(values, [height] * len(values), MARKERS[height], color=COLOURS[height], markersize=5)
-            axes.plot([values.mean()] * 2, [height - 0.3, height + 0.3], color=COLOURS[height])
+            axes.plot(values, [height] * len(values), marker, color=colour, markersize=5)
+            axes.plot([values.mean()] * 2, [height - 0.3, height + 0.3], color=colour)
         axes.set_xlabel(f"{name}, {unit}\n{'higher' if higher else 'lower'} is better")
         axes.set_yticks(range(len(methods)), methods)
         axes.set_ylim(len(methods) - 0.5, -0.5)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from mtlrepro.analysis import compare
 from mtlrepro.analysis.significance import permutation_test
 from mtlrepro.analysis.verdicts import Interval, mean_interval
-from mtlrepro.pages.figures import COLOURS, MARKERS, legend
+from mtlrepro.pages.figures import legend, styles
 from mtlrepro.studies.scores import Scores
 
 EVERY = "every pair"
@@ -208,10 +208,11 @@ def figure(operating: pd.DataFrame, planes: Planes) -> Figure:
     pairs = list(operating.groupby("pair", sort=False))
     drawing = Figure(figsize=(7.2, 3.2), layout="constrained")
     panels = drawing.subplots(1, len(pairs), squeeze=False)[0]
+    looks = styles(list(operating["method"]))
     for axes, (pair, own) in zip(panels, pairs, strict=True):
         plane = planes[str(pair)]
         for index, (method, runs) in enumerate(own.groupby("method", sort=False)):
-            _family(axes, plane, runs, index, str(method))
+            _family(axes, plane, runs, index, str(method), looks[str(method)])
         axes.set_xlabel(plane.labels[0], fontsize=9)
         axes.set_ylabel(plane.labels[1], fontsize=9)
         axes.margins(0.25, 0.15)
@@ -220,8 +221,8 @@ def figure(operating: pd.DataFrame, planes: Planes) -> Figure:
     return drawing
 
 
-def _family(axes: Axes, plane: Plane, runs: pd.DataFrame, index: int, label: str) -> None:
-    colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+def _family(axes: Axes, plane: Plane, runs: pd.DataFrame, index: int, label: str, look: tuple[str, str]) -> None:
+    colour, marker = look
     means = runs.groupby("share")[["x", "y"]].mean()
     ordered = pd.to_numeric(runs["share"], errors="coerce").notna().all()
     line = means if ordered else undominated(means, plane)

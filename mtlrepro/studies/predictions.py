@@ -41,6 +41,8 @@ PANEL_ALT = (
     "{}: a grid of pictures, a column for the targets and one for each method; for {} a row of estimates and below it a"
     " row of errors, dark where they are small."
 )
+CLEAR = 0.9
+"""Share of the pixels at which every target of an image that is drawn is known, if there are such images."""
 GAP = 2
 """Pixels between two maps."""
 
@@ -60,6 +62,17 @@ class Shown:
     batch: Batch
     predictions: Mapping[str, Mapping[int, Mapping[str, np.ndarray]]]
     n_classes: int
+
+    @property
+    def clear(self) -> list[int]:
+        """Positions of the images in the order in which they are drawn.
+
+        First those of which every target is known at more than `CLEAR` of the pixels, as they come in the test split:
+        a rule that looks at targets alone, never at predictions. The others follow in their order.
+        """
+        seen = torch.stack([known(self.batch, task).float().mean((1, 2, 3)) for task in self.tasks])
+        order = (~(seen.amin(0) > CLEAR)).int().argsort(stable=True)
+        return [int(position) for position in order]
 
 
 def load(setting: Setting, configs: Sequence[RunConfig]) -> Shown:
@@ -178,10 +191,13 @@ def _input(shown: Shown, image: int, *, first: bool) -> np.ndarray:
 
 
 def slides(shown: Shown, network: str, count: int) -> dict[str, tuple[Figure, str]]:
-    """Draw the first `count` images for a slider: label to drawing and its alternative text."""
+    """Draw the first `count` images of `Shown.clear` for a slider: label to drawing and its alternative text."""
     *titles, last = (DISPLAYS[task].title for task in shown.tasks)
     listed = f"{', '.join(titles)} and {last}" if titles else last
-    return {f"{i + 1}": (panel(shown, i), PANEL_ALT.format(f"{network}, image {i + 1}", listed)) for i in range(count)}
+    return {
+        f"{i + 1}": (panel(shown, image), PANEL_ALT.format(f"{network}, image {i + 1}", listed))
+        for i, image in enumerate(shown.clear[:count])
+    }
 
 
 def best(errors: pd.DataFrame) -> str:
@@ -210,15 +226,15 @@ def _losses(shown: Shown, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarra
     return {**losses, SUM: overall(losses)}
 
 
-def loss_maps(shown: Shown, image: int = 0) -> Figure:
+def loss_maps(shown: Shown) -> Figure:
     """Draw the loss maps of each task and their sum, a row for every method and epoch.
 
-    Each column has one scale, up to the 98 % quantile of its first map.
+    The image is the first one of `Shown.clear`. Each column has one scale, up to the 98 % quantile of its first map.
 
     Args:
         shown: What `load` gives.
-        image: Position among the shown images.
     """
+    image = shown.clear[0]
     rows, labels, highs = [], [], dict[str, float]()
     for method, epochs in shown.predictions.items():
         for epoch, maps in sorted(epochs.items()):
@@ -242,7 +258,7 @@ def _title(name: str) -> str:
 
 
 def heat(values: np.ndarray, high: float) -> np.ndarray:
-    """Colours of an error map, uint8 `[H, W, 3]`: black at 0, bright from `high` on, pink where unknown."""
+    """Colours of an error map, uint8 `[H, W, 3]`: black at 0, bright from `high` on, magenta where unknown."""
     palette = mpl.colormaps["magma"].with_extremes(bad=UNKNOWN)
     colours = palette(np.ma.masked_invalid(values / high).clip(0, 1), bytes=True)
     return np.asarray(colours[..., :3])

@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from mtlrepro.analysis.verdicts import mean_interval, plus_minus
 from mtlrepro.pages.exhibit import Exhibit
-from mtlrepro.pages.figures import COLOURS, MARKERS, legend
+from mtlrepro.pages.figures import COLOURS, MARKERS, legend, styles
 from mtlrepro.studies.comparison import in_words
 from mtlrepro.studies.scores import method_title
 from mtlrepro.studies.setting import Setting
@@ -243,13 +243,12 @@ def spread_figure(rows: pd.DataFrame) -> Figure:
     Args:
         rows: As `spreads` gives it.
     """
-    sets, methods = (list(dict.fromkeys(rows[name])) for name in ("tasks", "method"))
+    sets, looks = list(dict.fromkeys(rows["tasks"])), styles(list(rows["method"]))
     drawing = Figure(figsize=(7.2, 3.4), dpi=140, layout="constrained")
     panels = drawing.subplots(1, len(sets), sharey=True, squeeze=False)[0]
     for axes, count in zip(panels, sets, strict=True):
         for method, own in rows[rows["tasks"] == count].groupby("method", sort=False):
-            index = methods.index(method)
-            colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+            colour, marker = looks[str(method)]
             every = max(len(own) // 5, 1)
             axes.plot(own["epoch"], own["mean"], color=colour, marker=marker, markevery=every, label=str(method))
             barred = own.iloc[::every]

@@ -1,6 +1,7 @@
 """Intervals and verdicts: the rule at and beside its boundaries, and how numbers are written."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from mtlrepro.analysis.verdicts import (
     Interval,
     Verdict,
     geometric_interval,
+    grouped,
     mean_interval,
     number,
     placed,
@@ -207,47 +209,93 @@ def test_an_interval_is_written_with_its_bounds():
 
 
 def test_rows():
+    measured = Interval(1.01, 1.0, 1.02)
     verdicts = [
-        Verdict("It is one.", "Eq. 1", 1.0, 0.05, Interval(1.01, 1.0, 1.02)),
-        Verdict("It is two.", "Eq. 2", 2.0, 0.05, Interval(1.01, 1.0, 1.02)),
-        Verdict("It is small.", "Eq. 3", 1.0, 0.05, Interval(1.01, 1.0, 1.02), below=True),
+        Verdict("It is one.", "Eq. 1", 1.0, 0.05, measured, reading="a mean", case="rooms", finding=2),
+        Verdict("It is small.", "Eq. 3", 1.0, 0.05, measured, below=True, kind="ours"),
+        Verdict("It is exact.", "algebra", 1.01, 0.0, measured, kind="identity"),
         Verdict("It is better.", "Table 3"),
     ]
     assert rows(verdicts) == [
         {
             "claim": "It is one.",
+            "case": "rooms",
             "source": "Eq. 1",
+            "reading": "a mean",
             "claimed": "1 ± 0.05",
             "measured": "1.01 [1.00, 1.02]",
             "status": "holds",
-        },
-        {
-            "claim": "It is two.",
-            "source": "Eq. 2",
-            "claimed": "2 ± 0.05",
-            "measured": "1.01 [1.00, 1.02]",
-            "status": "does not hold",
+            "kind": "paper",
+            "finding": "2",
         },
         {
             "claim": "It is small.",
+            "case": "",
             "source": "Eq. 3",
+            "reading": "",
             "claimed": "below 1 ± 0.05",
             "measured": "1.01 [1.00, 1.02]",
             "status": "holds",
+            "kind": "ours",
+            "finding": "",
+        },
+        {
+            "claim": "It is exact.",
+            "case": "",
+            "source": "algebra",
+            "reading": "",
+            "claimed": "1.01",
+            "measured": "1.01 [1.00, 1.02]",
+            "status": "inconclusive",
+            "kind": "identity",
+            "finding": "",
         },
         {
             "claim": "It is better.",
+            "case": "",
             "source": "Table 3",
+            "reading": "",
             "claimed": "",
             "measured": "",
             "status": "cannot be tested here",
+            "kind": "paper",
+            "finding": "",
         },
     ]
     assert rows([]) == []
 
 
-def test_plus_minus_and_places():
+HOLDS = Verdict("a", "Eq. 1", 1.0, 0.1, Interval(1.0, 0.95, 1.05), reading="a mean")
+UNKNOWN = replace(HOLDS, measured=None)
+OPEN = replace(HOLDS, measured=Interval(1.0, 0.0, 2.0))
+FAILS = replace(HOLDS, measured=Interval(2.0, 1.9, 2.1))
+
+
+def test_cases_of_a_claim_stand_together_the_worst_first_and_else_in_order():
+    cases = [HOLDS, UNKNOWN, replace(HOLDS, case="x"), OPEN, FAILS, replace(FAILS, case="y")]
+    (group,) = grouped(cases)
+    assert group == [FAILS, replace(FAILS, case="y"), OPEN, UNKNOWN, HOLDS, replace(HOLDS, case="x")]
+    assert grouped([]) == []
+
+
+@pytest.mark.parametrize("other", [{"claim": "b"}, {"source": "Eq. 2"}, {"reading": "a test"}, {"kind": "ours"}])
+def test_claims_that_differ_are_groups_of_their_own_in_their_order(other):
+    different = replace(FAILS, **other)
+    assert grouped([HOLDS, different, OPEN]) == [[OPEN, HOLDS], [different]]
+
+
+@pytest.mark.parametrize("same", [{"case": "b"}, {"finding": 2}, {"claimed": 2.0}, {"below": True}])
+def test_cases_may_differ_in_what_is_claimed_there(same):
+    assert len(grouped([HOLDS, replace(HOLDS, **same)])) == 1
+
+
+def test_plus_minus():
     assert plus_minus(Interval(1.2345, 1.0, 1.4690)) == "1.23 ± 0.23"
     assert plus_minus(Interval(0.5, 0.0, 1.0), 2) == "0.50 ± 0.50"
-    (verdict,) = placed([Verdict("It falls", "Eq. 1", 1, 0, Interval(0, 0, 0), below=True)], "gpu scale")
-    assert (verdict.claim, verdict.status) == ("It falls (gpu scale)", "holds")
+
+
+def test_a_place_is_added_to_the_case():
+    verdicts = [Verdict("It falls", "Eq. 1", 1, 0, Interval(0, 0, 0), below=True), Verdict("b", "Eq. 2", case="c")]
+    first, second = placed(verdicts, "gpu scale")
+    assert (first.claim, first.case, first.status) == ("It falls", "gpu scale", "holds")
+    assert second.case == "c, gpu scale"

@@ -1,7 +1,6 @@
 """HTML is escaped, commands can be run again, chapters show and judge."""
 
 import base64
-import io
 import json
 import math
 import shlex
@@ -13,27 +12,37 @@ import nbformat
 import pandas as pd
 import pytest
 import torch
+from nbclient import NotebookClient
 from nbformat import v4
 from page_cases import NASTY, Parsed, drawing, exhibit, measured
-from PIL import Image
 
 from mtlrepro import cli
-from mtlrepro.analysis.verdicts import Interval, Verdict
+from mtlrepro.analysis.verdicts import Interval, Verdict, rows
 from mtlrepro.pages import chapter as report
 from mtlrepro.pages import figures as plots
-from mtlrepro.pages.notebook import PROVENANCE, TABLE, VERDICTS, NotebookError
+from mtlrepro.pages.findings import Finding, answers, findings_html
+from mtlrepro.pages.html import image_html
+from mtlrepro.pages.notebook import FINDINGS, PROVENANCE, TABLE, VERDICTS, NotebookError
 from mtlrepro.pages.parameters import assign
 from mtlrepro.pages.running import run_notebook
-from mtlrepro.pages.stored import notebook_statistics
+from mtlrepro.pages.stored import normalise_file, notebook_statistics
+from mtlrepro.pages.verdict_tables import verdicts_html
 from mtlrepro.training.provenance import provenance
 
 
 @pytest.fixture
-def shown(monkeypatch):
+def shown(monkeypatch, updated):
     """What is displayed, in order: a bundle of MIME types or an object."""
     found = []
     monkeypatch.setattr(report, "display", lambda content, **options: found.append(content))
+    monkeypatch.setattr(report, "update_display", lambda content, **options: updated.append((content, options)))
     return found
+
+
+@pytest.fixture
+def updated():
+    """What takes the place of something that was displayed before, with the options of the call."""
+    return []
 
 
 CHOSEN = {"seeds": 3, "sizes": [4, 8], "rates": [1e-5, 0.5], "device": "cpu", "quick": True, "note": "it's < 5"}
@@ -58,66 +67,6 @@ def chapter(tmp_path):
     kinds = {"seeds": "int", "sizes": "list[int]", "rates": "list[float]", "device": "str", "quick": "bool"}
     lines = [f"{name}: {kinds.get(name, 'str')} = {value!r}  # help" for name, value in CHOSEN.items()]
     return opened(declaring(tmp_path / "chapter.ipynb", "\n".join(lines)), CHOSEN)
-
-
-def test_figure_html_is_escaped():
-    parsed = Parsed(report.figure_html(report.image_html(drawing(), NASTY), NASTY, NASTY))
-    assert set(parsed.tags) == {"figure", "img", "figcaption", "p", "code"}  # no <b>
-    assert parsed.tags["img"][0]["alt"] == NASTY
-    assert parsed.texts["figcaption"] == parsed.texts["code"] == [NASTY]
-
-
-def test_image_html_holds_the_figure():
-    source = Parsed(report.image_html(drawing(), "alt")).tags["img"][0]["src"]
-    kind, data = source.split(",")
-    assert kind == "data:image/svg+xml;base64"
-    assert base64.b64decode(data).decode() == plots.svg(drawing())
-
-
-@pytest.mark.parametrize("form", ["drawing", "photograph"])
-def test_image_html_holds_pixels_of_a_size_that_the_figure_has(form):
-    source = Parsed(report.image_html(drawing(), "alt", form)).tags["img"][0]["src"]
-    kind, data = source.split(",")
-    assert kind == "data:image/webp;base64"
-    with Image.open(io.BytesIO(base64.b64decode(data))) as image:
-        assert image.size == tuple((drawing().get_size_inches() * drawing().dpi).round().astype(int))
-        colours = image.convert("RGB").getcolors(1 << 20)
-    assert (len(colours) <= 24) == (form == "drawing")
-
-
-def test_table_html_is_escaped_in_cells_headings_and_caption():
-    parsed = Parsed(report.table_html(pd.DataFrame({NASTY: [NASTY, "plain"], "n": [1, 2]}), NASTY))
-    assert set(parsed.tags) == {"div", "table", "caption", "thead", "tbody", "tr", "th", "td"}
-    assert parsed.texts["caption"] == [NASTY]
-    assert parsed.texts["th"] == [NASTY, "n"]
-    assert parsed.texts["td"] == [NASTY, "1", "plain", "2"]
-
-
-def test_table_html_can_hold_html_but_its_caption_not():
-    parsed = Parsed(report.table_html(pd.DataFrame({"a": ["<i>x</i>"]}), NASTY, escaped=True))
-    assert parsed.texts["i"] == ["x"]
-    assert parsed.texts["caption"] == [NASTY]
-
-
-def test_table_html_keeps_intervals_together():
-    html = report.table_html(pd.DataFrame({"a": ["1 ± 0.2", "2 [1, 3]", "x, y"]}), "1 ± 2")
-    assert [">1 ±&nbsp;0.2<" in html, ">2 [1,&nbsp;3]<" in html, ">x, y<" in html, ">1 ± 2<" in html] == [True] * 4
-
-
-def test_table_html_keeps_long_texts_and_all_rows():
-    parsed = Parsed(report.table_html(pd.DataFrame({"a": ["word " * 99 + "end"] * 200}), "caption"))
-    assert parsed.texts["td"] == ["word " * 99 + "end"] * 200
-
-
-def test_a_caption_that_looks_like_markup_lands_in_the_caption():
-    parsed = Parsed(report.table_html(pd.DataFrame({"<thead>": ["<thead>"]}), "<thead>"))
-    assert parsed.texts["caption"] == parsed.texts["th"] == parsed.texts["td"] == ["<thead>"]
-
-
-def test_badge():
-    parsed = Parsed(report.badge("does not hold"))
-    assert parsed.tags["span"] == [{"class": "verdict does-not-hold"}]
-    assert parsed.texts["span"] == ["does not hold"]
 
 
 DECLARED = """\
@@ -246,18 +195,18 @@ def test_a_figure_carries_its_table_caption_alt_and_command(chapter, shown):
 
 def test_a_slider_shows_every_figure_with_its_alt_and_one_table(chapter, shown):
     frames = {str(n): (drawing((0, n)), f"Batches of {n} & more.") for n in (2, 8, 32)}
-    one = exhibit(frames=frames, sliders=("batch",), uses=("sizes",), atol=0.5)
+    one = exhibit(frames=frames, sliders=("batch",), start="8", uses=("sizes",), atol=0.5)
     chapter.show(one)
     box, bundle = shown
     slider, stack = box.children
     assert slider.options == ("2", "8", "32")
-    assert slider.description == "batch"
+    assert (slider.description, slider.value) == ("batch", "8")
     for child, (label, (_, alt)) in zip(stack.children, frames.items(), strict=True):
-        assert child.value == report.image_html(drawing((0, int(label))), alt)
+        assert child.value == image_html(drawing((0, int(label))), alt)
         assert Parsed(child.value).tags["img"][0]["alt"] == alt
     assert len({child.value for child in stack.children}) == 3
     parsed = Parsed(bundle["text/html"])
-    assert "img" not in parsed.tags
+    assert parsed.tags["figure"] and f"<noscript>{stack.children[1].value}</noscript>" in bundle["text/html"]
     assert parsed.texts["figcaption"] == ["It falls."]
     assert parsed.texts["code"] == [chapter.command("sizes")]
     assert bundle[TABLE] == one.payload
@@ -273,7 +222,7 @@ def test_a_single_figure_needs_no_slider(chapter, shown, labels, sliders):
 
 def test_two_sliders_show_pictures_with_their_alts_and_one_table(chapter, shown):
     frames = {(n, k): (drawing((0, int(n + k))), f"Sizes {n} and {k} & more.") for n in "12" for k in "34"}
-    one = exhibit(frames=frames, sliders=("n", "k"), form="drawing", uses=("sizes",), rtol=0.25)
+    one = exhibit(frames=frames, sliders=("n", "k"), start=("1", "4"), form="drawing", uses=("sizes",), rtol=0.25)
     chapter.show(one)
     box, bundle = shown
     *sliders, rows = box.children
@@ -285,7 +234,10 @@ def test_two_sliders_show_pictures_with_their_alts_and_one_table(chapter, shown)
             kind, data = image["src"].split(",")
             assert kind == "data:image/webp;base64"
             assert base64.b64decode(data) == plots.webp(drawing((0, int(n + k))))
-    assert Parsed(bundle["text/html"]).texts["figcaption"] == ["It falls."]
+    assert [slider.value for slider in sliders] == ["1", "4"]
+    parsed = Parsed(bundle["text/html"])
+    assert [image["alt"] for image in parsed.tags["img"]] == ["Sizes 1 and 4 & more."]
+    assert parsed.texts["figcaption"] == ["It falls."]
     assert bundle[TABLE] == one.payload
 
 
@@ -301,7 +253,7 @@ def test_a_table_shows_three_digits_and_stores_all(chapter, shown):
     chapter.show(exhibit(table=table))
     (bundle,) = shown
     assert Parsed(bundle["text/html"]).texts["td"] == [NASTY, "0.123", "123456", "b", "< 1e-12", "7"]
-    assert "p" not in Parsed(bundle["text/html"]).tags  # no command
+    assert "code" not in Parsed(bundle["text/html"]).tags  # no command
     assert bundle[TABLE]["columns"] == {"name": [NASTY, "b"], "x": [0.123456, 3e-17], "n": [123456, 7]}
     assert bundle["text/plain"] == "It falls."
 
@@ -315,18 +267,15 @@ def test_a_table_can_be_shown_to_readers_in_another_form(chapter, shown):
 
 
 def test_a_view_at_one_size_names_it_in_captions_and_claims(chapter, shown):
-    view = chapter.at(SimpleNamespace(scale="gpu"))
+    view = chapter.at(SimpleNamespace(scale="gpu", passed_over=""))
     view.show(exhibit(), exhibit(name="other", caption="Flat.", figure=drawing(), alt="A line."))
     assert [bundle["text/plain"] for bundle in shown] == ["It falls. (gpu scale)", "Flat. (gpu scale)"]
     verdict = Verdict("It holds", "Eq. 1", 1.0, 0.1, Interval(1.0, 0.95, 1.05))
     view.judge(verdict, Verdict("It is small", "Eq. 2"))
     chapter.judge(verdict)
-    assert [(one.claim, one.case) for one in chapter.judged] == [
-            ("It holds", "gpu scale"),
-            ("It is small", "gpu scale"),
-            ("It holds", ""),
-        ]
-    assert replace(chapter.judged[0], claim="It holds") == verdict
+    cases = [("It holds", "gpu scale"), ("It is small", "gpu scale"), ("It holds", "")]
+    assert [(one.claim, one.case) for one in chapter.judged] == cases
+    assert replace(chapter.judged[0], case="") == verdict
 
 
 def test_a_cell_may_be_run_again(chapter, shown):
@@ -335,32 +284,82 @@ def test_a_cell_may_be_run_again(chapter, shown):
     assert len(shown) == 2
 
 
-def test_verdicts_are_collected_and_shown_with_badges(chapter, shown):
+def test_verdicts_are_collected_and_shown_with_badges(chapter, shown, updated):
     chapter.judge(
         Verdict(NASTY, "Eq. 1", 1.0, 0.1, Interval(1.0, 0.95, 1.05)),
-        Verdict("no", "Eq. 2", 1.0, 0.1, Interval(2.0, 1.9, 2.1)),
-        Verdict("who knows", "Eq. 3", 1.0, 0.1, Interval(1.0, 0.0, 2.0)),
-        Verdict("small", "Eq. 4", 1.0, 0.1, Interval(-5.0, -6.0, -4.0), below=True),
+        Verdict("no", "Eq. 2", 1.0, 0.1, Interval(2.0, 1.9, 2.1), kind="ours"),
     )
     chapter.judge(Verdict("elsewhere", "Table 1"))
     assert shown == []
     chapter.verdicts()
     (bundle,) = shown
-    statuses = ["holds", "does not hold", "inconclusive", "holds", "cannot be tested here"]
-    parsed = Parsed(bundle["text/html"])
-    assert parsed.tags["span"] == [{"class": f"verdict {status.replace(' ', '-')}"} for status in statuses]
-    assert parsed.texts["span"] == statuses
-    assert parsed.texts["td"][0] == NASTY
-    assert "b" not in parsed.tags
-    assert parsed.texts["th"] == ["claim", "source", "claimed", "measured", "status"]
-    assert [entry["status"] for entry in bundle[VERDICTS]] == statuses
-    assert bundle[VERDICTS][0] == {
-        "claim": NASTY,
-        "source": "Eq. 1",
-        "claimed": "1 ± 0.1",
-        "measured": "1.00 [0.950, 1.05]",
-        "status": "holds",
-    }
+    assert bundle["text/html"] == verdicts_html(chapter.judged)
+    assert bundle[VERDICTS] == rows(chapter.judged)
+    assert [entry["status"] for entry in bundle[VERDICTS]] == ["holds", "does not hold", "cannot be tested here"]
+    assert updated == []
+
+
+FOUND = (Finding(1, "It is one.", "one", "algebra"), Finding(2, "It is two.", "two", "our runs"))
+
+
+def test_the_box_of_findings_is_filled_in_by_the_verdicts(chapter, shown, updated):
+    chapter.findings(*FOUND)
+    (box,) = shown
+    assert box[FINDINGS] == []
+    assert "at the end of this run" in box["text/html"]
+    chapter.judge(Verdict("It is one", "Eq. 1", 1.0, 0.1, Interval(1.0, 0.95, 1.05), finding=1))
+    chapter.judge(Verdict("It is two", "Eq. 2", finding=2), Verdict("aside", "ours", kind="ours"))
+    chapter.verdicts()
+    ((filled, options),) = updated
+    assert options["display_id"] == report.BOX
+    assert filled[FINDINGS] == answers(FOUND, chapter.judged)
+    assert filled["text/html"] == findings_html(filled[FINDINGS])
+    assert filled["text/plain"].splitlines()[1:] == ["1. It is one.: 1 holds", "2. It is two.: 1 cannot be tested here"]
+
+
+def test_verdicts_that_do_not_fit_the_findings_are_refused(chapter, shown):
+    chapter.findings(*FOUND)
+    chapter.judge(Verdict("It is one", "Eq. 1", finding=1))
+    with pytest.raises(ValueError, match="finding 2 has no verdict"):
+        chapter.verdicts()
+
+
+BOXED = """\
+from mtlrepro.analysis.verdicts import Verdict, mean_interval
+from mtlrepro.pages.chapter import Chapter
+from mtlrepro.pages.findings import Finding
+chapter = Chapter({path!r})
+===
+chapter.findings(Finding(1, "It is one.", "one", "algebra"))
+===
+chapter.judge(Verdict("It is one", "Eq. 1", 1.0, 0.1, mean_interval([1.0, 1.01, 0.99]), finding=1))
+===
+chapter.verdicts()
+"""
+
+
+def executed_by_nbclient(path, output):
+    book = nbformat.read(path, 4)
+    NotebookClient(book, kernel_name="python3").execute()
+    nbformat.write(book, output)
+    normalise_file(output)
+    return output
+
+
+@pytest.mark.filterwarnings("default")  # of what runs a kernel
+@pytest.mark.parametrize("run", [run_notebook, executed_by_nbclient])
+def test_a_stored_notebook_holds_the_filled_box_where_it_was_shown(tmp_path, run):
+    path = declaring(tmp_path / "n.ipynb", DECLARED)
+    book = nbformat.read(path, 4)
+    book.cells += [v4.new_code_cell(source) for source in BOXED.format(path=str(path)).split("===\n")]
+    nbformat.write(book, path)
+    done = run(path, tmp_path / "out.ipynb")
+    (output,) = nbformat.read(done, 4).cells[2].outputs
+    (answer,) = output.data[FINDINGS]
+    assert (answer["number"], answer["statuses"]) == (1, {"holds": 1})
+    assert output.data["text/html"] == findings_html([answer])
+    assert normalise_file(done, check=True)
+    assert run(done, tmp_path / "again.ipynb").read_text() == done.read_text()
 
 
 def test_statistics_count_what_a_chapter_shows(chapter, shown, tmp_path):

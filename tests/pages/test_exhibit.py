@@ -80,8 +80,28 @@ def test_an_exhibit_refuses_gaps_in_other_columns(tmp_path, column):
         ({"frames": {"a": (drawing(), "")}, "sliders": ("n",)}, "without alternative text"),
         ({"frames": {"a": (drawing(), "A.")}}, r"sliders is \(\); accepted: 1 of them"),
         ({"frames": {("a", "b"): (drawing(), "A.")}, "sliders": ("n",)}, "accepted: 2 of them"),
+        ({"frames": {"a": (drawing(), "A.")}, "sliders": ("n",), "start": "b"}, "start is 'b'; accepted: 'a'"),
+        ({"start": "b"}, "start is 'b'; accepted: None, without frames"),
     ],
 )
 def test_an_exhibit_refuses_pictures_that_do_not_fit_together(changes, message):
     with pytest.raises(ValueError, match=message):
         exhibit(**changes)
+
+
+@pytest.mark.parametrize(
+    ("labels", "sliders", "start", "first"),
+    [
+        (["1", "2"], ("n",), None, ("1",)),
+        (["1", "2"], ("n",), "2", ("2",)),
+        ([("1", "a"), ("1", "b")], ("n", "k"), ("1", "b"), ("b",)),
+        ([("1", "a"), ("2", "a")], ("n", "k"), None, ("1",)),
+        ([("1", "a")], ("n", "k"), ("1", "a"), ()),
+        ([], (), None, ()),
+    ],
+)
+def test_the_first_picture_is_that_of_start(labels, sliders, start, first):
+    frames = {label: (drawing(), f"{label}.") for label in labels}
+    found = exhibit(frames=frames, sliders=sliders, start=start)
+    assert found.first == first
+    assert first in found.pictures[1] or not labels

@@ -9,11 +9,16 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.figure import Figure
 from page_cases import drawing, measured
 from PIL import Image
 
+from mtlrepro.balancers import METHODS
+from mtlrepro.data.catalogue import CATALOGUE
 from mtlrepro.pages import figures as plots
+from mtlrepro.studies.scores import method_title
+from mtlrepro.targets import TARGETS
 
 
 def test_equal_figures_give_equal_text():
@@ -204,3 +209,74 @@ def test_every_helper_draws_on_plain_figures():
     assert len(axes) == len(figure.axes) == 3
     axes[0].set_ylim(0, 7)
     assert [panel.get_ylim() for panel in axes] == [(0, 7)] * 3
+
+
+def test_every_method_has_a_look_of_its_own():
+    assert plots.METHODS.keys() == METHODS.keys()
+    looks = list(plots.METHODS.values())
+    assert len(set(looks)) == len(looks)
+    assert {colour for colour, _ in looks} == set(plots.COLOURS)
+    assert {marker for _, marker in looks} == set(plots.MARKERS)
+    assert set(plots.TITLES.values()) <= METHODS.keys()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_looks_the_same_beside_whatever_by_name_and_by_title(name):
+    title = method_title(name)
+    for names in ([title], ["target", title, "dwa"], ["pcgrad", title, "lsb", "other"]):
+        assert plots.styles(names)[title] == plots.METHODS[name]
+
+
+def test_the_methods_of_the_lsb_chapter_differ_in_colour_and_in_marker():
+    looks = plots.styles(["equal", "uncertainty", "DWA", "GLS", "GradNorm", "LSB", "fixed weights"]).values()
+    assert len({colour for colour, _ in looks}) == len({marker for _, marker in looks}) == len(looks)
+    printed = plots.styles(["Equal weighting", "Uncert", "DWA", "GLS", "Proposed"])
+    assert printed["Proposed"] == plots.METHODS["lsb"] and printed["Uncert"] == plots.METHODS["uncertainty"]
+
+
+def test_what_is_no_method_has_no_look_of_a_method_in_the_figure():
+    looks = plots.styles(["LSB", "no alpha", "equal", "rate 0.2", "period 2"])
+    taken = [plots.METHODS["lsb"], plots.METHODS["equal"]]
+    free = [looks[name] for name in ("no alpha", "rate 0.2", "period 2")]
+    for place in (0, 1):
+        assert {look[place] for look in free}.isdisjoint(look[place] for look in taken)
+    assert len(set(free)) == 3
+    assert list(looks) == ["LSB", "no alpha", "equal", "rate 0.2", "period 2"]
+    assert list(plots.styles(["a", "b"]).values()) == list(zip(plots.COLOURS, plots.MARKERS, strict=True))[:2]
+
+
+@pytest.mark.parametrize("draw", ["curves", "dots", "strip", "quantiles"])
+def test_figures_draw_methods_with_their_looks_whatever_their_order(draw):
+    names = ["GLS", "pooled", "LSB"]
+    table = pd.DataFrame({"method": names, "x": 1.0, "mean": 2.0, "low": 1.0, "high": 3.0})
+    table = table.assign(normal=1.0, noise=2.0, label="a")
+    _, axes = plots.canvas()
+    if draw == "curves":
+        plots.curves(axes, table, "x", by="method")
+    elif draw == "dots":
+        plots.dots(axes, table, "label", by="method")
+    elif draw == "strip":
+        plots.strip(axes, table, "x", by="method")
+    else:
+        plots.quantiles(axes, table, by="method")
+    marked = [line for line in axes.lines if line.get_marker() in plots.MARKERS]
+    assert [(line.get_color(), line.get_marker()) for line in marked] == list(plots.styles(names).values())
+
+
+def palettes():
+    """Colours of every class of every data set, and of every colour map of a target."""
+    for entry in CATALOGUE.values():
+        if entry.classes:
+            classes = torch.arange(len(entry.classes))[None]
+            display = TARGETS["segmentation"].display
+            yield entry.name, plots.paint(display, classes, torch.ones_like(classes, dtype=torch.bool), classes.numel())
+    for name in sorted({target.display.colours for target in TARGETS.values()} - {"", "tab20"} | {"magma"}):
+        yield name, mpl.colormaps[name](np.linspace(0, 1, 256), bytes=True)[None, :, :3]
+
+
+@pytest.mark.parametrize(
+    ("name", "colours"), list(palettes()), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_the_colour_of_unknown_pixels_is_far_from_every_other(name, colours):
+    unknown = np.array(mpl.colors.to_rgb(plots.UNKNOWN)) * 255
+    assert np.linalg.norm(colours.reshape(-1, 3) - unknown, axis=1).min() > 100

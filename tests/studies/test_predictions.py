@@ -104,12 +104,12 @@ def test_a_mosaic_keeps_pixels_and_titles():
     assert [label.get_text() for label in axes.get_xticklabels()] == ["one", "two"]
 
 
-def test_heat_is_dark_at_zero_and_pink_where_unknown():
+def test_heat_is_dark_at_zero_and_magenta_where_unknown():
     colours = studies_predictions.heat(np.array([[0.0, 1.0, 5.0, np.nan]]), 1.0)
     assert colours.dtype == np.uint8
     assert colours[0, 0].max() < 10
     assert colours[0, 1].tolist() == colours[0, 2].tolist()
-    assert colours[0, 3].tolist() == [0xE3, 0x77, 0xC2]
+    assert colours[0, 3].tolist() == [0xFF, 0x00, 0xFF]
 
 
 def test_panel_and_maps_have_a_row_for_everything():
@@ -150,3 +150,24 @@ def test_what_runs_kept_meets_its_targets(tmp_path, tasks):
     losses = studies_predictions.mean_losses(found)
     assert losses["error"].tolist()[:-1] == pytest.approx([0] * len(found.tasks), abs=2e-3)
     assert found.predictions.keys() == {"equal"}
+
+
+def test_pictures_are_of_the_first_images_of_which_most_is_known():
+    """A rule of the targets alone; images of which less is known come last, in their order."""
+    rows = []
+    for unknown in (3, 0, 2, 1, 0):  # of 20 pixels; one missing pixel is 95 %
+        depth = torch.ones(1, 1, 20)
+        depth[..., :unknown] = 0
+        rows.append(depth)
+    batch = {"depth": torch.stack(rows), "segmentation": torch.zeros(5, 1, 20, dtype=torch.int64)}
+    assert Shown(("segmentation", "depth"), batch, {}, 3).clear == [1, 3, 4, 0, 2]
+    batch["segmentation"][1, :, :2] = -1  # exactly 90 % is not more
+    assert Shown(("segmentation", "depth"), batch, {}, 3).clear == [3, 4, 0, 1, 2]
+
+
+def test_slides_and_loss_maps_show_these_images(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(studies_predictions, "panel", lambda shown, image: drawn.append(image))
+    monkeypatch.setattr(Shown, "clear", [2, 4, 0, 1, 3])
+    assert list(studies_predictions.slides(shown(images=5), "network", 2)) == ["1", "2"]
+    assert drawn == [2, 4]

@@ -124,7 +124,7 @@ def shares_figure(table: pd.DataFrame) -> Figure:
 
 
 def gallery(sample: Sample, class_names: Sequence[str]) -> tuple[Figure, pd.DataFrame]:
-    """Draw all dense maps of one sample, unknown pixels in pink, boxes on the image; with mean and spread of each.
+    """Draw all dense maps of one sample, unknown pixels in magenta, boxes on the image; with mean and spread of each.
 
     Args:
         sample: one sample.

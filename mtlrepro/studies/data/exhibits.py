@@ -10,14 +10,19 @@ from mtlrepro.data.datasets import Dataset
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies.data import datasets, learnability
 
+TOLERANCE = 1e-6
+"""Rounding by which an error may lie above the bound of its encoding."""
+
 
 def inventory(data: Dataset) -> Exhibit:
     """List every key of the first samples."""
+    table = datasets.inventory(data)
     return Exhibit(
         name="inventory",
-        table=datasets.inventory(data),
-        caption=f"{data.name}, {data.split}: every key of the first {min(64, len(data))} of {len(data)} samples, over"
-        " known pixels; the last column is the share of unknown ones, in per cent.",
+        table=table,
+        shown=table.rename(columns={"invalid": "where unknown", "unknown": "unknown, % of pixels"}),
+        caption="Every dense map of a sample: its unit, how it is stored, its range over known pixels, and how much of"
+        f" it is unknown. ({data.name}, {data.split}, first {min(64, len(data))} of {len(data)} samples)",
     )
 
 
@@ -25,7 +30,7 @@ def gallery(data: Dataset, shown: int) -> Exhibit:
     """Show every map of some samples, spread over the split."""
     indices = [i * len(data) // shown for i in range(shown)]
     drawn = {f"sample {i}": datasets.gallery(data[i], data.class_names) for i in indices}
-    alt = "Panels of one sample: the image and each of its maps, with colour bars; unknown pixels are pink."
+    alt = "Panels of one sample: the image and each of its maps, with colour bars; unknown pixels are magenta."
     return Exhibit(
         name="gallery",
         table=pd.concat([table.assign(sample=label) for label, (_, table) in drawn.items()]),
@@ -33,7 +38,8 @@ def gallery(data: Dataset, shown: int) -> Exhibit:
         sliders=("shown:",),
         rtol=1e-5,
         uses=("dataset", "shown", "height", "width"),
-        caption=f"{data.name}, {data.split}: each map of {shown} samples; move the slider to change the sample.",
+        caption=f"Every map of a sample; the slider changes the sample. ({data.name}, {data.split}, {shown} samples"
+        " spread over the split)",
     )
 
 
@@ -57,8 +63,16 @@ def street(streets: Dataset) -> Exhibit:
 def shares_claim() -> Verdict:
     """Judge whether the recovered class shares of Cityscapes sum to 1."""
     total = range_interval([datasets.published_shares()["share"].sum() / 100])
-    claim = "Cityscapes' class shares, recovered from published weights, sum to 1"
-    return Verdict(claim, "our inference", 1, 1e-5, total)
+    return Verdict(
+        "Cityscapes' class shares, recovered from published weights, sum to 1",
+        "our inference",
+        1,
+        1e-5,
+        total,
+        reading="the sum over all classes",
+        kind="ours",
+        finding=3,
+    )
 
 
 def shares(streets: Dataset, data: Dataset) -> Exhibit:
@@ -76,20 +90,23 @@ def shares(streets: Dataset, data: Dataset) -> Exhibit:
         figure=datasets.shares_figure(table),
         atol=1e-6,
         uses=("dataset", "scenes"),
-        caption=f"Share of each class. Streets are as uneven as Cityscapes: the three largest classes own"
-        f" {ours.nlargest(3).sum():.0f} % of the labelled pixels there and {real.nlargest(3).sum():.0f} % in"
-        f" Cityscapes. Least alike: {worst}, {ours[worst]:.2g} % and {real[worst]:.2g} %.",
+        caption="Share of each class among the labelled pixels. Streets are as uneven as Cityscapes: the three largest"
+        f" classes own {ours.nlargest(3).sum():.0f} % of the labelled pixels there and {real.nlargest(3).sum():.0f} %"
+        f" in Cityscapes. Least alike: {worst}, {ours[worst]:.2g} % and {real[worst]:.2g} %.",
         alt="Dot plot on a logarithmic axis: one line for each class, one kind of mark for each data set.",
     )
 
 
 def encodings(table: pd.DataFrame) -> Exhibit:
     """Show the rows of `datasets.encodings`."""
+    above = int((table["error"] > table["bound"] + TOLERANCE).sum())
     return Exhibit(
         name="encodings",
         table=table,
+        shown=table.rename(columns={"key": "map", "error": "largest error"}),
         atol=1e-6,
-        caption="Largest error after export, preparation and reading, against the bound of each encoding.",
+        caption="Largest error of each map after export, preparation and reading, beside the bound of its"
+        f" encoding: {above} of {len(table)} errors are above their bound. (A few scenes in each format)",
     )
 
 
@@ -97,12 +114,16 @@ def encoding_claims(table: pd.DataFrame) -> list[Verdict]:
     """Judge for every format whether its encoding bounds the error, from the rows of `datasets.encodings`."""
     return [
         Verdict(
-            f"{name}: no map is further from the scene than its encoding allows (error minus bound)",
+            "No map is further from the scene than its encoding allows",
             "our readers",
             0,
-            1e-6,
+            TOLERANCE,
             range_interval(part["error"] - part["bound"]),
             below=True,
+            reading="error minus bound in the unit of the map, range over maps",
+            case=str(name),
+            kind="ours",
+            finding=1,
         )
         for name, part in table.groupby("format")
     ]
@@ -126,20 +147,41 @@ def stereo(matches: pd.DataFrame) -> Exhibit:
 def stereo_claim(matches: pd.DataFrame) -> Verdict:
     """Judge the sign of disparity from the rows of `datasets.stereo_check`."""
     right, wrong = (matches["difference"][start::2].to_numpy() for start in (0, 1))
-    claim = "Matched by disparity, the views differ less than half as much as with the wrong sign (quotient)"
-    return Verdict(claim, "our convention", 0.5, 0.0, range_interval(right / wrong), below=True)
+    return Verdict(
+        "Matched by disparity, two views differ less than half as much as with the wrong sign",
+        "our convention",
+        0.5,
+        0.0,
+        range_interval(right / wrong),
+        below=True,
+        reading="quotient of the mean absolute differences, range over both pairs",
+        kind="ours",
+        finding=2,
+    )
 
 
 def exactness_claims() -> list[Verdict]:
     """Judge the four identities of the scenes."""
     exact = datasets.exactness()
     claims = (
-        ("Values that differ when rooms are made again in another order", "bits", 0.0),
-        ("Median angle between a room's normals and those of its depth, degrees", "normals", 0.1),
-        ("Curvature of balls against 1/r (largest relative error)", "curvature", 1e-5),
-        ("Disparity against f B / z, pixels (largest difference)", "disparity", 1e-4),
+        ("A room has the same bits in every batch", "values that differ in another order", "bits", 0.0),
+        ("The normals of a room are those of its depth", "median angle between them, degrees", "normals", 0.1),
+        ("The curvature of a ball is one over its radius", "largest relative error", "curvature", 1e-5),
+        ("Disparity is f B / z", "largest difference, pixels", "disparity", 1e-4),
     )
-    return [Verdict(claim, "our scenes", 0, bound, range_interval([exact[key]])) for claim, key, bound in claims]
+    return [
+        Verdict(
+            claim,
+            "our scenes",
+            0,
+            bound,
+            range_interval([exact[key]]),
+            reading=reading,
+            kind="identity",
+            finding=4,
+        )
+        for claim, reading, key, bound in claims
+    ]
 
 
 def learned(tables: Sequence[pd.DataFrame]) -> Exhibit:
@@ -148,14 +190,23 @@ def learned(tables: Sequence[pd.DataFrame]) -> Exhibit:
     means = table.groupby("scenes")[["gain", "ratio"]].mean()
     gains = ", ".join(f"{row['gain']:.0f} points in {name}" for name, row in means.iterrows())
     ratios = ", ".join(f"{row['ratio']:.2f} in {name}" for name, row in means.iterrows())
+    titles = {
+        "colour": "mIoU of colours, %",
+        "network": "mIoU of the network, %",
+        "gain": "gain, points",
+        "constant": "error of the constant, m or px",
+        "error": "error of the network, m or px",
+        "ratio": "quotient of the errors",
+    }
     return Exhibit(
         name="learned",
         table=table,
+        shown=table.rename(columns=titles),
         rtol=0.05,
         atol=0.5,
-        caption="mIoU in per cent of colours and of the network, and mean absolute error of the constant and of the"
-        f" network (m, px). Mean gain: {gains}; error over that of the constant: {ratios}. Seeds share their scenes, so"
-        " intervals over them cover the training, not the draw of the scenes.",
+        caption="The network beside the best table of colours, by mIoU, and beside the best constant, by mean absolute"
+        f" error. Mean gain: {gains}; error over that of the constant: {ratios}. (A row a seed; seeds share their"
+        " scenes, so intervals over them cover the training, not the draw of the scenes)",
     )
 
 

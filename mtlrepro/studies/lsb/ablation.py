@@ -26,7 +26,7 @@ from mtlrepro.analysis.verdicts import (
 )
 from mtlrepro.balancers import LSB
 from mtlrepro.pages.exhibit import Exhibit
-from mtlrepro.pages.figures import COLOURS, MARKERS, legend
+from mtlrepro.pages.figures import COLOURS, legend, styles
 from mtlrepro.studies import trends as studies_trends
 from mtlrepro.studies import variants as studies_variants
 from mtlrepro.studies.lsb import grids as lsb_grids
@@ -241,9 +241,8 @@ def figure(scores: pd.DataFrame) -> Figure:
     axes = drawing.subplots()
     axes.set_xscale("symlog", linthresh=5, linscale=3)
     names = list(dict.fromkeys(scores["variant"]))
-    for height, name in enumerate(names):
+    for height, (name, (colour, marker)) in enumerate(styles(names).items()):
         values = scores.loc[scores["variant"] == name, "score"]
-        colour, marker = COLOURS[height % len(COLOURS)], MARKERS[height % len(MARKERS)]
         axes.plot(values, [height] * len(values), marker, color=colour, markersize=5)
         axes.plot([values.mean()] * 2, [height - 0.35, height + 0.35], color=colour)
     axes.axvline(0, color="0.4", linestyle="--", linewidth=1)

@@ -4,7 +4,9 @@ from types import SimpleNamespace
 
 import pandas as pd
 
+from mtlrepro.pages.findings import answers
 from mtlrepro.studies.data import datasets, exhibits
+from mtlrepro.studies.data.findings import FINDINGS
 
 
 def test_shares_name_each_set_with_its_own_numbers(monkeypatch):
@@ -35,6 +37,8 @@ def test_stereo_compares_each_pair_with_its_wrong_sign():
 def test_encodings_are_judged_by_their_worst_map():
     table = pd.DataFrame({"format": ["a", "a", "b"], "error": [0.1, 0.5, 0.2], "bound": [0.2, 0.4, 0.2]})
     assert [verdict.status for verdict in exhibits.encoding_claims(table)] == ["inconclusive", "holds"]
+    assert [verdict.case for verdict in exhibits.encoding_claims(table)] == ["a", "b"]
+    assert "1 of 3 errors are above their bound" in exhibits.encodings(table).caption
 
 
 def test_learned_gives_the_means_of_each_set():
@@ -46,3 +50,20 @@ def test_learned_gives_the_means_of_each_set():
     assert "Mean gain: 41 points in rooms, 31 points in streets" in caption
     assert "error over that of the constant: 0.30 in rooms, 0.20 in streets" in caption
     assert len(exhibits.learned_claims(tables)) == 4
+
+
+def test_every_finding_is_answered_by_claims_of_ours_or_identities(monkeypatch):
+    exact = {"bits": 0.0, "normals": 0.0, "curvature": 0.0, "disparity": 0.0}
+    monkeypatch.setattr(datasets, "exactness", lambda: exact)
+    matches = pd.DataFrame({"pair": ["a", "a", "b", "b"], "difference": [2.0, 8.0, 1.0, 4.0]})
+    encodings = pd.DataFrame({"format": ["a", "b"], "error": [0.1, 0.2], "bound": [0.2, 0.2]})
+    learned = [
+        pd.DataFrame({"scenes": name, "seed": [0, 1], "gain": [40.0, 41.0], "ratio": [0.3, 0.31]})
+        for name in ("rooms", "streets")
+    ]
+    verdicts = [exhibits.shares_claim(), exhibits.stereo_claim(matches), *exhibits.encoding_claims(encodings)]
+    verdicts += [*exhibits.exactness_claims(), *exhibits.learned_claims(learned)]
+    assert {verdict.kind for verdict in verdicts} == {"ours", "identity"}
+    assert all(verdict.reading for verdict in verdicts)
+    found = answers(FINDINGS, verdicts)
+    assert [answer["statuses"] for answer in found] == [{"holds": count} for count in (1, 1, 1, 4, 2)]
