@@ -1,5 +1,6 @@
 """Exhibit: one thing that a chapter shows."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -98,10 +99,23 @@ class Exhibit:
 
     @property
     def payload(self) -> dict[str, Any]:
-        """The table in the form that notebooks store: name, tolerances and columns."""
-        columns = {str(column): self.table[column].tolist() for column in self.table}
+        """The table in the form that notebooks store: name, tolerances and columns.
+
+        Fractions have the digits that their tolerance leaves, so that where numbers differ by rounding alone, as on
+        another machine, the same is stored.
+        """
+        columns = {
+            str(column): [self._rounded(value) for value in self.table[column].tolist()] for column in self.table
+        }
         return {"name": self.name, "rtol": self.rtol, "atol": self.atol, "columns": columns}
 
 
 def _labels(labels: str | tuple[str, str]) -> tuple[str, ...]:
     return (labels,) if isinstance(labels, str) else labels
+
+    def _rounded(self, value: object) -> object:
+        """Value to the last decimal that is not below its tolerance."""
+        if not isinstance(value, float):
+            return value
+        tolerance = self.atol + self.rtol * abs(value)
+        return round(value, -math.floor(math.log10(tolerance))) if tolerance else value
