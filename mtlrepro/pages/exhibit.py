@@ -105,7 +105,8 @@ class Exhibit:
         another machine, the same is stored.
         """
         columns = {
-            str(column): [self._rounded(value) for value in self.table[column].tolist()] for column in self.table
+            str(name): [_rounded(value, self.rtol, self.atol) for value in self.table[name].tolist()]
+            for name in self.table
         }
         return {"name": self.name, "rtol": self.rtol, "atol": self.atol, "columns": columns}
 
@@ -113,9 +114,10 @@ class Exhibit:
 def _labels(labels: str | tuple[str, str]) -> tuple[str, ...]:
     return (labels,) if isinstance(labels, str) else labels
 
-    def _rounded(self, value: object) -> object:
-        """Value to the last decimal that is not below its tolerance."""
-        if not isinstance(value, float):
-            return value
-        tolerance = self.atol + self.rtol * abs(value)
-        return round(value, -math.floor(math.log10(tolerance))) if tolerance else value
+
+def _rounded(value: object, rtol: float, atol: float) -> object:
+    """Value to the first decimal below its tolerance, so that rounding two of them does not part them."""
+    if not isinstance(value, float):
+        return value
+    tolerance = atol + rtol * abs(value)
+    return round(value, 1 - math.floor(math.log10(tolerance))) if tolerance else value

@@ -93,7 +93,7 @@ def train_inline(
     with _bar(len(configs), progress) as bar:
         for hash_, config in configs.items():
             try:
-                train(config, store=store.folder, data_root=data_root, progress=False)
+                train(config, store=store.folder, data_root=data_root, progress=False, resumable=False)
             except (ValueError, ArithmeticError, OSError, RuntimeError) as error:
                 failures[hash_] = str(error)
             bar.update()

