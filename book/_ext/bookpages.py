@@ -1,29 +1,85 @@
 """Directives for pages that are computed while the book is rendered.
 
-`notebook-statistics` counts the stored notebooks, `params-output` shows what `mtlrepro params` prints for one of
-them, and `package-api` documents every module of the parts of the package that it names.
+`findings-table` shows what the chapters found, `stored-figure` a figure of one of them, `notebook-statistics` counts
+the stored notebooks, `params-output` shows what `mtlrepro params` prints for one of them, and `package-api` documents
+every module of the parts of the package that it names. The foot of every page says of which version, commit and day it
+is.
 """
 
 from __future__ import annotations
 
 import re
+import subprocess
 from contextlib import redirect_stdout
+from html import escape
+from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
+import yaml
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
+from sphinx.config import Config
 from sphinx.util.docutils import SphinxDirective
 
 from mtlrepro import cli
 from mtlrepro.analysis.verdicts import Status
+from mtlrepro.pages.findings import findings_rows_html
 from mtlrepro.pages.html import badge
+from mtlrepro.pages.notebook import FINDINGS, TABLE, payloads, read_notebook
 from mtlrepro.pages.stored import notebook_statistics
 
 STATUSES = get_args(Status)
 PACKAGE = Path(cli.__file__).parent
+
+
+class FindingsTable(SphinxDirective):
+    """Table of what the chapters found, read from the stored notebooks in the order of the table of contents."""
+
+    def run(self) -> list[nodes.Node]:
+        """Make HTML, as links lead to places inside other pages."""
+        self.env.note_reread()
+        chapters = []
+        for name in contents_order(yaml.safe_load((Path(self.env.srcdir) / "_toc.yml").read_text(encoding="utf-8"))):
+            path = Path(self.env.srcdir) / f"{name}.ipynb"
+            found = list(payloads(read_notebook(path), FINDINGS)) if path.is_file() else []
+            if found and found[-1]:
+                link = self.env.app.builder.get_relative_uri(self.env.docname, name)
+                chapters.append((notebook_statistics(path)["title"], link, found[-1]))
+        if not chapters:
+            return [nodes.paragraph(text="No stored chapter says yet what it found.")]
+        return [nodes.raw("", findings_rows_html(chapters), format="html")]
+
+
+def contents_order(entry: dict[str, Any]) -> list[str]:
+    """Names of the pages below an entry of the table of contents."""
+    own = [entry[key] for key in ("root", "file") if key in entry]
+    below = [child for key in ("parts", "chapters", "sections") for child in entry.get(key, [])]
+    return own + [name for child in below for name in contents_order(child)]
+
+
+class StoredFigure(SphinxDirective):
+    """The figure behind a data table of a notebook: name of the page, name of the table."""
+
+    required_arguments = 2
+
+    def run(self) -> list[nodes.Node]:
+        """Show the figure as the notebook stores it, with its caption, which links to the chapter."""
+        name, table = self.arguments
+        path = Path(self.env.srcdir) / f"{name}.ipynb"
+        self.env.note_dependency(str(path))
+        outputs = [output for cell in read_notebook(path).cells for output in cell.get("outputs", [])]
+        shown = [
+            output.data["text/html"] for output in outputs if output.get("data", {}).get(TABLE, {}).get("name") == table
+        ]
+        if len(shown) != 1 or "<img" not in shown[0]:
+            raise self.error(f"{path.name} has no figure of table {table!r}")
+        link = self.env.app.builder.get_relative_uri(self.env.docname, name)
+        title = escape(notebook_statistics(path)["title"])
+        html = shown[0].replace("</figcaption>", f' From <a href="{link}">{title}</a>.</figcaption>', 1)
+        return [nodes.raw("", html, format="html")]
 
 
 def statistics_rows(paths: list[Path]) -> list[dict[str, str]]:
@@ -139,8 +195,26 @@ def skip_fields(app: Sphinx, what: str, name: str, obj: object, skip: bool, opti
     return True if type(obj).__name__ == "_tuplegetter" else None
 
 
+def release(folder: Path = PACKAGE) -> str:
+    """Version of the package, and commit and day of the checkout that it runs from, as far as git knows."""
+    command = ["git", "-C", str(folder), "log", "-1", "--abbrev=12", "--format=%h of %cs"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        commit = "unknown"
+    return f"mtlrepro {version('mtlrepro')}, commit {commit}"
+
+
+def add_release(app: Sphinx, config: Config) -> None:
+    """Put the release into the foot of every page."""
+    config.html_theme_options = {**config.html_theme_options, "extra_footer": f"<p>{escape(release())}</p>"}
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the directives."""
+    """Register the directives and the foot of the pages."""
+    app.connect("config-inited", add_release)
+    app.add_directive("findings-table", FindingsTable)
+    app.add_directive("stored-figure", StoredFigure)
     app.connect("autodoc-process-docstring", keep_bars, priority=900)
     app.connect("autodoc-skip-member", skip_fields)
     app.add_directive("notebook-statistics", NotebookStatistics)

@@ -155,7 +155,7 @@ class Chapter:
         """Show where the numbers of this run come from: code, versions, device, time."""
         record = {**provenance(str(self.parameters.get("device", "cpu"))), "parameters": self.parameters}
         record["seconds"] = round(time.perf_counter() - self.started)
-        shown = pd.DataFrame({"": record.keys(), "this run": [str(value) for value in record.values()]})
+        shown = pd.DataFrame({"part": record.keys(), "this run": [str(value) for value in record.values()]})
         caption = "Environment of this run."
         _show(table_html(shown, caption, most_rows=None), caption, {PROVENANCE: record})
 

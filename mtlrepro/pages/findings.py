@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from mtlrepro.analysis.verdicts import WORST_FIRST, Verdict, grouped
-from mtlrepro.pages.html import badge
+from mtlrepro.pages.html import badge, small, table_box
 
 
 @dataclass(frozen=True)
@@ -106,3 +106,28 @@ def _item(answer: Mapping[str, Any]) -> str:
         parts.append(f'<span class="quoted">{escape(quoted)}</span>')
     parts.append(f'<span class="evidence">{escape(answer["evidence"])}</span>')
     return f'<li value="{answer["number"]}">{"<br>".join(parts)}</li>'
+
+
+def findings_rows_html(chapters: Sequence[tuple[str, str, Sequence[Mapping[str, Any]]]]) -> str:
+    """Table of what several chapters found, a row a claim below a row a chapter.
+
+    Args:
+        chapters: Title, address of the page, and answers of each chapter.
+    """
+    head = "".join(f'<th scope="col">{title}</th>' for title in ("claim", "verdict", "measured", "evidence"))
+    bodies = []
+    for title, page, answered in chapters:
+        link = f'<a href="{escape(page)}">{escape(title)}</a>'
+        rows = "".join(f"<tr>{_cells(page, one)}</tr>" for one in answered)
+        bodies.append(f'<tbody><tr><th colspan="4" scope="rowgroup">{link}</th></tr>{rows}</tbody>')
+    table = f'<table class="mtlrepro"><thead><tr>{head}</tr></thead>{"".join(bodies)}</table>'
+    return table_box(table, "Each claim, the verdicts on it, and one number that was measured.")
+
+
+def _cells(page: str, answer: Mapping[str, Any]) -> str:
+    """Cells of one answer on a page other than its own."""
+    reading = f" ({answer['reading']})" if answer["reading"] else ""
+    quoted = f"{escape(answer['measured'])}{small(escape(answer['quoted'] + reading))}" if answer["measured"] else ""
+    link = f'<a href="{escape(page)}#{escape(answer["section"])}">{escape(answer["claim"])}</a>'
+    cells = (link, badges(answer["statuses"]), quoted, escape(answer["evidence"]))
+    return "".join(f"<td>{cell}</td>" for cell in cells)

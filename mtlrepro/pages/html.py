@@ -51,13 +51,28 @@ def table_html(
     """
     rows = table.to_html(index=False, border=0, classes="mtlrepro", escape=not escaped, justify="left")
     rows = re.sub(r"(\d \[[^][<,]+), ", r"\1,&nbsp;", rows.replace(" ± ", " ±&nbsp;"))
+    if most_rows is None or len(table) <= most_rows:
+        return table_box(rows, caption, note=note)
+    count = "1 row" if len(table) == 1 else f"{len(table)} rows"
+    return table_box(rows, caption, note=note, fold=f"Table of {count}")
+
+
+def table_box(table: str, caption: str, *, note: str = "", fold: str = "") -> str:
+    """HTML of a caption and, below it, of a table in the box in which it scrolls.
+
+    Args:
+        table: A `<table>`.
+        caption: Plain text; its first sentence names the box.
+        note: Plain text behind the caption.
+        fold: Line of text behind which the table is folded; empty if it is open.
+    """
     name = escape(re.split(r"(?<=[.?!]) ", caption)[0])
-    box = f'<div class="mtlrepro-table" role="region" tabindex="0" aria-label="{name}">{rows}</div>'
-    if most_rows is not None and len(table) > most_rows:
-        rows_shown = "1 row" if len(table) == 1 else f"{len(table)} rows"
-        box = folded(f"Table of {rows_shown}", box)
+    box = f'<div class="mtlrepro-table" role="region" tabindex="0" aria-label="{name}">{table}</div>'
     note = f' <span class="note">{escape(note)}</span>' if note else ""
-    return f'<div class="mtlrepro-tabular"><p class="caption">{escape(caption)}{note}</p>{box}</div>'
+    return (
+        f'<div class="mtlrepro-tabular"><p class="caption">{escape(caption)}{note}</p>'
+        f"{folded(fold, box) if fold else box}</div>"
+    )
 
 
 def folded(summary: str, html: str) -> str:
@@ -68,3 +83,8 @@ def folded(summary: str, html: str) -> str:
 def badge(status: str, text: str = "") -> str:
     """Status of a verdict as coloured text, `text` in place of the status itself if given."""
     return f'<span class="verdict {status.replace(" ", "-")}">{text or status}</span>'
+
+
+def small(html: str) -> str:
+    """HTML of a line below the main text of a cell; empty without a text."""
+    return f'<span class="below">{html}</span>' if html else ""

@@ -18,17 +18,34 @@ STUDY = '''"""What the chapter NAME measures; an example, to be replaced."""
 import numpy as np
 import pandas as pd
 
-from mtlrepro.analysis.verdicts import Verdict, mean_interval
+from mtlrepro.analysis.verdicts import Verdict, geometric_interval
 from mtlrepro.pages.exhibit import Exhibit
-from mtlrepro.pages.figures import canvas, log_x
+from mtlrepro.pages.figures import canvas, log_x, strip
+from mtlrepro.pages.findings import Finding
 
 DRAWS = {"smoke": 200, "cpu": 20_000}
 """Batches that are drawn for each batch size, by scale."""
 BATCH_SIZES = (1, 4, 16, 64)
+FINDINGS = (
+    Finding(
+        1,
+        "The variance of a mean falls as one over the batch size",
+        "variance-of-a-mean",
+        "our draws, with the seeds of the parameters",
+    ),
+)
+"""The claims of the box *What the paper claims*, by their numbers."""
+
+
+def batch_means(size: int, draws: int, seed: int) -> np.ndarray:
+    """Draw batches of independent numbers of variance 1 and take the mean of each, `[draws]`."""
+    generator = np.random.default_rng(seed)
+    means: np.ndarray = generator.standard_normal((draws, size)).mean(1)
+    return means
 
 
 def measure(scale: str, seeds: int) -> pd.DataFrame:
-    """Measure how the mean of a batch of independent numbers of variance 1 varies between batches.
+    """Measure how the mean of a batch varies between batches.
 
     Args:
         scale: Of `DRAWS`.
@@ -39,11 +56,26 @@ def measure(scale: str, seeds: int) -> pd.DataFrame:
     """
     rows = []
     for seed in range(seeds):
-        generator = np.random.default_rng(seed)
         for size in BATCH_SIZES:
-            means = generator.standard_normal((DRAWS[scale], size)).mean(1)
-            rows.append({"seed": seed, "batch size": size, "variance": float(means.var(ddof=1))})
+            variance = float(batch_means(size, DRAWS[scale], seed).var(ddof=1))
+            rows.append({"seed": seed, "batch size": size, "variance": variance})
     return pd.DataFrame(rows)
+
+
+def intuition() -> Exhibit:
+    """Show the means of a few batches of each size."""
+    drawn = {size: batch_means(size, 20, seed=0) for size in BATCH_SIZES}
+    table = pd.DataFrame([(size, mean) for size, means in drawn.items() for mean in means], columns=["size", "mean"])
+    figure, axes = canvas(height=2.4)
+    strip(axes, table, "mean", by="size")
+    axes.set(xlabel="mean of a batch", ylabel="batch size")
+    return Exhibit(
+        name="intuition",
+        table=table,
+        figure=figure,
+        caption="The larger the batch, the closer its mean is to zero, the mean of all numbers. (A dot a batch)",
+        alt="Four lines of dots around zero; the lines of larger batches are narrower.",
+    )
 
 
 def variance_by_batch_size(measured: pd.DataFrame) -> Exhibit:
@@ -58,25 +90,35 @@ def variance_by_batch_size(measured: pd.DataFrame) -> Exhibit:
         name="variance",
         table=measured,
         figure=figure,
-        caption="The variance of a batch's mean falls as one over the batch size. "
-        f"({measured['seed'].nunique()} seeds.)",
+        caption="Variance of a batch's mean against the batch size: it falls as claimed, as one over the batch size."
+        f" ({measured['seed'].nunique()} seeds)",
         alt="Dots fall along a straight line on logarithmic axes of batch size and variance.",
         uses=("scale", "seeds"),
     )
 
 
 def verdicts(measured: pd.DataFrame) -> list[Verdict]:
-    """Judge the claim at the largest batch size."""
-    largest = measured[measured["batch size"] == max(BATCH_SIZES)]
-    interval = mean_interval(largest["variance"] * max(BATCH_SIZES))
-    claim = f"The variance of the mean of {max(BATCH_SIZES)} numbers, times {max(BATCH_SIZES)}"
-    return [Verdict(claim, "Eq. 1", claimed=1.0, tolerance=0.1, measured=interval)]
+    """Judge the claim at each batch size."""
+    return [
+        Verdict(
+            "The variance of a mean is one over the batch size",
+            "Eq. 1",
+            claimed=1.0,
+            tolerance=0.1,
+            measured=geometric_interval(rows["variance"] * size),
+            reading="variance times batch size, geometric mean over seeds",
+            case=f"batches of {size}",
+            finding=1,
+        )
+        for size, rows in measured.groupby("batch size")
+    ]
 '''
 
 TEST = '''"""The study of the chapter NAME."""
 
 import pytest
 
+from mtlrepro.pages.findings import answers
 from mtlrepro.studies.NAME import study
 
 
@@ -97,48 +139,70 @@ def test_exhibit_holds_every_number_that_is_drawn(measured):
     assert list(line.get_ydata()) == [1, 1 / 4, 1 / 16, 1 / 64]
 
 
-def test_the_claim_is_not_refuted(measured):
-    (verdict,) = study.verdicts(measured)
-    assert verdict.status in ("holds", "inconclusive")
+def test_larger_batches_have_narrower_means():
+    spreads = study.intuition().table.groupby("size")["mean"].std()
+    assert spreads.is_monotonic_decreasing
+
+
+def test_the_claim_is_not_refuted_at_any_batch_size(measured):
+    verdicts = study.verdicts(measured)
+    assert [verdict.case for verdict in verdicts] == [f"batches of {size}" for size in study.BATCH_SIZES]
+    assert {verdict.status for verdict in verdicts} <= {"holds", "inconclusive"}
+    (answer,) = answers(study.FINDINGS, verdicts)
+    assert sum(answer["statuses"].values()) == 1
 '''
 
 PARAMETERS = """scale: str = "cpu"  # size of the runs {smoke, cpu}
 seeds: int = 5  # repetitions [2..100]"""
-SETUP = """from mtlrepro.pages.chapter import Chapter
+SETUP = """import inspect
+
+from mtlrepro.pages.chapter import Chapter
 from mtlrepro.studies.NAME import study
 
 chapter = Chapter("book/NAME.ipynb")"""
-# Tag and source of each cell; a cell without a tag is text, one with `code` has none in the notebook.
-CELLS = [
-    ("", "# NAME\n\nThe problem and the paper's idea, in two sentences."),
+HIDDEN = ("hide-input",)
+# Tags and source of each cell: those of text have None, code has tags or none.
+CELLS: list[tuple[tuple[str, ...] | None, str]] = [
+    (None, "# NAME\n\nThe problem and the paper's idea, in two sentences."),
+    (("parameters", "hide-input"), PARAMETERS),
+    (HIDDEN, SETUP),
+    (HIDDEN, "chapter.show(study.intuition())"),
     (
-        "",
+        None,
         """```{admonition} What the paper claims
 :class: note
 1. The mean of a batch has a variance that falls as one over the batch size.
 ```""",
     ),
-    ("", "## Parameters"),
-    ("parameters", PARAMETERS),
-    ("code", SETUP),
+    (("hide-input", "nbval-ignore-output"), "chapter.findings(*study.FINDINGS)"),
     (
-        "",
+        None,
+        "## Parameters\n\nThe values of this run are in the folded cell at the top of the page. A rerun with other"
+        " values takes one line, printed under every figure.",
+    ),
+    (
+        None,
         r"""## 1. Variance of a mean
 
 Does the mean $\bar x$ of $B$ independent numbers of variance $\sigma^2$ vary as claimed?
 
 $$\operatorname{Var}(\bar x) = \sigma^2 / B \tag{1}$$
 
-{py:func}`~mtlrepro.studies.NAME.study.measure` draws batches and takes the variance of their means.""",
+{py:func}`~mtlrepro.studies.NAME.study.measure` takes the variance of the means of many batches:""",
     ),
-    ("code", "measured = study.measure(scale, seeds)"),
-    ("hide-input", "chapter.show(study.variance_by_batch_size(measured))"),
-    ("", "## Verdicts"),
-    ("hide-input", "chapter.judge(*study.verdicts(measured))\nchapter.verdicts()"),
-    ("", "## Rerun"),
-    ("hide-input", "chapter.rerun_line()"),
-    ("", "## Environment"),
-    ("hide-input", "chapter.environment()"),
+    ((), "print(inspect.getsource(study.batch_means))"),
+    ((), "measured = study.measure(scale, seeds)\nchapter.judge(*study.verdicts(measured))"),
+    (HIDDEN, "chapter.show(study.variance_by_batch_size(measured))"),
+    (None, "Two or three sentences on how to read the figure, without a number: captions compute those."),
+    (None, "## Verdicts"),
+    (HIDDEN, "chapter.verdicts()"),
+    (
+        None,
+        "## Limits\n\nWhat is a {term}`reconstruction`, what was revised after a first look, and what was not tested.",
+    ),
+    (None, "## Rerun, costs and environment\n\nThe last rows of the table say how long this run took."),
+    (HIDDEN, "chapter.rerun_line()"),
+    (HIDDEN, "chapter.environment()"),
 ]
 
 
@@ -178,11 +242,11 @@ def new_chapter(name: str) -> list[Path]:
 def _notebook(name: str) -> str:
     """Text of the notebook, not yet run."""
     cells = []
-    for number, (tag, source) in enumerate(CELLS):
-        cell = new_code_cell(source) if tag else new_markdown_cell(source)
+    for number, (tags, source) in enumerate(CELLS):
+        cell = new_markdown_cell(source) if tags is None else new_code_cell(source)
         cell.id = f"{name}-{number}"
-        if tag not in ("", "code"):
-            cell.metadata.tags = [tag]
+        if tags:
+            cell.metadata.tags = list(tags)
         cells.append(cell)
     return f"{nbformat.writes(new_notebook(cells=cells))}\n"
 

@@ -6,7 +6,7 @@ from html import escape
 import pandas as pd
 
 from mtlrepro.analysis.verdicts import WORST_FIRST, Kind, Verdict, rows
-from mtlrepro.pages.html import MOST_ROWS, badge, folded, table_html
+from mtlrepro.pages.html import MOST_ROWS, badge, folded, small, table_html
 
 CAPTIONS: dict[Kind, str] = {
     "paper": "The paper's claims, judged on this run.",
@@ -52,17 +52,12 @@ def _grouped(texts: Sequence[Mapping[str, str]]) -> list[list[Mapping[str, str]]
 def _row(cases: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """Cells, in HTML, of the cases of one claim."""
     worst, *others = ({name: escape(text) for name, text in case.items()} for case in cases)
-    claim = f"{worst['claim']}{_small(worst['source'])}"
+    claim = f"{worst['claim']}{small(worst['source'])}"
     if worst["reading"]:
-        claim += _small(f"Read as: {worst['reading']}")
-    measured = f"{worst['measured']}{_small(worst['case'])}"
+        claim += small(f"Read as: {worst['reading']}")
+    measured = f"{worst['measured']}{small(worst['case'])}"
     if others:
-        lines = (f"<li>{case['measured']} {badge(case['status'])}{_small(case['case'])}</li>" for case in others)
+        lines = (f"<li>{case['measured']} {badge(case['status'])}{small(case['case'])}</li>" for case in others)
         count = "1 more case" if len(others) == 1 else f"{len(others)} more cases"
         measured += folded(count, f"<ul>{''.join(lines)}</ul>")
     return {"claim": claim, "claimed": worst["claimed"], "measured": measured, "status": badge(worst["status"])}
-
-
-def _small(text: str) -> str:
-    """HTML of a line below a cell's main text."""
-    return f'<span class="below">{text}</span>' if text else ""

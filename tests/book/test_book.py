@@ -27,6 +27,7 @@ import yaml
 
 import mtlrepro
 from mtlrepro import files
+from mtlrepro.pages.notebook import FINDINGS, payloads, read_notebook
 from mtlrepro.pages.parameters import assign, declared_parameters
 from mtlrepro.pages.stored import normalise_file, notebook_statistics
 from mtlrepro.runs.store import Store
@@ -230,6 +231,26 @@ def test_statistics_page_counts_each_chapter(rendered):
         assert f"{found['code_cells']} code cells, {found['figures']} figures" in page
         for status, count in found["verdicts"].items():
             assert re.search(rf"(?<!\d){count} {status}", page)
+
+
+def test_every_page_says_of_which_version_commit_and_day_it_is(rendered):
+    git = ["git", "-C", str(PACKAGE), "log", "-1", "--abbrev=12", "--format=%h of %cs"]
+    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
+    for path in [*BOOK.glob("*.md"), *NOTEBOOKS]:
+        page = (rendered / f"{path.stem}.html").read_text()
+        assert f"mtlrepro {mtlrepro.__version__}, commit {commit}" in page, path.stem
+
+
+def test_the_front_page_shows_every_finding_and_its_links_lead_somewhere(rendered):
+    page = (rendered / "index.html").read_text()
+    for path in NOTEBOOKS:
+        answers = [answer for found in payloads(read_notebook(path), FINDINGS) for answer in found]
+        target = (rendered / f"{path.stem}.html").read_text()
+        for answer in answers:
+            assert f'href="{path.stem}.html#{answer["section"]}">{html.escape(answer["claim"])}</a>' in page
+            assert html.escape(answer["measured"]) in page
+            assert f'id="{answer["section"]}"' in target, f"{path.name} has no section {answer['section']}"
+            assert f'href="#{answer["section"]}"' in target
 
 
 def test_every_module_has_a_section_in_the_programming_interface(rendered):
@@ -521,6 +542,70 @@ def test_a_slider_changes_the_figure_by_keyboard(page, site, path):
         page.wait_for_function(
             f"([handle, before]) => ({VISIBLE_FIGURE})(handle)[0] === before", arg=[handle.element_handle(), before[0]]
         )
+
+
+# What the theme brings, which this book does not write: buttons whose label is not their text.
+AXE = """async () => {
+  const found = await axe.run({ exclude: [[".theme-switch-button"], [".search-button-field"]] });
+  const grave = found.violations.filter((one) => ["serious", "critical"].includes(one.impact));
+  return grave.flatMap((one) => one.nodes.map((node) => `${one.id}: ${node.html.slice(0, 100)}`));
+}"""
+
+
+@pytest.fixture(scope="session")
+def axe():
+    """Path of the script of axe-core."""
+    places = [folder / "node_modules" / "axe-core" / "axe.min.js" for folder in PACKAGE.parents]
+    script = next((place for place in places if place.is_file()), None)
+    if script is None:
+        problem = "no axe-core in node_modules (run `npm ci`)"
+        pytest.fail(problem) if os.environ.get("CI") else pytest.skip(problem)
+    return script
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_axe_finds_nothing_serious(browser, site, rendered, axe, width):
+    found = {}
+    page = browser.new_page(viewport={"width": width, "height": 900}, reduced_motion="reduce")
+    for path in sorted(rendered.glob("*.html")):
+        open_page(page, site + path.name)
+        page.add_script_tag(path=axe)
+        found[path.name] = page.evaluate(AXE)
+    page.context.close()
+    assert {name: problems for name, problems in found.items() if problems} == {}
+
+
+# Tables that are open at a width at which nothing may be hidden in them.
+CUT = """() => [...document.querySelectorAll(".mtlrepro-table")]
+    .filter((box) => box.getClientRects().length && box.scrollWidth > box.clientWidth)
+    .map((box) => box.getAttribute("aria-label"))"""
+
+
+@each_notebook
+def test_tables_hide_nothing_at_a_thousand_pixels(browser, site, path):
+    page = browser.new_page(viewport={"width": 1000, "height": 900})
+    open_page(page, f"{site}{path.stem}.html")
+    cut = page.evaluate(CUT)
+    page.context.close()
+    assert cut == []
+
+
+def test_print_shows_whole_tables_and_the_first_frames_without_sliders(page, site):
+    page.emulate_media(media="print")
+    for path in INTERACTIVE:
+        open_page(page, f"{site}{path.stem}.html")
+        assert page.locator(".widget-slider:visible").count() == 0
+        assert page.evaluate("getComputedStyle(document.querySelector('.mtlrepro-table')).overflowX") == "visible"
+
+
+@pytest.mark.parametrize("path", INTERACTIVE, ids=lambda path: path.stem)
+def test_pages_without_scripts_show_a_picture_for_every_slider(browser, site, path):
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(f"{site}{path.stem}.html")
+    figures = page.locator("figure.mtlrepro").all()
+    assert figures
+    assert all(figure.locator("img").is_visible() for figure in figures)
+    page.context.close()
 
 
 @each_notebook

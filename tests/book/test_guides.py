@@ -45,7 +45,8 @@ def copy(tmp_path):
     shutil.copytree(ROOT / "mtlrepro", tmp_path / "mtlrepro", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "tests" / "helpers", tmp_path / "tests" / "helpers")
     (tmp_path / "book").mkdir()
-    for name in ("pyproject.toml", "book/_toc.yml"):
+    (tmp_path / "tests" / "book").mkdir()
+    for name in ("pyproject.toml", "book/_toc.yml", "book/glossary.md", "tests/book/test_sources.py"):
         shutil.copyfile(ROOT / name, tmp_path / name)
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "MTLREPRO_CACHE": str(tmp_path / "cache")}
 
@@ -128,6 +129,7 @@ def test_a_chapter(copy):
         ("mtlrepro", "run", "book/waves.ipynb", "-p", "scale", "smoke", "-o", "small.ipynb"),
         ("mtlrepro", "normalise", "--check", "book/waves.ipynb"),
         ("pytest", "-q", tests),
+        ("pytest", "-q", "tests/book/test_sources.py", "-k", "waves"),
         ("ruff", "check", *study, tests, "book/waves.ipynb"),
         ("ruff", "format", "--check", *study, tests),
     ):

@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+import mtlrepro
 from mtlrepro import files
 from mtlrepro.pages.parameters import assign
 from mtlrepro.runs.store import Store
@@ -62,6 +64,18 @@ def test_rerun_line_is_accepted():
     (line,) = re.findall(r"mtlrepro run (\S+) (.*) -o", README)
     pairs = re.findall(r"-p (\S+) (\S+)", line[1])
     assert assign(ROOT / line[0], pairs) == {"batch_size": 64, "seeds": 10}
+
+
+@pytest.mark.parametrize("page", ["README.md", "book/index.md"])
+def test_the_entry_to_cite_is_that_of_the_citation_file(page):
+    text = (ROOT / page).read_text()
+    (entry,) = re.findall(r"```bibtex\n(.*?)```", text, re.DOTALL)
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    fields = dict(re.findall(r"(\w+) = \{+(.*?)\}+,?$", entry, re.MULTILINE))
+    expected = {"author": cited["authors"][0]["name"]} | {key: cited[key] for key in ("title", "version", "license")}
+    assert fields == expected
+    assert fields["version"] == mtlrepro.__version__
+    assert "git clone REPOSITORY mtlrepro && cd mtlrepro" in text
 
 
 def test_picture_exists_and_is_small():
