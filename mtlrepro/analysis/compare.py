@@ -92,6 +92,32 @@ def delta_m(
     return change.T.groupby([tasks[metric] for metric in change.columns]).mean().mean()
 
 
+def with_spread_of(baseline: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    r"""Move the runs of a method so that the spread of Delta_m over them has that of the baseline's runs too.
+
+    Delta_m of the means :math:`\bar M` and :math:`\bar b` over seeds is a sum of terms :math:`\bar M_i / \bar b_i`. To
+    first order (the delta method), an error of both changes such a term by
+    :math:`(M_i - \bar M_i) / \bar b_i - \bar M_i (b_i - \bar b_i) / \bar b_i^2`, which is what
+    :math:`M_i - \bar M_i (b_i - \bar b_i) / \bar b_i` in the place of :math:`M_i` does with :math:`\bar b` held fixed.
+    So :func:`delta_m` of the moved runs against :math:`\bar b` has the same mean, and Student's interval of it counts
+    both spreads, and how they go together in runs of one seed.
+
+    Args:
+        baseline: `[seeds, metrics]`, runs of single-task learning.
+        table: `[seeds, metrics]`, runs of one method with the same seeds.
+
+    Returns:
+        `[seeds, metrics]`, with the means of `table`.
+
+    Raises:
+        ValueError: The seeds differ.
+    """
+    if set(baseline.index) != set(table.index) or len(baseline) != len(table):
+        raise ValueError(f"seeds are {[*table.index]}; accepted: those of the baseline, {[*baseline.index]}")
+    own = baseline.loc[table.index, table.columns]
+    return table - table.mean() * (own - own.mean()) / own.mean()
+
+
 def ranks(table: pd.DataFrame, higher_is_better: Mapping[str, bool], ties: Ties = "average") -> pd.DataFrame:
     """Ranks of the methods on each metric, 1 is best; `.mean(axis=1)` gives the average ranks.
 

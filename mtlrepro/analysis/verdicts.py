@@ -6,13 +6,13 @@ delta]`, *does not hold* if the two do not overlap, and is *inconclusive* otherw
 use `(-inf, v + delta]`. A claim without data or text, or one that the budget cannot decide, is *cannot be tested here*.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special, stats
 
 Status = Literal["holds", "does not hold", "inconclusive", "cannot be tested here"]
 Kind = Literal["paper", "ours", "identity"]
@@ -62,8 +62,80 @@ def geometric_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     sample = np.asarray(values, dtype=np.float64).ravel()
     if not (sample > 0).all():
         raise ValueError(f"values is {sample}; accepted: positive numbers")
-    logs = mean_interval(np.log(sample), confidence)
-    return Interval(*(float(np.exp(bound)) for bound in (logs.value, logs.low, logs.high)))
+    return _transformed(sample, confidence, np.log, np.exp)
+
+
+def correlation_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Mean of independent correlations on Fisher's scale, the inverse hyperbolic tangent, with its Student-t interval.
+
+    The interval lies in [-1, 1]. Where a correlation is -1 or 1 and has no place on the scale, it is the range of the
+    values, of a single one all of [-1, 1].
+
+    Raises:
+        ValueError: See :func:`mean_interval`, also for values outside [-1, 1].
+    """
+    sample = _within(values, -1, 1)
+    if (np.abs(sample) == 1).any():
+        return range_interval(sample) if len(sample) > 1 else Interval(float(sample[0]), -1.0, 1.0)
+    return _transformed(sample, confidence, np.arctanh, np.tanh)
+
+
+def share_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Mean of independent shares on the scale of their logits, with its Student-t interval.
+
+    The interval lies in [0, 1]. Where a share is 0 or 1 and has no logit, it is the range of the values, of a single
+    one all of [0, 1].
+
+    Raises:
+        ValueError: See :func:`mean_interval`, also for values outside [0, 1].
+    """
+    sample = _within(values, 0, 1)
+    if ((sample == 0) | (sample == 1)).any():
+        return range_interval(sample) if len(sample) > 1 else Interval(float(sample[0]), 0.0, 1.0)
+    return _transformed(sample, confidence, special.logit, special.expit)
+
+
+def percent_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Mean of independent shares in per cent, see :func:`share_interval`; it lies in [0, 100].
+
+    Raises:
+        ValueError: See :func:`mean_interval`, also for values outside [0, 100].
+    """
+    found = share_interval(_within(values, 0, 100) / 100, confidence)
+    return Interval(100 * found.value, 100 * found.low, 100 * found.high)
+
+
+def excess_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Mean of independent factors that are at least 1: 1 plus the geometric mean of what exceeds 1, with its interval.
+
+    The interval is that of the logarithms of `values - 1` and lies in [1, inf]. Where a factor is 1, it is the range
+    of the values, of a single one all of [1, inf].
+
+    Raises:
+        ValueError: See :func:`mean_interval`, also for values below 1.
+    """
+    sample = _within(values, 1, np.inf)
+    if (sample == 1).any():
+        return range_interval(sample) if len(sample) > 1 else Interval(1.0, 1.0, np.inf)
+    return _transformed(sample, confidence, lambda factors: np.log(factors - 1), lambda logs: 1 + np.exp(logs))
+
+
+def _transformed(
+    sample: np.ndarray,
+    confidence: float,
+    forward: Callable[[np.ndarray], np.ndarray],
+    back: Callable[[float], float],
+) -> Interval:
+    """Interval of the mean on another scale, brought back from it; `back` increases."""
+    mean = mean_interval(forward(sample), confidence)
+    return Interval(*(float(back(bound)) for bound in (mean.value, mean.low, mean.high)))
+
+
+def _within(values: ArrayLike, lowest: float, highest: float) -> np.ndarray:
+    sample = _finite(values)
+    if not ((lowest <= sample) & (sample <= highest)).all():
+        raise ValueError(f"values is {sample}; accepted: numbers from {lowest:g} to {highest:g}")
+    return sample
 
 
 def range_interval(values: ArrayLike) -> Interval:

@@ -1,8 +1,8 @@
 """One method against others in one network: the grids behind it, its table, tests and figure.
 
-Runs of one seed share initial weights and the order of images. Tests here take samples as independent nevertheless:
-five pairs have 32 patterns of signs, of which none is significant at 5 %. Intervals are Student's or Welch's, 95 %,
-over seeds.
+Runs of one seed share initial weights and the order of images, so methods are compared by the differences of such
+pairs: Student's test and interval, 95 %. No test of their signs could be significant at 5 % with five seeds. Intervals
+of Delta_m have the spread of the single-task runs too, see :func:`mtlrepro.analysis.compare.with_spread_of`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from mtlrepro.analysis.significance import one_against_others
-from mtlrepro.analysis.verdicts import Interval, mean_interval, number
+from mtlrepro.analysis.significance import paired_against_others
+from mtlrepro.analysis.verdicts import Interval, mean_interval
 from mtlrepro.pages import figures
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies.scores import AVERAGE_RANK, DELTA, Scores, method_title
@@ -23,6 +23,10 @@ from mtlrepro.training.scales import Scale
 DIRECTIONS = {"better": 1, "worse": -1}
 ALPHA = 0.05
 """Level of significance."""
+EQUAL = method_title("equal")
+"""The plain method that findings measure others by."""
+DIFFERENCES = {AVERAGE_RANK: "places gained in average rank", DELTA: f"gain in {DELTA}, points of %"}
+"""Measures over all metrics, to the title of a difference in them."""
 
 
 # --- grids --------------------------------------------------------------------------------------------
@@ -108,26 +112,28 @@ class Comparison:
         }
         return self.runs[["method", "seed", *self.scores.names]].assign(**found)
 
-    def table(self) -> pd.DataFrame:
-        """Mean and half the 95 % interval over seeds of each metric, ranks and Delta_m.
+    def deltas(self) -> pd.Series:
+        """Delta_m of each run against single-task learning, in per cent, with the spread of single-task learning."""
+        return self.scores.paired_delta_m(self.runs, self.single)
 
-        The baseline of Delta_m counts as exact: its own spread over seeds is not in the interval.
+    def table(self) -> pd.DataFrame:
+        """Mean and half the 95 % interval over seeds of each metric, ranks, and Delta_m with its interval.
 
         Returns:
             One row a method, and one for single-task learning, as text: `method`; a column for each metric;
             `rank of runs`, the mean of the runs' average ranks; `rank of means`, the average rank of a method's
-            means among those of all methods; and `Δm, %`.
+            means among those of all methods; and `Δm, %`, whose interval has the baseline's spread too.
         """
         scored = self.scored()
         means = scored.groupby("method", sort=False)[self.scores.names].mean()
-        of_means = self.scores.average_ranks(means)
+        of_means, deltas = self.scores.average_ranks(means), self._mean_intervals(self.deltas())
         rows = [
             {
                 "method": name,
                 **self._cells(own),
                 "rank of runs": mean_and_half(own[AVERAGE_RANK], 1),
                 "rank of means": f"{of_means[name]:.2f}",
-                f"{DELTA}, %": mean_and_half(own[DELTA], 1),
+                f"{DELTA}, %": bracketed(deltas[str(name)]),
             }
             for name, own in scored.groupby("method", sort=False)
         ]
@@ -138,38 +144,79 @@ class Comparison:
         metrics = self.scores.metrics.items()
         return {measure.label: mean_and_half(runs[name], measure.decimals) for name, measure in metrics}
 
+    def _mean_intervals(self, values: pd.Series) -> dict[str, Interval]:
+        groups = values.groupby(self.runs["method"], sort=False)
+        return {str(name): mean_interval(own) for name, own in groups}
+
     def average_ranks(self) -> dict[str, Interval]:
         """Mean over its runs of each method's average rank, with its interval over seeds, best method first."""
-        groups = self.scored().groupby("method", sort=False)[AVERAGE_RANK]
-        found = {str(name): mean_interval(values) for name, values in groups}
+        found = self._mean_intervals(self.scores.average_ranks(self.runs))
         return dict(sorted(found.items(), key=lambda entry: entry[1].value))
 
+    def mean_deltas(self) -> dict[str, Interval]:
+        """Delta_m of each method with an interval that has the baseline's spread too, best method first."""
+        found = self._mean_intervals(self.deltas())
+        return dict(sorted(found.items(), key=lambda entry: -self.scores.sign * entry[1].value))
+
     def finding(self) -> str:
-        """The method's rank by the average rank of runs, beside the best other method, in sentences."""
-        order = self.average_ranks()
-        place = list(order).index(self.method) + 1
-        rival = next(method for method in order if method != self.method)
-        seeds = self.runs["seed"].nunique()
-        return (
-            f"{self.title.capitalize()}, {seeds} seeds: {self.method} takes place {place} of {len(order)} by the "
-            f"average rank of {len(self.runs)} runs, {order[self.method]}; the best other method is {rival}, "
-            f"{order[rival]}. {DELTA} is against single-task learning; ± and brackets: 95 % over seeds."
-        )
+        """The method's place by average rank and by Delta_m, each beside the best other method, in sentences.
+
+        A rank does not see how large a difference is, so Delta_m against equal weighting is told too, and the metric
+        on which the method is furthest behind it, where the paired interval is on that side.
+        """
+        parts = []
+        for title, order, decimals in (
+            ("the average rank of runs", self.average_ranks(), 1),
+            (f"{DELTA} against single tasks, in %,", self.mean_deltas(), 1),
+        ):
+            place = [*order].index(self.method) + 1
+            rival = next(method for method in order if method != self.method)
+            own, other = (bracketed(order[name], decimals) for name in (self.method, rival))
+            parts.append(
+                f"By {title} {self.method} takes place {place} of {len(order)}, {own}; the best other method is "
+                f"{rival}, {other}."
+            )
+        return " ".join([*parts, *self._beside_equal()])
+
+    def _beside_equal(self) -> list[str]:
+        if self.method == EQUAL or EQUAL not in set(self.runs["method"]):
+            return []
+        tests = self.significance()
+        found = {str(row["measure"]): _interval(row) for _, row in tests[tests["against"] == EQUAL].iterrows()}
+        change = bracketed(found[DELTA], signed=True)
+        parts = [f"Against {EQUAL} weighting its {DELTA} differs by {change} points."]
+        own, other = (self.runs[self.runs["method"] == name][self.scores.names].mean() for name in (self.method, EQUAL))
+        lost = (own / other - 1).abs()[[name for name in self.scores.names if found[name].high < 0]]
+        if len(lost):
+            worst = str(lost.idxmax())
+            measure = self.scores.metrics[worst]
+            values = " against ".join(fixed(float(means[worst]), measure.decimals) for means in (own, other))
+            parts.append(
+                f"It falls furthest behind on {measure.title}: {values}{measure.unit and f' {measure.unit}'}. How far, "
+                "ranks do not see."
+            )
+        return parts
 
     def significance(self) -> pd.DataFrame:
-        """Test the method against each other one, on each metric, on the average rank and on Delta_m.
+        """Test the method against each other one in runs of one seed, by metrics, average rank and Delta_m.
 
         Returns:
-            `network`, and the columns of :func:`mtlrepro.analysis.significance.one_against_others`; positive where
+            `network`, and the columns of :func:`mtlrepro.analysis.significance.paired_against_others`; positive where
             the method is better.
         """
-        values = self.scores.measures(self.runs).assign(**{DELTA: self.scores.sign * self.scored()[DELTA]})
-        found = one_against_others(values, self.runs["method"], self.method)
+        values = self.scores.measures(self.runs).assign(**{DELTA: self.scores.sign * self.deltas()})
+        found = paired_against_others(values, self.runs["method"], self.method, self.runs["seed"])
         return found.assign(network=self.title)[["network", *found.columns]]
 
     def exhibit(self, name: str) -> Exhibit:
         """The table as an exhibit of that name."""
-        return Exhibit(name=name, table=self.table(), caption=self.finding())
+        seeds = self.runs["seed"].nunique()
+        caption = (
+            f"Metrics, ranks and {DELTA} of every method in the {self.title} network. {self.finding()} (±: half the "
+            f"95 % interval over {seeds} seeds; brackets: the 95 % interval, that of {DELTA} with the spread of the "
+            f"single-task runs; ranks are among {len(self.runs)} runs.)"
+        )
+        return Exhibit(name=name, table=self.table(), caption=caption)
 
     def runs_exhibit(self, name: str) -> Exhibit:
         """Every run, a panel for each metric; dashed: single-task learning."""
@@ -178,7 +225,8 @@ class Comparison:
         return Exhibit(
             name=name,
             table=self.scored(),
-            caption=f"{self.finding()} Dots: seeds; bars: their means; dashed: single tasks.",
+            caption=f"Every run in the {self.title} network, a panel for each metric. {self.finding()} (Dots: seeds; "
+            "bars: their means; dashed: single tasks.)",
             figure=figures.strips(self.runs, self.scores.directed, by="method", references=references),
             alt=f"{in_words(len(self.scores.names)).capitalize()} panels, one a metric, each with a line of dots for "
             f"every one of {in_words(count)} methods and a bar at their mean.",
@@ -223,6 +271,23 @@ def mean_and_half(values: pd.Series, decimals: int) -> str:
     return f"{fixed(interval.value, decimals)} ± {fixed(interval.high - interval.value, decimals)}"
 
 
+def bracketed(interval: Interval, decimals: int = 1, *, signed: bool = False) -> str:
+    """Text of a value and its interval in brackets with a number of decimals, the value with its sign if asked for."""
+    value = fixed(interval.value, decimals)
+    plus = "+" if signed and float(value) > 0 else ""
+    return f"{plus}{value} [{fixed(interval.low, decimals)}, {fixed(interval.high, decimals)}]"
+
+
+def columns(title: str, interval: Interval) -> dict[str, float]:
+    """Columns of a value and its bounds, which a page shows in one: `title`, `title low` and `title high`."""
+    return {title: interval.value, f"{title} low": interval.low, f"{title} high": interval.high}
+
+
+def _interval(row: pd.Series) -> Interval:
+    """Difference of a row of tests with its bounds."""
+    return Interval(float(row["difference"]), float(row["low"]), float(row["high"]))
+
+
 def fixed(value: float, decimals: int = 1) -> str:
     """Text with a number of decimals, without the sign of a zero."""
     return f"{round(value, decimals) + 0.0:.{decimals}f}"
@@ -238,28 +303,30 @@ def in_words(count: int) -> str:
 
 
 def summary(tests: pd.DataFrame, metrics: Iterable[str]) -> pd.DataFrame:
-    """Condense tests to one row a network and other method.
+    """Condense tests to one row a network and other method: average rank and Delta_m side by side.
 
     Args:
         tests: As `Comparison.significance` gives them, of any number of networks.
         metrics: Metrics of the comparison.
 
     Returns:
-        `network`, `against`; the difference of average ranks with `low` and `high`, `hedges_g`, exact `p`
-        and `p_holm` over the other methods, which with so many seeds cannot be below `p_reachable`; `better` and
-        `worse`, the number of metrics on which the method is so with a corrected p-value below 5 %.
+        `network`, `against`; for both of `DIFFERENCES` the difference, its `... low` and `... high`, and `p of ...`,
+        with Holm's correction over the other methods; `better` and `worse`, the number of metrics on which the method
+        is so with a corrected p-value below 5 %.
     """
     keys = ["network", "against"]
-    names = {"p_holm_measure": "p_holm"}
-    columns = [*keys, "difference", "low", "high", "hedges_g", "p", "p_holm", "p_reachable"]
-    found = tests[tests["measure"] == AVERAGE_RANK].rename(columns=names)[columns]
-    found["p_reachable"] = (found["p_reachable"] * found["against"].nunique()).clip(upper=1)
+    found = tests[keys].drop_duplicates().set_index(keys)
+    for measure, title in DIFFERENCES.items():
+        own = tests[tests["measure"] == measure].set_index(keys)
+        found[title] = own["difference"]
+        found[f"{title} low"], found[f"{title} high"] = own["low"], own["high"]
+        found[f"p of {measure}"] = own["p_holm_measure"]
     counted = tests[tests["measure"].isin(list(metrics))]
     clear = counted["p_holm_measure"] < ALPHA
     for name, sign in DIRECTIONS.items():
         count = (clear & (sign * counted["difference"] > 0)).groupby([counted[key] for key in keys]).sum()
-        found[name] = count.loc[pd.MultiIndex.from_frame(found[keys])].to_numpy()
-    return found.reset_index(drop=True)
+        found[f"metrics {name}"] = count
+    return found.reset_index()
 
 
 def tests(comparisons: Sequence[Comparison], name: str) -> Exhibit:
@@ -271,24 +338,30 @@ def tests(comparisons: Sequence[Comparison], name: str) -> Exhibit:
     """
     method, metrics = comparisons[0].method, comparisons[0].scores.names
     table = summary(pd.concat([one.significance() for one in comparisons], ignore_index=True), metrics)
-    caption = f"{summary_finding(table, method, len(metrics))} Each network at the scale of its table above."
+    seeds = comparisons[0].runs["seed"].nunique()
+    caption = (
+        f"{method} against every other method in each network. {summary_finding(table, method, len(metrics))} "
+        f"(Student's paired tests over {seeds} seeds, two-sided, with Holm's correction over the other methods of a "
+        "network; brackets: 95 %, not corrected; each network at the scale of its table above.)"
+    )
     return Exhibit(name=name, table=table, caption=caption)
 
 
 def summary_finding(summary: pd.DataFrame, method: str, n_metrics: int) -> str:
-    """How often a method is significantly better or worse, in a sentence.
+    """How often a method is significantly better or worse by rank, by Delta_m and on single metrics, in a sentence.
 
     Args:
         summary: As `summary` gives it.
         method: Title of the method.
         n_metrics: Number of metrics.
     """
-    clear = summary["p_holm"] < ALPHA
-    ranked = {name: int((clear & (sign * summary["difference"] > 0)).sum()) for name, sign in DIRECTIONS.items()}
-    single = {name: int(summary[name].sum()) for name in DIRECTIONS}
+    parts = []
+    for measure, title in DIFFERENCES.items():
+        clear = summary[f"p of {measure}"] < ALPHA
+        better, worse = (int((clear & (sign * summary[title] > 0)).sum()) for sign in DIRECTIONS.values())
+        parts.append(f"by {measure} in {better} and {worse}")
+    single = [int(summary[f"metrics {name}"].sum()) for name in DIRECTIONS]
     return (
-        f"With Holm's correction over the other methods, at 5 %, {method}'s average rank is better in "
-        f"{ranked['better']} and worse in {ranked['worse']} of {len(summary)} comparisons; on single metrics {method} "
-        f"is better in {single['better']} and worse in {single['worse']} of {len(summary) * n_metrics}. With so many "
-        f"seeds the smallest corrected p-value can be {number(summary['p_reachable'].min(), 2)}."
+        f"Of {len(summary)} comparisons, {method} is significantly better and worse {' and '.join(parts)}; of "
+        f"{len(summary) * n_metrics} on single metrics, in {single[0]} and {single[1]}."
     )

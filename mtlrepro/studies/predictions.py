@@ -305,7 +305,8 @@ def panels_exhibit(shown: Shown, network: str) -> Exhibit:
     return Exhibit(
         name=f"panels_{network}",
         table=errors,
-        caption=f"{title.capitalize()}, one seed. {best(errors)}",
+        caption=f"Estimates, and errors below them, of every method in the {title} network. {best(errors)} (One seed, "
+        "which illustrates; the tables of metrics have all.)",
         frames=slides(shown, title, 2),
         sliders=("image",),
         uses=("scale",),

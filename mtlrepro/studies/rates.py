@@ -7,10 +7,13 @@ import pandas as pd
 
 from mtlrepro.analysis.verdicts import mean_interval
 from mtlrepro.pages.exhibit import Exhibit
-from mtlrepro.studies.comparison import Comparison, fixed, mean_and_half
+from mtlrepro.studies.comparison import Comparison, columns, fixed
 from mtlrepro.studies.scores import DELTA, Scores, method_title
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training.config import RunConfig
+
+CHANGE = tuple(f"change, points of %{bound}" for bound in ("", " low", " high"))
+"""Columns of what tuning changes."""
 
 
 def rates_grid(setting: Setting, methods: Iterable[str], rates: Sequence[float], seeds: int = 2) -> list[RunConfig]:
@@ -113,7 +116,10 @@ class RateSearch:
     def exhibit(self, name: str) -> Exhibit:
         """Delta_m by method and rate as an exhibit of that name."""
         table = rate_table(self.scored, self.sign)
-        caption = f"{DELTA} on the validation split, %: mean (range) of seeds by rate. {rate_finding(table)}"
+        caption = (
+            f"{DELTA} of every method at every learning rate that was tried, in %. {rate_finding(table)} (Validation "
+            "split; mean, and the range of seeds in brackets.)"
+        )
         return Exhibit(name=name, table=table, caption=caption)
 
 
@@ -125,11 +131,13 @@ def search_rates(setting: Setting, configs: Iterable[RunConfig], scores: Scores)
 def beside(untuned: Comparison, tuned: Comparison) -> pd.DataFrame:
     """Compare both choices of the learning rate in one network by Delta_m against the untuned baseline.
 
+    Intervals have the spread of the single-task runs too, see `Comparison.deltas`.
+
     Returns:
-        One row a method: `network`, `method`, its `tuned rate`; `untuned, %` and `tuned, %`, the mean of
-        Delta_m and half its 95 % interval over seeds, as text; `change`, the mean difference of runs of one seed,
-        with `low` and `high` of its interval, positive where tuning is better and 0 where the rate is that of the
-        scale; and `untuned place` and `tuned place` of the method by mean.
+        One row a method: `network`, `method`, its `tuned rate`; `untuned, %` and `tuned, %`, Delta_m; `change, points
+        of %`, the mean difference of runs of one seed, positive where tuning is better and 0 where the rate is that of
+        the scale; each with `... low` and `... high` of its 95 % interval over seeds; and `untuned place` and `tuned
+        place` of the method by mean.
 
     Raises:
         ValueError: The second comparison has no rates.
@@ -138,19 +146,21 @@ def beside(untuned: Comparison, tuned: Comparison) -> pd.DataFrame:
         raise ValueError("tuned has no rates; accepted: a comparison with a learning rate for each method")
     scores = untuned.scores
     before, after = (
-        runs.assign(score=scores.delta_m(runs, untuned.baseline)).pivot(index="seed", columns="method", values="score")
+        runs.assign(score=scores.paired_delta_m(runs, untuned.single)).pivot(
+            index="seed", columns="method", values="score"
+        )
         for runs in (untuned.runs, tuned.runs)
     )
     places = [(scores.sign * values.mean()).rank(ascending=False).astype(int) for values in (before, after)]
     rows = []
     for key, rate in tuned.rates.items():
         name = method_title(key)
-        change = mean_interval(scores.sign * (after[name] - before[name]))
-        texts = (mean_and_half(values[name], 1) for values in (before, after))
-        bounds = (change.value, change.low, change.high)
-        rows.append((untuned.title, name, rate, *texts, *bounds, *(int(place[name]) for place in places)))
-    names = ["tuned rate", "untuned, %", "tuned, %", "change", "low", "high", "untuned place", "tuned place"]
-    return pd.DataFrame(rows, columns=["network", "method", *names])
+        row = {"network": untuned.title, "method": name, "tuned rate": rate}
+        row |= columns("untuned, %", mean_interval(before[name])) | columns("tuned, %", mean_interval(after[name]))
+        row |= columns(CHANGE[0], mean_interval(scores.sign * (after[name] - before[name])))
+        row |= {f"{title} place": int(place[name]) for title, place in zip(("untuned", "tuned"), places, strict=True)}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def beside_finding(pairs: pd.DataFrame, method: str) -> str:
@@ -160,7 +170,8 @@ def beside_finding(pairs: pd.DataFrame, method: str) -> str:
         pairs: As `beside` gives it, of any number of networks.
         method: Title of the method.
     """
-    better, worse = int((pairs["low"] > 0).sum()), int((pairs["high"] < 0).sum())
+    _, low, high = CHANGE
+    better, worse = int((pairs[low] > 0).sum()), int((pairs[high] < 0).sum())
     places = [
         f"{row['network']} {row['untuned place']} and {row['tuned place']}"
         for _, row in pairs[pairs["method"] == method].iterrows()
@@ -182,5 +193,9 @@ def tuned_beside(pairs: Iterable[tuple[Comparison, Comparison]], name: str) -> E
     table = pd.concat([beside(untuned, tuned) for untuned, tuned in pairs])
     first = pairs[0][0]
     seeds = first.runs["seed"].nunique()
-    caption = f"{DELTA} on the test split, {seeds} seeds. {beside_finding(table, first.method)}"
+    caption = (
+        f"{DELTA} with the learning rate of the scale beside that with the rate chosen for each method. "
+        f"{beside_finding(table, first.method)} (Test split, {seeds} seeds; brackets: 95 %, with the spread of the "
+        "single-task runs; a change is that of runs of one seed.)"
+    )
     return Exhibit(name=name, table=table, caption=caption)

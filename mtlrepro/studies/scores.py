@@ -197,6 +197,28 @@ class Scores:
         task = {name: name.split(".")[0] for name in self.metrics}
         return compare.delta_m(runs[self.names], baseline, self.higher, task, convention=self.convention)
 
+    def paired_delta_m(self, runs: pd.DataFrame, single: pd.DataFrame) -> pd.Series:
+        """Delta_m of the runs of every method with the spread of its baseline, see `compare.with_spread_of`.
+
+        Its mean over the runs of a method is Delta_m of their means against the mean of the baseline. A single value
+        is not that of a run.
+
+        Args:
+            runs: One row a run: `method`, `seed` and the columns of the metrics.
+            single: Single-task learning, `[seeds, metrics]`, with the seeds of each method.
+
+        Returns:
+            `[runs]`, per cent, on the index of `runs`.
+
+        Raises:
+            ValueError: A method has other seeds.
+        """
+        moved = [
+            compare.with_spread_of(single[self.names], own.set_index("seed")[self.names]).set_axis(own.index)
+            for _, own in runs.groupby("method", sort=False)
+        ]
+        return self.delta_m(pd.concat(moved).loc[runs.index], single[self.names].mean())
+
     def top_places(self, table: pd.DataFrame, top: int) -> pd.DataFrame:
         """Count which methods hold the first places of each metric.
 

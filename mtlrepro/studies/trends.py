@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from numpy.typing import ArrayLike
 
-from mtlrepro.analysis.verdicts import mean_interval, plus_minus
+from mtlrepro.analysis.verdicts import Interval, excess_interval, geometric_interval, percent_interval, range_interval
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import COLOURS, MARKERS, legend, styles
-from mtlrepro.studies.comparison import in_words
+from mtlrepro.studies.comparison import columns, in_words
 from mtlrepro.studies.scores import method_title
 from mtlrepro.studies.setting import Setting
 from mtlrepro.tasks import DISPLAYS
@@ -107,29 +108,50 @@ def largest_shares(table: pd.DataFrame) -> pd.DataFrame:
     return shares
 
 
-def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """How level the loss scales are.
+def spread_interval(spreads: ArrayLike) -> Interval:
+    """Geometric mean of spreads with its 95 % interval; the range where one is 0, as its logarithm does not exist."""
+    values = np.asarray(spreads, dtype=np.float64)
+    return geometric_interval(values) if (values > 0).all() else range_interval(values)
+
+
+def weight_factors(table: pd.DataFrame) -> pd.DataFrame:
+    """Largest factor by which a weight of a run departs from the geometric mean of its epoch's weights, up or down.
+
+    It is 1 if weights stay equal; a factor that all of them have does not count.
 
     Returns:
-        One row a method, as text: `method`; `mean spread` over all epochs and `last spread`, each with half its
-        95 % interval over seeds; `balanced from` epoch, the range over seeds; `largest share` of a task in the sum
-        of loss scales of the last epoch, in %.
+        One row a run: `method`, `seed`, `factor`.
+    """
+    logs = table.assign(log=np.log(table["weight"]))
+    means = logs.groupby(["method", "seed", "epoch"], sort=False)["log"].transform("mean")
+    factors = logs.assign(factor=np.exp((logs["log"] - means).abs()))
+    found: pd.DataFrame = factors.groupby(["method", "seed"], sort=False)["factor"].max().reset_index()
+    return found
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """How level the loss scales are, and how far weights move for it.
+
+    Returns:
+        One row a method: `method`; `mean spread` over all epochs and `last spread`, geometric means; `balanced from
+        epoch`, the range over seeds as text; `largest share, %` of a task in the sum of loss scales of the last epoch;
+        `largest factor of a weight`, as `weight_factors` gives it. Numbers have `... low` and `... high`, bounds of the
+        95 % interval over seeds.
     """
     spreads = spread(table)
-    first = balanced_from(spreads)
-    shares = largest_shares(table)
+    first, shares, factors = balanced_from(spreads), largest_shares(table), weight_factors(table)
     rows = []
     for method, runs in spreads.groupby("method", sort=False):
         last = runs[runs["epoch"] == runs["epoch"].max()]
-        rows.append(
-            {
-                "method": method,
-                "mean spread": plus_minus(mean_interval(runs.groupby("seed")["spread"].mean()), 2),
-                "last spread": plus_minus(mean_interval(last["spread"]), 2),
-                "balanced from": _range(first.loc[first["method"] == method, "epoch"]),
-                "largest share, %": plus_minus(mean_interval(shares.loc[shares["method"] == method, "share"]), 2),
-            }
-        )
+        own = {"share": shares, "epoch": first, "factor": factors}
+        values = {name: found.loc[found["method"] == method, name] for name, found in own.items()}
+        row: dict[str, object] = {"method": method}
+        row |= columns("mean spread", spread_interval(runs.groupby("seed")["spread"].mean()))
+        row |= columns("last spread", spread_interval(last["spread"]))
+        row["balanced from epoch"] = _range(values["epoch"])
+        row |= columns("largest share, %", percent_interval(values["share"]))
+        row |= columns("largest factor of a weight", excess_interval(values["factor"].clip(lower=1)))
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -145,13 +167,12 @@ def finding(table: pd.DataFrame) -> str:
     """State in which order methods balance the loss scales, and which do not."""
     found = medians(balanced_from(spread(table)))
     reached = found[np.isfinite(found)].sort_values(kind="stable")
-    ordered = ", ".join(f"{method} {epoch:g}" for method, epoch in reached.items())
+    ordered = ", ".join(f"{method} from epoch {epoch:g}" for method, epoch in reached.items())
     missed = ", ".join(map(str, found.index[np.isinf(found)]))
-    return (
-        f"{in_words(table['task'].nunique()).capitalize()} tasks, epoch from which loss scales stay balanced (spread "
-        f"below {LEVEL:.2f}), median over seeds: {ordered or 'no method'}; "
-        f"never in half of the runs or more: {missed or 'none'}."
-    )
+    start = f"With {in_words(table['task'].nunique())} tasks, loss scales stay level to the end under"
+    if not ordered:
+        return f"{start} no method."
+    return f"{start} {ordered}; not under {missed}." if missed else f"{start} {ordered}."
 
 
 # --- figures ------------------------------------------------------------------------------------------
@@ -205,7 +226,8 @@ def curves(table: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
 def by_epoch(table: pd.DataFrame, quantities: Sequence[str]) -> pd.DataFrame:
     """Write numbers of a figure in a compact form: a row a curve, a column an epoch, five significant digits.
 
-    Of many epochs every second, third and so on is written, at most `COLUMNS`, and the last.
+    Of many epochs every second, third and so on is written, at most `COLUMNS`, and the last of each curve. Where curves
+    have different lengths, the columns of a shorter one end as empty text.
 
     Args:
         table: Long table with `epoch`, the columns `quantities`, and others that tell curves apart.
@@ -213,10 +235,12 @@ def by_epoch(table: pd.DataFrame, quantities: Sequence[str]) -> pd.DataFrame:
     """
     keys = [name for name in table if name not in ("epoch", *quantities)]
     step = -(-table["epoch"].max() // COLUMNS)
-    kept = table[(table["epoch"] % step == 1 % step) | (table["epoch"] == table["epoch"].max())]
+    last = table.groupby(keys, sort=False)["epoch"].transform("max")
+    kept = table[(table["epoch"] % step == 1 % step) | (table["epoch"] == last)]
     long = kept.melt([*keys, "epoch"], quantities, var_name="quantity")
     wide = long.pivot(index=[*keys, "quantity"], columns="epoch", values="value")
     rounded: pd.DataFrame = wide.map(lambda value: float(f"{value:.5g}"))
+    rounded = rounded.astype(object).where(rounded.notna(), "") if rounded.isna().any(axis=None) else rounded
     return rounded.rename(columns=str).rename_axis(columns=None).reset_index()
 
 
@@ -264,13 +288,14 @@ def spread_figure(rows: pd.DataFrame) -> Figure:
 # --- exhibits -----------------------------------------------------------------------------------------
 
 
-def curves_exhibit(tables: Mapping[int, pd.DataFrame], methods: Sequence[str], name: str) -> Exhibit:
+def curves_exhibit(tables: Mapping[int, pd.DataFrame], methods: Sequence[str], name: str, conditions: str) -> Exhibit:
     """Weights and loss scales over the epochs, a picture for each set of tasks.
 
     Args:
         tables: Number of tasks to what `history` gives.
         methods: Columns, by title.
         name: Name of the table.
+        conditions: Of the runs, as the end of the caption has them.
     """
     numbers = pd.concat([curves(own, methods).assign(tasks=count) for count, own in tables.items()])
     seeds = min(own["seed"].nunique() for own in tables.values())
@@ -281,7 +306,8 @@ def curves_exhibit(tables: Mapping[int, pd.DataFrame], methods: Sequence[str], n
     return Exhibit(
         name=name,
         table=by_epoch(numbers, ["weight", "scale"]),
-        caption=f"Geometric means over {seeds} seeds. {' '.join(finding(own) for own in tables.values())}",
+        caption=f"Weights above, loss scales below, a line for each task. {_findings(tables)} (Geometric means over "
+        f"{seeds} seeds; level: {_level()}; {conditions}.)",
         frames={str(count): (curves_figure(own, methods), f"{count} tasks. {alt}") for count, own in tables.items()},
         sliders=("tasks",),
         uses=("scale", "seeds"),
@@ -290,18 +316,29 @@ def curves_exhibit(tables: Mapping[int, pd.DataFrame], methods: Sequence[str], n
     )
 
 
-def spreads_exhibit(tables: Mapping[int, pd.DataFrame], name: str) -> Exhibit:
+def _findings(tables: Mapping[int, pd.DataFrame]) -> str:
+    return " ".join(finding(own) for own in tables.values())
+
+
+def _level() -> str:
+    """What counts as level, in words."""
+    return f"spread below {LEVEL:.2f}, in the median seed"
+
+
+def spreads_exhibit(tables: Mapping[int, pd.DataFrame], name: str, conditions: str) -> Exhibit:
     """Spread of the log loss scales over the epochs, a panel for each set of tasks.
 
     Args:
         tables: Number of tasks to what `history` gives.
         name: Name of the table.
+        conditions: Of the runs, as the end of the caption has them.
     """
     rows = spreads(tables)
     return Exhibit(
         name=name,
         table=by_epoch(rows, ["mean", "low", "high"]),
-        caption=f"{finding(tables[max(tables)])} Bars: all seeds. Dashed: balanced.",
+        caption=f"How far apart the loss scales are, by epoch. {_findings(tables)} (Lines: means over seeds; bars: all "
+        f"seeds; dashed: level, {_level()}; {conditions}.)",
         figure=spread_figure(rows),
         alt="Spread of log loss scales against the epoch, one line a method, a panel for each set of tasks, with a "
         f"dashed line at {LEVEL:.2f}.",

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from mtlrepro.analysis.compare import critical_difference, delta_m, hypervolume, improvement, ranks
+from mtlrepro.analysis.compare import critical_difference, delta_m, hypervolume, improvement, ranks, with_spread_of
+from mtlrepro.analysis.verdicts import mean_interval
 
 PER_METRIC, PER_TASK = "per metric, lower is better", "per task, higher is better"
 HIGHER = {"mIoU": True, "Pix Acc": True, "Abs Err": False}
@@ -189,3 +190,47 @@ def test_hypervolume_is_the_share_of_dominated_cells():
 def test_hypervolume_refuses(points, reference, message):
     with pytest.raises(ValueError, match=message):
         hypervolume(points, reference)
+
+
+# --- the spread of the baseline
+
+
+def test_moved_runs_keep_the_mean_and_take_on_the_spread_of_the_baseline():
+    """A baseline of 9, 10, 11 and runs of 20, 20, 20: a term 20 / 10 moves by 20 (10 - b) / 100, up and down."""
+    seeds = [3, 4, 5]
+    baseline = pd.DataFrame({"a.x": [9.0, 10.0, 11.0]}, seeds)
+    moved = with_spread_of(baseline, pd.DataFrame({"a.x": [20.0] * 3}, seeds[::-1]))
+    assert moved["a.x"].to_dict() == {3: 22, 4: 20, 5: 18}
+    gained = delta_m(moved, {"a.x": 10}, {"a.x": True}, {"a.x": "a"}, convention="per task, higher is better")
+    assert gained.to_dict() == pytest.approx({3: 120, 4: 100, 5: 80})
+
+
+def test_runs_that_go_with_their_baseline_have_no_spread():
+    baseline = pd.DataFrame({"a.x": [9.0, 10.0, 11.0]})
+    np.testing.assert_allclose(with_spread_of(baseline, 2 * baseline), 20)
+
+
+def test_seeds_of_the_baseline_are_those_of_the_runs():
+    with pytest.raises(ValueError, match=r"seeds are \[0, 1\]; accepted: those of the baseline, \[0, 1, 2\]"):
+        with_spread_of(pd.DataFrame({"x": [1.0, 2.0, 3.0]}), pd.DataFrame({"x": [1.0, 2.0]}))
+
+
+@pytest.mark.parametrize("together", [0.0, 0.7])
+def test_intervals_of_delta_m_cover_its_true_value_with_the_spread_of_the_baseline(together):
+    """Five seeds, two metrics of one task, deviations of 2.5 % in the baseline and 1 % in the method."""
+    rng, covered, short, trials = np.random.default_rng(0), 0, 0, 600
+    metrics, task = {"a.x": True, "a.y": False}, {"a.x": "a", "a.y": "a"}
+    truth = 100 * ((11 / 10 - 1) + (1 - 9 / 10)) / 2
+    for _ in range(trials):
+        own, alone = rng.standard_normal((2, 5, 2))
+        alone = together * own + np.sqrt(1 - together**2) * alone
+        baseline = pd.DataFrame(10 * (1 + 0.025 * alone), columns=[*metrics])
+        runs = pd.DataFrame([11, 9] * (1 + 0.01 * own), columns=[*metrics])
+        for moved in (with_spread_of(baseline, runs), runs):
+            found = mean_interval(
+                delta_m(moved, baseline.mean(), metrics, task, convention="per task, higher is better")
+            )
+            inside = found.low <= truth <= found.high
+            covered, short = (covered, short + inside) if moved is runs else (covered + inside, short)
+    assert covered / trials == pytest.approx(0.95, abs=0.025)
+    assert short / trials < 0.8  # with the baseline held fixed, the interval is too short

@@ -17,10 +17,13 @@ from mtlrepro.analysis.significance import (
     hedges_g,
     holm,
     one_against_others,
+    paired_against_others,
+    paired_p_value,
     permutation_test,
     samples_against,
     trials_needed,
 )
+from mtlrepro.analysis.verdicts import mean_interval
 
 tenths = st.lists(st.integers(590, 620), min_size=2, max_size=5)
 
@@ -283,3 +286,47 @@ def test_order_of_runs_does_not_matter(two_measures, groups):
 def test_an_unknown_group_is_refused(two_measures, groups):
     with pytest.raises(ValueError, match="one is 'c'; accepted: 'b', 'one', 'a'"):
         list(samples_against(two_measures, groups, "c"))
+
+
+# --- pairs
+
+
+def test_paired_against_others_is_students_test_of_the_differences():
+    """Seeds differ by 10, methods by 1, 2 and 3: only the pairs see it."""
+    runs = pd.DataFrame(
+        {
+            "method": ["a"] * 3 + ["b"] * 3,
+            "seed": [0, 1, 2, 2, 1, 0],
+            "x": [1.0, 12.0, 23.0, 20.0, 10.0, 0.0],
+        }
+    )
+    (row,) = paired_against_others(runs[["x"]], runs["method"], "a", runs["seed"]).to_dict("records")
+    interval = mean_interval([1, 2, 3])
+    assert (row["measure"], row["against"]) == ("x", "b")
+    assert [row["difference"], row["low"], row["high"]] == pytest.approx([interval.value, interval.low, interval.high])
+    assert row["p"] == pytest.approx(stats.ttest_rel([1, 12, 23], [0, 10, 20]).pvalue)
+    (alone,) = one_against_others(runs[["x"]], runs["method"], "a").to_dict("records")
+    assert row["high"] - row["low"] < alone["high"] - alone["low"]
+
+
+def test_holms_correction_of_pairs_is_over_a_measure_or_all():
+    values = np.random.default_rng(1).normal(size=(12, 2))
+    runs = pd.DataFrame(values, columns=["x", "y"]).assign(method=[*"aaaabbbbcccc"], seed=[*range(4)] * 3)
+    found = paired_against_others(runs[["x", "y"]], runs["method"], "a", runs["seed"])
+    assert found["p_holm_all"].tolist() == pytest.approx(holm(found["p"]).tolist())
+    assert found["p_holm_measure"][:2].tolist() == pytest.approx(holm(found["p"][:2]).tolist())
+
+
+@pytest.mark.parametrize(("differences", "p"), [([2.0, 2.0], 0), ([0.0, 0.0, 0.0], 1)])
+def test_differences_that_do_not_vary_are_certain_or_nothing(differences, p):
+    assert paired_p_value(differences) == p
+
+
+def test_pairs_are_complete():
+    runs = pd.DataFrame({"method": [*"aab"], "seed": [0, 1, 0], "x": [1.0, 2.0, 3.0]})
+    with pytest.raises(
+        ValueError, match=r"pairs are \[0, 1\]; accepted: two or more, each with a number of all groups"
+    ):
+        paired_against_others(runs[["x"]], runs["method"], "a", runs["seed"])
+    with pytest.raises(ValueError, match="one is 'c'; accepted: 'a', 'b'"):
+        paired_against_others(runs[["x"]], runs["method"], "c", runs["seed"])

@@ -11,14 +11,18 @@ from scipy import stats
 from mtlrepro.analysis.verdicts import (
     Interval,
     Verdict,
+    correlation_interval,
+    excess_interval,
     geometric_interval,
     grouped,
     mean_interval,
     number,
+    percent_interval,
     placed,
     plus_minus,
     range_interval,
     rows,
+    share_interval,
 )
 
 
@@ -74,6 +78,87 @@ def test_geometric_interval_of_one_value_is_all_positive_numbers():
 def test_geometric_interval_refuses_what_has_no_logarithm(values):
     with pytest.raises(ValueError, match=r"^values is \[.*\]; accepted: "):
         geometric_interval(values)
+
+
+def test_correlation_interval_is_the_mean_interval_of_fishers_z():
+    values = [0.9, 0.99, 0.5]
+    z = mean_interval([0.5 * math.log((1 + r) / (1 - r)) for r in values])
+    found = correlation_interval(values)
+    np.testing.assert_allclose([found.value, found.low, found.high], np.tanh([z.value, z.low, z.high]))
+    assert mean_interval(values).high > 1 > found.high
+    mirrored = correlation_interval([-r for r in values])
+    np.testing.assert_allclose([mirrored.low, mirrored.high], [-found.high, -found.low])
+
+
+def test_share_interval_is_the_mean_interval_of_the_logits():
+    values = [0.9, 0.99, 0.5]
+    logits = mean_interval([math.log(share / (1 - share)) for share in values])
+    found = share_interval(values)
+    expected = [1 / (1 + math.exp(-logit)) for logit in (logits.value, logits.low, logits.high)]
+    np.testing.assert_allclose([found.value, found.low, found.high], expected)
+    assert mean_interval(values).high > 1 > found.high
+    rest = share_interval([1 - share for share in values])
+    np.testing.assert_allclose([rest.low, rest.high], [1 - found.high, 1 - found.low])
+
+
+def test_percent_interval_is_the_share_interval_in_per_cent():
+    found, share = percent_interval([90, 99, 50]), share_interval([0.9, 0.99, 0.5])
+    np.testing.assert_allclose(
+        [found.value, found.low, found.high], [100 * share.value, 100 * share.low, 100 * share.high]
+    )
+    assert percent_interval([90, 100]) == Interval(95, 90, 100)
+    with pytest.raises(ValueError, match="accepted: numbers from 0 to 100"):
+        percent_interval([50, 101])
+
+
+def test_excess_interval_is_the_geometric_interval_of_what_exceeds_one():
+    values = [1.001, 1.1, 2.0]
+    beyond = geometric_interval([0.001, 0.1, 1.0])
+    found = excess_interval(values)
+    np.testing.assert_allclose(
+        [found.value, found.low, found.high], 1 + np.array([beyond.value, beyond.low, beyond.high])
+    )
+    assert mean_interval(values).low < 1 < found.low
+
+
+@pytest.mark.parametrize(
+    ("interval", "inner", "boundary", "low", "high"),
+    [
+        (correlation_interval, [0.2, 0.4], 1.0, -1.0, 1.0),
+        (correlation_interval, [0.2, 0.4], -1.0, -1.0, 1.0),
+        (share_interval, [0.2, 0.4], 0.0, 0.0, 1.0),
+        (share_interval, [0.2, 0.4], 1.0, 0.0, 1.0),
+        (excess_interval, [1.2, 1.4], 1.0, 1.0, math.inf),
+    ],
+)
+def test_a_value_on_the_boundary_of_its_domain_leaves_the_range(interval, inner, boundary, low, high):
+    assert interval([*inner, boundary]) == range_interval([*inner, boundary])
+    assert interval([boundary]) == Interval(boundary, low, high)
+    one = interval(inner[:1])
+    assert math.isclose(one.value, inner[0])
+    assert (one.low, one.high) == (low, high)
+    narrow, wide = interval(inner, 0.5), interval(inner)
+    assert low < wide.low < narrow.low < narrow.value < narrow.high < wide.high < high
+
+
+@pytest.mark.parametrize(
+    ("interval", "values"),
+    [
+        (correlation_interval, [0.0, 1.1]),
+        (correlation_interval, [-1.1]),
+        (share_interval, [-0.1, 0.5]),
+        (share_interval, [1.1]),
+        (excess_interval, [0.9, 2.0]),
+        *(
+            (interval, bad)
+            for interval in (correlation_interval, share_interval, excess_interval)
+            for bad in ([], [math.nan])
+        ),
+    ],
+)
+def test_values_outside_the_domain_are_refused(interval, values):
+    with pytest.raises(ValueError, match=r"^values is \[.*\]; accepted: "):
+        interval(values)
 
 
 def test_range_interval():

@@ -51,17 +51,17 @@ def test_baseline_is_single_task_learning(ladder):
         [
             {"seed": seed, **{metric: 40.0 + seed if metric.startswith(task) else np.nan for metric in METRICS}}
             for task in ("segmentation", "depth", "normal")
-            for seed in range(2)
+            for seed in range(SEEDS)
         ]
     )
     single = studies_comparison.single_task(frame, TABLE_S3)
-    assert single.to_numpy().tolist() == [[40.0] * 6, [41.0] * 6]
+    assert single.to_numpy().tolist() == [[40.0 + seed] * 6 for seed in range(SEEDS)]
     other = replace(ladder, single=single)
-    assert other.baseline.to_dict() == dict.fromkeys(METRICS, 40.5)
+    assert other.baseline.to_dict() == dict.fromkeys(METRICS, 42.0)
     table = other.table()
     assert table["method"].tolist() == [*METHODS, "single task"]
     assert table.iloc[-1]["rank of runs"] == table.iloc[-1]["Δm, %"] == ""
-    assert table.iloc[-1][TABLE_S3.labels["depth.delta1"]].startswith("40.5 ± ")
+    assert table.iloc[-1][TABLE_S3.labels["depth.delta1"]].startswith("42.0 ± ")
 
 
 def test_table_by_hand(ladder):
@@ -70,7 +70,7 @@ def test_table_by_hand(ladder):
     assert table.loc["LSB", TABLE_S3.labels["segmentation.miou"]] == f"55.2 ± {half:.1f}"
     assert table.loc["LSB", TABLE_S3.labels["depth.rmse"]] == f"44.800 ± {half:.3f}"
     assert table["rank of means"].tolist() == ["6.00", "5.00", "4.00", "3.00", "2.00", "1.00", ""]
-    assert table.loc["equal", "Δm, %"].startswith("0.0 ± ")
+    assert table.loc["equal", "Δm, %"] == "0.0 [0.0, 0.0]"  # equal weighting is its own baseline here
     assert not table.isin(["nan"]).any(axis=None)
 
 
@@ -100,12 +100,35 @@ def test_significance_is_positive_where_lsb_is_better(ladder):
     tests = ladder.significance()
     assert len(tests) == 5 * (len(METRICS) + 2)
     assert (tests["difference"] > 0).all()
-    np.testing.assert_allclose(tests["p"], 2 / 252)
-    np.testing.assert_allclose(tests["p_holm_measure"], 5 * 2 / 252)
+    assert (tests[tests["measure"] != "Δm"]["p"] == 0).all()  # by the same in every seed
     summary = studies_comparison.summary(tests, METRICS).set_index("against")
-    assert summary.loc["equal", "difference"] == pytest.approx(25)
-    assert summary["better"].tolist() == [6] * 5
-    assert summary["worse"].tolist() == [0] * 5
+    rank = studies_comparison.DIFFERENCES[AVERAGE_RANK]
+    assert summary.loc["equal", [rank, f"{rank} low", f"{rank} high"]].tolist() == pytest.approx([25] * 3)
+    assert summary["metrics better"].tolist() == [6] * 5
+    assert summary["metrics worse"].tolist() == [0] * 5
+
+
+def test_tests_are_paired_by_seed(noisy):
+    """What all runs of a seed have in common does not change the difference of two methods."""
+    rank = noisy.significance().query("measure == 'segmentation.miou'")
+    shared = noisy.runs.assign(**{"segmentation.miou": noisy.runs["segmentation.miou"] + 5 * noisy.runs["seed"]})
+    moved = replace(noisy, runs=shared).significance().query("measure == 'segmentation.miou'")
+    np.testing.assert_allclose(moved[["difference", "low", "high", "p"]], rank[["difference", "low", "high", "p"]])
+    values = noisy.runs.pivot(index="seed", columns="method", values="segmentation.miou")
+    expected = stats.ttest_rel(values["LSB"], values["DWA"]).pvalue
+    assert rank.set_index("against").loc["DWA", "p"] == pytest.approx(expected)
+
+
+def test_interval_of_delta_has_the_spread_of_the_single_tasks(noisy):
+    """Runs that are all alike leave the spread of the baseline alone: b in the place of 50 gives 100 (50 / b - 1)."""
+    alike = noisy.runs.assign(**dict.fromkeys(METRICS, 50.0))
+    baseline = pd.DataFrame({metric: [49.0, 50.0, 51.0, 50.0, 50.0] for metric in METRICS})
+    (lsb, *_) = (replace(noisy, runs=alike, single=baseline).mean_deltas()[name] for name in ("LSB",))
+    assert lsb.value == pytest.approx(0)
+    assert lsb.high < 100 * stats.t.ppf(0.975, 4) * np.std([49, 50, 51, 50, 50], ddof=1) / 5**0.5 / 50
+    depth = replace(noisy, runs=alike, single=baseline.assign(**{"depth.rmse": 50.0, "normal.mean_angle": 50.0}))
+    assert depth.mean_deltas()["LSB"].high > 0.5
+    assert replace(depth, single=0 * baseline + 50).mean_deltas()["LSB"].high == pytest.approx(0)
 
 
 def test_summary_counts_metrics_and_keeps_networks_apart(ladder):
@@ -116,8 +139,8 @@ def test_summary_counts_metrics_and_keeps_networks_apart(ladder):
     mixed = replace(ladder, network="full_sharing", runs=worse)
     tests = pd.concat([one.significance() for one in (ladder, mixed)], ignore_index=True)
     summary = studies_comparison.summary(tests, METRICS).set_index(["network", "against"])
-    assert summary.loc[("multi column", "DWA"), ["better", "worse"]].tolist() == [6, 0]
-    assert summary.loc[("full sharing", "DWA"), ["better", "worse"]].tolist() == [4, 2]
+    assert summary.loc[("multi column", "DWA"), ["metrics better", "metrics worse"]].tolist() == [6, 0]
+    assert summary.loc[("full sharing", "DWA"), ["metrics better", "metrics worse"]].tolist() == [4, 2]
 
 
 def test_measures_have_one_direction(noisy):
@@ -143,15 +166,22 @@ def test_figure_shows_every_run_and_the_single_tasks(noisy):
 
 
 def test_findings_follow_the_runs(ladder):
-    assert ladder.finding().startswith(
-        "Multi column, 5 seeds: LSB takes place 1 of 6 by the average rank of 30 runs, 3.00 ["
+    finding = ladder.finding()
+    assert (
+        "By the average rank of runs LSB takes place 1 of 6, 3.0 [1.0, 5.0]; the best other method is GradNorm"
+        in finding
     )
-    assert "the best other method is GradNorm, 8.00 [" in ladder.finding()
+    assert "By Δm against single tasks, in %, LSB takes place 1 of 6, 10.0 [10.0, 10.0]" in finding
+    assert finding.endswith("Against equal weighting its Δm differs by +10.0 [10.0, 10.0] points.")
     last = comparison(LADDER | {"LSB": -5.0})
     assert "LSB takes place 6 of 6" in last.finding()
+    assert "It falls furthest behind on" in last.finding()
     better, worse = (
         studies_comparison.summary_finding(studies_comparison.summary(one.significance(), METRICS), "LSB", 6)
         for one in (ladder, last)
     )
-    assert "better in 5 and worse in 0 of 5 comparisons; on single metrics LSB is better in 30 and worse in 0" in better
-    assert "better in 0 and worse in 5 of 5 comparisons; on single metrics LSB is better in 0 and worse in 30" in worse
+    assert better == (
+        "Of 5 comparisons, LSB is significantly better and worse by average rank in 5 and 0 and by Δm in 5 and 0; "
+        "of 30 on single metrics, in 30 and 0."
+    )
+    assert worse.endswith("by average rank in 0 and 5 and by Δm in 0 and 5; of 30 on single metrics, in 0 and 30.")

@@ -60,11 +60,14 @@ def test_tuned_beside_untuned_has_one_baseline(ladder):
     pairs = rates.beside(ladder, comparison(LADDER | {"equal": 10.0}, rates=RATES)).set_index("method")
     both, one = (10 / 50.2 + 10 / 49.8) / 2, 10 / 50.2
     lift = 100 * (both + both + one) / 3
-    assert pairs.loc["equal", ["change", "low", "high"]].tolist() == pytest.approx([lift] * 3)
-    assert pairs.loc["equal", "untuned, %"].startswith("0.0 ± ")
-    assert pairs.loc["equal", "tuned, %"].startswith(f"{lift:.1f} ± ")
+    change, low, high = rates.CHANGE
+    assert pairs.loc["equal", change] == pytest.approx(lift)
+    assert 0 < lift - pairs.loc["equal", low] < 1  # what is left is the spread of the baseline
+    bounds = [f"untuned, %{bound}" for bound in ("", " low", " high")]
+    assert pairs.loc["equal", bounds].tolist() == pytest.approx([0] * 3)  # equal weighting is the baseline itself
+    assert pairs.loc["equal", "tuned, %"] == pytest.approx(lift)
     others = pairs.drop("equal")
-    assert (others[["change", "low", "high"]] == 0).all(axis=None)
+    assert (others[[change, low, high]] == 0).all(axis=None)
     assert (others["untuned, %"] == others["tuned, %"]).all()
     assert pairs["untuned place"].tolist() == [6, 5, 4, 3, 2, 1]
     assert pairs["tuned place"].tolist() == [1, 6, 5, 4, 3, 2]
@@ -79,10 +82,10 @@ def test_change_is_paired_by_seed(ladder):
     """Seeds that trade places change nothing on average; their differences spread from -0.4 to 0.4 per metric."""
     runs = ladder.runs.assign(seed=SEEDS - 1 - ladder.runs["seed"])
     pairs = rates.beside(ladder, replace(ladder, runs=runs, rates=RATES)).set_index("method")
-    np.testing.assert_allclose(pairs["change"], 0, atol=1e-12)
+    np.testing.assert_allclose(pairs[rates.CHANGE[0]], 0, atol=1e-12)
     per_metric = 100 * (2 * (1 / 50.2 + 1 / 49.8) / 2 + 1 / 50.2) / 3
     half = stats.t.ppf(0.975, 4) * np.std([-0.4, -0.2, 0, 0.2, 0.4], ddof=1) / 5**0.5 * per_metric
-    assert pairs.loc["LSB", "high"] == pytest.approx(half)
+    assert pairs.loc["LSB", rates.CHANGE[2]] == pytest.approx(half)
 
 
 def test_a_comparison_without_rates_is_not_tuned(ladder):

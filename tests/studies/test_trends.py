@@ -7,6 +7,8 @@ import pytest
 from loss_histories import TASKS, rows, runs
 from study_stores import keep
 
+from mtlrepro.analysis.verdicts import Interval
+from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import svg
 from mtlrepro.runs.store import Store
 from mtlrepro.studies import trends
@@ -74,10 +76,42 @@ def test_summary_and_finding_say_who_is_balanced_when():
         + [rows([steep] * 3, "equal", seed) for seed in (0, 1)]
     )
     summary = trends.summary(table).set_index("method")
-    assert summary["balanced from"].to_dict() == {"LSB": "2", "DWA": "3, 1 of 2 never", "equal": "never"}
+    assert summary["balanced from epoch"].to_dict() == {"LSB": "2", "DWA": "3, 1 of 2 never", "equal": "never"}
     spread = log(9) * np.sqrt(2) / 3
-    assert summary.loc["equal", "mean spread"] == f"{spread:.1f} ± 0"
-    assert trends.finding(table).endswith("median over seeds: LSB 2; never in half of the runs or more: DWA, equal.")
+    names = [f"mean spread{bound}" for bound in ("", " low", " high")]
+    assert summary.loc["equal", names].tolist() == pytest.approx([spread] * 3)
+    assert set(summary["largest factor of a weight high"]) == {1}
+    start = "With three tasks, loss scales stay level to the end under"
+    assert trends.finding(table) == f"{start} LSB from epoch 2; not under DWA, equal."
+    assert trends.finding(table[table["method"] == "LSB"]) == f"{start} LSB from epoch 2."
+    assert trends.finding(table[table["method"] != "LSB"]) == f"{start} no method."
+
+
+def test_factors_of_weights_are_from_their_mean_and_without_a_common_factor():
+    table = rows([[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]).assign(weight=[0.5, 0.5, 0.5, 2.0, 4.0, 16.0])
+    geometric = 128 ** (1 / 3)
+    assert trends.weight_factors(table)["factor"].tolist() == pytest.approx([16 / geometric])
+    common = table.assign(weight=7 * table["weight"])
+    assert trends.weight_factors(common)["factor"].tolist() == pytest.approx([16 / geometric])
+
+
+def test_interval_of_spreads_is_that_of_their_logarithms_or_the_range():
+    found = trends.spread_interval([0.1, 0.2, 0.4])
+    assert found.value == pytest.approx(0.2)
+    assert found.low > 0
+    assert trends.spread_interval([0.0, 0.2]) == Interval(0.1, 0.0, 0.2)
+
+
+def test_captions_say_what_is_drawn_what_to_see_and_the_conditions():
+    table = runs(TASKS, {"equal": [[1.0, 2.0, 3.0]] * 2, "LSB": [[1.0, 2.0, 3.0], [2.0, 2.0, 2.1]]})
+    for exhibit in (
+        trends.curves_exhibit({3: table}, ["equal", "LSB"], "curves", "β grows"),
+        trends.spreads_exhibit({3: table}, "spreads", "β grows"),
+    ):
+        assert "With three tasks, loss scales stay level to the end under LSB from epoch 2; not under equal." in (
+            exhibit.caption
+        )
+        assert exhibit.caption.endswith("in the median seed; β grows.)")
 
 
 # --- records and figures
@@ -145,3 +179,12 @@ def test_numbers_of_many_epochs_are_thinned_out():
     compact = trends.by_epoch(table, ["mean"])
     assert compact.columns[2:].tolist() == ["1", "4", "7", "10", "13", "16", "19", "20"]
     assert compact.iloc[0, 2:].tolist() == [1, 4, 7, 10, 13, 16, 19, 20]
+
+
+def test_curves_of_different_lengths_end_where_they_end():
+    long, short = (pd.DataFrame({"tasks": n, "epoch": range(1, n + 1), "mean": 1.5}) for n in (30, 20))
+    compact = trends.by_epoch(pd.concat([long, short]), ["mean"]).set_index("tasks").drop(columns="quantity")
+    assert compact.columns.tolist() == ["1", "6", "11", "16", "20", "21", "26", "30"]
+    assert compact.loc[30].tolist() == [1.5, 1.5, 1.5, 1.5, "", 1.5, 1.5, 1.5]
+    assert compact.loc[20].tolist() == [1.5, 1.5, 1.5, 1.5, 1.5, "", "", ""]
+    Exhibit(name="x", table=compact.reset_index(), caption="Curves.")

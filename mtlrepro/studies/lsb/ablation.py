@@ -7,21 +7,20 @@ as `END` does.
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from mtlrepro.analysis.significance import one_against_others
 from mtlrepro.analysis.verdicts import (
     Interval,
     Verdict,
+    excess_interval,
     geometric_interval,
-    mean_interval,
     number,
-    plus_minus,
+    percent_interval,
     range_interval,
 )
 from mtlrepro.balancers import LSB
@@ -29,6 +28,7 @@ from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import COLOURS, legend, styles
 from mtlrepro.studies import trends as studies_trends
 from mtlrepro.studies import variants as studies_variants
+from mtlrepro.studies.comparison import columns
 from mtlrepro.studies.lsb import grids as lsb_grids
 from mtlrepro.studies.lsb.scores import TABLE_S3
 from mtlrepro.studies.setting import Setting
@@ -43,7 +43,12 @@ PLAIN = "GLS"
 LOOSE = "end value, no alpha"
 PARTS = ("no alpha", STILL, LAGGED, PLAIN, "equal")
 """Variants that lack a part of LSB."""
-SOURCE = "our ablation"
+SOURCE = "our question"
+LARGEST, APART, CHANGES = "largest share, %", "weights apart, factor", "epochs with another leader, %"
+MEASURES = (LARGEST, APART, CHANGES)
+"""Columns of `readings`."""
+POINT = 1.0
+"""Difference of Delta_m, in points of %, that counts as none; seeds of one method spread by more."""
 FACTOR = 1.25
 """Measured and computed deviations that are within this factor of each other count as equal."""
 
@@ -156,18 +161,16 @@ def scored(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def differences(scores: pd.DataFrame) -> pd.DataFrame:
-    """Compare every variant with the default, all samples independent.
+    """Compare every variant with the default in runs of the same seed.
 
     Args:
         scores: As `scored` gives it.
 
     Returns:
-        One row a variant: `variant`; `difference` of mean Delta_m in per cent, positive where the variant is
-        better, with `low` and `high` of Welch's 95 % interval; two-sided exact `p`, and the smallest
-        `p_reachable` with so few seeds, 0.1 for three against three.
+        As `studies.variants.paired_differences`: one row a variant, its exact `p` over the signs of the differences,
+        the smallest `p_reachable` with so few seeds, 0.25 for three pairs.
     """
-    tests = one_against_others(-scores[["score"]], scores["variant"], DEFAULT)
-    return tests.rename(columns={"against": "variant"})[["variant", "difference", "low", "high", "p", "p_reachable"]]
+    return studies_variants.paired_differences(scores, DEFAULT, TABLE_S3.sign)
 
 
 def table(scores: pd.DataFrame, trends: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -178,25 +181,22 @@ def table(scores: pd.DataFrame, trends: Mapping[str, pd.DataFrame]) -> pd.DataFr
         trends: As `histories` gives it.
 
     Returns:
-        One row a variant, as text: `variant`; `Δm, %` less that of the default, with its 95 % interval, and exact
-        `p`, as `differences` gives them; after the last epoch, with half the 95 % interval over seeds, the
-        `last spread` of log loss scales and the `largest share` of a task in their sum; and that sum over the first
-        epoch's, `total`, which alpha keeps from drifting.
+        One row a variant: `variant`; `Δm, points of %`, the mean difference from the default in runs of the same seed;
+        after the last epoch, the `last spread` of log loss scales and the `largest share, %` of a task in their sum;
+        each with `... low` and `... high` of the 95 % interval over seeds; and that sum over the first epoch's,
+        `last total over first`, which alpha keeps from drifting.
     """
     compared = differences(scores).set_index("variant")
     rows = []
     for name in scores["variant"].unique():
-        last = studies_trends.spread(trends[name]).query("epoch == epoch.max()")["spread"]
-        row = {"variant": name, "Δm, %": "0", "p": ""}
+        change = Interval(0.0, 0.0, 0.0)
         if name != DEFAULT:
-            own = compared.loc[name]
-            row |= {"Δm, %": _bounds(own), "p": f"{own['p']:.2f}"}
-        row |= {
-            "last spread": plus_minus(mean_interval(last), 2),
-            "largest share, %": plus_minus(mean_interval(studies_trends.largest_shares(trends[name])["share"]), 2),
-            "total": number(geometric_interval(_growth(trends[name])).value, 2),
-        }
-        rows.append(row)
+            change = Interval(*(float(compared.loc[[name], bound].iloc[0]) for bound in ("difference", "low", "high")))
+        last = studies_trends.spread(trends[name]).query("epoch == epoch.max()")["spread"]
+        row: dict[str, object] = {"variant": name} | columns("Δm, points of %", change)
+        row |= columns("last spread", studies_trends.spread_interval(last))
+        row |= columns("largest share, %", percent_interval(studies_trends.largest_shares(trends[name])["share"]))
+        rows.append({**row, "last total over first": geometric_interval(_growth(trends[name])).value})
     return pd.DataFrame(rows)
 
 
@@ -207,14 +207,10 @@ def _growth(history: pd.DataFrame) -> pd.Series:
     return growth
 
 
-def _bounds(row: pd.Series) -> str:
-    return f"{row['difference']:+.1f} [{row['low']:.1f}, {row['high']:.1f}]"
-
-
 def finding(compared: pd.DataFrame) -> str:
-    """State which variants are better or worse than the default by interval, and which are so in all of their runs.
+    """State which variants are better or worse than the default by interval, and which are so in each pair of runs.
 
-    All runs of a variant are on one side of all runs of the default where the exact p is the smallest that can be.
+    The exact p is the smallest that can be where all differences have one sign.
 
     Args:
         compared: As `differences` gives it.
@@ -223,15 +219,15 @@ def finding(compared: pd.DataFrame) -> str:
     sides = [
         f"{title} {', '.join(compared.loc[where, 'variant']) or 'none'}"
         for title, where in (
-            ("By the 95 % interval, better:", compared["low"] > 0),
+            (f"By the paired interval of Δm, better than {DEFAULT}:", compared["low"] > 0),
             ("worse:", compared["high"] < 0),
-            ("In every run, better:", apart & (compared["difference"] > 0)),
+            ("Better in every pair of runs:", apart & (compared["difference"] > 0)),
             ("worse:", apart & (compared["difference"] < 0)),
         )
     ]
     return (
-        f"Variants against {DEFAULT} by Δm. {sides[0]}; {sides[1]}. {sides[2]}; {sides[3]}; then exact p is the "
-        f"smallest with so few seeds, {compared['p_reachable'].min():.2g}."
+        f"{sides[0]}; {sides[1]}. {sides[2]}; {sides[3]}: the exact p is then the smallest with so few seeds, "
+        f"{compared['p_reachable'].min():.2g}."
     )
 
 
@@ -264,20 +260,17 @@ def readings(trends: Mapping[str, pd.DataFrame], growth: Mapping[str, float]) ->
         growth: Variant to its growth of beta per epoch, as `rates` gives it.
 
     Returns:
-        One row a variant: `variant`, `rate`, `last beta`; means over seeds with bounds `... low` and
-        `... high` of the 95 % interval: `share`, the mean over epochs of the largest share of a task in %;
-        `weights`, the largest over the smallest weight, geometric means; and `changes`, the part of the epochs in %
-        in which another task leads than the epoch before.
+        One row a variant: `variant`, `rate`, `last beta`; and `MEASURES`, means over seeds with bounds `... low` and
+        `... high` of the 95 % interval: the mean over epochs of the largest share of a task; the largest over the
+        smallest weight, geometric means; and the part of the epochs in which another task leads than the epoch before.
     """
     rows = []
     for name, rate in growth.items():
         history = trends[name]
-        epochs = int(history["epoch"].max())
-        measures = {"share": mean_interval, "weights": geometric_interval, "changes": mean_interval}
+        epochs, late = int(history["epoch"].max()), _late(history)
         row: dict[str, object] = {"variant": name, "rate": rate, "last beta": LSB(1, rate=rate).beta(epochs)}
-        for measure, interval in measures.items():
-            found = interval(_late(history)[measure])
-            row |= {measure: found.value, f"{measure} low": found.low, f"{measure} high": found.high}
+        for measure, interval in zip(MEASURES, (percent_interval, excess_interval, percent_interval), strict=True):
+            row |= columns(measure, interval(late[measure]))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -291,11 +284,10 @@ def _late(history: pd.DataFrame) -> pd.DataFrame:
     )
     leader = shares.idxmax(axis=1)
     changed = leader != leader.groupby("seed").shift()
-    found = pd.DataFrame(
-        {"share": shares.max(axis=1), "weights": logs.max(axis=1) - logs.min(axis=1), "changes": 100.0 * changed}
-    )
+    values = (shares.max(axis=1), logs.max(axis=1) - logs.min(axis=1), 100.0 * changed)
+    found = pd.DataFrame(dict(zip(MEASURES, values, strict=True)))
     means: pd.DataFrame = found[found.index.get_level_values("epoch") > half].groupby("seed").mean()
-    return means.assign(weights=np.exp(means["weights"]))
+    return means.assign(**{APART: np.exp(means[APART])})
 
 
 def reading_finding(read: pd.DataFrame) -> str:
@@ -310,11 +302,11 @@ def reading_finding(read: pd.DataFrame) -> str:
             continue
         row = read.set_index("variant").loc[name]
         parts.append(
-            f"{name}, β up to {row['last beta']:.2g}: largest share {row['share']:.0f} % "
-            f"[{row['share low']:.0f}, {row['share high']:.0f}], weights a factor {row['weights']:.2g} apart, another "
-            f"task leads in {row['changes']:.0f} % of the epochs"
+            f"{name}, β up to {row['last beta']:.2g}: largest share {row[LARGEST]:.0f} % "
+            f"[{row[f'{LARGEST} low']:.0f}, {row[f'{LARGEST} high']:.0f}], weights a factor {row[APART]:.2g} apart, "
+            f"another task leads in {row[CHANGES]:.0f} % of the epochs"
         )
-    return f"Second half of the epochs, 95 % over seeds. {'; '.join(parts)}."
+    return f"In the second half of the epochs: {'; '.join(parts)}. (Brackets: 95 % over seeds.)"
 
 
 # --- noise --------------------------------------------------------------------------------------------
@@ -399,7 +391,7 @@ def amplification_finding(amplified: pd.DataFrame) -> str:
         f"{row['variant']} {Interval(row['measured'], row['low'], row['high'])}, formula {number(row['formula'])}"
         for _, row in amplified.iterrows()
     ]
-    return f"Deviation of log shares over that without difficulty, 95 % over seeds: {'; '.join(parts)}."
+    return f"Deviation of log shares over that without difficulty: {'; '.join(parts)}. (Brackets: 95 % over seeds.)"
 
 
 def amplification_figure(amplified: pd.DataFrame) -> Figure:
@@ -439,12 +431,13 @@ def distances(
     runs: Mapping[str, pd.DataFrame],
     names: Sequence[str] = (DEFAULT, LAGGED, PLAIN),
 ) -> pd.DataFrame:
-    """How far variants are from each other, in weights and in final metrics.
+    """How far variants are from each other, in weights and in final metrics, beside how far seeds are.
 
     Both are root mean squares in %: of differences of log weights less their mean over tasks, so that a common factor
     does not count, over tasks and epochs from the third; and of differences of the six metrics, relative to their means
-    for the default. Pairs of variants are runs of the same seed. As a measure of chance, the last row compares runs of
-    the default with different seeds.
+    for the default. Runs of the same seed share initial weights and the order of images, runs of different seeds do
+    not, so like is compared with like: what two variants do is their distance in the same seed; whether it is more
+    than chance is seen from different seeds, where two variants are further apart than one from itself, or are not.
 
     Args:
         trends: As `histories` gives it.
@@ -452,21 +445,22 @@ def distances(
         names: Variants, all with the same seeds.
 
     Returns:
-        One row a pair: `pair`, `weights` and `metrics`, means over seeds or pairs of them; with `... low` and
-        `... high`, the range.
+        One row a pair, first the default with itself, and seeds: `pair`; `seeds`, same or different; `weights, %` and
+        `metrics, %`, means over pairs of runs, with `... low` and `... high`, the range.
     """
     weights = {name: _by_seed(_log_weights(trends[name])) for name in names}
     baseline = runs[DEFAULT][TABLE_S3.names].mean()
     metrics = {name: _by_seed(runs[name].set_index("seed")[TABLE_S3.names] / baseline) for name in names}
     seeds = list(weights[DEFAULT])
-    pairs = {f"{a}, {b}": [((a, seed), (b, seed)) for seed in seeds] for a, b in combinations(names, 2)}
-    pairs[f"{DEFAULT}, other seed"] = [((DEFAULT, one), (DEFAULT, other)) for one, other in combinations(seeds, 2)]
+    different = list(permutations(seeds, 2))
+    groups = [(DEFAULT, DEFAULT, "different", different)]
+    for a, b in combinations(names, 2):
+        groups += [(a, b, "same", [(seed, seed) for seed in seeds]), (a, b, "different", different)]
     rows = []
-    for label, pair in pairs.items():
-        row: dict[str, object] = {"pair": label}
-        for measure, values in (("weights", weights), ("metrics", metrics)):
-            found = range_interval([_distance(values[a][i], values[b][j]) for (a, i), (b, j) in pair])
-            row |= {measure: found.value, f"{measure} low": found.low, f"{measure} high": found.high}
+    for a, b, kind, pairs in groups:
+        row: dict[str, object] = {"pair": f"{a}, {b}", "seeds": kind}
+        for measure, values in (("weights, %", weights), ("metrics, %", metrics)):
+            row |= columns(measure, range_interval([_distance(values[a][i], values[b][j]) for i, j in pairs]))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -486,15 +480,24 @@ def _log_weights(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def distance_finding(apart: pd.DataFrame) -> str:
-    """Distances in a sentence.
+    """Distances of two variants and of one in different seeds, in a sentence.
 
     Args:
         apart: As `distances` gives it.
     """
-    parts = [
-        f"{row['pair']}: weights {row['weights']:.1f} %, metrics {row['metrics']:.1f} %" for _, row in apart.iterrows()
-    ]
-    return f"Distance of runs of the same seed, and of two seeds of {DEFAULT}. {'; '.join(parts)}."
+    chance = apart.iloc[0]
+    parts = []
+    for pair, own in apart.iloc[1:].groupby("pair", sort=False):
+        both = own.set_index("seeds")
+        parts.append(
+            f"{pair}: weights {both['weights, %']['same']:.1f} % in the same seed and "
+            f"{both['weights, %']['different']:.1f} % in different ones, metrics {both['metrics, %']['same']:.1f} % "
+            f"and {both['metrics, %']['different']:.1f} %"
+        )
+    return (
+        f"{DEFAULT} in two different seeds is {chance['weights, %']:.1f} % apart in weights and "
+        f"{chance['metrics, %']:.1f} % in metrics. {'; '.join(parts)}."
+    )
 
 
 # --- claims -------------------------------------------------------------------------------------------
@@ -503,9 +506,10 @@ def distance_finding(apart: pd.DataFrame) -> str:
 def claims(found: Ablation, growth: Mapping[str, float]) -> list[Verdict]:
     """Judge what one would expect of LSB's parts.
 
-    Each part helps; the paper's last beta, reached in a short schedule, gives nearly all of the total to one task at a
-    time, and without alpha training breaks off; and noise is amplified by as much as it would be if losses did not
-    respond. What runs that broke off would have given is not judged.
+    Each part helps; difficulty does little where beta grows slowly; the paper's last beta, reached in a short
+    schedule, gives nearly all of the total to one task at a time, and without alpha training breaks off; and noise is
+    amplified by as much as it would be if losses did not respond. What runs that broke off would have given is not
+    judged.
 
     Args:
         found: As `load` gives it.
@@ -513,23 +517,37 @@ def claims(found: Ablation, growth: Mapping[str, float]) -> list[Verdict]:
     """
     verdicts = []
     for row in differences(scored(found.runs)).to_dict("records"):
+        measured = Interval(*(float(row[name]) for name in ("difference", "low", "high")))
         if row["variant"] in PARTS:
-            measured = Interval(*(float(row[name]) for name in ("difference", "low", "high")))
-            text = f"{row['variant']}: Δm is below that of {DEFAULT}, in %"
-            verdicts.append(Verdict(text, SOURCE, 0, 0, measured, below=True))
+            text = f"Without a part of {DEFAULT}, Δm is lower"
+            reading = f"points of % less than {DEFAULT}, in runs of one seed"
+            verdicts.append(_ours(text, 0, 0, measured, reading, str(row["variant"]), below=True))
+        if row["variant"] == STILL:
+            reading = f"points of % more than {DEFAULT}, in runs of one seed, within one"
+            text = "At a slow growth of β, the difficulty changes Δm by less than a point"
+            verdicts.append(_ours(text, 0, POINT, measured, reading, STILL))
     if END in found.histories:
-        share = mean_interval(_late(found.histories[END])["share"])
-        text = f"{END}: one task has nearly all of the loss scales in the second half of the epochs, in %"
-        verdicts.append(Verdict(text, SOURCE, 100, 10, share))
+        share = percent_interval(_late(found.histories[END])[LARGEST])
+        text = "Where β ends at the paper's last value, one task has nearly all of the loss scales"
+        verdicts.append(
+            _ours(text, 100, 10, share, "largest share, mean over the second half of the epochs, in %", END)
+        )
     lost = int(found.broken["variant"].eq(LOOSE).sum())
     if lost or LOOSE in found.runs:
-        text = f"{LOOSE}: training breaks off; number of runs"
-        verdicts.append(Verdict(text, SOURCE, len(found.runs[DEFAULT]), 0, Interval(lost, lost, lost)))
+        text, every = "Without alpha, training breaks off at the paper's last β", len(found.runs[DEFAULT])
+        verdicts.append(_ours(text, every, 0, Interval(lost, lost, lost), "number of runs", LOOSE))
     for row in amplifications(found.histories, growth).to_dict("records"):
         logs = [float(np.log(row[name] / row["formula"])) for name in ("measured", "low", "high")]
-        text = f"{row['variant']}: noise is amplified as in the closed form (log of measured over computed)"
-        verdicts.append(Verdict(text, "reconstruction", 0, round(float(np.log(FACTOR)), 3), Interval(*logs)))
+        text, tolerance = "Noise is amplified as if losses did not respond", round(float(np.log(FACTOR)), 3)
+        reading = "logarithm of measured over computed deviation of log shares"
+        verdicts.append(_ours(text, 0, tolerance, Interval(*logs), reading, str(row["variant"])))
     return verdicts
+
+
+def _ours(
+    claim: str, claimed: float, tolerance: float, measured: Interval, reading: str, case: str, *, below: bool = False
+) -> Verdict:
+    return Verdict(claim, SOURCE, claimed, tolerance, measured, below, reading, case, kind="ours")
 
 
 # --- exhibits -----------------------------------------------------------------------------------------
@@ -542,8 +560,15 @@ def exhibit(found: Ablation) -> Exhibit:
         found: As `load` gives it.
     """
     scores = scored(found.runs)
-    caption = f"{finding(differences(scores))} {break_finding(found.broken)}"
+    caption = (
+        f"Every variant against {DEFAULT}, in scores and in balance. {finding(differences(scores))} "
+        f"{break_finding(found.broken)} (Multi-decoder network; {_conditions(found)}.)"
+    )
     return Exhibit(name="ablation", table=table(scores, found.histories), caption=caption)
+
+
+def _conditions(found: Ablation) -> str:
+    return f"{len(found.runs[DEFAULT])} seeds, runs of one seed together; 95 %; Δm against the mean of {DEFAULT}"
 
 
 def runs_exhibit(found: Ablation) -> Exhibit:
@@ -556,7 +581,8 @@ def runs_exhibit(found: Ablation) -> Exhibit:
     return Exhibit(
         name="ablation_runs",
         table=scores,
-        caption=f"{finding(differences(scores))} Dots: seeds; bars: their means.",
+        caption=f"Δm of every run. {finding(differences(scores))} (Dots: seeds; bars: their means; "
+        f"{_conditions(found)}.)",
         figure=figure(scores),
         alt="A line of dots for each variant of LSB, a dot for every seed and a bar at their mean, with a dashed line "
         "at LSB's mean.",
@@ -606,4 +632,9 @@ def amplification_exhibit(found: Ablation, growth: Mapping[str, float]) -> Exhib
 def distances_exhibit(found: Ablation) -> Exhibit:
     """How far LSB, lagged GLS and GLS are from each other; see `distances`."""
     apart = distances(found.histories, found.runs)
-    return Exhibit(name="distances", table=apart, caption=distance_finding(apart))
+    caption = (
+        "How far variants are from each other, and seeds of one. "
+        f"{distance_finding(apart)} (Root mean squares; brackets: the range over pairs of runs, "
+        f"{len(found.runs[DEFAULT])} seeds; runs of the same seed share initial weights and the order of images.)"
+    )
+    return Exhibit(name="distances", table=apart, caption=caption)

@@ -17,17 +17,29 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mtlrepro import balancers
-from mtlrepro.analysis.verdicts import Verdict, mean_interval, number, range_interval
+from mtlrepro.analysis.verdicts import (
+    Verdict,
+    correlation_interval,
+    geometric_interval,
+    number,
+    range_interval,
+)
 from mtlrepro.balancers.loss_weighting import EpochWeighting
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import COLOURS, MARKERS, legend
 from mtlrepro.studies import trends as studies_trends
-from mtlrepro.studies.lsb.grids import END_BETA
+from mtlrepro.studies.comparison import columns
+from mtlrepro.studies.lsb.grids import END_BETA, TASKONOMY_RATE
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training.config import RunConfig
 
 RATES = (0.0, 0.02, 0.05, 0.5, 1.1)
 """Growth of beta per epoch: none, the supplement's three, and one that ends at its largest beta after 20 epochs."""
+
+RATIO, DOUBLES, LAST = "mean over deviation", "β that doubles", "factor at the last β"
+"""Columns of `noise_table`."""
+NEW = -0.5
+"""Correlation of neighbouring changes where the noise of every epoch is new."""
 
 Identity = Callable[["Recorded"], float]
 
@@ -203,11 +215,12 @@ def replay_finding(replayed: pd.DataFrame) -> str:
     found = steps(replayed)
     factors = found[found["priority"] == equal].set_index("rate")["factor"]
     return (
-        f"A replay: the losses do not respond to the weights. At rate {still:g}, the mean share of {task} is "
+        "Weights that LSB would have set, and shares of the total loss, for given losses. "
+        f"At rate {still:g}, the mean share of {task} is "
         + ", ".join(f"{share:.2f} at priority {name}" for name, share in shares.items())
         + ". With equal priorities, a weight changes between two epochs, from the third on, by a factor of up to "
         + ", ".join(f"{factor:.3g} at rate {rate:g}" for rate, factor in factors.items())
-        + ". Dashed: the priorities."
+        + ". (The losses are those of a run with equal weights and do not respond; dashed: the priorities.)"
     )
 
 
@@ -304,7 +317,15 @@ IDENTITIES: dict[str, tuple[str, Identity]] = {
 def claims(runs: Sequence[Recorded]) -> list[Verdict]:
     """Judge the identities of this module on stored runs of LSB with equal priorities: exact up to rounding in each."""
     return [
-        Verdict(f"{claim} (largest error)", source, 0, 1e-9, range_interval([error(run) for run in runs]))
+        Verdict(
+            claim,
+            source,
+            0,
+            1e-9,
+            range_interval([error(run) for run in runs]),
+            reading="largest error in any run, relative or in a share",
+            kind="identity",
+        )
         for claim, (source, error) in IDENTITIES.items()
     ]
 
@@ -346,19 +367,18 @@ def noise_table(measured: pd.DataFrame) -> pd.DataFrame:
     """Average over seeds what :func:`noise` gives.
 
     Returns:
-        One row a half and task: `epochs`, `task`, `mean`, `deviation`, `ratio`, `correlation`, the last two
-        with bounds of Student's interval over seeds, `... low` and `... high`; `beta`, at which one deviation
-        changes a weight by a factor of 2; and `factor` by which it does at the largest beta of the paper's main
-        schedule.
+        One row a half and task: `epochs`, `task`, `mean` and `deviation` of the log difficulty; `mean over deviation`,
+        its size, and `correlation` of neighbouring epochs, both with `... low` and `... high` of the 95 % interval over
+        seeds; `β that doubles`, at which one deviation changes a weight by a factor of 2; and `factor at the last β`
+        of the paper's main schedule.
     """
     rows = []
     for (epochs, task), own in measured.groupby(["epochs", "task"], sort=False):
         deviation = float(own["deviation"].mean())
         row = {"epochs": epochs, "task": task, "mean": own["mean"].mean(), "deviation": deviation}
-        for column in ("ratio", "correlation"):
-            interval = mean_interval(own[column])
-            row |= {column: interval.value, f"{column} low": interval.low, f"{column} high": interval.high}
-        rows.append({**row, "beta": np.log(2) / deviation, "factor": np.exp(END_BETA * deviation)})
+        row |= columns(RATIO, geometric_interval(own["ratio"]))
+        row |= columns("correlation", correlation_interval(own["correlation"]))
+        rows.append({**row, DOUBLES: np.log(2) / deviation, LAST: np.exp(END_BETA * deviation)})
     return pd.DataFrame(rows)
 
 
@@ -369,12 +389,12 @@ def noise_finding(table: pd.DataFrame) -> str:
         table: As :func:`noise_table` gives it.
     """
     late = table[table["epochs"] == table["epochs"].iloc[-1]]
-    ends = {name: [f"{value:.2g}" for value in (late[name].min(), late[name].max())] for name in late.columns[2:]}
+    ends = {name: f"{late[name].min():.2g} to {late[name].max():.2g}" for name in (RATIO, "correlation", DOUBLES, LAST)}
     return (
-        f"Log difficulty per unit of beta. In epochs {late['epochs'].iloc[0]} its mean is {' to '.join(ends['ratio'])}"
-        f" deviations, and neighbouring epochs correlate by {' to '.join(ends['correlation'])}, where noise that is new"
-        f" in every epoch gives -0.5. One deviation doubles a weight at β = {' to '.join(ends['beta'])},"
-        f" and makes it {' to '.join(ends['factor'])} times as large at β = {END_BETA:g}."
+        f"In epochs {late['epochs'].iloc[0]} the mean log difficulty is {ends[RATIO]} of its deviations, and "
+        f"neighbouring epochs correlate by {ends['correlation']}, where noise that is new in every epoch gives "
+        f"{NEW:g}. One deviation doubles a weight at β = {ends[DOUBLES]}, and makes it {ends[LAST]} times as large at "
+        f"β = {END_BETA:g}."
     )
 
 
@@ -385,10 +405,16 @@ def noise_claim(measured: pd.DataFrame) -> Verdict:
         measured: As :func:`noise` gives it.
     """
     late = measured[measured["epochs"] == measured["epochs"].iloc[-1]]
-    claim = (
-        f"Noise prevails in the difficulty, epochs {late['epochs'].iloc[0]} (mean over deviation, largest of all tasks)"
+    return Verdict(
+        "Noise prevails in the difficulty late in training",
+        "our question",
+        1,
+        0,
+        geometric_interval(late.groupby("seed")["ratio"].max()),
+        below=True,
+        reading="mean of the log difficulty over its deviation, largest of all tasks, second half of the epochs",
+        kind="ours",
     )
-    return Verdict(claim, "our measure", 1, 0, mean_interval(late.groupby("seed")["ratio"].max()), below=True)
 
 
 def noise_curves(run: Recorded) -> pd.DataFrame:
@@ -435,8 +461,8 @@ def regimes_exhibit(run: Recorded) -> Exhibit:
     """The first epochs of a run, replayed."""
     first = replay(run.losses).query("epoch <= 4")
     caption = (
-        f"The three regimes in a run of full sharing, seed {run.seed}. Largest share of the total loss by epoch: "
-        f"{largest_shares(first)}."
+        "The first epochs of a run, with the losses and what LSB makes of them. Largest share of the total loss: "
+        f"{largest_shares(first)}. (Full sharing, seed {run.seed}.)"
     )
     return Exhibit(name="regimes", table=first, caption=caption)
 
@@ -451,6 +477,7 @@ def replays_exhibit(run: Recorded) -> Exhibit:
         caption=replay_finding(replayed),
         frames=pictures(replayed),
         sliders=("growth of β per epoch", f"priority of {run.losses.columns[0]}"),
+        start=(f"{TASKONOMY_RATE:g}", str(replayed["priority"].iloc[0])),
         uses=("scale",),
         form="drawing",
         rtol=1e-4,
@@ -463,7 +490,8 @@ def difficulty_exhibit(runs: Sequence[Recorded]) -> Exhibit:
     return Exhibit(
         name="difficulty",
         table=curves,
-        caption=f"{noise_finding(noise_table(noise(runs)))} Drawn: seed {runs[0].seed}.",
+        caption="Losses, and log difficulties per unit of β. "
+        f"{noise_finding(noise_table(noise(runs)))} (Drawn: seed {runs[0].seed}.)",
         figure=noise_figure(curves),
         alt="Two panels over epochs, a line for each task: on the left mean training losses on a logarithmic scale; on "
         "the right log difficulties per unit of beta, with a dashed line at zero.",
@@ -476,9 +504,9 @@ def noise_exhibit(runs: Sequence[Recorded]) -> Exhibit:
     """What is steady in the difficulty, and what changes between epochs; see :func:`noise_table`."""
     epochs, tasks = runs[0].losses.shape
     caption = (
-        "Log difficulty per unit of β, in both halves of training: mean and deviation over epochs, the size of their "
-        f"ratio, the correlation of neighbouring epochs, intervals over {len(runs)} seeds. Columns beta and factor: "
-        f"the β at which one deviation doubles a weight, and its factor at β = {END_BETA:g}, where the paper's main "
-        f"schedule ends. Here β ends at {balancers.LSB(tasks).beta(epochs):.2g}."
+        "What is steady in the log difficulty per unit of β, and what changes between epochs, in both halves of "
+        f"training. {noise_finding(noise_table(noise(runs)))} (Brackets: 95 % over {len(runs)} seeds. The last column "
+        f"is the factor of one deviation at β = {END_BETA:g}, where the paper's main schedule ends; here β ends at "
+        f"{balancers.LSB(tasks).beta(epochs):.2g}.)"
     )
     return Exhibit(name="noise", table=noise_table(noise(runs)), caption=caption)

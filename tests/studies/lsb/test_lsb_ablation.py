@@ -101,9 +101,11 @@ def test_readings_by_hand():
     runs = pd.concat([history(scales / weights, weights, seed) for seed in range(2)])
     (row,) = lsb_ablation.readings({END: runs}, {END: 0.5}).to_dict("records")
     assert row["last beta"] == pytest.approx(0.5 * (4 - 2))
-    assert (row["share"], row["share low"]) == pytest.approx(((50 + 60) / 2, 55))
-    assert row["weights"] == pytest.approx(sqrt(2 * 8))
-    assert row["changes"] == pytest.approx(50)  # The first task leads again in the last of two epochs.
+    assert (row["largest share, %"], row["largest share, % low"]) == pytest.approx(((50 + 60) / 2, 55))
+    assert row["weights apart, factor"] == pytest.approx(sqrt(2 * 8))
+    assert row["epochs with another leader, %"] == pytest.approx(
+        50
+    )  # The first task leads again in the last of two epochs.
     text = lsb_ablation.reading_finding(lsb_ablation.readings({DEFAULT: runs, END: runs}, {DEFAULT: 0.5, END: 1.0}))
     assert f"{END}, β up to 2: largest share 55 % [55, 55], weights a factor 4 apart" in text
 
@@ -131,15 +133,22 @@ def test_distances_by_hand_without_common_factors():
     }
     own = metrics(0.0, 2)[["seed", *TABLE_S3.names]]
     runs = {DEFAULT: own, "far": own.assign(**{name: own[name] + 0.1 * own[name].mean() for name in TABLE_S3.names})}
-    table = lsb_ablation.distances(trends, runs, [DEFAULT, "far"]).set_index("pair")
+    table = lsb_ablation.distances(trends, runs, [DEFAULT, "far"]).set_index(["pair", "seeds"])
+    own, same, other = (DEFAULT + ", LSB", "different"), ("LSB, far", "same"), ("LSB, far", "different")
+    assert table.index.tolist() == [own, same, other], "same seeds beside same, different beside different"
     # log 2 in one of three tasks, less the mean: 2/3, -1/3, -1/3
-    assert table["weights"].to_dict() == pytest.approx({"LSB, far": 100 * log(2) * sqrt(2) / 3, "LSB, other seed": 0})
-    assert table.loc["LSB, far", ["metrics", "metrics low", "metrics high"]].tolist() == pytest.approx([10] * 3)
+    far_off = 100 * log(2) * sqrt(2) / 3
+    assert table["weights, %"].to_dict() == pytest.approx({own: 0, same: far_off, other: far_off})
+    assert table.loc[[same], ["metrics, %", "metrics, % low", "metrics, % high"]].to_numpy() == pytest.approx(10)
     # Two of six metrics differ by 0.001, their means are 0.9995 and 1.0005.
     chance = 100 * np.hypot(0.001 / 0.9995, 0.001 / 1.0005) / sqrt(6)
-    assert table.loc["LSB, other seed", "metrics"] == pytest.approx(chance)
+    assert table["metrics, %"][own] == pytest.approx(chance)
+    assert table["metrics, %"][other] == pytest.approx(sqrt(10**2 + chance**2), rel=1e-3)
     text = lsb_ablation.distance_finding(table.reset_index())
-    assert text.endswith("LSB, far: weights 32.7 %, metrics 10.0 %; LSB, other seed: weights 0.0 %, metrics 0.1 %.")
+    assert text == (
+        "LSB in two different seeds is 0.0 % apart in weights and 0.1 % in metrics. LSB, far: weights 32.7 % in the "
+        "same seed and 32.7 % in different ones, metrics 10.0 % and 10.0 %."
+    )
 
 
 # --- scores and claims
@@ -155,12 +164,15 @@ def level(share=1 / 3):
     return pd.concat([history(scales, np.ones((2, 3)), seed) for seed in range(3)])
 
 
-def test_differences_have_welchs_interval_of_both_samples():
+def test_differences_are_those_of_runs_of_one_seed():
+    """The seeds spread by 0.1 / 3 in both samples alike, so the difference of a pair does not vary at all."""
     compared = lsb_ablation.differences(lsb_ablation.scored(grids(good=3.0))).set_index("variant")
-    # Both samples are three numbers 0.1 / 3 apart: their standard error of the difference is 0.1 / 3 sqrt(2/3).
-    half = stats.t.ppf(0.975, 4) * 0.1 / 3 * sqrt(2 / 3)
-    row = compared.loc["good"]
-    assert row.tolist() == pytest.approx([1, 1 - half, 1 + half, 0.1, 0.1])
+    assert compared.loc["good"].tolist() == pytest.approx([1, 1, 1, 0.25, 0.25])
+    gains = (2.0, 3.0, 4.0)
+    apart = pd.concat([metrics(gain).iloc[[seed]] for seed, gain in enumerate(gains)])
+    found = lsb_ablation.differences(lsb_ablation.scored({DEFAULT: metrics(0.0), "good": apart}))
+    half = stats.t.ppf(0.975, 2) / 3 / sqrt(3)
+    assert found[["difference", "low", "high"]].to_numpy()[0].tolist() == pytest.approx([1, 1 - half, 1 + half])
 
 
 def test_table_against_the_default():
@@ -168,19 +180,21 @@ def test_table_against_the_default():
     assert scores.groupby("variant", sort=False)["score"].mean().tolist() == pytest.approx([0, 1, -1])
     trends = dict.fromkeys([DEFAULT, "good", "bad"], level()) | {"bad": level(0.5)}
     table = lsb_ablation.table(scores, trends).set_index("variant")
-    assert table["p"].to_dict() == {DEFAULT: "", "good": "0.10", "bad": "0.10"}
-    assert table["Δm, %"].to_dict() == {DEFAULT: "0", "good": "+1.0 [0.9, 1.1]", "bad": "-1.0 [-1.1, -0.9]"}
-    assert table["largest share, %"].to_dict() == {DEFAULT: "33 ± 0", "good": "33 ± 0", "bad": "50 ± 0"}
-    assert table["last spread"].to_dict()["bad"] == f"{log(2) * sqrt(2) / 3:.2f} ± 0"
-    assert set(table["total"]) == {"0.33"}
+    for bound in ("", " low", " high"):
+        gained = table[f"Δm, points of %{bound}"].to_dict()
+        assert gained == pytest.approx({DEFAULT: 0, "good": 1, "bad": -1}, abs=1e-9)
+    shares = table["largest share, %"].to_dict()
+    assert shares == pytest.approx({DEFAULT: 100 / 3, "good": 100 / 3, "bad": 50})
+    assert table.loc["bad", "last spread"] == pytest.approx(log(2) * sqrt(2) / 3)
+    assert table["last total over first"].tolist() == pytest.approx([1 / 3] * 3)
     text = lsb_ablation.finding(lsb_ablation.differences(scores))
     assert text == (
-        "Variants against LSB by Δm. By the 95 % interval, better: good; worse: bad. In every run, better: good; "
-        "worse: bad; then exact p is the smallest with so few seeds, 0.1."
+        "By the paired interval of Δm, better than LSB: good; worse: bad. Better in every pair of runs: good; "
+        "worse: bad: the exact p is then the smallest with so few seeds, 0.25."
     )
-    wide = pd.DataFrame({"variant": ["x"], "difference": [-9.0], "low": [-20.0], "high": [2.0], "p": [0.1]})
-    text = lsb_ablation.finding(wide.assign(p_reachable=0.1))
-    assert "interval, better: none; worse: none. In every run, better: none; worse: x;" in text
+    wide = pd.DataFrame({"variant": ["x"], "difference": [-9.0], "low": [-20.0], "high": [2.0], "p": [0.25]})
+    text = lsb_ablation.finding(wide.assign(p_reachable=0.25))
+    assert "better than LSB: none; worse: none. Better in every pair of runs: none; worse: x:" in text
     dots = lsb_ablation.figure(scores).axes[0].get_lines()[0::2]
     assert [line.get_xdata().tolist() for line in dots[:3]] == [
         scores.loc[scores["variant"] == name, "score"].tolist() for name in (DEFAULT, "good", "bad")
@@ -190,14 +204,19 @@ def test_table_against_the_default():
 
 
 def test_claims_about_parts_the_end_value_and_noise():
-    offsets = {"no_alpha": -3.0, "no_difficulty": -3.0, "lagged_GLS": 3.0, "GLS": -3.0, "equal": 0.0}
-    runs = grids(**offsets) | {END: metrics(-3.0)}
+    offsets = {"no_alpha": -3.0, "no_difficulty": -3.0, "lagged_GLS": 3.0, "GLS": -3.0}
+    mixed = pd.concat([metrics(gain).iloc[[seed]] for seed, gain in enumerate((-3.0, 3.0, 0.0))])
+    runs = grids(**offsets) | {"equal": mixed, END: metrics(-3.0)}
     still = pd.concat([replayed(seed, 0.0) for seed in range(3)])
     loud = pd.concat([replayed(seed, 0.05) for seed in range(3)])
     trends = dict.fromkeys([*runs], level()) | {STILL: still, DEFAULT: loud, "rate 0.2": still, END: level(0.98)}
     broken = pd.DataFrame({"variant": [LOOSE] * 3, "seed": range(3), "epoch": 7, "lowest": 1e-16, "highest": 1e3})
     claims = lsb_ablation.claims(Ablation(runs, trends, broken), {DEFAULT: 0.05, "rate 0.2": 0.2})
-    statuses = {claim.claim.split(":")[0]: claim.status for claim in claims}
+    (little,) = (claim for claim in claims if "less than a point" in claim.claim)
+    assert (little.case, little.claimed, little.tolerance) == (STILL, 0, 1)
+    assert little.measured.value == pytest.approx(-1)
+    statuses = {claim.case: claim.status for claim in claims if claim is not little}
+    assert {(claim.kind, claim.source, claim.finding) for claim in claims} == {("ours", "our question", 0)}
     assert statuses == {
         "no alpha": "holds",
         STILL: "holds",
@@ -209,7 +228,7 @@ def test_claims_about_parts_the_end_value_and_noise():
         DEFAULT: "holds",
         "rate 0.2": "does not hold",
     }
-    (share,) = (claim for claim in claims if claim.claim.startswith(END))
+    (share,) = (claim for claim in claims if claim.case == END)
     assert share.measured.value == pytest.approx(98)
 
 

@@ -3,10 +3,11 @@
 from collections import Counter
 
 from mtlrepro.runs import store
-from mtlrepro.studies import comparison, predictions, trends
+from mtlrepro.studies import comparison
 from mtlrepro.studies.lsb import ablation, costs, grids, method, priorities
 from mtlrepro.studies.lsb import comparison as table_s3
 from mtlrepro.studies.lsb import predictions as estimates
+from mtlrepro.studies.lsb import trends as section_5
 from mtlrepro.studies.setting import Setting
 
 
@@ -16,14 +17,14 @@ def test_every_record_is_read_at_most_once(monkeypatch):
     monkeypatch.setattr(store.records, "read", lambda path: read.update([path.name]) or once(path))
     setting = Setting()
     costs.exhibit(setting)
-    eight = grids.trends(setting, grids.EIGHT, ["equal", "lsb"])
-    setting.trained(grids.all_trends(setting))
-    trends.history(setting, eight)
-    estimates.evaluations(setting, eight)
-    predictions.load(setting, eight)
+    four = section_5.load(setting, grids.FOUR)
+    section_5.claims(four)
+    section_5.growths_exhibit([(four, section_5.load_slow(four))])
+    estimates.evaluations(four.setting, four.configs)
 
     gpu = setting.largest_stored(lambda one: grids.rerun(one, "multi_column"))
     assert gpu.scale == "gpu"
+    section_5.claims(section_5.load(setting, grids.TASKS))
     method.recorded(gpu, grids.trends(gpu, grids.TASKS))
     compared = [table_s3.compared(gpu, name) for name in grids.NETWORKS]
     comparison.tests(compared, "tests")

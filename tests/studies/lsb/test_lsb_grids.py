@@ -1,10 +1,12 @@
 from hashlib import sha256
 
 import pytest
+import torch
 
+from mtlrepro.data import datasets
 from mtlrepro.studies import comparison
 from mtlrepro.studies.lsb import grids as lsb_grids
-from mtlrepro.studies.lsb.grids import EIGHT, FOUR, TASKS
+from mtlrepro.studies.lsb.grids import EIGHT, FOUR, TASKONOMY_SIZES, TASKS
 from mtlrepro.studies.setting import Setting
 
 NAMED = {
@@ -14,8 +16,8 @@ NAMED = {
     ("single tasks", "gpu"): (15, "500db449cb3f", 15),
     ("tuning", "cpu"): (36, "9c5a519d7628", 0),
     ("tuning", "gpu"): (36, "d80606a25021", 36),
-    ("trends", "cpu"): (54, "6fd84df76b92", 54),
-    ("trends", "gpu"): (54, "54053337f4c5", 18),
+    ("trends", "cpu"): (54, "b60dfc110d8e", 33),
+    ("trends", "gpu"): (54, "fbabef320088", 18),
     ("priorities", "cpu"): (90, "97a5a23653e0", 0),
     ("priorities", "gpu"): (90, "d4f7df2a751a", 90),
     ("ablation", "cpu"): (33, "3c544468d672", 6),
@@ -125,3 +127,58 @@ def test_all_trends_are_those_of_the_tasks_of_a_data_set():
     assert lsb_grids.all_trends(setting) == expected
     taskonomy = lsb_grids.all_trends(Setting(scale="paper", dataset="taskonomy", data_root="TARGET"))
     assert {run.tasks for run in taskonomy} == {FOUR, EIGHT}
+
+
+def test_uncertainty_weighting_has_its_own_rate_with_the_networks_rate_unchanged():
+    setting = Setting()
+    search = lsb_grids.own_rate_search(setting)
+    assert len({run.hash for run in search}) == len(lsb_grids.OWN_RATES) * 2
+    assert {(run.lr, run.model, run.evaluate_on) for run in search} == {(1e-3, "multi_decoder", "both")}
+    for rate in lsb_grids.OWN_RATES:
+        three = lsb_grids.own_rate(setting, TASKS, rate)
+        assert {run.hash for run in three[:2]} <= {run.hash for run in search}, "search and report share runs"
+        assert [run.seed for run in three] == [0, 1, 2]
+        for tasks in (FOUR, EIGHT):
+            for plain, own in zip(
+                lsb_grids.trends(setting, tasks, ["uncertainty"]), lsb_grids.own_rate(setting, tasks, rate), strict=True
+            ):
+                assert own == plain.replace(balancer_lr=rate)
+
+
+@pytest.fixture(scope="module")
+def targets():
+    """Targets of rooms at the size of `cpu`, one row of numbers a task."""
+    batch = datasets.load("rooms", "train", keys=[*TASKONOMY_SIZES], n=64, size=(64, 96)).batch(range(64))
+    return {task: batch[task].double().flatten() for task in TASKONOMY_SIZES}
+
+
+@pytest.mark.parametrize(("task", "clip"), [("edges2d", 0.08), ("keypoints2d", 0.005)])
+def test_sizes_of_targets_of_the_image_are_those_where_taskonomys_models_clip(task, clip, targets):
+    assert clip / float(torch.quantile(targets[task], 0.999)) == pytest.approx(TASKONOMY_SIZES[task], rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("task", "spread", "within"), [("edges2d", 1070, 2), ("edges3d", 239, 2), ("keypoints2d", 100, 5)]
+)
+def test_sizes_of_targets_are_within_the_stated_factor_of_a_public_loaders_spreads(task, spread, within, targets):
+    factor = spread / 65535 / float(targets[task].std())
+    assert 1 / within < factor / TASKONOMY_SIZES[task] < within
+    assert task != "edges3d" or factor == pytest.approx(TASKONOMY_SIZES[task], rel=0.2)
+
+
+def test_eight_tasks_of_rooms_have_taskonomys_sizes_and_four_need_none():
+    for tasks, sizes in ((EIGHT, TASKONOMY_SIZES), (FOUR, {})):
+        runs = lsb_grids.trends(Setting(), tasks)
+        assert {tuple(run.loss_scales.items()) for run in runs} == {tuple(sizes.items())}
+        assert [run.method_options for run in runs if run.method == "lsb"] == [{"rate": 0.5}] * 3
+        assert {run.method for run in runs if run.method_options} == {"lsb"}
+        assert [run.method_options for run in lsb_grids.growths(Setting(), tasks)] == [{}] * 3
+
+
+def test_taskonomys_growth_is_stated_by_its_scale_and_the_other_is_asked_for():
+    setting = Setting(scale="paper", dataset="taskonomy", data_root="TARGET")
+    for tasks in (FOUR, EIGHT):
+        fast = [run for run in lsb_grids.trends(setting, tasks) if run.method == "lsb"]
+        slow = lsb_grids.growths(setting, tasks)
+        assert {lsb_grids.growth(run) for run in fast} == {0.5}
+        assert {lsb_grids.growth(run) for run in slow} == {0.02}

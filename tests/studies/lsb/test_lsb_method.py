@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from study_stores import keep
 
+from mtlrepro.analysis.verdicts import geometric_interval
 from mtlrepro.runs.store import Store
 from mtlrepro.studies.lsb import method as lsb_method
 from mtlrepro.studies.lsb.method import IDENTITIES, Recorded
@@ -214,6 +215,7 @@ def test_recorded_options_are_those_of_the_replay():
 def test_claims_are_judged_in_every_run():
     runs = [lsb_run(seed) for seed in range(3)]
     assert [verdict.status for verdict in lsb_method.claims(runs)] == ["holds"] * len(IDENTITIES)
+    assert {verdict.kind for verdict in lsb_method.claims(runs)} == {"identity"}
     runs[2] = replace(runs[2], weights=2 * runs[2].weights)
     statuses = {
         error.__name__: one.status for (_, error), one in zip(IDENTITIES.values(), lsb_method.claims(runs), strict=True)
@@ -257,7 +259,7 @@ def test_noise_that_is_new_in_every_epoch_correlates_by_minus_a_half_whatever_th
 
 def measured_noise():
     rows = []
-    for seed, ratio in enumerate([0.1, 0.2, 0.3]):
+    for seed, ratio in enumerate([0.1, 0.125, 0.15]):
         for epochs in ("3 to 11", "12 to 20"):
             rows += [(seed, epochs, "a", 0.01, 0.05, ratio, -0.4), (seed, epochs, "b", 0.01, 0.1, 2 * ratio, -0.5)]
     return pd.DataFrame(rows, columns=["seed", "epochs", "task", "mean", "deviation", "ratio", "correlation"])
@@ -269,30 +271,32 @@ def test_the_table_of_noise_averages_over_seeds():
         (epochs, task) for epochs in ("3 to 11", "12 to 20") for task in "ab"
     ]
     first = found.iloc[0]
-    half = 4.302652729749464 * 0.1 / np.sqrt(3)  # Student's t, 2 degrees of freedom
-    assert first["ratio"] == pytest.approx(0.2)
-    assert (first["ratio low"], first["ratio high"]) == pytest.approx((0.2 - half, 0.2 + half))
-    assert (first["beta"], first["factor"]) == pytest.approx((np.log(2) / 0.05, np.e))
+    ratio = geometric_interval([0.1, 0.125, 0.15])
+    assert first[["mean over deviation", "mean over deviation low", "mean over deviation high"]].tolist() == (
+        pytest.approx([ratio.value, ratio.low, ratio.high])
+    )
+    assert first[["correlation", "correlation low"]].tolist() == pytest.approx([-0.4] * 2)
+    assert (first["β that doubles"], first["factor at the last β"]) == pytest.approx((np.log(2) / 0.05, np.e))
 
 
 def test_the_finding_on_noise_is_about_the_second_half():
     measured = measured_noise()
-    measured.loc[measured["epochs"] == "3 to 11", ["deviation", "ratio", "correlation"]] = 9.0
+    measured.loc[measured["epochs"] == "3 to 11", ["deviation", "ratio", "correlation"]] = 0.9
     text = lsb_method.noise_finding(lsb_method.noise_table(measured))
-    assert (
-        "In epochs 12 to 20 its mean is 0.2 to 0.4 deviations, and neighbouring epochs correlate by -0.5 to -0.4"
-        in text
-    )
+    assert "In epochs 12 to 20 the mean log difficulty is 0.12 to 0.25 of its deviations, and neighbouring" in text
+    assert "correlate by -0.5 to -0.4, where noise that is new in every epoch gives -0.5" in text
     assert "doubles a weight at β = 6.9 to 14, and makes it 2.7 to 7.4 times as large at β = 20" in text
 
 
-@pytest.mark.parametrize(("shift", "status"), [(0.0, "holds"), (0.5, "inconclusive"), (9.0, "does not hold")])
+@pytest.mark.parametrize(("shift", "status"), [(0.0, "holds"), (0.75, "inconclusive"), (9.0, "does not hold")])
 def test_noise_is_judged_by_the_task_that_stands_out_most(shift, status):
     measured = measured_noise()
     measured["ratio"] += shift
     verdict = lsb_method.noise_claim(measured)
     assert verdict.status == status
-    assert verdict.measured.value == pytest.approx(0.4 + shift)
+    assert verdict.measured.value == pytest.approx(0.25 + shift, rel=0.03)
+    assert verdict.measured.low > 0
+    assert (verdict.kind, verdict.finding) == ("ours", 0)
 
 
 def test_the_figure_of_noise_draws_its_table():

@@ -1,7 +1,10 @@
+import numpy as np
 import pandas as pd
 import pytest
 from study_stores import keep
 
+from mtlrepro.analysis.significance import holm, paired_p_value
+from mtlrepro.analysis.verdicts import geometric_interval, grouped
 from mtlrepro.studies.lsb import predictions as lsb_predictions
 from mtlrepro.studies.lsb.grids import EIGHT, trends
 from mtlrepro.studies.setting import Setting
@@ -12,24 +15,60 @@ def finals(quotients, noise=(1.0, 1.1, 1.2)):
     rows = []
     for seed, factor in enumerate(noise):
         for method in ("equal", "lsb"):
-            losses = {f"{t}.lsb_loss": factor * (q if method == "lsb" else 1.0) for t, q in quotients.items()}
+            losses = {
+                lsb_predictions.measure(t): factor * (q if method == "lsb" else 1.0) for t, q in quotients.items()
+            }
             rows.append({"method": method, "seed": seed, **losses})
     return pd.DataFrame(rows)
 
 
 def test_quotients_of_the_same_seed_cancel_what_the_seed_does():
     table = lsb_predictions.final_losses(finals({"depth": 1.5, "edges2d": 0.5}), ["depth", "edges2d"])
-    assert table["quotient"].tolist() == pytest.approx([1.5, 0.5])
-    assert table["low"].tolist() == pytest.approx([1.5, 0.5])
-    assert table["equal"][0] == "1.10 ± 0.25"  # t(0.975, 2) * 0.1 / sqrt(3)
+    for bound in ("", " low", " high"):
+        assert table[f"LSB over equal{bound}"].tolist() == pytest.approx([1.5, 0.5])
+    expected = geometric_interval([1.0, 1.1, 1.2])
+    assert table.loc[0, ["equal", "equal low", "equal high"]].tolist() == pytest.approx(
+        [expected.value, expected.low, expected.high]
+    )
+    assert table["p, corrected"].tolist() == [0, 0]
 
 
-def test_claims_about_small_losses_and_all_tasks():
+def test_tasks_that_are_read_together_are_corrected():
+    runs = finals({"depth": 1.5, "edges2d": 0.5})
+    lsb = runs["method"] == "lsb"
+    runs.loc[lsb, ["depth.lsb_loss", "edges2d.lsb_loss"]] *= np.array([[1.0, 1.0], [1.1, 1.02], [1.2, 0.98]])
+    table = lsb_predictions.final_losses(runs, ["depth", "edges2d"])
+    ratios = np.log([[1.5, 1.5 * 1.1, 1.5 * 1.2], [0.5, 0.5 * 1.02, 0.5 * 0.98]])
+    assert table["p, corrected"].tolist() == pytest.approx(holm([paired_p_value(one) for one in ratios]).tolist())
+
+
+def with_others(table, **factors):
+    """The same runs with those of other methods, whose losses are those of equal weighting times a factor."""
+    losses = [name for name in table if "." in name]
+    equal = table[table["method"] == "equal"]
+    others = [equal.assign(method=name, **(factor * equal[losses])) for name, factor in factors.items()]
+    return pd.concat([table, *others], ignore_index=True)
+
+
+def test_claims_about_all_tasks_the_best_and_small_losses():
     quotients = {"depth": 4.0, "normal": 1.0, "edges2d": 0.5, "edges3d": 0.5, "keypoints2d": 2.0, "keypoints3d": 0.25}
-    claims = lsb_predictions.claims(finals(quotients), [*quotients])
-    assert [claim.status for claim in claims] == ["holds", "holds", "does not hold", "holds", "holds"]
-    assert claims[-1].measured.value == pytest.approx(2 ** ((2 - 1 - 1 + 1 - 2) / 6))
-    assert claims[-1].claim.startswith("All 6 tasks")
+    runs = with_others(finals(quotients), uncertainty=1.2, dwa=1.3, gls=1.5)
+    everything, best, *small = lsb_predictions.claims(runs, [*quotients])
+    assert [claim.status for claim in small] == ["holds", "holds", "does not hold", "holds"]
+    assert {(claim.kind, claim.source) for claim in small} == {("ours", "our question")}
+    assert len(grouped(small)) == 1
+    assert everything.measured.value == pytest.approx(2 ** ((2 - 1 - 1 + 1 - 2) / 6))
+    assert (everything.status, everything.source, everything.finding) == ("holds", "Section 6, Figure S-5", 3)
+    assert (best.source, best.kind, best.status) == ("Section 5", "paper", "does not hold")
+    assert best.case == "eight tasks, best other equal"
+    assert best.measured.value == pytest.approx(2)
+
+
+def test_the_best_other_method_is_one_of_the_supplements():
+    runs = with_others(finals({"keypoints2d": 0.5}), uncertainty=1.1, dwa=0.9, gls=0.8, gradnorm=0.1)
+    _, best, _ = lsb_predictions.claims(runs, ["keypoints2d"])
+    assert best.case.endswith("best other GLS")
+    assert best.measured.value == pytest.approx(0.5 / 0.8)
 
 
 def evaluated():
@@ -49,14 +88,15 @@ def test_quotients_by_epoch():
     assert table["task"].tolist() == ["edges, 2-D", "depth"]
     assert table["epoch 5"].tolist() == ["0.500 [0.500, 0.500]", "2.00 [2.00, 2.00]"]
     assert table["epoch 10"].tolist() == ["0.500 [0.500, 0.500]"] * 2
-    assert lsb_predictions.quotients_finding(evaluated()).endswith(
-        "over 2 seeds. It is below 1 after epoch 5 on 1 and after epoch 10 on 2 of 2 tasks."
+    assert lsb_predictions.quotients_finding(evaluated()) == (
+        "Of 2 tasks, the whole interval lies below 1 for 1 after epoch 5 and 2 after epoch 10."
     )
 
 
 def test_evaluations_are_those_of_the_epochs_that_have_one(tmp_path):
     (config, *_) = trends(Setting(scale="smoke", seeds=1), EIGHT, ["lsb"])
-    scores = {task: {"lsb_loss": 0.5 + place} for place, task in enumerate(EIGHT)}
+    scores = {task: {"lsb_loss": 0.5 + place, "mean_angle": 0.5 + place} for place, task in enumerate(EIGHT)}
+    scores["normal"]["lsb_loss"] = -1.0  # of estimates that are longer than unit vectors
     history = [{"epoch": 1, "metrics": None}, {"epoch": 2, "metrics": scores}]
     setting = Setting(scale="smoke", store=keep(tmp_path, config, history=history))
     found = lsb_predictions.evaluations(setting, [config])
@@ -72,4 +112,7 @@ def test_findings_count_what_is_smaller():
         "After epoch 3 its mean loss is smaller under LSB than under equal weighting on 2 of 2 tasks."
     )
     table = lsb_predictions.final_losses(finals({"depth": 1.5, "edges2d": 0.5}), ["depth", "edges2d"])
-    assert lsb_predictions.losses_finding(table).endswith("smaller under LSB: edges, 2-D; larger: depth.")
+    assert lsb_predictions.losses_finding(table) == (
+        "By the interval of each task, smaller under LSB: edges, 2-D; larger: depth; by the corrected test, smaller: "
+        "edges, 2-D; larger: depth."
+    )

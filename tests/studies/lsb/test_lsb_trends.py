@@ -1,17 +1,36 @@
-from math import log
+"""What Section 5 says of loss scales, on histories made by hand, and how far uncertainty weighting can get."""
+
+from math import exp, log
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from loss_histories import rows, runs
 from study_stores import keep
 
+from mtlrepro.analysis.verdicts import grouped
+from mtlrepro.balancers import LSB, create
+from mtlrepro.studies.lsb import method as lsb_method
 from mtlrepro.studies.lsb import trends as lsb_trends
-from mtlrepro.studies.lsb.grids import EIGHT, TASKS, trends
+from mtlrepro.studies.lsb.grids import EIGHT, FOUR, TASKS, growths, own_rate, trends
+from mtlrepro.studies.lsb.trends import OWN, Trends
 from mtlrepro.studies.setting import Setting
 
 
-def test_claims_on_runs_that_go_as_the_supplement_says():
+def shown(folder, table, tasks):
+    """Trends whose runs are stored with as many seconds of one image a second as make 2,000 steps of 8 images."""
+    configs = trends(Setting(), tasks)
+    provenance = {"images_per_second": 8.0}
+    store = keep(folder, *configs, history=[{"seconds": 2000.0}], provenance=provenance)
+    return Trends(Setting(store=store), configs, table)
+
+
+def judged(found):
+    return {(one.claim, one.case): one for one in lsb_trends.claims(found)}
+
+
+def test_claims_on_runs_that_go_as_the_supplement_says(tmp_path):
     steep, flat = [3.0, 1.0, 1.0], [1.0, 1.01, 1.0]
     table = runs(
         TASKS,
@@ -22,10 +41,13 @@ def test_claims_on_runs_that_go_as_the_supplement_says():
             "LSB": [steep, flat, flat, flat],
         },
     )
-    claims = lsb_trends.claims(table)
+    claims = lsb_trends.claims(shown(tmp_path, table, TASKS))
     assert {claim.status for claim in claims} == {"holds"}
-    assert len(claims) == 2 + 2 + 3
-    assert {claim.source for claim in claims} == {"Section 5"}
+    told = [claim for claim in claims if claim.kind == "paper"]
+    assert {(claim.source, claim.finding) for claim in told} == {("Section 5", 2)}
+    assert len(told) == 1 + 1 + 2 + 2
+    assert {claim.finding for claim in claims if claim.kind == "ours"} == {0}
+    assert all(claim.reading and claim.case for claim in claims)
     # spread of steep: ln 3 sqrt(2)/3; quotient of the means over four epochs, with 3 flat ones near 0
     (equal,) = (claim for claim in claims if "faster than equal" in claim.claim)
     flat_spread = log(1.01) * np.sqrt(2) / 3
@@ -33,57 +55,197 @@ def test_claims_on_runs_that_go_as_the_supplement_says():
     assert equal.measured.value == pytest.approx((steep_spread + 3 * flat_spread) / 4 / steep_spread)
 
 
-def test_claims_on_runs_that_go_the_other_way():
+def test_claims_on_runs_that_go_the_other_way(tmp_path):
     steep, flat = [1.0, 3.0, 1.0], [1.0, 1.01, 1.0]
     scales = {"equal": [flat] * 4, "DWA": [flat] * 4, "uncertainty": [flat, flat, flat, steep], "LSB": [steep] * 4}
-    claims = lsb_trends.claims(runs(TASKS, scales))
+    claims = lsb_trends.claims(shown(tmp_path, runs(TASKS, scales), TASKS))
     assert {claim.status for claim in claims} == {"does not hold"}
 
 
-def test_speed_against_gls_is_our_question():
-    table = runs(
-        EIGHT[:3], {"uncertainty": [[1.0, 3.0, 1.0]] * 2, "GLS": [[1.0, 1.1, 1.0]] * 2, "LSB": [[1.0, 1.2, 1.0]] * 2}
-    )
-    (gls,) = (claim for claim in lsb_trends.claims(table) if "faster than GLS" in claim.claim)
-    assert (gls.source, gls.status) == ("our question", "does not hold")
+def test_speed_is_compared_by_the_supplement_with_uncertainty_weighting_alone(tmp_path):
+    scales = {"equal": [[1.0, 3.0, 1.0, 1.0]] * 2, "uncertainty": [[1.0, 3.0, 1.0, 1.0]] * 2}
+    scales |= {"GLS": [[1.0, 1.1, 1.0, 1.0]] * 2, "LSB": [[1.0, 1.2, 1.0, 1.0]] * 2}
+    faster = [one for one in lsb_trends.claims(shown(tmp_path, runs(FOUR, scales), FOUR)) if "faster" in one.claim]
+    assert {one.claim.removeprefix("LSB levels the loss scales faster than "): one.kind for one in faster} == {
+        "uncertainty weighting": "paper",
+        "equal weighting": "ours",
+        "GLS": "ours",
+    }
+    gls = faster[-1]
+    assert (gls.source, gls.status, gls.case) == ("our question", "does not hold", "four tasks")
     assert gls.measured.value == pytest.approx(log(1.2) / log(1.1))
 
 
-def test_a_small_loss_of_eight_has_its_share_or_not():
-    small = [1.0] * 8
-    small[EIGHT.index("keypoints2d")] = 0.01
-    level = [1.0] * 8
-    scales = {"equal": [small] * 3, "uncertainty": [small, small, [0.9, *small[1:]]], "LSB": [small, level, level]}
-    claims = {claim.claim: claim for claim in lsb_trends.claims(runs(EIGHT, scales))}
-    ours = claims["LSB: keypoints, 2-D end with their share of the loss scales, in %"]
-    assert (ours.claimed, ours.measured.value, ours.status) == (12.5, 12.5, "holds")
-    theirs = claims["equal: keypoints, 2-D end with less than half their share, in %"]
-    assert theirs.measured.value == pytest.approx(100 * 0.01 / 7.01)
-    assert theirs.status == "holds"
-    assert not [claim for claim in claims if "segmentation" in claim]
+def test_sets_of_tasks_are_cases_of_one_claim(tmp_path):
+    cases = []
+    for tasks in (FOUR, EIGHT):
+        scales = {"uncertainty": [[1.0] * (len(tasks) - 1) + [3.0]] * 2, "LSB": [[1.0] * (len(tasks) - 1) + [1.1]] * 2}
+        cases += lsb_trends.claims(shown(tmp_path / str(len(tasks)), runs(tasks, scales), tasks))
+    own = {group[0].claim: group for group in grouped(cases)}
+    assert [one.case for one in own["LSB equalizes the loss scales"]] == [
+        "four tasks, β growing by 0.5 per epoch",
+        "eight tasks, β growing by 0.5 per epoch",
+    ]
 
 
-def test_reach_of_uncertainty_weighting(tmp_path):
-    config = trends(Setting(), TASKS, ["uncertainty"])[0]
-    history = [{"seconds": 2.0}, {"seconds": 3.0}]
-    setting = Setting(store=keep(tmp_path, config, history=history, provenance={"images_per_second": 3199.9}))
+# --- a small loss of eight
+
+
+def small(share, rest=1.0):
+    values = [rest] * 8
+    values[EIGHT.index("keypoints2d")] = share
+    return values
+
+
+def test_a_small_loss_of_eight_is_kept_small_throughout_or_balanced(tmp_path):
+    scales = {"equal": [small(0.01)] * 3, "uncertainty": [small(0.9), small(0.01), small(0.01)]}
+    scales |= {"GradNorm": [small(0.01)] * 3, "LSB": [small(0.01), small(1.0), small(1.0)]}
+    claims = judged(shown(tmp_path, runs(EIGHT, scales), EIGHT))
+    ours = claims["LSB trains keypoints, 2-D in a balanced manner with the other losses", "eight tasks"]
+    assert (ours.claimed, ours.measured.value, ours.status) == (12.5, pytest.approx(12.5), "holds")
+    kept = "Conventional methods keep the loss of keypoints, 2-D on a small scale throughout the training"
+    assert claims[kept, "equal"].measured.value == pytest.approx(100 * 0.01 / 7.01)
+    assert (claims[kept, "equal"].status, claims[kept, "equal"].kind) == ("holds", "paper")
+    assert claims[kept, "uncertainty"].status == "does not hold", "it is not small in the first epoch"
+    assert (claims[kept, "GradNorm"].kind, claims[kept, "GradNorm"].finding) == ("ours", 0)
+    assert not [claim for claim, _ in claims if "segmentation" in claim]
+
+
+def test_gls_is_judged_on_raw_losses_as_the_supplement_takes_its_weights_to_be_fixed(tmp_path):
+    """Its loss of keypoints is small; its own weights, in inverse proportion, make all loss scales equal."""
+    losses = np.array(small(0.01))
     table = pd.concat(
-        [rows([[1.0, 1.0, 8.0]], "equal", weight=1 / 3), rows([[1.0, 1.0, 5.0]], "uncertainty", weight=2 / 3)]
+        rows([[0.125] * 7 + [0.12501]] * 2, "GLS", seed, EIGHT).assign(weight=np.tile(0.125 / losses, 2))
+        for seed in range(2)
     )
-    text = lsb_trends.reach(table, config, setting)
-    assert "after 2,000 steps at a learning rate of 0.001" in text
-    assert "or divided a weight by about 7.4; the largest one is 2 times its start" in text
-    assert text.endswith("the loss scales end a factor 8 apart.")
+    lsb = pd.concat(rows([[1.0] * 7 + [1.1]] * 2, "LSB", seed, EIGHT) for seed in range(2))
+    uncertainty = pd.concat(rows([small(0.01)] * 2, "uncertainty", seed, EIGHT) for seed in range(2))
+    claims = [
+        one
+        for one in lsb_trends.claims(shown(tmp_path, pd.concat([uncertainty, table, lsb]), EIGHT))
+        if one.case == "GLS" or "GLS's own" in one.claim
+    ]
+    raw, own = claims
+    assert (raw.kind, raw.status) == ("paper", "holds")
+    assert "raw losses" in raw.reading
+    assert raw.measured.value == pytest.approx(100 * 0.01 / 7.01, rel=1e-3)
+    assert (own.kind, own.status, own.measured.value) == ("ours", "holds", pytest.approx(12.5, rel=1e-4))
 
 
-def test_reach_takes_the_median_seed_and_all_tasks(tmp_path):
-    """Quotients of three seeds under equal weights are 2, 4 and 100; weights of eight tasks begin at 1/8."""
-    config = trends(Setting(), EIGHT, ["uncertainty"])[0]
-    kept = keep(tmp_path, config, history=[{"seconds": 1.0}], provenance={"images_per_second": 8.0})
-    setting = Setting(store=kept)
-    ends = [[1.0] * 7 + [last] for last in (2.0, 4.0, 100.0)]
-    equal = pd.concat(rows([own], "equal", seed, tasks=EIGHT, weight=1 / 8) for seed, own in enumerate(ends))
-    table = pd.concat([equal, rows([[1.0] * 8], "uncertainty", tasks=EIGHT, weight=3 / 8)])
-    text = lsb_trends.reach(table, config, setting)
-    assert "the largest one is 3 times its start" in text
-    assert text.endswith("the loss scales end a factor 4 apart.")
+# --- how far uncertainty weighting gets
+
+
+@pytest.mark.parametrize("tasks", [2, 3, 8])
+def test_uncertainty_weighting_rests_where_every_loss_scale_is_one_half(tasks):
+    """Its own gradient is 0 at weights 1 / (2 l), |log(T / 2l)| from the start, where it is 1/2 - l / T."""
+    losses = torch.logspace(-2, 2, tasks, dtype=torch.float64)
+    balancer = create("uncertainty", tasks)
+    assert balancer.weights.tolist() == pytest.approx([1 / tasks] * tasks)
+    x = torch.ones(1, dtype=torch.float64, requires_grad=True)
+    balancer.backward([loss * x.squeeze() for loss in losses], [x])
+    assert balancer.log_variance.grad.tolist() == pytest.approx((0.5 - losses / tasks).tolist())
+    start = balancer.log_variance.detach().clone()
+    with torch.no_grad():
+        balancer.log_variance.copy_(losses.log())
+    balancer.zero_grad()
+    balancer.backward([loss * x.squeeze() for loss in losses], [x])
+    assert balancer.log_variance.grad.tolist() == pytest.approx([0] * tasks, abs=1e-12)
+    assert (balancer.weights * losses).tolist() == pytest.approx([0.5] * tasks)
+    assert (losses.log() - start).abs().tolist() == pytest.approx((tasks / (2 * losses)).log().abs().tolist())
+
+
+def test_ways_by_hand(tmp_path):
+    """2,000 steps at 1e-3 are a log of 2; a loss of 3/2 needs none, one of 3 / (2 e^2) or 3 e^2 / 2 all of it."""
+    losses = np.array([1.5, 1.5 * exp(-2), 1.5 * exp(3)])
+    own = pd.concat(rows([losses / 3] * 2, "uncertainty", seed, weight=1 / 3) for seed in range(3))
+    found = shown(tmp_path, own, TASKS)
+    way = lsb_trends.ways(found)
+    assert way["needed"].tolist() == pytest.approx([0, 2, 3] * 3, abs=1e-12)
+    assert way["possible"].tolist() == pytest.approx([2.0] * 9)
+    assert not lsb_trends.within_reach(way)
+    assert (
+        "has to move the weight of normals by a factor 20.1 from its start; learning rate times steps allow 7.39"
+        in (lsb_trends.way_sentence(found))
+    )
+    assert "so it cannot get there, and a weight went a factor 1.00 [1.00, 1.00]" in lsb_trends.way_sentence(found)
+
+
+def test_what_weights_cannot_reach_is_not_judged(tmp_path):
+    def verdicts(log_way, folder):
+        losses = 1.5 * np.exp([0.0, log_way, 0.0])
+        table = pd.concat(
+            rows([losses / 3 * (1 + 0.01 * seed)] * 2, "uncertainty", seed, weight=1 / 3) for seed in range(3)
+        )
+        converge, level = lsb_trends.uncertainty_claims(shown(folder, table, TASKS))
+        return converge, level
+
+    converge, level = verdicts(2.5, tmp_path / "far")
+    assert level.status == "cannot be tested here"
+    assert converge.status == "holds" or converge.measured.value == pytest.approx(1)
+    _, level = verdicts(1.5, tmp_path / "near")
+    assert level.status == "does not hold"
+    assert level.measured.value == pytest.approx(1.5 * np.sqrt(2) / 3)
+
+
+def test_its_own_learning_rate_reaches_further(tmp_path):
+    configs = own_rate(Setting(), FOUR, 3e-2)
+    store = keep(tmp_path, *configs, history=[{"seconds": 1000.0}], provenance={"images_per_second": 8.0})
+    table = pd.concat(rows([[1.0, 1.0, 1.0, 2.0]] * 2, OWN, seed, FOUR) for seed in range(3))
+    arm = Trends(Setting(store=store), configs, table)
+    assert lsb_trends.ways(arm)["possible"].unique().tolist() == pytest.approx([30.0])
+    converge, level = lsb_trends.uncertainty_claims(arm)
+    assert {converge.case, level.case} == {"four tasks, own learning rate"}
+    assert level.status == "does not hold"
+    exhibit = lsb_trends.own_rate_exhibit([arm])
+    assert exhibit.table["tasks"].tolist() == ["four tasks"]
+    assert "With four tasks: To be level, uncertainty, own rate has to move" in exhibit.caption
+
+
+# --- two growths of beta
+
+
+def test_trends_know_the_growth_of_beta(tmp_path):
+    grids = {tasks: trends(Setting(), tasks) for tasks in (TASKS, FOUR)}
+    parts = [Trends(Setting(), configs, pd.DataFrame()) for configs in grids.values()]
+    assert lsb_trends.growth_sentence(parts) == (
+        "β of LSB grows per epoch by 0.02 with three tasks, by 0.5 with four tasks"
+    )
+    assert lsb_trends.conditions(parts).endswith("four tasks; three tasks at cpu scale, four tasks at cpu scale")
+    assert Trends(Setting(), growths(Setting(), EIGHT), pd.DataFrame()).growth == LSB(1).rate
+
+
+def test_growths_beside_their_replays():
+    """With the losses of equal weighting given, a replay is what the balancer makes of them; scaled losses count."""
+    rng = np.random.default_rng(0)
+    losses = np.exp(0.2 * rng.standard_normal((8, 4)))
+    equal = rows(losses / 4, "equal", 0, FOUR, weight=1 / 4)
+    lsb = rows(losses / 4, "LSB", 0, FOUR, weight=1 / 4)
+    fast = Trends(Setting(), trends(Setting(), FOUR), pd.concat([equal, lsb]))
+    slow = Trends(Setting(), growths(Setting(), FOUR), lsb)
+    table = lsb_trends.growths(fast, slow)
+    assert table["method"].unique().tolist() == ["trained, 0.5", "trained, 0.02", "replayed, 0.5", "replayed, 0.02"]
+    wide = pd.DataFrame(losses, range(1, 9), [*FOUR])
+    expected = wide * lsb_method.weights(wide, rate=0.5)
+    own = table[table["method"] == "replayed, 0.5"].pivot(index="epoch", columns="task", values="scale")
+    np.testing.assert_allclose(own[[*FOUR]], expected)
+    exhibit = lsb_trends.growths_exhibit([(fast, slow)])
+    assert "With four tasks the mean spread of the second half is: trained, 0.5 " in exhibit.caption
+    assert "β ends at 3 or 0.12" in exhibit.caption
+    spread, *taken = lsb_trends.growth_claims(fast, slow)
+    assert [(one.case, one.kind, one.status) for one in taken] == [
+        ("four tasks, β growing by 0.5 per epoch", "ours", "holds"),
+        ("four tasks, β growing by 0.02 per epoch", "ours", "holds"),
+    ]
+    assert (spread.kind, spread.source, spread.finding) == ("ours", "our question", 0)
+    assert spread.case == "four tasks, β growing by 0.02 per epoch"
+
+
+def test_a_task_that_takes_over_in_the_second_half_of_a_run_is_counted():
+    level, over = [1.0, 1.0, 1.0, 1.0], [0.01, 0.01, 0.01, 1.0]
+    scales = {0: [over, over, level, level], 1: [level, level, over, level], 2: [level] * 4}
+    table = pd.concat(rows(own, "LSB", seed, FOUR) for seed, own in scales.items())
+    assert lsb_trends.takeovers(table).to_dict() == {0: False, 1: True, 2: False}
+    found = Trends(Setting(), trends(Setting(), FOUR), table)
+    (verdict, _) = lsb_trends.growth_claims(found, found)[1:]
+    assert (verdict.status, verdict.measured.value) == ("does not hold", 1)
+    assert verdict.reading.startswith("number of 3 runs with more than 90% in an epoch")
