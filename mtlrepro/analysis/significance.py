@@ -4,7 +4,7 @@ A sample holds one number a seed. Samples are *paired* if number :math:`i` of bo
 runs share their initialisation or data order. Few seeds bound what any test can show: see `smallest_p_value`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import comb
 
@@ -161,13 +161,48 @@ def trials_needed(effect: float, power: float = 0.8, alpha: float = 0.05) -> flo
         raise ValueError(
             f"effect is {effect}, power is {power}, alpha is {alpha}; accepted: finite, and 0 < alpha < power < 1"
         )
+    return _smallest(lambda n: _power(abs(effect) * np.sqrt(n / 2), 2 * n - 2, alpha) >= power, effect)
+
+
+def pairs_needed(differences: ArrayLike, power: float = 0.8, alpha: float = 0.05) -> float:
+    r"""Pairs with which a two-sided paired t-test finds an effect of the size observed in a few (Cohen 1988).
+
+    The smallest :math:`n \ge 2` with :math:`P(T > t_{1-\alpha/2,\,n-1}) \ge` `power`, where :math:`T` has the
+    noncentral t distribution with :math:`n - 1` degrees of freedom and noncentrality :math:`|\bar d| \sqrt n / s_d`.
+    Few pairs estimate that effect badly: the number is an order of magnitude, not a promise.
+
+    Args:
+        differences: Finite numbers, one a pair.
+        power: Probability of finding the effect, in (`alpha`, 1).
+        alpha: Level of the test, in (0, 1).
+
+    Returns:
+        A whole number, 2 if all differences are the same; infinite if their mean is 0.
+
+    Raises:
+        ValueError: There are fewer than 2 numbers, one is not finite, or an argument is out of range.
+    """
+    d = np.asarray(differences, dtype=np.float64).ravel()
+    if len(d) < 2 or not np.isfinite(d).all():
+        raise ValueError(f"differences is {d}; accepted: two or more finite numbers")
+    if not 0 < alpha < power < 1:
+        raise ValueError(f"power is {power}, alpha is {alpha}; accepted: 0 < alpha < power < 1")
+    if not d.any():
+        return np.inf
+    # Two pairs are enough from a few dozen deviations on; far beyond, the noncentral t distribution gives no number.
+    effect = min(abs(float(d.mean())) / max(float(d.std(ddof=1)), np.finfo(float).tiny), 50.0)
+    return _smallest(lambda n: _power(effect * np.sqrt(n), n - 1, alpha) >= power, effect)
+
+
+def _power(noncentrality: float, freedom: int, alpha: float) -> float:
+    """Probability that a two-sided t-test finds a positive effect, in the right direction."""
+    return float(stats.nct.sf(stats.t.ppf(1 - alpha / 2, freedom), freedom, noncentrality))
+
+
+def _smallest(enough: Callable[[int], bool], effect: float) -> float:
+    """Return the smallest whole number from 2 on that is enough, and no number for an effect of 0."""
     if effect == 0:
         return np.inf
-
-    def enough(n: int) -> bool:
-        limit = stats.t.ppf(1 - alpha / 2, 2 * n - 2)
-        return bool(stats.nct.sf(limit, 2 * n - 2, abs(effect) * np.sqrt(n / 2)) >= power)
-
     high = 2
     while not enough(high):
         high *= 2

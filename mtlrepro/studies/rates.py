@@ -170,15 +170,19 @@ def beside_finding(pairs: pd.DataFrame, method: str) -> str:
         pairs: As `beside` gives it, of any number of networks.
         method: Title of the method.
     """
+    change = list(CHANGE)
     _, low, high = CHANGE
-    better, worse = int((pairs[low] > 0).sum()), int((pairs[high] < 0).sum())
+    changed = pairs[(pairs[change] != 0).any(axis=1)]
+    better, worse = int((changed[low] > 0).sum()), int((changed[high] < 0).sum())
+    kept = len(pairs) - len(changed)
     places = [
         f"{row['network']} {row['untuned place']} and {row['tuned place']}"
         for _, row in pairs[pairs["method"] == method].iterrows()
     ]
     return (
-        f"Tuning improves {DELTA} beyond the spread of seeds in {better} and worsens it in {worse} of {len(pairs)} "
-        f"cases. {method}'s place of {pairs['method'].nunique()}, untuned and tuned: {', '.join(places)}."
+        f"{kept} of {len(pairs)} cases keep the rate of the scale and cannot change. Where the rate changes, the "
+        f"interval of the change of {DELTA} lies above 0 in {better} and below 0 in {worse} of {len(changed)}. "
+        f"{method}'s place of {pairs['method'].nunique()}, untuned and tuned: {', '.join(places)}."
     )
 
 

@@ -19,6 +19,7 @@ from mtlrepro.analysis.significance import (
     one_against_others,
     paired_against_others,
     paired_p_value,
+    pairs_needed,
     permutation_test,
     samples_against,
     trials_needed,
@@ -217,6 +218,28 @@ def test_trials_needed_is_the_least_number_in_a_simulation():
     assert trials_needed(50) == 2
     with pytest.raises(ValueError, match=r"effect is nan, power is 0.8, alpha is 0.05; accepted: finite"):
         trials_needed(np.nan)
+
+
+def test_pairs_needed_is_the_least_number_in_a_simulation():
+    """Differences 1, 2, 3 have mean 2 and deviation 1; half that effect is mean 1."""
+
+    def power(n, effect):
+        drawn = np.random.default_rng(n).normal(effect, 1, size=(200_000, n))
+        return float(np.mean(stats.ttest_1samp(drawn, 0, axis=1).statistic > stats.t.ppf(0.975, n - 1)))
+
+    for differences, effect, expected in (([1, 2, 3], 2, 5), ([0, 1, 2], 1, 10)):
+        n = int(pairs_needed(differences))
+        assert n == expected
+        assert power(n - 1, effect) < 0.8 < power(n, effect)
+
+
+def test_pairs_needed_at_the_ends():
+    assert pairs_needed([3.0, 3.0]) == 2
+    assert pairs_needed([-1.0, 1.0]) == pairs_needed([0.0, 0.0]) == np.inf
+    with pytest.raises(ValueError, match="accepted: two or more finite numbers"):
+        pairs_needed([1.0])
+    with pytest.raises(ValueError, match=r"power is 0.01, alpha is 0.05; accepted: 0 < alpha < power < 1"):
+        pairs_needed([1.0, 2.0], power=0.01)
 
 
 def test_effect_interval_excludes_zero_just_where_the_t_test_does():

@@ -186,6 +186,23 @@ def test_lsb_is_finite_for_vanishing_losses_and_huge_beta():
     assert weights.isfinite().all()
 
 
+@pytest.mark.parametrize("conserve", [True, False])
+def test_lsb_with_difficulty_outside_has_the_usual_factors_up_to_a_common_one(conserve):
+    """Ratios of tasks are those of alpha d pi / l; totals are of the weights pi_k L(t-1) / l_k(t-1) alone."""
+    history, pi = random_history(), f64(1, 2, 5) / 8
+    chosen = {"priority": [1, 2, 5], "rate": 0.5, "conserve": conserve}
+    usual, outside = (epochs(create("lsb", 3, **chosen, outside=choice), history) for choice in (False, True))
+    common = outside / usual
+    torch.testing.assert_close(common, common[:, :1].expand(-1, 3))
+    torch.testing.assert_close(common[:3], torch.ones(3, 3).double())
+    assert (common[4:] - 1).abs().min() > 1e-3
+    level = [pi]
+    for losses in history:
+        level.append(pi * (level[-1] * losses).sum() / losses)
+    if conserve:  # sum_k alpha d_k w_k l_k(t-1) is the total of the weights without difficulty
+        torch.testing.assert_close((outside[1:] * history).sum(1), (torch.stack(level[:-1]) * history).sum(1))
+
+
 def test_lsb_without_alpha_by_hand():
     """As in `test_lsb_by_hand`; totals 5/2 and 15/8. d = sqrt(1/2 / 3/4), sqrt(1 / 3/4) at beta = 1/2."""
     weights = epochs(create("lsb", 2, rate=0.5, conserve=False), f64([4, 1], [2, 1]))

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from mtlrepro.analysis.significance import pairs_needed
 from mtlrepro.studies import hypervolume
 from mtlrepro.studies.hypervolume import Plane
 
@@ -95,6 +96,13 @@ def test_differences_are_paired_and_pooled_by_seed():
     half = stats.t.ppf(0.975, 1) * np.std([15, 21], ddof=1) / 2**0.5
     assert found.loc["every pair", ["low", "high"]].tolist() == pytest.approx([18 - half, 18 + half])
     assert found["p"].tolist() == found["p_reachable"].tolist() == [0.5] * 3
+    assert found["p_holm"].tolist() == [1, 1, 0.5]  # two planes are read together, their mean by itself
+    assert found["seeds"].tolist() == [pairs_needed(gain) for gain in ([10, 12], [20, 30], [15, 21])]
+
+
+def test_what_would_decide_names_every_plane():
+    table = pd.DataFrame({"pair": ["a", "b"], "seeds": [16.0, np.inf]})
+    assert hypervolume.deciding(table).endswith("of all repetitions: a 16; b no number.")
 
 
 def test_inversions_by_hand():
@@ -110,9 +118,19 @@ def test_inversions_by_hand():
     assert found[("moving", "depth", 1)] == pytest.approx(100 * (1 - tau) / 2)
     table = hypervolume.control(inverted).set_index(["method", "task"])
     assert table.loc[("moving", "depth"), ["mean", "low", "high"]].tolist() == pytest.approx([200 / 3] * 3)
+    assert table[["low", "high"]].stack().between(0, 100).all()
     obeyed = hypervolume.obedience(inverted)
     assert obeyed["moving"].value == pytest.approx(100 / 3)
     assert obeyed["fixed"].value == 50
+
+
+def test_shares_of_inversions_have_the_range_over_seeds():
+    """One seed obeys, the next has 1 of 3 wrong: Student's interval of 0 and 33 % would reach from -195 to 228 %."""
+    rows = [("a", "moving", "depth", seed, share) for seed, share in enumerate((0.0, 100 / 3))]
+    inverted = pd.DataFrame(rows, columns=["pair", "method", "task", "seed", "inversions"])
+    assert hypervolume.control(inverted)[["low", "high"]].iloc[0].tolist() == pytest.approx([0, 100 / 3])
+    obeyed = hypervolume.obedience(inverted)["moving"]
+    assert (obeyed.value, obeyed.low, obeyed.high) == pytest.approx((50 / 3, 0, 100 / 3))
 
 
 def test_the_finding_on_control_names_every_family(operating):

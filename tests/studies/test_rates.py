@@ -73,7 +73,8 @@ def test_tuned_beside_untuned_has_one_baseline(ladder):
     assert pairs["tuned place"].tolist() == [1, 6, 5, 4, 3, 2]
     assert pairs["tuned rate"].tolist() == [0.003] + [0.001] * 5
     assert rates.beside_finding(pairs.reset_index(), "LSB") == (
-        "Tuning improves Δm beyond the spread of seeds in 1 and worsens it in 0 of 6 cases. "
+        "5 of 6 cases keep the rate of the scale and cannot change. Where the rate changes, the interval of the "
+        "change of Δm lies above 0 in 1 and below 0 in 0 of 1. "
         "LSB's place of 6, untuned and tuned: multi column 1 and 2."
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from mtlrepro.balancers import LSB
 from mtlrepro.studies import comparison as studies_comparison
+from mtlrepro.studies import fronts
 from mtlrepro.studies import variants as studies_variants
 from mtlrepro.studies.rates import rates_grid
 from mtlrepro.studies.setting import Setting
@@ -40,6 +41,8 @@ END_BETA = 20.0
 """Largest beta of the paper's main schedule: 0.02 per epoch for 1,000 epochs (NYUv2, MobileNetV2)."""
 TASK_SETS = {"rooms": (TASKS, FOUR, EIGHT), "nyuv2": (TASKS,), "taskonomy": (FOUR, EIGHT)}
 """Tasks that are learned together by data set: the supplement uses NYUv2 for three, Taskonomy for four and eight."""
+TEMPERATURES = (1.0, 4.0, 16.0)
+"""Temperatures of `uw-so`: on rooms from nearly all weight on the smallest loss to nearly equal weights."""
 PICTURED = 6
 """Images whose predictions are kept; those of scenes take up to 300 kB a run."""
 
@@ -233,3 +236,56 @@ def ablation(setting: Setting) -> dict[str, list[RunConfig]]:
         name: [run if run.method_options else plain.get((run.method, run.seed), run) for run in runs]
         for name, runs in grids.items()
     }
+
+
+# --- against fixed weights ----------------------------------------------------------------------------
+
+
+def front(setting: Setting, seeds: Sequence[int] = (0, 1)) -> list[RunConfig]:
+    """36 fixed weights of the three tasks in the multi-decoder network, the first seed first; three at `smoke`."""
+    return fronts.grid(setting, seeds, "multi_decoder", parts=4 if setting.scale == "smoke" else fronts.PARTS)
+
+
+def tuned_front(setting: Setting, weights: Sequence[float]) -> list[RunConfig]:
+    """One point of the front, that tuned on the validation split, with the seeds of the controls."""
+    return [fronts.point(setting, weights, seed, "multi_decoder") for seed in range(setting.seeds)]
+
+
+def controls(setting: Setting) -> list[RunConfig]:
+    """What LSB is held against beside the front, in the multi-decoder network, with metrics of both splits.
+
+    Equal weights, by whose metrics Delta_m is taken; random weights; the softmax of inverse losses at each of
+    `TEMPERATURES`; and the mean weights of LSB's and of GLS's run of the same seed, replayed as fixed ones.
+    """
+    shared: dict[str, Any] = {"network": "multi_decoder", "evaluate_on": "both"}
+    plain = [
+        setting.run(method=method, seed=seed, **shared) for method in ("equal", "rlw") for seed in range(setting.seeds)
+    ]
+    softmax = [
+        setting.run(method="uw-so", method_options={"temperature": temperature}, seed=seed, **shared)
+        for temperature in TEMPERATURES
+        for seed in range(setting.seeds)
+    ]
+    replayed = [
+        setting.run(method="replay", method_options={"run": source.hash, "mode": "mean"}, seed=source.seed, **shared)
+        for source in replay_sources(setting)
+    ]
+    return [*plain, *softmax, *replayed]
+
+
+def replay_sources(setting: Setting) -> list[RunConfig]:
+    """Runs of LSB and GLS whose mean weights are replayed: those of the comparison, without kept predictions."""
+    return [
+        setting.run("multi_decoder", method=method, seed=seed)
+        for method in ("lsb", "gls")
+        for seed in range(setting.seeds)
+    ]
+
+
+def outside(setting: Setting) -> list[RunConfig]:
+    """LSB with its difficulty outside the weight, four tasks at Taskonomy's growth of beta, beside that of `trends`."""
+    options = {"rate": TASKONOMY_RATE, "outside": True}
+    return [
+        setting.run("full_sharing", method="lsb", method_options=options, tasks=FOUR, seed=seed)
+        for seed in range(setting.seeds)
+    ]

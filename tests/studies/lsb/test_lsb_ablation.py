@@ -277,3 +277,54 @@ def test_load_tells_variants_apart_and_does_not_try_broken_runs_again(tmp_path, 
         "5e+05."
     )
     assert lsb_ablation.break_finding(found.broken.iloc[:0]) == "All runs end with finite numbers."
+
+
+# --- what would decide
+
+
+def scores_of(values):
+    rows = [(name, seed, score) for name, own in values.items() for seed, score in enumerate(own)]
+    return pd.DataFrame(rows, columns=["variant", "seed", "score"])
+
+
+def test_seeds_that_would_decide_are_of_paired_differences():
+    """Scores spread by 100 over seeds, differences by 1: 1, 2, 3 take 5 pairs, and a mean of 0 no number of them."""
+    base = np.array([-100.0, 0.0, 100.0])
+    scores = scores_of({"LSB": base, "GLS": base + np.array([1, 2, 3]), "equal": base + np.array([-1, 0, 1])})
+    table = lsb_ablation.deciding(scores).set_index("variant")
+    assert table["seeds"].to_dict() == {"GLS": 5, "equal": np.inf}
+    assert table.loc["GLS", "difference"] == pytest.approx(2)
+    half = stats.t.ppf(0.975, 2) / 3**0.5
+    assert table.loc["GLS", ["low", "high"]].tolist() == pytest.approx([2 - half, 2 + half])
+
+
+def test_difficulty_is_compared_with_none_where_beta_is_large_enough():
+    base = np.array([0.0, 10.0, 20.0])
+    values = {
+        "LSB": base + 0.1,
+        "no difficulty": base,
+        "rate 0.2": base + np.array([3, 3.1, 2.9]),
+        "no alpha": base - 5,
+    }
+    growth = {"LSB": 0.02, "rate 0.2": 0.2, "no alpha": 0.02}
+    table = lsb_ablation.difficulty(scores_of(values), growth, 30)
+    assert table["variant"].tolist() == ["LSB", "rate 0.2"]
+    assert table["last beta"].tolist() == pytest.approx([0.56, 5.6])
+    assert table["difference"].tolist() == pytest.approx([0.1, 3])
+    verdicts = lsb_ablation.difficulty_claims(table)
+    assert [(one.case, one.status, one.kind) for one in verdicts] == [
+        ("β up to 0.56", "holds", "ours"),
+        ("β up to 5.6", "holds", "ours"),
+    ]
+    table.loc[1, ["difference", "low", "high"]] = [-3, -4, -2]
+    assert lsb_ablation.difficulty_claims(table)[1].status == "does not hold"
+
+
+def test_the_book_has_runs_in_which_the_difficulty_is_on():
+    setting = Setting().largest_stored(lsb_ablation.unbroken)
+    found = lsb_ablation.load(setting)
+    growth = lsb_ablation.rates(setting.epochs, found.histories)
+    shown = lsb_ablation.difficulty_exhibit(found, growth, setting.epochs)
+    assert shown.table["last beta"].max() == pytest.approx(20, rel=1e-3)
+    assert "β up to 5.6 " in shown.caption
+    assert len(lsb_ablation.deciding_exhibit(found).table) == len(found.runs) - 1

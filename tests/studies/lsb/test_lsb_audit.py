@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,6 +8,7 @@ from scipy import stats
 from mtlrepro.analysis.compare import ranks
 from mtlrepro.analysis.published import read
 from mtlrepro.analysis.significance import trials_needed
+from mtlrepro.analysis.verdicts import grouped
 from mtlrepro.studies.lsb import audit
 from mtlrepro.studies.lsb.audit import METRICS, PRINTED
 
@@ -54,8 +57,24 @@ def test_trials_are_the_printed_ones(table):
     assert table.notna().all(axis=None)
 
 
-def test_what_does_not_follow_is_six_cells(numbers):
+def test_what_does_not_follow_is_four_cells_by_either_rule_of_ranks(numbers):
+    """Of the four cells of the mean angle, two contradict ranks of rounded averages, and two those of exact ones."""
     assert findings(numbers) == SLIPS
+    slips = audit.audit(numbers)
+    assert audit.fewest(slips) == 4
+    assert audit.fewest(slips.iloc[:2]) == 2
+    assert audit.fewest(slips.drop(index=5)) == 3  # one cell contradicts the other rule
+
+
+def test_the_printed_average_of_a_row_proves_its_rank_a_misprint(numbers, table):
+    """18.5 + 17 + 24 + 21 + 17 + 23.5 is 6 x 20.17; with 18 in its place it is 6 x 20.08, which is printed."""
+    row = table[table["row"] == "Equal weighting, trial 2"].iloc[0]
+    ranks = row[[f"rank of {metric}" for metric in METRICS]].astype(float)
+    assert (round(ranks.mean(), 2), row["rank Avg."]) == (20.17, 20.08)
+    assert (
+        "printed as 20.08, with the printed rank it is 20.17, with the recomputed one 20.08"
+        in (audit.audit(numbers)["reason"].iloc[0])
+    )
 
 
 def test_reasons_can_be_checked_by_hand(numbers, table):
@@ -181,24 +200,62 @@ def test_top_places_by_hand(table):
     assert others["most"].to_dict() == {"Equal weighting": 1, "Uncert": 1, "DWA": 1, "GLS": 0}
 
 
+def test_significantly_better_is_read_as_a_test_with_one_side_or_two(numbers, table):
+    """11 of 252 exchanges of trials have ranks as far apart as the printed ones; the two-sided p is twice that."""
+    found = audit.better_than_second(numbers)
+    by_trials = audit.significance(table).query("measure == 'average rank' and against == 'Uncert'")["p"].iloc[0]
+    assert (found["trials"].low, found["trials"].high) == pytest.approx((11 / 252, by_trials))
+    assert found["trials"].high == pytest.approx(22 / 252)
+    # ranks of averages, literally, with the table's own functions
+    two = table[table["method"].isin(["Uncert", "Proposed"])]
+    rest = table[~table.index.isin(two.index)].groupby("method")[METRICS].mean()
+
+    def apart(own, decimals):
+        halves = {"Proposed": two.loc[list(own), METRICS].mean(), "Uncert": two.drop(index=list(own))[METRICS].mean()}
+        means = pd.concat([rest, pd.DataFrame(halves).T]).round(decimals)
+        scored = PRINTED.average_ranks(means)
+        return scored["Uncert"] - scored["Proposed"]
+
+    printed = two.index[two["method"] == "Proposed"]
+    shares = []
+    for decimals in (PRINTED.decimals, 9):
+        differences = np.array([apart(own, decimals) for own in combinations(two.index, 5)])
+        shares.append((differences >= apart(printed, decimals) - 1e-9).mean())
+    assert (found["averages"].low, found["averages"].high) == pytest.approx((min(shares), 2 * max(shares)))
+    assert found["averages"].value == pytest.approx(2 * shares[0])
+
+
 def test_claims(numbers):
     verdicts = audit.claims(numbers)
     assert [(verdict.claimed, verdict.status) for verdict in verdicts] == [
+        (6, "holds"),
+        (6, "inconclusive"),
+        (0.05, "inconclusive"),
+        (0.05, "does not hold"),
         (50, "holds"),
         (6, "does not hold"),
-        (6.82, "holds"),
-        (11.62, "holds"),
-        (0.05, "does not hold"),
-        (6, "inconclusive"),
-        (6, "holds"),
-        (1.08, "inconclusive"),
-        (2.58, "inconclusive"),
-        (1.5, "does not hold"),
+        (0, "holds"),
+        (0, "holds"),
+        (0, "inconclusive"),
+        (0, "inconclusive"),
     ]
-    alone = verdicts[5].measured
+    assert {(verdict.kind, verdict.finding, bool(verdict.reading)) for verdict in verdicts} == {("paper", 1, True)}
+    alone = verdicts[1].measured
     assert (alone.value, alone.low, alone.high) == (5, 5, 6)
-    share = verdicts[0].measured
+    share = verdicts[4].measured
     assert (share.low, share.high) == pytest.approx((100 * 13 / 30, 100 * 14 / 30))
+
+
+def test_significantly_better_is_one_claim_with_two_cases(numbers):
+    groups = [cases for cases in grouped(audit.claims(numbers)) if "significantly" in cases[0].claim]
+    assert [[case.case for case in cases] for cases in groups] == [["ranks of averages", "ranks of trials"]]
+
+
+def test_printed_average_ranks_have_the_digits_that_decide(numbers):
+    (second,) = (verdict for verdict in audit.claims(numbers) if "trials of Uncert" in verdict.claim)
+    assert second.claim.endswith("11.62 is printed, 11.6167 recomputed")
+    assert (second.measured.low, second.measured.high) == pytest.approx((11.61667 - 11.62, 11.618 - 11.62), abs=1e-4)
+    assert second.tolerance == 0.005
 
 
 def test_claims_follow_the_trials(numbers):
@@ -209,7 +266,7 @@ def test_claims_follow_the_trials(numbers):
         best = better.loc[better["column"] == metric, "value"].agg("max" if higher else "min")
         better.loc[own, "value"] = best * (1.1 if higher else 0.9) * np.linspace(0.99, 1.01, 5)
     statuses = [verdict.status for verdict in audit.claims(better)]
-    assert [statuses[i] for i in (0, 1, 4, 5, 6)] == ["holds"] * 5
+    assert statuses[:6] == ["holds"] * 6
 
 
 def test_figure_shows_every_trial_and_what_its_text_says(numbers, table):
@@ -229,8 +286,11 @@ def test_figure_shows_every_trial_and_what_its_text_says(numbers, table):
 
 
 def test_exhibits_say_what_their_tables_hold(numbers):
-    assert audit.slips_exhibit(numbers).caption.startswith("The 6 printed cells")
-    assert audit.significance_exhibit(numbers).caption.endswith("for all 28 tests, the smallest p-value is 0.22.")
+    assert "at least 4. The 6 rows" in audit.slips_exhibit(numbers).caption
+    caption = audit.significance_exhibit(numbers).caption
+    assert "it is 0.0873, and 0.0437 one-sided" in caption
+    assert "in 3 of 24 comparisons of single metrics and in 1 of 4 of average ranks" in caption
+    assert caption.endswith("over all 28 tests the smallest p is 0.22.")
     power = audit.power_exhibit(numbers)
     assert power.caption.endswith("The average rank against Uncert takes 12.")
     assert set(power.table["trials_at_low"]) > {"no bound"}

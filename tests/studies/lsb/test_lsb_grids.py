@@ -3,7 +3,9 @@ from hashlib import sha256
 import pytest
 import torch
 
+from mtlrepro import files
 from mtlrepro.data import datasets
+from mtlrepro.runs.grid_files import read_grid
 from mtlrepro.studies import comparison
 from mtlrepro.studies.lsb import grids as lsb_grids
 from mtlrepro.studies.lsb.grids import EIGHT, FOUR, TASKONOMY_SIZES, TASKS
@@ -127,6 +129,30 @@ def test_all_trends_are_those_of_the_tasks_of_a_data_set():
     assert lsb_grids.all_trends(setting) == expected
     taskonomy = lsb_grids.all_trends(Setting(scale="paper", dataset="taskonomy", data_root="TARGET"))
     assert {run.tasks for run in taskonomy} == {FOUR, EIGHT}
+
+
+@pytest.mark.parametrize(("scale", "name"), [("cpu", "front_rooms3.json"), ("gpu", "gpu_front_rooms3.json")])
+def test_the_front_is_the_grid_of_the_book(scale, name):
+    front = lsb_grids.front(Setting(scale=scale))
+    assert {run.hash for run in front} == {run.hash for run in read_grid(files.book("grids", name))}
+    assert [run.seed for run in front] == [0] * 36 + [1] * 36
+
+
+def test_controls_replay_runs_of_the_comparison_with_the_same_seed():
+    setting = Setting()
+    compared = {run.replace(pictures={}).hash: run for run in lsb_grids.comparison(setting, ["lsb", "gls"])}
+    replays = [run for run in lsb_grids.controls(setting) if run.method == "replay"]
+    assert [compared[run.source].seed for run in replays] == [run.seed for run in replays] == [0, 1, 2, 0, 1, 2]
+    assert {run.evaluate_on for run in lsb_grids.controls(setting)} == {"both"}
+    assert len({run.hash for run in lsb_grids.controls(setting)}) == 3 * (2 + len(lsb_grids.TEMPERATURES) + 2)
+
+
+def test_difficulty_outside_the_weight_differs_from_the_trends_in_that_alone():
+    setting = Setting()
+    usual = lsb_grids.trends(setting, FOUR, ["lsb"])
+    for run, other in zip(lsb_grids.outside(setting), usual, strict=True):
+        assert run.replace(method_options=other.method_options) == other
+        assert run.method_options == {**other.method_options, "outside": True}
 
 
 def test_uncertainty_weighting_has_its_own_rate_with_the_networks_rate_unchanged():

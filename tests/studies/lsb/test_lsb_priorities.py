@@ -3,8 +3,9 @@
 import pandas as pd
 import pytest
 
-from mtlrepro.studies.lsb import priorities
+from mtlrepro.studies.lsb import grids, priorities
 from mtlrepro.studies.lsb.priorities import FIXED, LSB
+from mtlrepro.studies.setting import Setting
 
 SHARES = (0.1, 0.5, 0.9)
 
@@ -56,7 +57,9 @@ def test_a_task_without_an_axis_is_refused():
 
 def test_claims_follow_the_fronts(operating):
     better, control = priorities.claims(operating)
-    assert "segmentation and depth" in better.claim
+    assert (better.case, better.kind, better.finding) == ("segmentation and depth", "paper", 4)
+    assert (control.kind, control.finding) == ("ours", 0)
+    assert better.reading and control.reading
     assert (better.status, control.status) == ("holds", "holds")
     assert better.measured.value < 0
     swapped = operating.assign(method=operating["method"].map({LSB: FIXED, FIXED: LSB}))
@@ -72,6 +75,18 @@ def test_exhibits_show_what_is_compared(operating):
     assert f"segmentation and depth {compared['difference'][0]:.1f} [" in fronts.caption
     assert "every pair" in fronts.caption
     assert compared.columns.tolist()[:3] == ["pair", FIXED, LSB]
+    assert "would find an effect of the observed size" in priorities.hypervolumes_exhibit(operating).caption
+
+
+def test_seeds_that_would_decide_the_stored_fronts():
+    """Fronts of the book: three seeds, whose effects take very different numbers of seeds to be found."""
+    setting = Setting().largest_stored(grids.priorities)
+    table = priorities.compared(priorities.points(setting.trained(grids.priorities(setting)))).set_index("pair")
+    expected = {"depth and normal": 16, "segmentation and depth": 20, "segmentation and normal": 362}
+    assert table["seeds"].drop("every pair").to_dict() == expected
+
+
+def test_control_is_shown_for_both_tasks(operating):
     control = priorities.control_exhibit(operating)
     assert set(control.table["task"]) == {"segmentation", "depth"}
     assert "0 [0, 0] % with LSB with priorities and 0 [0, 0] % with fixed weights" in control.caption
