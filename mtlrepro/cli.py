@@ -4,16 +4,21 @@ Heavy modules are imported by the subcommand that needs them, so that help is im
 """
 
 import argparse
+import difflib
 import json
+import os
 import re
 import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from mtlrepro import __version__
 
 if TYPE_CHECKING:
+    from mtlrepro.pages.parameters import Value
     from mtlrepro.runs import Store
 
 BENCHMARKS = {
@@ -25,17 +30,26 @@ BENCHMARKS = {
 }
 
 
+PIPE_CLOSED = 128 + 13
+"""Exit status where nobody reads the output any more, as shells report a process that SIGPIPE ended."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0 well, 1 failed or differs, 2 refused, 130 interrupted.
 
-    SIGTERM, with which cluster managers end a job, is like Ctrl-C.
+    SIGTERM, with which cluster managers end a job, is like Ctrl-C. Where the reader of the output has gone, as in
+    `mtlrepro results | head -1`, the command ends in silence with `PIPE_CLOSED`.
     """
-    args = _parser().parse_args(argv)
+    args = _parse(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     from mtlrepro.pages.running import RunFailed
 
     try:
         status: int = args.command(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is flushed at exit
+        return PIPE_CLOSED
     except (ValueError, OSError) as error:
         print(f"mtlrepro {args.subcommand}: {_with_notes(error)}", file=sys.stderr)
         return 1 if isinstance(error, RunFailed) else 2
@@ -45,8 +59,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that suggests the name that was meant."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:  # noqa: ANN401
+        if action.choices is not None and value not in action.choices:
+            known = [str(choice) for choice in action.choices]
+            close = difflib.get_close_matches(str(value), known, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r}{hint}, accepted: {', '.join(known)}")
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse a command line; what is left over is an error of the subcommand, which shows its own usage."""
+    args, rest = _parser().parse_known_args(argv)
+    if rest:
+        args.parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return args
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mtlrepro", description="Run, check and measure the book's notebooks.")
+    parser = _Parser(prog="mtlrepro", description="Run, check and measure the book's notebooks.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.set_defaults(parser=parser)
     commands = parser.add_subparsers(dest="subcommand", required=True, metavar="COMMAND")
 
     params = commands.add_parser("params", help="list a notebook's parameters")
@@ -55,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="execute a notebook with other parameters")
     run.add_argument("notebook", type=Path, metavar="NOTEBOOK")
+    run.add_argument("target", type=Path, nargs="?", metavar="OUT", help="the result (default: STEM.out.ipynb here)")
+    run.add_argument("-o", dest="output", type=Path, metavar="OUT", help="the same")
     run.add_argument(
         "-p",
         dest="texts",
@@ -65,8 +102,16 @@ def _parser() -> argparse.ArgumentParser:
         help="a parameter's value; lists as 1,2,3 (may be repeated; see `mtlrepro params`)",
     )
     run.add_argument(
-        "-o", dest="output", type=Path, metavar="OUT", help="the result (default: STEM.out.ipynb in this folder)"
+        "-f",
+        dest="files",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a YAML or JSON file of parameters; those of -y, then of -p take the place of its own",
     )
+    run.add_argument("-y", dest="yaml", action="append", default=[], metavar="YAML", help="parameters as YAML text")
+    run.add_argument("--dry-run", action="store_true", help="execute nothing, show which runs would be trained")
     run.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="limit for each cell (default: none)")
     run._negative_number_matcher = re.compile(r"-\.?\d")  # lets `-p NAME -1e-4` pass for a value
     run.set_defaults(command=_run)
@@ -76,9 +121,10 @@ def _parser() -> argparse.ArgumentParser:
     normalise.add_argument("--check", action="store_true", help="change nothing, name those not in stored form")
     normalise.set_defaults(command=_normalise)
 
-    compare = commands.add_parser("compare", help="compare the tables of two runs of a notebook")
+    compare = commands.add_parser("compare", help="compare parameters, verdicts and tables of two runs of a notebook")
     compare.add_argument("stored", type=Path, metavar="STORED")
     compare.add_argument("fresh", type=Path, metavar="FRESH")
+    compare.add_argument("--all", action="store_true", help="also name every cell of a table that differs")
     compare.set_defaults(command=_compare)
 
     chapter = commands.add_parser("new-chapter", help="begin a chapter: a notebook, its study and that study's test")
@@ -107,10 +153,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.set_defaults(command=_bench)
     _add_grids(commands, train)
+    for command in commands.choices.values():
+        command.set_defaults(parser=command)
     return parser
 
 
-def _add_grids(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", train: argparse.ArgumentParser) -> None:
+def _add_grids(commands: "argparse._SubParsersAction[_Parser]", train: argparse.ArgumentParser) -> None:
     grid = commands.add_parser("grid", help="train the runs of a grid that are not stored, show all")
     grid.add_argument("file", type=Path, metavar="FILE", help='JSON: configurations, or {"base": ..., "vary": ...}')
     grid.add_argument("--jobs", type=_count, default=1, metavar="N", help="runs at a time (default: 1)")
@@ -157,15 +205,44 @@ def _params(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from mtlrepro.pages.parameters import assign
+    from mtlrepro.pages.plan import plan_of, settle
     from mtlrepro.pages.running import run_notebook
 
     def show(number: int, total: int, line: str) -> None:
         print(f"{args.notebook.name}: cell {number}/{total}: {line}", file=sys.stderr, flush=True)
 
-    values = assign(args.notebook, args.texts)
-    output = args.output or Path(f"{args.notebook.stem}.out.ipynb")
-    print(run_notebook(args.notebook, output, values, timeout=args.timeout, progress=show))
+    if args.target and args.output:
+        raise ValueError(f"the result is named twice, {args.target} and {args.output}; accepted: one name")
+    values = {**_given(args), **assign(args.notebook, args.texts)}
+    if args.dry_run:
+        print("\n".join(plan_of(args.notebook, settle(args.notebook, values)[0]).lines()))
+        return 0
+    output = args.target or args.output or Path(f"{args.notebook.stem}.out.ipynb")
+    print(run_notebook(args.notebook, output, values, timeout=args.timeout, progress=show, log=sys.stderr))
     return 0
+
+
+def _given(args: argparse.Namespace) -> "dict[str, Value]":
+    """Values of parameters that files and YAML texts give; later ones take the place of earlier ones."""
+    import yaml
+
+    from mtlrepro.pages.parameters import parameters_by_name
+
+    texts = [(str(path), path.read_text(encoding="utf-8")) for path in args.files]
+    values: dict[str, Value] = {}
+    for source, text in [*texts, *(("-y", text) for text in args.yaml)]:
+        try:
+            content = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{source}: not readable as YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(content, dict):
+            raise ValueError(f"{source}: accepted: a mapping of parameters to values, `name: value`")
+        declared = parameters_by_name(args.notebook, [str(name) for name in content])
+        for name, value in content.items():
+            parameter = declared[str(name)]
+            # YAML takes 1e-4, for one, for text.
+            values[str(name)] = parameter.parse(value) if isinstance(value, str) else parameter.check(value)
+    return values
 
 
 def _normalise(args: argparse.Namespace) -> int:
@@ -178,12 +255,11 @@ def _normalise(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from mtlrepro.pages.tables import compare_tables, read_tables
+    from mtlrepro.pages.comparing import compare_runs
 
-    stored, fresh = read_tables(args.stored), read_tables(args.fresh)
-    differences = compare_tables(stored, fresh)
-    print("\n".join(differences) if differences else f"{len(stored)} tables agree")
-    return 1 if differences else 0
+    lines, same = compare_runs(args.stored, args.fresh, cells=args.all)
+    print("\n".join(lines))
+    return 0 if same else 1
 
 
 def _new_chapter(args: argparse.Namespace) -> int:
@@ -285,7 +361,11 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _with_notes(error: Exception) -> str:
-    return "; ".join([str(error), *getattr(error, "__notes__", ())])
+    """Message of an error; that of the operating system without its number."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        text = f"{error.filename}: {error.strerror[:1].lower()}{error.strerror[1:]}"
+    return "; ".join([text, *getattr(error, "__notes__", ())])
 
 
 def _store(args: argparse.Namespace) -> "Store":

@@ -19,11 +19,15 @@ from mtlrepro.pages.findings import Finding, answers, findings_html, findings_te
 from mtlrepro.pages.html import figure_html, image_html, table_html
 from mtlrepro.pages.notebook import FINDINGS, PROVENANCE, TABLE, VERDICTS, NotebookError
 from mtlrepro.pages.parameters import Value, declared_parameters
+from mtlrepro.pages.plan import SMOKE, plan_of, settle
 from mtlrepro.pages.readable import readable
 from mtlrepro.pages.sliders import figure_slider, figure_sliders
 from mtlrepro.pages.verdict_tables import verdicts_html
+from mtlrepro.runs.workers import LEAD
 from mtlrepro.training.provenance import provenance
 
+NO_EVIDENCE = "Smoke: no evidence. "
+"""What every caption begins with at the scale `smoke`."""
 BOX = "mtlrepro-findings"
 """Name under which the box of findings is shown first and filled in later."""
 
@@ -35,6 +39,10 @@ class Sized(Protocol):
     def scale(self) -> str:
         """Name of the size."""
 
+    @property
+    def passed_over(self) -> str:
+        """What is stored at a larger size and not shown, in a few words; empty if nothing is."""
+
 
 class Chapter:
     """One run of one chapter's notebook, made in a cell below its parameters, whose values it reads there.
@@ -43,6 +51,10 @@ class Chapter:
     type `application/vnd.mtlrepro.table+json`; tests recompute the tables and compare them within the tolerance
     that each table states.
 
+    What the notebook's plan refuses is refused here, and what it is about to train is said here, see `pages.plan`. At
+    the scale `smoke`, parameters that nobody has set take the values that the plan has for it, also in the notebook,
+    and every caption says that nothing is shown.
+
     Sets the book's figure style, and one CPU thread: for networks this small a second thread hardly helps on an idle
     machine and costs many times over on a busy one, and sums come out the same whatever the number of cores.
 
@@ -50,23 +62,28 @@ class Chapter:
         notebook: Path of the notebook inside the project, as the command line takes it.
 
     Raises:
-        NotebookError: The notebook declares a parameter that has no value where this is called, or one that the
-            declaration refuses.
+        NotebookError: The notebook declares a parameter that has no value where this is called, or the declaration or
+            the plan refuses one.
     """
 
     def __init__(self, notebook: str) -> None:
         use_style()
         torch.set_num_threads(1)
         self.notebook = notebook
-        parameters = declared_parameters(files.book().parent / notebook)
+        path = files.book().parent / notebook
         # In a kernel, the caller's globals are the variables of the notebook, whoever started it.
         namespace = sys._getframe(1).f_globals
-        absent = [parameter.name for parameter in parameters if parameter.name not in namespace]
+        names = [parameter.name for parameter in declared_parameters(path)]
+        absent = [name for name in names if name not in namespace]
         if absent:
             accepted = "a value for each, as the cell tagged `parameters` gives"
             raise NotebookError(f"{notebook}: no value of {', '.join(absent)}; accepted: {accepted}")
-        self.parameters = {parameter.name: parameter.check(namespace[parameter.name]) for parameter in parameters}
-        self.defaults = {parameter.name: parameter.default for parameter in parameters}
+        self.parameters, self.defaults = settle(path, {name: namespace[name] for name in names})
+        namespace.update(self.parameters)
+        self.label = NO_EVIDENCE if self.parameters.get("scale") == SMOKE else ""
+        plan = plan_of(path, self.parameters)
+        if plan.missing:
+            sys.stderr.write("".join(f"{LEAD}{line}\n" for line in plan.lines()))
         self.judged: list[Verdict] = []
         self.found: tuple[Finding, ...] = ()
         self.started = time.perf_counter()
@@ -78,11 +95,12 @@ class Chapter:
 
     def at(self, setting: Sized) -> "Placed":
         """Show and judge at one size of runs, which captions and claims then name."""
-        return Placed(self, f"{setting.scale} scale")
+        return Placed(self, f"{setting.scale} scale", setting.passed_over)
 
     def show(self, *exhibits: Exhibit) -> None:
         """Show exhibits: a picture, pictures under sliders that need no kernel, or a table."""
         for exhibit in exhibits:
+            exhibit = replace(exhibit, caption=f"{self.label}{exhibit.caption}")
             _show(self._html(exhibit), exhibit.caption, {TABLE: exhibit.payload})
 
     def _html(self, exhibit: Exhibit) -> str:
@@ -110,7 +128,7 @@ class Chapter:
 
     def findings(self, *findings: Finding) -> None:
         """Show the box *What we found*, above the evidence; :meth:`verdicts` fills it in at the end of the run."""
-        self.found = findings
+        self.found = tuple(replace(one, evidence=f"{self.label}{one.evidence}") for one in findings)
         display(self._box([]), raw=True, display_id=BOX)
 
     def _box(self, answered: list[dict[str, Any]]) -> dict[str, Any]:
@@ -126,7 +144,8 @@ class Chapter:
         """
         if self.found:
             update_display(self._box(answers(self.found, self.judged)), raw=True, display_id=BOX)
-        _show(verdicts_html(self.judged), "Verdicts, computed from this run.", {VERDICTS: rows(self.judged)})
+        text = f"{self.label}Verdicts, computed from this run."
+        _show(verdicts_html(self.judged, self.label), text, {VERDICTS: rows(self.judged)})
 
     def rerun_line(self) -> None:
         """Show the command that repeats this run, with the values of all parameters."""
@@ -147,10 +166,12 @@ class Placed:
 
     chapter: Chapter
     where: str
+    passed_over: str = ""
 
     def show(self, *exhibits: Exhibit) -> None:
-        """Show exhibits, see :meth:`Chapter.show`."""
-        self.chapter.show(*(replace(one, caption=f"{one.caption} ({self.where})") for one in exhibits))
+        """Show exhibits, see :meth:`Chapter.show`; captions also say what is stored and not shown."""
+        where = f"{self.where}; {self.passed_over}" if self.passed_over else self.where
+        self.chapter.show(*(replace(one, caption=f"{one.caption} ({where})") for one in exhibits))
 
     def judge(self, *verdicts: Verdict) -> None:
         """Put verdicts on the chapter's list."""

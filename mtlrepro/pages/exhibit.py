@@ -1,5 +1,6 @@
 """Exhibit: one thing that a chapter shows."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -98,10 +99,25 @@ class Exhibit:
 
     @property
     def payload(self) -> dict[str, Any]:
-        """The table in the form that notebooks store: name, tolerances and columns."""
-        columns = {str(column): self.table[column].tolist() for column in self.table}
+        """The table in the form that notebooks store: name, tolerances and columns.
+
+        Fractions have the digits that their tolerance leaves, so that where numbers differ by rounding alone, as on
+        another machine, the same is stored.
+        """
+        columns = {
+            str(name): [_rounded(value, self.rtol, self.atol) for value in self.table[name].tolist()]
+            for name in self.table
+        }
         return {"name": self.name, "rtol": self.rtol, "atol": self.atol, "columns": columns}
 
 
 def _labels(labels: str | tuple[str, str]) -> tuple[str, ...]:
     return (labels,) if isinstance(labels, str) else labels
+
+
+def _rounded(value: object, rtol: float, atol: float) -> object:
+    """Value to the first decimal below its tolerance, so that rounding two of them does not part them."""
+    if not isinstance(value, float):
+        return value
+    tolerance = atol + rtol * abs(value)
+    return round(value, 1 - math.floor(math.log10(tolerance))) if tolerance else value

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TextIO
 
 from nbformat import NotebookNode
 
@@ -20,7 +21,8 @@ from mtlrepro.pages.notebook import (
     one_line,
     read_notebook,
 )
-from mtlrepro.pages.parameters import Value, parameters_by_name
+from mtlrepro.pages.parameters import Value
+from mtlrepro.pages.plan import plan_of, settle
 from mtlrepro.pages.stored import normalise
 
 
@@ -35,6 +37,7 @@ def run_notebook(
     *,
     timeout: int | None = None,
     progress: Callable[[int, int, str], None] | None = None,
+    log: TextIO | None = None,
 ) -> Path:
     """Execute a notebook with the given parameter values and return the path of the result.
 
@@ -47,17 +50,21 @@ def run_notebook(
         values: Of parameters; others take their defaults, also where the notebook is the result of an earlier run.
         timeout: Seconds that each cell may take.
         progress: Called as each code cell starts, with its number, how many there are, and the cell's first line.
+        log: Where the notebook's stderr is also written while it runs, such as the progress of training.
 
     Raises:
-        NotebookError: A name or value is refused, before a kernel starts.
+        NotebookError: A name or value is refused, or values together by the notebook's plan (see `pages.plan`), before
+            a kernel starts.
         RunFailed: The run does not complete: the notebook so far then lies beside `output` as `<stem>.failed.ipynb`.
     """
     source, target = Path(path).absolute(), Path(output).absolute()
     values = values or {}
-    declared = parameters_by_name(path, list(values))
-    values = {name: declared[name].check(value) for name, value in values.items()}
     if target.suffix != ".ipynb" or not target.parent.is_dir():
         raise NotebookError(f"output {output}: accepted is a name ending in .ipynb in an existing folder")
+
+    settled, _ = settle(path, values)
+    plan_of(path, settled)
+    values = {name: settled[name] for name in values}
 
     notebook = read_notebook(source)
     # What an earlier run left behind would otherwise override defaults or be taken for new output.
@@ -68,7 +75,7 @@ def run_notebook(
     failed = target.with_name(f"{target.stem}.failed.ipynb")
     try:
         files.write(partial, notebook_text(notebook))
-        error = _execute(partial, source.parent, values, timeout, progress)
+        error = _execute(partial, source.parent, values, timeout, progress, log)
         notebook = read_notebook(partial)
         reason = _failure(notebook, error, timeout)
         files.write(partial, notebook_text(normalise(notebook)))
@@ -89,6 +96,7 @@ def _execute(
     values: Mapping[str, Value],
     timeout: int | None,
     progress: Callable[[int, int, str], None] | None,
+    log: TextIO | None,
 ) -> Exception | None:
     """Execute a notebook file in place with papermill and return what stopped it, if anything did."""
     import papermill
@@ -128,6 +136,7 @@ def _execute(
             iopub_timeout=60,
             kernel_manager_class=RunningInterpreter,
             on_cell_execute=on_cell_execute,
+            stderr_file=log,
         )
     except Exception as error:
         return error

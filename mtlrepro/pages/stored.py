@@ -29,19 +29,21 @@ from mtlrepro.pages.notebook import (
 )
 from mtlrepro.pages.parameters import declared_parameters
 from mtlrepro.pages.tables import read_tables
+from mtlrepro.runs.workers import LEAD
 
 _WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+_PROGRESS = re.compile(rf"(?:\r|^){re.escape(LEAD)}[^\r\n]*\n?", re.MULTILINE)
 _WIDGET_ID = re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{32}(?![0-9A-Za-z])")
 
 
 def normalise(notebook: NotebookNode) -> NotebookNode:
     """Return the stored form of a notebook: what a reader sees, without what differs from run to run.
 
-    Outputs, execution counts, cell ids, tags and widget state stay. Times, other execution metadata and
-    the kernel's patch version go; consecutive pieces of one stream are joined; widgets are numbered in
-    order of first appearance, and their layouts keep what is set; paths of this machine in text outputs get neutral
-    names.
+    Outputs, execution counts, cell ids, tags and widget state stay. Times, other execution metadata, the kernel's patch
+    version and what was said about runs while they were trained go; consecutive pieces of one stream are joined;
+    widgets are numbered in order of first appearance, and their layouts keep what is set; paths of this machine in text
+    outputs get neutral names.
     """
     notebook = deepcopy(notebook)
     notebook.metadata.pop("papermill", None)
@@ -55,7 +57,7 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
         if INJECTED in cell.metadata.get("tags", []):
             cell.id = INJECTED
         if cell.cell_type == "code":
-            cell.outputs = _joined_streams(cell.outputs)
+            cell.outputs = _without_progress(_joined_streams(cell.outputs))
             for output in cell.outputs:
                 _neutralise(output)
     for model in _models(notebook).values():
@@ -87,6 +89,14 @@ def _joined_streams(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
         else:
             joined.append(output)
     return joined
+
+
+def _without_progress(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
+    """Outputs without the lines about runs that were trained, see `runs.workers.LEAD`."""
+    for output in outputs:
+        if output.output_type == "stream" and output.name == "stderr":
+            output.text = _PROGRESS.sub("", output.text)
+    return [output for output in outputs if output.output_type != "stream" or output.text]
 
 
 def _neutralise(output: NotebookNode) -> None:

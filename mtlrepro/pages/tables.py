@@ -42,16 +42,21 @@ def read_tables(path: str | Path) -> dict[str, Table]:
 
 def compare_tables(stored: Mapping[str, Table], fresh: Mapping[str, Table]) -> list[str]:
     """Return what differs between stored and fresh tables, one line each, by the stored tolerances."""
-    differences = []
+    return [line for lines in differences(stored, fresh).values() for line in lines]
+
+
+def differences(stored: Mapping[str, Table], fresh: Mapping[str, Table]) -> dict[str, list[str]]:
+    """Return what differs in each table, see `compare_tables`; nothing for those that agree."""
+    found: dict[str, list[str]] = {}
     for name in [*stored, *(name for name in fresh if name not in stored)]:
         if name not in fresh or name not in stored:
-            differences.append(f"table {name!r}: only in the {'stored' if name in stored else 'fresh'} one")
+            found[name] = [f"table {name!r}: only in the {'stored' if name in stored else 'fresh'} one"]
         elif stored[name].columns.keys() != fresh[name].columns.keys():
             pair = (", ".join(sorted(side[name].columns)) for side in (stored, fresh))
-            differences.append("table {!r}: columns stored [{}], fresh [{}]".format(name, *pair))
-        else:
-            differences += _compare_columns(stored[name], fresh[name])
-    return differences
+            found[name] = ["table {!r}: columns stored [{}], fresh [{}]".format(name, *pair)]
+        elif lines := [*_compare_columns(stored[name], fresh[name])]:
+            found[name] = lines
+    return found
 
 
 def _compare_columns(stored: Table, fresh: Table) -> Iterator[str]:

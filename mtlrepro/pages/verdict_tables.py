@@ -1,11 +1,11 @@
 """Verdicts as tables: a row a claim, its worst case in front and the others folded below it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import pandas as pd
 
-from mtlrepro.analysis.verdicts import Kind, Verdict, grouped, rows
+from mtlrepro.analysis.verdicts import WORST_FIRST, Kind, Verdict, rows
 from mtlrepro.pages.html import MOST_ROWS, badge, folded, small, table_html
 
 CAPTIONS: dict[Kind, str] = {
@@ -16,24 +16,42 @@ CAPTIONS: dict[Kind, str] = {
 """Whose statement is judged, to the caption of its table, in the order of the tables."""
 
 
-def verdicts_html(verdicts: Sequence[Verdict]) -> str:
+def verdicts_html(verdicts: Sequence[Verdict], lead: str = "") -> str:
     """HTML of verdicts, a table for each kind: that of the paper's claims is never folded, that of identities always.
 
     A claim that was tested in several places has one row, that of its worst case.
+
+    Args:
+        verdicts: In the order of their claims.
+        lead: What each caption begins with.
     """
+    return texts_html(rows(verdicts), lead)
+
+
+def texts_html(texts: Sequence[Mapping[str, str]], lead: str = "") -> str:
+    """HTML of verdicts from their texts, as :func:`~mtlrepro.analysis.verdicts.rows` gives and notebooks store them."""
     parts = []
     for kind, caption in CAPTIONS.items():
-        groups = grouped([one for one in verdicts if one.kind == kind])
+        groups = _grouped([one for one in texts if one["kind"] == kind])
         if groups:
             limit = {"paper": None, "ours": MOST_ROWS, "identity": 0}[kind]
             table = pd.DataFrame([_row(cases) for cases in groups])
-            parts.append(table_html(table, caption, escaped=True, most_rows=limit))
+            parts.append(table_html(table, f"{lead}{caption}", escaped=True, most_rows=limit))
     return "".join(parts)
 
 
-def _row(cases: Sequence[Verdict]) -> dict[str, str]:
+def _grouped(texts: Sequence[Mapping[str, str]]) -> list[list[Mapping[str, str]]]:
+    """Put cases of one claim together as :func:`~mtlrepro.analysis.verdicts.grouped` does."""
+    groups: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
+    for one in texts:
+        groups.setdefault((one["claim"], one["source"], one["reading"]), []).append(one)
+    order: list[str] = [*WORST_FIRST]
+    return [sorted(cases, key=lambda case: order.index(case["status"])) for cases in groups.values()]
+
+
+def _row(cases: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """Cells, in HTML, of the cases of one claim."""
-    worst, *others = ({name: escape(text) for name, text in case.items()} for case in rows(cases))
+    worst, *others = ({name: escape(text) for name, text in case.items()} for case in cases)
     claim = f"{worst['claim']}{small(worst['source'])}"
     if worst["reading"]:
         claim += small(f"Read as: {worst['reading']}")

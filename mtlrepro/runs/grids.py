@@ -10,12 +10,12 @@ import pandas as pd
 from mtlrepro.runs.snakemake import check_profile, train_by_snakemake
 from mtlrepro.runs.store import Store
 from mtlrepro.runs.tables import frame
-from mtlrepro.runs.workers import train_here
+from mtlrepro.runs.workers import train_here, train_inline
 from mtlrepro.training import records
 from mtlrepro.training.config import RunConfig
 
-Engine = Literal["local", "snakemake"]
-ENGINES: tuple[Engine, ...] = ("local", "snakemake")
+Engine = Literal["local", "inline", "snakemake"]
+ENGINES: tuple[Engine, ...] = ("local", "inline", "snakemake")
 
 
 def grid(
@@ -30,9 +30,10 @@ def grid(
 ) -> pd.DataFrame:
     """Read the stored runs of a grid and train the missing ones.
 
-    Every run is trained in a process of its own that writes its record when it is complete, so that a grid can be
-    ended at any moment and started again, or started twice at once. A run that replays the weights of another one of
-    the grid is trained after it. A run that fails does not stop the others; one that failed before is tried again.
+    Every run is trained in a process of its own (but see `engine`) that writes its record when it is complete, so that
+    a grid can be ended at any moment and started again, or started twice at once. A run that replays the weights of
+    another one of the grid is trained after it. A run that fails does not stop the others; one that failed before is
+    tried again.
 
     Args:
         configs: The runs; one that occurs twice is trained once.
@@ -40,7 +41,8 @@ def grid(
         jobs: Number of runs at a time; each uses as many CPU threads as it is configured for, and all share the GPU.
         progress: Show a bar on stderr.
         data_root: Folder of a prepared real data set.
-        engine: `local` starts processes on this machine; `snakemake` leaves that to Snakemake.
+        engine: `local` starts processes on this machine, `snakemake` leaves that to Snakemake; `inline` trains one run
+            after another in this process, which for runs of a second takes less time than to start processes.
         profile: Snakemake's `local`, `slurm` or `kubernetes`.
 
     Returns:
@@ -94,7 +96,11 @@ def train_grid(
             failures |= train_by_snakemake(
                 ready, store, jobs=jobs, progress=progress, data_root=data_root, profile=profile, dry_run=dry_run
             )
-        elif not dry_run:
+        elif dry_run:
+            continue
+        elif engine == "inline":
+            failures |= train_inline(ready, store, progress=progress, data_root=data_root)
+        else:
             failures |= train_here(ready, store, jobs=jobs, progress=progress, data_root=data_root)
     problems += [f"run {hash_} failed: {message}" for hash_, message in failures.items()]
     return frame(by_hash, store, failures), problems

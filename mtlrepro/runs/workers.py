@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
@@ -15,7 +16,10 @@ from tqdm import tqdm
 from mtlrepro import files
 from mtlrepro.runs.store import Store
 from mtlrepro.training.config import RunConfig
+from mtlrepro.training.run import train
 
+LEAD = "grid: "
+"""What a line on stderr begins with that tells of runs to be trained; stored notebooks do not keep such lines."""
 PAUSE = 0.05
 """Seconds between two looks at the running processes."""
 PATIENCE = 10.0
@@ -45,7 +49,7 @@ def train_here(
     failures: dict[str, str] = {}
     with (
         tempfile.TemporaryDirectory(prefix="mtlrepro-grid-") as folder,
-        tqdm(desc="grid", total=len(waiting), unit=" runs", disable=not progress) as bar,
+        _bar(len(waiting), progress) as bar,
     ):
         try:
             while waiting or running:
@@ -69,6 +73,35 @@ def train_here(
         finally:
             stop(list(running.values()))
     return failures
+
+
+def train_inline(
+    configs: Mapping[str, RunConfig], store: Store, *, progress: bool, data_root: str | Path | None
+) -> dict[str, str]:
+    """Train runs that a store lacks in this process, one after another: a process takes longer to start than these.
+
+    Args:
+        configs: Hash to configuration.
+        store: The store.
+        progress: Show a bar on stderr.
+        data_root: Folder of a prepared real data set.
+
+    Returns:
+        Hash of each run that failed, and its message.
+    """
+    failures: dict[str, str] = {}
+    with _bar(len(configs), progress) as bar:
+        for hash_, config in configs.items():
+            try:
+                train(config, store=store.folder, data_root=data_root, progress=False, resumable=False)
+            except (ValueError, ArithmeticError, OSError, RuntimeError) as error:
+                failures[hash_] = str(error)
+            bar.update()
+    return failures
+
+
+def _bar(runs: int, progress: bool) -> "tqdm[NoReturn]":
+    return tqdm(desc=LEAD.removesuffix(": "), total=runs, unit=" runs", disable=not progress)
 
 
 def train_command(config: Path, store: Path, data_root: str | Path | None) -> list[str]:

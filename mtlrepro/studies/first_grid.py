@@ -1,19 +1,23 @@
 """The first grid: five ways to weight losses, three seeds each, and whether methods differ by more than seeds do."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
+from mtlrepro import files
 from mtlrepro.analysis.significance import holm
 from mtlrepro.analysis.verdicts import number
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import styles
+from mtlrepro.pages.plan import Part, Plan
 from mtlrepro.runs.grid_files import read_grid
 from mtlrepro.runs.store import Store
 from mtlrepro.runs.tables import frame
+from mtlrepro.studies.setting import store_of
 
 METRICS = {
     "segmentation.miou": ("mIoU", "%", True),
@@ -21,6 +25,16 @@ METRICS = {
     "normal.mean_angle": ("angle of normals", "degrees", False),
 }
 """Metric of each task: name, unit, and whether higher is better."""
+
+
+def plan(grid: str, **_: Any) -> Plan:  # noqa: ANN401
+    """Plan the page on training runs, which reads the runs of a grid file and trains none; see `pages.plan`.
+
+    Raises:
+        ValueError: See `table`.
+    """
+    runs = table(files.PROJECT / grid, store_of("cpu"))
+    return Plan(parts=(Part(name=grid, runs=len(runs)),))
 
 
 def table(grid: str | Path, store: Store) -> pd.DataFrame:

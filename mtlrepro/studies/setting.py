@@ -1,15 +1,16 @@
 """What the experiments of a chapter share, and the runs of it that are stored."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self, get_args
+from functools import cache
+from typing import Any, Self, cast, get_args
 
 import pandas as pd
 import torch
 
 from mtlrepro import files
 from mtlrepro.data.catalogue import entry_of
-from mtlrepro.runs.grids import grid
+from mtlrepro.runs.grids import Engine, grid
 from mtlrepro.runs.store import Store
 from mtlrepro.training import scales
 from mtlrepro.training.config import RunConfig
@@ -22,9 +23,12 @@ USUAL = "multi_decoder"
 """Network of a data set that goes with it, unless another is named."""
 
 
-def book_store() -> Store:
-    """The records of the book."""
-    return Store(files.book("results", "runs"))
+def store_of(scale: Scale) -> Store:
+    """Where runs of a size are kept: the book's records, or those of `smoke`, which show nothing, with other caches."""
+    return _opened(files.cache_dir() / "runs" if scale == "smoke" else files.book("results", "runs"))
+
+
+_opened = cache(Store)
 
 
 def check_root(dataset: str, data_root: str) -> None:
@@ -41,6 +45,16 @@ def check_root(dataset: str, data_root: str) -> None:
         raise ValueError(f"data_root is empty; accepted for {dataset}: {remedy}")
 
 
+def check_device(device: str) -> None:
+    """Refuse a CUDA device where there is none.
+
+    Raises:
+        ValueError: So it is.
+    """
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device is {device!r}, but PyTorch finds no CUDA device; accepted here: 'cpu'")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     """What all experiments of a chapter share, and the store that holds their runs.
@@ -55,7 +69,8 @@ class Setting:
         comparison_seeds: Seeds of the comparison of methods, at least as many, since other experiments share its runs.
         data_root: Folder of a prepared real data set.
         jobs: Number of runs trained at a time.
-        store: Where runs are read from, and where missing ones are trained to; default: the book's.
+        store: Where runs are read from, and where missing ones are trained to; default: see `store_of`.
+        passed_over: What is stored at a larger scale and not shown, in a few words; `largest_stored` says so.
 
     Raises:
         ValueError: The data set does not come at this scale or with this network, the tasks do not fit, a real data set
@@ -70,9 +85,12 @@ class Setting:
     comparison_seeds: int = 5
     data_root: str = ""
     jobs: int = 1
-    store: Store = field(default_factory=book_store, repr=False)
+    store: Store = field(default=cast(Store, None), repr=False)  # `store_of(scale)`, which no factory can know
+    passed_over: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        if cast(Store | None, self.store) is None:
+            object.__setattr__(self, "store", store_of(self.scale))
         if self.seeds > self.comparison_seeds:
             raise ValueError(f"seeds is {self.seeds}; accepted: up to comparison_seeds, {self.comparison_seeds}")
         if not self.network:
@@ -116,21 +134,34 @@ class Setting:
         """Read the stored runs and train the missing ones, see `runs.grid`.
 
         Raises:
-            ValueError: Runs are missing that need a CUDA device, and there is none.
+            ValueError: See `require_device`.
             RuntimeError: A run failed for another reason than that its numbers were no longer finite.
         """
         configs = list(configs)
-        missing = [config for config in configs if config not in self.store]
+        self.require_device(configs)
+        engine: Engine = "inline" if self.scale == "smoke" and self.jobs == 1 else "local"
+        runs = grid(configs, store=self.store, jobs=self.jobs, data_root=self.data_root or None, engine=engine)
+        failed = set(runs.index[runs["status"] == "failed"])
+        if failed and (lost := failed - self.broken_off(configs).keys()):
+            raise RuntimeError(f"{len(lost)} of {len(configs)} runs failed; the warnings above say why")
+        return runs
+
+    def require_device(self, configs: Sequence[RunConfig]) -> None:
+        """Refuse runs that cannot be trained here.
+
+        Raises:
+            ValueError: Runs are missing that need a CUDA device, and there is none.
+        """
+        missing = self.missing(configs)
         if any(config.device == "cuda" for config in missing) and not torch.cuda.is_available():
             raise ValueError(
                 f"scale is {self.scale!r}, but {len(missing)} of {len(configs)} runs are not stored, and there is no "
                 "CUDA device to train them; accepted here: a scale at which all are stored, or one without CUDA"
             )
-        runs = grid(configs, store=self.store, jobs=self.jobs, data_root=self.data_root or None)
-        failed = set(runs.index[runs["status"] == "failed"])
-        if failed and (lost := failed - self.broken_off(configs).keys()):
-            raise RuntimeError(f"{len(lost)} of {len(configs)} runs failed; the warnings above say why")
-        return runs
+
+    def missing(self, configs: Iterable[RunConfig]) -> list[RunConfig]:
+        """Those of some runs that are not complete."""
+        return [config for config in configs if config not in self.store]
 
     def records(self, configs: Iterable[RunConfig]) -> dict[str, Record]:
         """Hash to record of runs that are complete, in their order.
@@ -156,16 +187,34 @@ class Setting:
         return all(config in self.store for config in configs)
 
     def scales_from(self) -> list[Self]:
-        """List this setting and the same at each larger scale that its data set comes at, in order of size."""
+        """List this setting and the same at each larger scale that its data set comes at, in order of size.
+
+        Beside `smoke`, which is for trying out the code, there is none.
+        """
         order: tuple[Scale, ...] = get_args(Scale)
-        larger = [scale for scale in order[order.index(self.scale) :] if scale in scales.DATA[self.dataset]]
-        return [replace(self, scale=scale) for scale in larger]
+        larger = [] if self.scale == "smoke" else order[order.index(self.scale) + 1 :]
+        return [self, *(replace(self, scale=scale) for scale in larger if scale in scales.DATA[self.dataset])]
 
     def largest_stored(self, configs: Callable[[Self], Iterable[RunConfig]]) -> Self:
         """The same at the largest scale at which a grid is stored completely, or at the scale asked for.
 
+        Where a still larger one has the grid with fewer seeds, `passed_over` names it.
+
         Args:
             configs: What makes the grid of a setting.
         """
-        complete = [larger for larger in self.scales_from() if larger.stored(configs(larger))]
-        return complete[-1] if complete else self
+        settings = self.scales_from()
+        complete = [larger for larger in settings if larger.stored(configs(larger))]
+        chosen = complete[-1] if complete else self
+        for larger in reversed(settings[settings.index(chosen) + 1 :]):
+            if fewer := larger._with_fewer_seeds(configs):
+                return replace(chosen, passed_over=f"{larger.scale} scale is stored with {fewer} seeds, not shown")
+        return chosen
+
+    def _with_fewer_seeds(self, configs: Callable[[Self], Iterable[RunConfig]]) -> int:
+        """Largest number of seeds below those asked for with which a grid is stored completely; 0 if there is none."""
+        for seeds in range(self.comparison_seeds - 1, 1, -1):
+            fewer = replace(self, seeds=min(self.seeds, seeds), comparison_seeds=seeds)
+            if fewer.stored(configs(fewer)):
+                return seeds
+        return 0

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import time
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,13 @@ def provenance(device: str) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else f"CPU, {platform.machine()}",
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
+        **_versions(),
     }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {package: version(package) for package in PACKAGES}
 
 
 def origin(device: str) -> dict[str, Any]:

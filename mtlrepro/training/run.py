@@ -32,6 +32,7 @@ def train(
     progress: bool = True,
     device: str | torch.device | None = None,
     after_epoch: Callable[[dict[str, Any]], object] | None = None,
+    resumable: bool = True,
 ) -> Record:
     """Train a configuration, or go on with it, or read its record if it is complete.
 
@@ -75,6 +76,7 @@ def train(
         after_epoch: Called after each epoch that is trained, once its checkpoint is written, with a copy of its entry
             of `history`; in the first process only. Neither it nor random numbers that it draws from torch change the
             run's numbers. What it raises ends the run as any failure does, and the next call goes on after that epoch.
+        resumable: Whether epochs leave checkpoints, which for runs of a second take as long as to train.
 
     Returns:
         The record.
@@ -102,7 +104,7 @@ def train(
         kept: Kept = {"pictures": {}, "gradients": {}}
         try:
             trainer = Trainer(config, chosen, data_root, records.source_weights(store, config))
-            _train_epochs(trainer, history, kept, folder, progress, config.epochs, after_epoch)
+            _train_epochs(trainer, history, kept, folder, progress, config.epochs, after_epoch, resumable)
             record = from_first(_complete(trainer, history) if rank() == 0 else {})
             if rank() == 0:
                 _store(store, config, record, kept, trainer.step_weights)
@@ -158,6 +160,7 @@ def _train_epochs(
     progress: bool,
     epochs: int,
     after_epoch: Callable[[dict[str, Any]], object] | None = None,
+    resumable: bool = True,
 ) -> None:
     """Train the epochs that are left; append them to the history, and add what is to stand beside the record."""
     config = trainer.config
@@ -189,8 +192,9 @@ def _train_epochs(
             seconds = {"seconds": trained - started, "evaluation_seconds": time.perf_counter() - trained}
             history.append(records.finite(entry) | seconds)
             if rank() == 0:
-                state = {"trainer": trainer.state_dict(), "history": history, **kept}
-                checkpoints.save(folder, config.hash, epoch, state)
+                if resumable:
+                    state = {"trainer": trainer.state_dict(), "history": history, **kept}
+                    checkpoints.save(folder, config.hash, epoch, state)
                 if after_epoch is not None:
                     with torch.random.fork_rng([trainer.device] if trainer.device.type == "cuda" else []):
                         after_epoch(copy.deepcopy(history[-1]))

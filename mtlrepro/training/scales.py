@@ -85,8 +85,13 @@ DATA: dict[str, dict[Scale, Size]] = {
 
 _LSB: dict[Scale, Size] = {
     "smoke": _size(
-        "seconds; random start, so that no file is needed",
-        model_options={"width": 0.25, "output_stride": 16, "decoder_widths": (16, 12, 8, 8, 8)},
+        "a third of a second; few layers, and a random start, so that no file is needed",
+        model_options={
+            "encoder": "resnet14",
+            "width": 0.125,
+            "output_stride": 16,
+            "decoder_widths": (16, 12, 8, 8, 8),
+        },
         lr=1e-3,
     ),
     "cpu": _size(

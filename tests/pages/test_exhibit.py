@@ -26,7 +26,7 @@ def test_table_payload_goes_through_a_notebook_and_back(tmp_path):
         {
             "task": ["left", "sum"],
             "n": [1, 2],
-            "x": [0.1 + 0.2, 1e-300],
+            "x": [1 / 3, 1e-300],
             "small": np.array([0.5, 0.25], dtype=np.float32),
             "usable": [True, False],
         },
@@ -38,10 +38,28 @@ def test_table_payload_goes_through_a_notebook_and_back(tmp_path):
     assert found.columns == {
         "task": ["left", "sum"],
         "n": [1, 2],
-        "x": [0.1 + 0.2, 1e-300],
+        "x": [0.33333333, 0],
         "small": [0.5, 0.25],
         "usable": [True, False],
     }
+
+
+@pytest.mark.parametrize(
+    ("rtol", "atol", "kept"),
+    [
+        (1e-3, 0, [1234.6, -0.00012346, 0.0]),
+        (1e-6, 1e-9, [1234.56789, -0.0001234568, 0.0]),
+        (0, 0.5, [1234.57, 0.0, 0.0]),
+        (0, 0, [1234.56789, -0.000123456789, 0.0]),
+    ],
+)
+def test_numbers_are_stored_with_the_digits_of_their_tolerance(rtol, atol, kept):
+    table = pd.DataFrame({"x": [1234.56789, -0.000123456789, 0.0]})
+    near = table * (1 + 1e-12)
+    payloads = [exhibit(table=one, rtol=rtol, atol=atol).payload for one in (table, near)]
+    assert payloads[0]["columns"] == {"x": kept}
+    if rtol or atol:  # numbers that differ by rounding alone are stored as the same, as nbval asks
+        assert payloads[1] == payloads[0]
 
 
 @pytest.mark.parametrize(("change", "count"), [(0, 0), (0.9e-3, 0), (-0.9e-3, 0), (1.1e-3, 1), (-1.1e-3, 1)])

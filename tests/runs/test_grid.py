@@ -209,7 +209,7 @@ def test_a_dry_run_trains_nothing(store, stand_in):
     [
         ({"configs": []}, "configs is empty; accepted: one configuration or more"),
         ({"jobs": 0}, "jobs is 0; accepted: 1 or more"),
-        ({"engine": "ray"}, "engine is 'ray'; accepted: local, snakemake"),
+        ({"engine": "ray"}, "engine is 'ray'; accepted: local, inline, snakemake"),
     ],
 )
 def test_refused_arguments(store, arguments, message):

@@ -7,8 +7,10 @@ import torch
 from run_cases import put
 from study_stores import keep, metrics_of
 
+from mtlrepro import files
 from mtlrepro.data.catalogue import GENERATED
 from mtlrepro.runs import store as run_store
+from mtlrepro.runs import workers
 from mtlrepro.studies import setting as studies_setting
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training import scales
@@ -75,8 +77,23 @@ def test_what_is_trained_goes_to_the_store_that_is_read(monkeypatch, tmp_path):
     setting = Setting(scale="paper", dataset="taskonomy", data_root="TARGET", jobs=4, store=store)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     setting.trained([setting.run()])
-    assert seen == {"store": store, "jobs": 4, "data_root": "TARGET"}
+    assert seen == {"store": store, "jobs": 4, "data_root": "TARGET", "engine": "local"}
     assert all(one.store is store for one in setting.scales_from())
+
+
+def test_smoke_runs_are_trained_here_and_kept_with_other_caches(monkeypatch, tmp_path):
+    monkeypatch.setenv("MTLREPRO_CACHE", str(tmp_path))
+    small = Setting(scale="smoke", seeds=2)
+    assert small.store.folder == tmp_path / "runs"
+    assert Setting().store.folder == files.book("results", "runs")
+    assert small.scales_from() == [small]
+    monkeypatch.setattr(workers, "train_command", None)  # no process is started
+    configs = [small.run(seed=seed, epochs=2, n_train=4, evaluate_every=2, probe_every=0) for seed in range(2)]
+    assert small.missing(configs) == configs
+    runs = small.trained(configs)
+    assert runs["status"].tolist() == ["complete"] * 2
+    assert small.stored(configs)
+    assert not [*(tmp_path / "runs" / "checkpoints").glob("*.pt")]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -127,8 +144,10 @@ def test_the_largest_complete_scale_is_shown(tmp_path):
     keep(tmp_path, *grid("multi_column")(larger), *grid("multi_decoder")(larger)[1:])
     assert setting.largest_stored(grid("multi_column")) == larger
     assert setting.largest_stored(grid("multi_decoder")) == setting
-    assert replace(setting, scale="smoke").largest_stored(grid("multi_column")).scale == "gpu"
-    assert replace(setting, seeds=3, comparison_seeds=3).largest_stored(grid("multi_column")).scale == "cpu"
+    assert replace(setting, scale="smoke").largest_stored(grid("multi_column")).scale == "smoke"
+    more = replace(setting, seeds=3, comparison_seeds=4).largest_stored(grid("multi_column"))
+    assert (more.scale, more.passed_over) == ("cpu", "gpu scale is stored with 2 seeds, not shown")
+    assert setting.largest_stored(grid("multi_decoder")).passed_over == ""  # with one seed there is no interval
     nyuv2 = Setting(scale="paper", dataset="nyuv2", data_root="TARGET", store=setting.store)
     assert nyuv2.largest_stored(grid("multi_column")).scale == "paper"
 

@@ -7,6 +7,7 @@ depth, or disparity in streets, by the mean absolute error, which the median min
 data set share its scenes; seeds differ in initial weights, order and mirror images.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,14 +15,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mtlrepro import files
 from mtlrepro.analysis.verdicts import Verdict, mean_interval
 from mtlrepro.data.catalogue import CATALOGUE
 from mtlrepro.data.scenes.cache import generator_of
 from mtlrepro.metrics import confusion, mean_iou
 from mtlrepro.runs.store import Store
+from mtlrepro.runs.workers import train_inline
+from mtlrepro.studies.setting import store_of
 from mtlrepro.training.config import RunConfig
-from mtlrepro.training.run import train
+from mtlrepro.training.records import Record
 
 DISTANCES = {"rooms": ("depth", "abs_err"), "streets": ("disparity", "aepe")}
 """What is regressed besides classes, and the name of its mean absolute error among the metrics."""
@@ -78,13 +80,27 @@ def learned(
     evaluated = scenes(dataset, "test", images // 10)
     colour = best_by_colour(scenes(dataset, "train", images // 4), evaluated)[0]
     constant = best_constant(evaluated.distance)[1]
-    stored, rows = Store(files.book("results", "runs")), []
-    for run in runs:
-        metrics = (stored.record(run) or train(run, store=files.cache_dir() / "runs"))["metrics"]
+    rows = []
+    for run, record in zip(runs, trained(runs), strict=True):
+        metrics = record["metrics"]
         network, distance_error = metrics["segmentation"]["miou"], metrics[distance][error]
         ratio = distance_error / constant
         rows.append((dataset, run.seed, colour, network, network - colour, constant, distance_error, ratio))
     return pd.DataFrame(rows, columns=["scenes", "seed", "colour", "network", "gain", "constant", "error", "ratio"])
+
+
+def stores() -> list[Store]:
+    """Where runs are read from: the book's records, then those of this machine, where missing ones are trained to."""
+    return [store_of("cpu"), store_of("smoke")]
+
+
+def trained(runs: Sequence[RunConfig]) -> list[Record]:
+    """Read the records of runs, and train those that are missing, one after another."""
+    book, own = stores()
+    missing = {run.hash: run for run in runs if run not in book and run not in own}
+    if missing and (failures := train_inline(missing, own, progress=True, data_root=None)):
+        raise FloatingPointError("; ".join(failures.values()))
+    return [record for run in runs if (record := book.record(run) or own.record(run)) is not None]
 
 
 def configs(

@@ -188,13 +188,14 @@ def map_epochs(epochs: int) -> tuple[int, int, int]:
 
 def priorities(setting: Setting) -> list[RunConfig]:
     """Figure S-6: two tasks at a time, priorities of LSB against fixed weights, in the full-sharing network."""
+    shares = PRIORITIES[::2] if setting.scale == "smoke" else PRIORITIES
     return [
         setting.run(
             "full_sharing", tasks=pair, method=method, method_options={option: [first, round(1 - first, 6)]}, seed=seed
         )
         for pair in combinations(TASKS, 2)
         for method, option in (("lsb", "priority"), ("fixed", "weights"))
-        for first in PRIORITIES
+        for first in shares
         for seed in range(setting.seeds)
     ]
 

@@ -1,0 +1,100 @@
+"""Two runs of a notebook beside each other: parameters, verdicts, tables."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+
+from mtlrepro.pages.notebook import PROVENANCE, VERDICTS, payloads, read_notebook
+from mtlrepro.pages.tables import Table, differences, read_tables
+
+Text = Mapping[str, str]
+"""A verdict as a notebook stores it, see `analysis.verdicts.rows`."""
+
+
+def compare_runs(stored: str | Path, fresh: str | Path, *, cells: bool = False) -> tuple[list[str], bool]:
+    """Compare two runs of a notebook.
+
+    Args:
+        stored: The one whose tolerances hold.
+        fresh: The other one.
+        cells: Name every cell of a table that differs, not only the tables.
+
+    Returns:
+        Lines: parameters that differ, verdicts of which the status or, with the digits that are shown, the interval
+        differs, tables that differ, and a summary; and whether all tables agree within their tolerances and all
+        verdicts have the same status.
+
+    Raises:
+        NotebookError: A file is no notebook, or holds a malformed table.
+    """
+    notebooks = read_notebook(stored), read_notebook(fresh)
+    verdicts, changed, total = _verdicts(*map(_texts, notebooks))
+    tables = read_tables(stored), read_tables(fresh)
+    apart = differences(*tables)
+    names = tables[0].keys() | tables[1].keys()
+    lines = [*_parameters(*map(_values, notebooks)), *verdicts]
+    for name, found in apart.items():
+        lines += found if cells else [_summary(name, found, tables[0].get(name))]
+    agreeing = f"{len(names) - len(apart)} of {len(names)} tables agree"
+    lines.append(f"{agreeing}, {total - changed} of {total} verdicts have the same status" if total else agreeing)
+    return lines, not apart and not changed
+
+
+def _values(notebook: NotebookNode) -> Mapping[str, Any]:
+    """Parameters of the run, as its last provenance has them."""
+    found: Mapping[str, Any] = {}
+    for record in payloads(notebook, PROVENANCE):
+        found = record.get("parameters", {})
+    return found
+
+
+def _parameters(stored: Mapping[str, Any], fresh: Mapping[str, Any]) -> Iterator[str]:
+    for name in dict.fromkeys([*stored, *fresh]):
+        values = [repr(side[name]) if name in side else "absent" for side in (stored, fresh)]
+        if values[0] != values[1]:
+            yield f"parameter {name!r}: stored {values[0]}, fresh {values[1]}"
+
+
+def _texts(notebook: NotebookNode) -> list[Text]:
+    return [text for texts in payloads(notebook, VERDICTS) for text in texts]
+
+
+def _verdicts(stored: Sequence[Text], fresh: Sequence[Text]) -> tuple[list[str], int, int]:
+    """Lines on verdicts that differ, those of another status first; how many have another status; and of how many."""
+    sides = _by_key(stored), _by_key(fresh)
+    keys = dict.fromkeys([*sides[0], *sides[1]])
+    status, interval = [], []
+    for key in keys:
+        old, new = (side.get(key) for side in sides)
+        states = [f"{one['measured']} {one['status']}".strip() if one else "absent" for one in (old, new)]
+        line = f"verdict {_name(key)}: stored {states[0]}, fresh {states[1]}"
+        if not old or not new or old["status"] != new["status"]:
+            status.append(line)
+        elif states[0] != states[1]:
+            interval.append(line)
+    return [*status, *interval], len(status), len(keys)
+
+
+def _by_key(texts: Sequence[Text]) -> dict[tuple[str, ...], Text]:
+    """Verdicts by claim, case, reading, and a count of those that have the same."""
+    found: dict[tuple[str, ...], Text] = {}
+    for text in texts:
+        key = tuple(text.get(name, "") for name in ("claim", "case", "reading"))
+        found[*key, str(sum(other[:3] == key for other in found))] = text
+    return found
+
+
+def _name(key: tuple[str, ...]) -> str:
+    claim, case, reading, _ = key
+    parts = [part for part in (case, f"read as {reading}" if reading else "") if part]
+    return f'"{claim}"' + (f" ({'; '.join(parts)})" if parts else "")
+
+
+def _summary(name: str, lines: Sequence[str], table: Table | None) -> str:
+    """One line on a table that differs."""
+    cells = sum(", row " in line for line in lines)
+    if table is None or not cells:
+        return lines[0]
+    return f"table {name!r}: {cells} of {sum(map(len, table.columns.values()))} cells differ"

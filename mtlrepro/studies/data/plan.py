@@ -1,0 +1,42 @@
+"""Which values of its parameters the chapter on the data sets takes together, and which runs it reads."""
+
+from typing import Any, Literal
+
+from mtlrepro.pages.plan import Plan
+from mtlrepro.studies import plans
+from mtlrepro.studies.data import learnability
+from mtlrepro.studies.setting import check_device, check_root
+
+SMOKE = {"scenes": 8, "shown": 2, "seeds": 2, "images": 40, "epochs": 4}
+"""Values of parameters at the scale `smoke`."""
+
+
+def plan(
+    *,
+    dataset: str,
+    data_root: str,
+    seeds: int,
+    images: int,
+    epochs: int,
+    device: Literal["cpu", "cuda"],
+    scale: str,
+    **_: Any,  # noqa: ANN401
+) -> Plan:
+    """Plan the chapter; see `pages.plan`.
+
+    Raises:
+        ValueError: See `setting.check_root`, `setting.check_device` and `learnability.configs`.
+    """
+    check_root(dataset, data_root)
+    check_device(device)
+    stores = learnability.stores()
+    parts = [
+        plans.part(
+            f"4, {name}",
+            learnability.configs(name, seeds=seeds, images=images, epochs=epochs, device=device),
+            stores,
+            scale,
+        )
+        for name in learnability.DISTANCES
+    ]
+    return Plan(parts=tuple(parts), store=str(stores[-1].folder))
