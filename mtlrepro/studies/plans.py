@@ -14,6 +14,8 @@ from mtlrepro.studies import costs
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training.config import RunConfig
 
+SMOKE_SECONDS = 1.0
+"""What a run of the scale `smoke` takes, most of which is not training."""
 Grid = Callable[[Setting], Iterable[RunConfig]]
 SIZE = ("dataset", "model", "model_options", "size", "n_train", "n_test", "epochs", "batch_size", "device")
 """Fields on which, with the number of tasks and the method, it depends how long a run takes."""
@@ -54,7 +56,7 @@ def part(name: str, runs: Iterable[RunConfig], stores: Sequence[Store], scale: s
     configs = list(runs)
     missing = [run for run in configs if not any(run in store for store in stores)]
     machine = "GPU" if any(run.device == "cuda" for run in configs) else "core"
-    hours = sum(seconds(missing, stores)) / 3600
+    hours = (SMOKE_SECONDS * len(missing) if scale == "smoke" else sum(seconds(missing, stores))) / 3600
     return Part(name=name, scale=scale, runs=len(configs), missing=len(missing), hours=hours, machine=machine)
 
 

@@ -105,14 +105,14 @@ class Setting:
     # --- configurations -----------------------------------------------------------------------------------
 
     def run(self, network: str = "", **changes: Any) -> RunConfig:  # noqa: ANN401
-        """Configure one run; it is evaluated and its gradients are compared four times.
+        """Configure one run; it is evaluated and its gradients are compared four times, at `smoke` twice.
 
         Args:
             network: Name of a network; empty: that of the setting.
             **changes: Other fields of `RunConfig`; they take the place of the scale's.
         """
         chosen: dict[str, Any] = {"dataset": self.dataset, "network": network or self.network}
-        every = max(scales.config(self.scale, **chosen).epochs // 4, 1)
+        every = max(scales.config(self.scale, **chosen).epochs // (2 if self.scale == "smoke" else 4), 1)
         tasks = {"tasks": self.tasks} if self.tasks else {}
         return scales.config(
             self.scale, **chosen, **{"evaluate_every": every, "probe_every": every, **tasks, **changes}

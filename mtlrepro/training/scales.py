@@ -35,7 +35,7 @@ def _size(reason: str, **fields: Any) -> Size:  # noqa: ANN401
 _IMAGENET = {"encoder": "mobilenet_v2", "weights": "imagenet"}
 _GPU = {"device": "cuda", "precision": "bf16"}
 
-_SMOKE = {"n_train": 16, "n_test": 8, "epochs": 2, "batch_size": 4}
+_SMOKE = {"n_train": 8, "n_test": 8, "epochs": 8, "batch_size": 4}
 _CPU = {"n_train": 400, "n_test": 200, "epochs": 20, "batch_size": 8}
 _LARGE = {"n_train": 800, "n_test": 200, "epochs": 30, "batch_size": 32, **_GPU}
 
@@ -85,14 +85,14 @@ DATA: dict[str, dict[Scale, Size]] = {
 
 _LSB: dict[Scale, Size] = {
     "smoke": _size(
-        "a third of a second; few layers, and a random start, so that no file is needed",
+        "half a second; few layers, a random start, so that no file is needed, and a rate that teaches in few steps",
         model_options={
             "encoder": "resnet14",
             "width": 0.125,
             "output_stride": 16,
             "decoder_widths": (16, 12, 8, 8, 8),
         },
-        lr=1e-3,
+        lr=1e-2,
     ),
     "cpu": _size(
         "the encoder up to stride 16, for a map of 4 x 6 at 64 x 96, without the stage that dilation makes costly",

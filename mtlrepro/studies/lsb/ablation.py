@@ -433,7 +433,8 @@ def amplification(history: pd.DataFrame, still: pd.DataFrame, rate: float) -> tu
     steps = falls(still)
     late = steps[steps.index.get_level_values("epoch") > epochs // 2]
     before = steps.groupby("seed").shift().loc[late.index]
-    correlation = float((late * before).to_numpy().mean() / np.square(late.to_numpy()).mean())
+    # As of a stationary series; the estimate of one with few epochs can leave the range of a correlation.
+    correlation = float(np.clip((late * before).to_numpy().mean() / np.square(late.to_numpy()).mean(), -1, 1))
     betas = np.array([LSB(1, rate=rate).beta(t) for t in range(epochs // 2 + 1, epochs + 1)])
     return measured, float(np.sqrt(np.mean(1 + 2 * correlation * betas + betas**2)))
 

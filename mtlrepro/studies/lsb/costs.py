@@ -18,7 +18,7 @@ def grids(setting: Setting, rates: Mapping[str, float] | None = None) -> dict[tu
         setting: What all experiments share.
         rates: Tuned learning rate of each method; if not given, tuned runs are counted as if no method kept its rate.
     """
-    tuned = rates or dict.fromkeys(lsb_grids.METHODS, lsb_grids.RATES[0])
+    tuned = rates or dict.fromkeys(lsb_grids.METHODS, lsb_grids.rates(setting)[0])
     three = lsb_grids.offers(setting, lsb_grids.TASKS)
     found: dict[tuple[int, str], list[RunConfig]] = {}
     if three:

@@ -91,8 +91,13 @@ def rerun(setting: Setting, network: str, rates: Mapping[str, float] | None = No
 
 
 def tuning(setting: Setting, methods: Sequence[str] = METHODS) -> list[RunConfig]:
-    """Every method at each of `RATES`, in the multi-decoder network, scored on the validation split."""
-    return rates_grid(setting, methods, RATES)
+    """Every method at each of `rates`, in the multi-decoder network, scored on the validation split."""
+    return rates_grid(setting, methods, rates(setting), seeds=1 if setting.scale == "smoke" else 2)
+
+
+def rates(setting: Setting) -> tuple[float, ...]:
+    """Learning rates that are tried: `RATES`; at `smoke` that of its runs, and one at which nothing is learned."""
+    return (1e-5, setting.run().lr) if setting.scale == "smoke" else RATES
 
 
 def trends(
@@ -188,7 +193,7 @@ def map_epochs(epochs: int) -> tuple[int, int, int]:
 
 def priorities(setting: Setting) -> list[RunConfig]:
     """Figure S-6: two tasks at a time, priorities of LSB against fixed weights, in the full-sharing network."""
-    shares = PRIORITIES[::2] if setting.scale == "smoke" else PRIORITIES
+    shares = PRIORITIES[::4] if setting.scale == "smoke" else PRIORITIES
     return [
         setting.run(
             "full_sharing", tasks=pair, method=method, method_options={option: [first, round(1 - first, 6)]}, seed=seed

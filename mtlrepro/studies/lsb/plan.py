@@ -5,7 +5,7 @@ from typing import Any
 
 from mtlrepro.pages.plan import Plan
 from mtlrepro.studies import plans
-from mtlrepro.studies.lsb import ablation, comparison, grids
+from mtlrepro.studies.lsb import ablation, comparison, front, grids, reconstruction
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training.config import RunConfig
 
@@ -28,18 +28,26 @@ def plan(**parameters: Any) -> Plan:  # noqa: ANN401
 
 def experiments(setting: Setting) -> dict[str, plans.Grid]:
     """The chapter's experiments: part and name to what makes the grid of each."""
-    three, eight = (grids.offers(setting, tasks) for tasks in (grids.TASKS, grids.EIGHT))
-    tasks = grids.TASKS if three else grids.EIGHT
-    found: dict[str, plans.Grid] = {"1, method": partial(grids.trends, tasks=tasks, methods=["equal", "lsb"])}
+    three = grids.offers(setting, grids.TASKS)
+    sets = grids.TASK_SETS[setting.dataset]
+    large = [tasks for tasks in sets if tasks != grids.TASKS]
+    searched = three and setting.validated
+    both = partial(grids.trends, tasks=grids.TASKS if three else grids.EIGHT, methods=["equal", "lsb"])
+    found: dict[str, plans.Grid] = {"1, method": both}
     if three:
         found |= {f"3, {name}": partial(grids.rerun, network=name) for name in grids.NETWORKS}
-    if three and setting.validated:
+    if searched:
         found["3, learning rates"] = tuned
-    found["4, trends"] = grids.all_trends
-    if eight:
-        found["5, errors"] = partial(grids.trends, tasks=grids.EIGHT, methods=["equal", "lsb"])
+    found |= {f"4, {len(tasks)} tasks": partial(grids.trends, tasks=tasks) for tasks in sets}
+    found |= {f"4, {len(tasks)} tasks, other growth of beta": partial(grids.growths, tasks=tasks) for tasks in large}
+    if searched:
+        found["4, uncertainty weighting's own rate"] = own_rate
     if three:
         found |= {"6, priorities": grids.priorities, "7, ablation": ablation.unbroken}
+    if searched:
+        found["9, fixed weights"] = fixed_weights
+    if grids.offers(setting, grids.FOUR):
+        found["10, difficulty outside the weight"] = reconstruction.runs
     return found
 
 
@@ -49,8 +57,34 @@ def tuned(setting: Setting) -> list[RunConfig]:
     Args:
         setting: What all experiments share.
     """
-    tuning = grids.tuning(setting)
-    if setting.stored(tuning):
+    if setting.stored(grids.tuning(setting)):
         return comparison.tuned_runs(setting)
-    rates = dict.fromkeys(grids.METHODS, grids.RATES[0])
-    return [*tuning, *(run for name in grids.NETWORKS for run in grids.rerun(setting, name, rates))]
+    rates = dict.fromkeys(grids.METHODS, grids.rates(setting)[0])
+    reruns = (run for name in grids.NETWORKS for run in grids.rerun(setting, name, rates))
+    return [*grids.tuning(setting), *reruns]
+
+
+def own_rate(setting: Setting) -> list[RunConfig]:
+    """Runs that choose a learning rate for uncertainty weighting, and those with it; before it is known, any of them.
+
+    Args:
+        setting: What all experiments share.
+    """
+    search = grids.own_rate_search(setting)
+    rate = grids.OWN_RATES[0]
+    if setting.stored(search):
+        rate = comparison.own_rate_search(setting).rates["uncertainty"]
+    return [
+        *search,
+        *(run for tasks in grids.TASK_SETS[setting.dataset] for run in grids.own_rate(setting, tasks, rate)),
+    ]
+
+
+def fixed_weights(setting: Setting) -> list[RunConfig]:
+    """Runs of the section on fixed weights; before the front's best point is known, without those of more seeds.
+
+    Args:
+        setting: What all experiments share.
+    """
+    runs = front.runs(setting)
+    return [*runs, *front.tuned_runs(setting)] if setting.stored(runs) else runs
