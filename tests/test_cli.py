@@ -10,8 +10,10 @@ import papermill
 import pytest
 from nbformat import v4
 
-from mtlrepro.cli import main
+from mtlrepro import __version__
+from mtlrepro.cli import PIPE_CLOSED, main
 from mtlrepro.pages.notebook import TABLE
+from mtlrepro.pages.plan import Part, Plan
 
 DECLARED = """\
 seed: int = 3  # where the noise starts [0..]
@@ -63,6 +65,15 @@ def test_run(tmp_path, monkeypatch, capsys):
         (["n.ipynb", "-p", "seed", "1.5"], "mtlrepro run: parameter 'seed': found '1.5', accepted: a whole number in"),
         (["n.ipynb", "-p", "device", "tpu"], "mtlrepro run: parameter 'device': found 'tpu', accepted: one of {cpu, c"),
         (["n.ipynb", "-p", "seed", "1", "-p", "seed", "2"], "mtlrepro run: parameter 'seed' is given twice"),
+        (
+            ["n.ipynb", "a.ipynb", "-o", "b.ipynb"],
+            "mtlrepro run: the result is named twice, a.ipynb and b.ipynb; accept",
+        ),
+        (["n.ipynb", "-f", "no.yaml"], "mtlrepro run: no.yaml: no such file or directory\n"),
+        (["n.ipynb", "-y", "[1, 2]"], "mtlrepro run: -y: accepted: a mapping of parameters to values"),
+        (["n.ipynb", "-y", "a: [1"], "mtlrepro run: -y: not readable as YAML: "),
+        (["n.ipynb", "-y", "sed: 1"], "mtlrepro run: n.ipynb: no parameter 'sed' (did you mean 'seed'?), accepted: "),
+        (["n.ipynb", "-y", "seed: 1.5"], "mtlrepro run: parameter 'seed': found 1.5, accepted: a whole number in"),
         (["n.ipynb", "-o", "out"], "mtlrepro run: output out: accepted is a name ending in .ipynb"),
     ],
 )
@@ -86,6 +97,13 @@ def test_refused_input_is_one_message_and_status_2(tmp_path, monkeypatch, capsys
         (["run", "n.ipynb", "--timeout", "0"], "'0' is not a whole number of seconds from 1"),
         (["bench", "noise", "--json", "nowhere/x.json"], "there is no folder nowhere"),
         (["bench", "everything"], "invalid choice: 'everything'"),
+        (["runn", "n.ipynb"], "invalid choice: 'runn' (did you mean 'run'?), accepted: params, run, "),
+        (["bench", "balancer"], "(did you mean 'balancers'?)"),
+        (["xyz"], "invalid choice: 'xyz', accepted: params, "),
+        (["run", "n.ipynb", "--dryrun"], "usage: mtlrepro run [-h]"),
+        (["run", "n.ipynb", "--dryrun"], "mtlrepro run: error: unrecognized arguments: --dryrun"),
+        (["weights", "fetch", "--fast"], "usage: mtlrepro weights"),
+        (["--fast", "run", "n.ipynb"], "unrecognized arguments: --fast"),
     ],
 )
 def test_malformed_command_lines_have_status_2(capsys, arguments, message):
@@ -93,6 +111,65 @@ def test_malformed_command_lines_have_status_2(capsys, arguments, message):
         main(arguments)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"mtlrepro {__version__}\n"
+
+
+def test_run_takes_its_result_and_parameters_as_papermill_does(tmp_path, monkeypatch, capsys):
+    """Values of a file, then of YAML, then of -p; YAML's 1e-4 is a number, whatever YAML thinks of it."""
+    monkeypatch.chdir(tmp_path)
+    save(Path("n.ipynb"))
+    Path("values.yaml").write_text("seed: 5\nrate: 0.5\n")
+    assert main(["run", "n.ipynb", "mine.ipynb", "-f", "values.yaml", "-y", "rate: 1e-4", "-p", "seed", "7"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'mine.ipynb'}\n"
+    assert nbformat.read("mine.ipynb", as_version=4).cells[-1].outputs[0].text == "7 0.0001\n"
+    Path("values.json").write_text('{"seed": 9}')
+    assert main(["run", "n.ipynb", "mine.ipynb", "-f", "values.yaml", "-f", "values.json"]) == 0
+    assert nbformat.read("mine.ipynb", as_version=4).cells[-1].outputs[0].text == "9 0.5\n"
+
+
+def test_dry_run_shows_the_plan_and_starts_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(papermill, "execute_notebook", None)
+    notebook = nbformat.read(save(Path("n.ipynb")), as_version=4)
+    notebook.metadata.mtlrepro = {"plan": "a_study"}
+    nbformat.write(notebook, "n.ipynb")
+    parts = (Part(name="all", scale="cpu", runs=3, missing=2, hours=1.0),)
+
+    def plan(seed, **values):
+        if seed == 4:
+            raise ValueError("seed is 4; accepted: another one")
+        return Plan(parts=parts, jobs="jobs", store="FOLDER")
+
+    monkeypatch.setitem(sys.modules, "a_study", SimpleNamespace(plan=plan))
+    assert main(["run", "n.ipynb", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("2 of 3 runs are missing and will be trained into FOLDER: about 1.0 core-hours")
+    assert "-p jobs N trains N at a time" in out
+    for more in ([], ["--dry-run"]):
+        assert main(["run", "n.ipynb", "-p", "seed", "4", *more]) == 2
+        assert capsys.readouterr().err == "mtlrepro run: n.ipynb: seed is 4; accepted: another one\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["n.ipynb"]
+
+
+def test_nothing_is_said_when_the_reader_has_gone(tmp_path):
+    """The output is cut off as by `head`, before anything is written."""
+    (tmp_path / "runs").mkdir()
+    code = "import sys\nfrom mtlrepro.cli import main\nsys.stdin.read()\nsys.exit(main(['results', '--store', 'runs']))"
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    )
+    process.stdout.close()
+    process.stdin.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait() == PIPE_CLOSED
 
 
 def test_a_failed_run_is_one_message_and_status_1(tmp_path, monkeypatch, capsys):
@@ -126,9 +203,13 @@ def test_compare(tmp_path, capsys):
         for name, rows in {"stored": (1.0, 2.0), "near": (1.05, 2.0), "far": (1.0, 3.0)}.items()
     )
     assert main(["compare", stored, near]) == 0
-    assert capsys.readouterr().out == "1 tables agree\n"
+    assert capsys.readouterr().out == "1 of 1 tables agree\n"
     assert main(["compare", stored, far]) == 1
-    assert capsys.readouterr().out == "table 't', column 'x', row 1: stored 2.0, fresh 3.0, accepted within 0.2\n"
+    assert capsys.readouterr().out == "table 't': 1 of 2 cells differ\n0 of 1 tables agree\n"
+    assert main(["compare", "--all", stored, far]) == 1
+    assert capsys.readouterr().out.startswith(
+        "table 't', column 'x', row 1: stored 2.0, fresh 3.0, accepted within 0.2\n"
+    )
 
 
 def test_bench(tmp_path, monkeypatch, capsys):

@@ -94,7 +94,7 @@ class Plan:
 def _hours(hours: float, machine: str) -> str:
     if math.isnan(hours):
         return f"an unknown number of {machine}-hours"
-    return f"about {hours:.1f} {machine}-hours" if hours >= 0.1 else f"about {max(60 * hours, 1):.0f} {machine}-minutes"
+    return f"about {hours:.1f} {machine}-hours" if hours >= 1 else f"about {max(60 * hours, 1):.0f} {machine}-minutes"
 
 
 def settle(path: str | Path, values: Mapping[str, Value]) -> tuple[dict[str, Value], dict[str, Value]]:

@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import shlex
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -24,6 +25,7 @@ from mtlrepro.pages.findings import Finding, answers, findings_html
 from mtlrepro.pages.html import image_html
 from mtlrepro.pages.notebook import FINDINGS, PROVENANCE, TABLE, VERDICTS, NotebookError
 from mtlrepro.pages.parameters import assign
+from mtlrepro.pages.plan import Part, Plan
 from mtlrepro.pages.running import run_notebook
 from mtlrepro.pages.stored import normalise_file, notebook_statistics
 from mtlrepro.pages.verdict_tables import verdicts_html
@@ -388,3 +390,55 @@ def test_the_environment_of_a_run(chapter, shown):
     cells = Parsed(bundle["text/html"]).texts["td"]
     assert cells[::2] == list(record)
     assert cells[1::2] == [str(value) for value in record.values()]
+
+
+SMALL = {"scale": "smoke", "seeds": 3}
+
+
+@pytest.fixture
+def smoke(tmp_path, monkeypatch, capsys):
+    """Chapter at the scale `smoke`, the variables of its notebook, and what was said."""
+    plan = Plan(parts=(Part(name="all", scale="smoke", runs=2, missing=2, hours=0.1),), store="FOLDER")
+    module = SimpleNamespace(SMOKE={"seeds": 2}, plan=lambda **values: plan)
+    monkeypatch.setitem(sys.modules, "a_study", module)
+    lines = 'scale: str = "cpu"  # size {smoke, cpu}\nseeds: int = 3  # repetitions'
+    path = declaring(tmp_path / "chapter.ipynb", lines)
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.mtlrepro = {"plan": "a_study"}
+    nbformat.write(notebook, path)
+    namespace = {"Chapter": report.Chapter, **SMALL}
+    exec(f"chapter = Chapter({str(path)!r})", namespace)
+    return namespace["chapter"], namespace, capsys.readouterr().err
+
+
+def test_smoke_sets_what_nobody_has_set_and_says_what_it_trains(smoke):
+    chapter, namespace, said = smoke
+    assert chapter.parameters == {"scale": "smoke", "seeds": 2}
+    assert namespace["seeds"] == 2
+    assert chapter.command("seeds").endswith("-p seeds 2 -p scale smoke")
+    head, part = said.splitlines()
+    assert head.startswith("grid: 2 of 2 runs are missing and will be trained into FOLDER: about 6 core-minutes")
+    assert part == "grid: all: smoke scale, 2 of 2 runs missing, about 6 core-minutes"
+
+
+def test_smoke_is_no_evidence_wherever_something_is_shown(smoke, shown, updated):
+    chapter, *_ = smoke
+    chapter.show(exhibit())
+    chapter.at(SimpleNamespace(scale="smoke", passed_over="")).show(exhibit(figure=drawing(), alt="A line."))
+    chapter.findings(Finding(1, "It falls", "section", "our runs"))
+    chapter.judge(Verdict("It falls", "Eq. 1", 1, 0.5, Interval(1, 0.9, 1.1), finding=1))
+    chapter.verdicts()
+    texts = [bundle["text/plain"] for bundle in shown]
+    assert texts[0] == "Smoke: no evidence. It falls."
+    assert texts[1] == "Smoke: no evidence. It falls. (smoke scale)"
+    assert texts[3] == "Smoke: no evidence. Verdicts, computed from this run."
+    assert "Smoke: no evidence. The paper&#x27;s claims" in shown[3]["text/html"]
+    assert "Smoke: no evidence. our runs" in updated[0][0]["text/html"]
+
+
+def test_captions_say_what_is_stored_at_a_larger_scale_and_not_shown(chapter, shown):
+    view = chapter.at(SimpleNamespace(scale="cpu", passed_over="gpu scale is stored with 3 seeds, not shown"))
+    view.show(exhibit())
+    assert shown[0]["text/plain"] == "It falls. (cpu scale; gpu scale is stored with 3 seeds, not shown)"
+    view.judge(Verdict("It falls", "Eq. 1"))
+    assert chapter.judged[0].case == "cpu scale"

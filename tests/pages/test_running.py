@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from notebook_cases import names_in, printed, save
 from mtlrepro.pages.notebook import NotebookError
 from mtlrepro.pages.running import RunFailed, run_notebook
 from mtlrepro.pages.stored import normalise_file
+from mtlrepro.studies.noise import plan as noise_plan
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,42 @@ def test_what_is_refused_starts_no_kernel(tmp_path, monkeypatch, values, output,
     assert not isinstance(refusal.value, RunFailed)
     assert not started
     assert names_in(tmp_path) == {"n.ipynb"}
+
+
+def test_what_the_plan_refuses_starts_no_kernel(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(papermill, "execute_notebook", lambda *a, **k: started.append(a))
+    path = save(tmp_path / "n.ipynb", "1")
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.mtlrepro = {"plan": "mtlrepro.studies.noise.plan"}
+    nbformat.write(notebook, path)
+    with pytest.raises(NotebookError, match=r"n\.ipynb: the seed is odd; accepted: an even one") as refusal:
+        monkeypatch.setattr(noise_plan, "plan", odd)
+        run_notebook(path, tmp_path / "out.ipynb", {"seed": 5})
+    assert not isinstance(refusal.value, RunFailed)
+    assert not started
+    assert names_in(tmp_path) == {"n.ipynb"}
+
+
+def odd(seed, **values):
+    raise ValueError("the seed is odd; accepted: an even one")
+
+
+def test_progress_of_training_is_shown_while_it_runs_and_not_stored(tmp_path):
+    source = """\
+import sys
+from mtlrepro.runs.workers import _bar
+_ = sys.stderr.write("grid: 2 of 2 runs are missing\\n")
+with _bar(2, True) as bar:
+    _ = bar.update(), bar.update()
+_ = sys.stderr.write("something else\\n")"""
+    path, log = save(tmp_path / "n.ipynb", source), io.StringIO()
+    result = run_notebook(path, tmp_path / "out.ipynb", log=log)
+    assert "grid: 2 of 2 runs are missing\n" in log.getvalue()
+    assert "2/2" in log.getvalue()
+    assert "something else\n" in log.getvalue()
+    streams = [output for cell in nbformat.read(result, as_version=4).cells for output in cell.get("outputs", [])]
+    assert [stream.text for stream in streams] == ["something else\n"]
 
 
 def test_run(tmp_path, monkeypatch):

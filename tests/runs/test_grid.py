@@ -10,6 +10,7 @@ from run_cases import configs, log, put, trained
 
 from mtlrepro import runs
 from mtlrepro.runs import grids, workers
+from mtlrepro.training import scales
 from mtlrepro.training.config import RunConfig
 
 
@@ -216,3 +217,14 @@ def test_refused_arguments(store, arguments, message):
     with pytest.raises(ValueError, match=message):
         runs.grid(**{"configs": configs(0), "store": store, **arguments})
     assert not store.exists()
+
+
+def test_inline_runs_start_no_process_and_leave_no_checkpoints(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(workers, "train_command", None)
+    wanted = [scales.config("smoke", epochs=1, seed=seed, tasks=("depth",)) for seed in range(2)]
+    lost = scales.config("smoke", epochs=1, tasks=("depth",), lr=1e30, method="lsb", seed=0, n_train=8)
+    with pytest.warns(UserWarning, match=f"run {lost.hash} failed"):
+        table = runs.grid([*wanted, lost], store=tmp_path, engine="inline")
+    assert table["status"].tolist() == ["complete", "complete", "failed"]
+    assert not [*(tmp_path / "checkpoints").glob("*.pt")]
+    assert capsys.readouterr().err.lstrip("\r").startswith("grid: ")

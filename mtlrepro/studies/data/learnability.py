@@ -19,8 +19,8 @@ from mtlrepro.analysis.verdicts import Verdict, mean_interval
 from mtlrepro.data.catalogue import CATALOGUE
 from mtlrepro.data.scenes.cache import generator_of
 from mtlrepro.metrics import confusion, mean_iou
+from mtlrepro.runs.grids import grid
 from mtlrepro.runs.store import Store
-from mtlrepro.runs.workers import train_inline
 from mtlrepro.studies.setting import store_of
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.records import Record
@@ -73,7 +73,7 @@ def learned(
 
     Raises:
         ValueError: An argument is not accepted.
-        FloatingPointError: A loss was not finite.
+        RuntimeError: See `trained`.
     """
     distance, error = DISTANCES[dataset]
     runs = configs(dataset, seeds=seeds, images=images, epochs=epochs, device=device)
@@ -95,12 +95,18 @@ def stores() -> list[Store]:
 
 
 def trained(runs: Sequence[RunConfig]) -> list[Record]:
-    """Read the records of runs, and train those that are missing, one after another."""
+    """Read the records of runs, and train those that are missing, one after another.
+
+    Raises:
+        RuntimeError: A run failed; warnings say why.
+    """
     book, own = stores()
-    missing = {run.hash: run for run in runs if run not in book and run not in own}
-    if missing and (failures := train_inline(missing, own, progress=True, data_root=None)):
-        raise FloatingPointError("; ".join(failures.values()))
-    return [record for run in runs if (record := book.record(run) or own.record(run)) is not None]
+    if missing := [run for run in runs if run not in book and run not in own]:
+        grid(missing, store=own)
+    records = [record for run in runs if (record := book.record(run) or own.record(run)) is not None]
+    if len(records) < len(runs):
+        raise RuntimeError(f"{len(runs) - len(records)} of {len(runs)} runs failed; the warnings above say why")
+    return records
 
 
 def configs(

@@ -74,5 +74,6 @@ def own_rate(setting: Setting) -> list[RunConfig]:
         rate = comparison.own_rate_search(setting).rates["uncertainty"]
     return [
         *search,
+        *comparison.beside_own_rate(setting),
         *(run for tasks in grids.TASK_SETS[setting.dataset] for run in grids.own_rate(setting, tasks, rate)),
     ]
