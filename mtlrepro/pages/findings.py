@@ -14,8 +14,8 @@ from mtlrepro.pages.html import badge, small, table_box
 class Finding:
     """One numbered claim of the box *What the paper claims*, as the box *What we found* answers it.
 
-    Its verdicts are those of the chapter whose `finding` is this number. Of those with a measured value, the one with the
-    worst status is quoted, the first of several, so that the number says what does not hold rather than what does.
+    Its verdicts are those of the chapter whose `finding` is this number. Of those with a measured value, the one with
+    the worst status is quoted, the first of several, so that the number says what does not hold rather than what does.
 
     Attributes:
         number: Of the claim.
@@ -75,11 +75,19 @@ def _answer(finding: Finding, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     }
 
 
+def counted(statuses: Mapping[str, int]) -> dict[str, str]:
+    """Status to its text, the worst first: with how many claims have it, unless all claims agree.
+
+    Args:
+        statuses: Of an answer, in any order, as notebooks store the keys of a mapping by name.
+    """
+    found = [status for status in WORST_FIRST if status in statuses]
+    return {status: status if len(found) == 1 else f"{statuses[status]} {status}" for status in found}
+
+
 def badges(statuses: Mapping[str, int]) -> str:
-    """HTML of the statuses of an answer, each with how many claims have it, unless all claims agree."""
-    if len(statuses) == 1:
-        return badge(next(iter(statuses)))
-    return " ".join(badge(status, f"{count} {status}") for status, count in statuses.items())
+    """HTML of the statuses of an answer, see `counted`."""
+    return " ".join(badge(status, text) for status, text in counted(statuses).items())
 
 
 def findings_text(answered: Sequence[Mapping[str, Any]]) -> str:
