@@ -177,13 +177,57 @@ def momentum(values: Tensor, gamma: float) -> Tensor:
 def momentum_power_factor(gamma: float, steps: int | None = None) -> float:
     r"""Noise power of :math:`m_t` over that of one gradient (Eq. 8), for independent batches at fixed parameters.
 
-    :math:`(1-\gamma)(1-\gamma^{2t})/(1+\gamma)` after `steps` = :math:`t` steps, exact;
-    :math:`(1-\gamma)/(1+\gamma)`, the appendix's form, in the limit (`steps=None`). Its square root is the
-    ratio of standard deviations that Eq. 8 prints.
+    After `steps` = :math:`t` steps it is the sum in the second line of Eq. 8,
+    :math:`(1-\gamma)^2 \sum_{i=1}^t \gamma^{2(t-i)}`, which is exact; the closed form
+    :math:`(1-\gamma)(1-\gamma^{2t})/(1+\gamma)` of that sum is ours. With `steps=None` it is the limit
+    :math:`(1-\gamma)/(1+\gamma)`, whose square root Eq. 8 prints as the ratio of standard deviations.
     """
     _check_gamma(gamma)
     limit = (1 - gamma) / (1 + gamma)
     return limit if steps is None else limit * (1 - gamma ** (2 * steps))
+
+
+def shuffled_power_factor(gamma: float, batches: int, position: int | None = None) -> float:
+    r"""Noise power of momentum in shuffled epochs over the limit of Eq. 8, at fixed parameters. Not in the appendix.
+
+    An epoch has :math:`K` batches that hold every sample once, so that their noises, each of power 1, sum to zero: any
+    two of them have the correlation :math:`-1/(K-1)`. Epochs are shuffled independently. Within one epoch, weights
+    :math:`c_1, c_2, \dots` of its batches leave the power :math:`(K \sum c^2 - (\sum c)^2)/(K-1)`. Summed over the
+    :math:`h` batches of the current epoch, whose last weight is :math:`1-\gamma`, and over all epochs before it, and
+    divided by :math:`(1-\gamma)/(1+\gamma)`, this is
+
+    .. math:: \phi_h = \frac{1}{K-1}\left[K - \frac{1+\gamma}{1-\gamma}
+        \left((1-\gamma^h)^2 + \gamma^{2h}\,\frac{1-\gamma^K}{1+\gamma^K}\right)\right],
+
+    and its mean over the positions :math:`h = 1, \dots, K` is
+
+    .. math:: \bar\phi = \frac{1}{K-1}\left[K - \frac{1+\gamma}{1-\gamma}
+        + \frac{2\gamma\,(1-\gamma^K)}{K(1-\gamma)^2}\right].
+
+    For epochs much longer than the memory of momentum it is about :math:`1 - 2\gamma/((1-\gamma)K)`. The unit of power
+    is the noise of one batch drawn without replacement, see :func:`finite_population_factor`.
+
+    Args:
+        gamma: In [0, 1).
+        batches: Batches an epoch, :math:`K`, at least 2.
+        position: Batches of the current epoch that momentum has seen, :math:`h`, from 1 to `batches`; `None` for the
+            mean over all positions.
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+    _check_gamma(gamma)
+    if batches < 2:
+        raise ValueError(f"batches is {batches}; accepted: 2 or more an epoch")
+    memory = (1 + gamma) / (1 - gamma)
+    if position is None:
+        spared = memory - 2 * gamma * (1 - gamma**batches) / (batches * (1 - gamma) ** 2)
+    elif 1 <= position <= batches:
+        past = gamma ** (2 * position) * (1 - gamma**batches) / (1 + gamma**batches)
+        spared = memory * ((1 - gamma**position) ** 2 + past)
+    else:
+        raise ValueError(f"position is {position}; accepted: 1 to {batches}")
+    return (batches - spared) / (batches - 1)
 
 
 def _check_gamma(gamma: float) -> None:
@@ -194,7 +238,7 @@ def _check_gamma(gamma: float) -> None:
 def excess_kurtosis(values: Tensor) -> Tensor:
     r"""Fourth central moment over the squared variance, minus 3: `[K, ...]` to `[...]`; 0 for a Gaussian.
 
-    For the mean of :math:`B` independent draws it is :math:`1/B` of that of one draw.
+    For the mean of :math:`B` independent draws it is :math:`1/B` of that of one draw. It is at least -2.
     """
     centred = values - values.mean(0)
     return centred.pow(4).mean(0) / centred.square().mean(0).square() - 3
@@ -336,7 +380,7 @@ Itgn = Literal["narrow", "broad"]
 
 
 def _interference(signal: Tensor, noise: Tensor, itgn: Itgn) -> Tensor:
-    """Power `[T]` that each task adds to the inter-task gradient noise of the others, per unit weight squared."""
+    """Disturbing power q `[T]`: what a task adds to the noise of the others for each unit of its squared weight."""
     if itgn not in ("narrow", "broad"):
         raise ValueError(f"itgn is {itgn!r}; accepted: 'narrow' or 'broad'")
     return noise if itgn == "narrow" else signal + noise
@@ -345,8 +389,8 @@ def _interference(signal: Tensor, noise: Tensor, itgn: Itgn) -> Tensor:
 def gnr(weights: Tensor, signal: Tensor, noise: Tensor, *, itgn: Itgn = "narrow", own_noise: bool = False) -> Tensor:
     r"""Gradient-to-noise ratio of each task under task weights (a reconstruction from the paper's abstract).
 
-    :math:`\mathrm{GNR}_i = w_i^2 a_i^2 / D_i(w)` with :math:`D_i = \sum_{j \ne i} w_j^2 B_j`, the power of the
-    inter-task gradient noise: :math:`B_j = s_j^2`, the noise of the other tasks (`narrow`), or
+    :math:`\mathrm{GNR}_i = w_i^2 a_i^2 / D_i(w)` with :math:`D_i = \sum_{j \ne i} w_j^2 q_j`, the power of the
+    inter-task gradient noise: the disturbing power is :math:`q_j = s_j^2`, the noise of the other tasks (`narrow`), or
     :math:`a_j^2 + s_j^2`, their whole gradients (`broad`). `own_noise` adds :math:`w_i^2 s_i^2`. The sum
     over tasks takes their noises as uncorrelated, and in the broad reading their gradients as orthogonal.
 
@@ -379,20 +423,25 @@ def gnr_weights(
     The appendix does not say how T ratios become one objective. `maxmin` maximises the smallest ratio, which
     makes all of them equal; `product` maximises their product.
 
-    * max-min: with :math:`r_i = B_i/a_i^2`, the Perron eigenvalue :math:`\rho` of the matrix
-      :math:`M_{ij} = [i \ne j]\, B_j / a_i^2` solves :math:`\sum_i r_i/(\rho + r_i) = 1`, every ratio is
-      :math:`1/\rho`, and :math:`w_i \propto (\rho a_i^2 + B_i)^{-1/2}`. For two tasks
-      :math:`w_1/w_2 = \sqrt{a_2 \sqrt{B_2} / (a_1 \sqrt{B_1})}`. With the own noise counted,
+    * max-min: with :math:`r_i = q_i/a_i^2`, the Perron eigenvalue :math:`\rho` of the matrix
+      :math:`M_{ij} = [i \ne j]\, q_j / a_i^2` solves :math:`\sum_i r_i/(\rho + r_i) = 1`, every ratio is
+      :math:`1/\rho`, and :math:`w_i \propto (\rho a_i^2 + q_i)^{-1/2}`. For two tasks
+      :math:`w_1/w_2 = \sqrt{a_2 \sqrt{q_2} / (a_1 \sqrt{q_1})}`. With the own noise counted,
       :math:`w_i \propto 1/a_i`: the noise drops out.
-    * product: :math:`w_i \propto 1/\sqrt{B_i}`, with the own noise counted too in the narrow reading. In the broad
-      one the own noise matters, and :math:`w_i^2 \propto p_i/B_i` with the shares :math:`p_i` of the sum over tasks
-      that solve :math:`p_i (1 - \kappa_i p_i) = \mu`, :math:`\sum_i p_i = 1`, :math:`\kappa_i = a_i^2/B_i`. For two
-      tasks that is :math:`w_i \propto (s_i^2 B_i)^{-1/4}`.
+    * product: :math:`w_i \propto 1/\sqrt{q_i}`, with the own noise counted too in the narrow reading. In the broad
+      one the own noise matters, and :math:`w_i^2 \propto v_i/q_i` with the shares :math:`v_i` of the sum over tasks
+      that solve :math:`v_i (1 - (1 - \nu_i) v_i) = \mu`, :math:`\sum_i v_i = 1`, :math:`\nu_i = s_i^2/q_i`. For two
+      tasks that is :math:`w_i \propto (s_i^2 q_i)^{-1/4}`.
+
+    Two objectives choose no weights, both for want of the own noise: without it the product of two tasks' ratios is the
+    same for all weights, and the sum of ratios grows without bound as one task takes all. With it the product of two
+    has one maximum, and the sum stays below the largest :math:`a_i^2/s_i^2`, which it nears as that task takes all.
 
     The product has one maximum. In :math:`x = \log w^2`, :math:`\log \mathrm{GNR}_i` is :math:`x_i` plus a constant
     minus the logarithm of a sum of exponentials, so it is concave, and strictly so but for the common scale of the
     weights where the sum runs over all tasks, as it does with the own noise. With the own noise it is also at most
-    :math:`\log (a_i^2/s_i^2)` and falls without bound as :math:`p_i` vanishes, so that their sum attains its maximum.
+    :math:`\log (a_i^2/s_i^2)` and tends to minus infinity as :math:`v_i` vanishes, so that their sum attains its
+    maximum.
 
     Powers below 1e-12 of the largest are raised to it, so that weights stay finite.
 
@@ -418,7 +467,10 @@ def gnr_weights(
         return torch.ones_like(signal)
     if scalarisation == "product":
         if tasks == 2 and not own_noise:
-            raise ValueError("scalarisation 'product' does not depend on the weights of two tasks; use 'maxmin'")
+            raise ValueError(
+                "scalarisation 'product' without own noise does not depend on the weights of two tasks; "
+                "accepted: 'maxmin', or own_noise"
+            )
         inverse = disturbance
         if own_noise and itgn == "broad":
             inverse = disturbance / _shares(noise / disturbance)
@@ -431,15 +483,15 @@ def gnr_weights(
 
 
 def _shares(noise: Tensor) -> Tensor:
-    r"""Shares p `[T]`, T >= 2, that maximise :math:`\sum_i \log p_i - \log(1 - \kappa_i p_i)`, with sum 1.
+    r"""Shares v `[T]`, T >= 2, that maximise :math:`\sum_i \log v_i - \log(1 - (1 - \nu_i) v_i)`, with sum 1.
 
-    There :math:`p_i (1 - \kappa_i p_i)` is the same number :math:`\mu` for all tasks, at most any share. So
-    :math:`1 - p_i \ge (T - 1) \mu`, hence :math:`p_i \le 1/(T - 1)`: for T >= 3 every share is the lower root of its
-    quadratic equation, which grows with :math:`\kappa_i` and with the largest share q. Bisection finds the q whose
-    shares have the sum 1.
+    There :math:`v_i (1 - (1 - \nu_i) v_i)` is the same number :math:`\mu` for all tasks, at most any share. So
+    :math:`1 - v_i \ge (T - 1) \mu`, hence :math:`v_i \le 1/(T - 1)`: for T >= 3 every share is the lower root of its
+    quadratic equation, which falls with :math:`\nu_i` and grows with the largest share. Bisection finds the largest
+    share whose companions bring the sum to 1.
 
     Args:
-        noise: `[T]`, :math:`\nu_i = 1 - \kappa_i = s_i^2/B_i` in (0, 1].
+        noise: `[T]`, :math:`\nu_i = s_i^2/q_i` in (0, 1].
     """
     tasks = len(noise)
     if tasks == 2:
@@ -447,10 +499,10 @@ def _shares(noise: Tensor) -> Tensor:
         return shares / shares.sum()
     least = noise.min()
 
-    def shares_below(q: Tensor) -> Tensor:
-        mu = q * (1 - q + least * q)
-        # 1 - 4 kappa_i mu as a sum of positive terms; the first is 1 - 2 kappa q of the largest share.
-        discriminant = (1 - 2 * q + 2 * least * q).square() + 4 * (noise - least) * mu
+    def shares_below(largest: Tensor) -> Tensor:
+        mu = largest * (1 - largest + least * largest)
+        # 1 - 4 (1 - nu_i) mu as a sum of positive terms; the first is that of the largest share.
+        discriminant = (1 - 2 * largest + 2 * least * largest).square() + 4 * (noise - least) * mu
         return 2 * mu / (1 + discriminant.sqrt())
 
     low, high = torch.full_like(least, 1 / tasks), torch.full_like(least, 1 / (tasks - 1))

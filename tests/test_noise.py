@@ -110,6 +110,65 @@ def test_momentum_power_factor_is_the_sum_of_squared_weights(gamma):
     assert math.isclose(noise.momentum_power_factor(gamma), (1 - gamma) / (1 + gamma))
 
 
+def summed_shuffled_factor(gamma: float, batches: int, step: int) -> float:
+    """Power of momentum after `step` batches of shuffled epochs, summed over pairs by their covariance, over Eq. 8."""
+    weights = (1 - gamma) * gamma ** torch.arange(step - 1, -1, -1, dtype=torch.float64)
+    epoch = torch.arange(step) // batches
+    covariance = (epoch[:, None] == epoch).double().mul(-1 / (batches - 1)).fill_diagonal_(1)
+    return (weights @ covariance @ weights).item() / noise.momentum_power_factor(gamma)
+
+
+@pytest.mark.parametrize(("gamma", "batches"), [(0.0, 2), (0.3, 2), (0.5, 5), (0.9, 7), (0.9, 32)])
+def test_shuffled_power_factor_is_the_sum_over_the_covariance_of_batches(gamma, batches):
+    past = batches * math.ceil(600 / batches)  # steps of whole epochs, after which the start is forgotten
+    summed = [summed_shuffled_factor(gamma, batches, past + position) for position in range(1, batches + 1)]
+    for position, expected in enumerate(summed, 1):
+        assert math.isclose(noise.shuffled_power_factor(gamma, batches, position), expected, rel_tol=1e-9)
+    assert math.isclose(noise.shuffled_power_factor(gamma, batches), sum(summed) / batches, rel_tol=1e-9)
+
+
+def test_shuffled_power_factor_against_simulated_epochs():
+    """Momentum of numbers that are dealt out anew every epoch of five, at each position of an epoch."""
+    gamma, batches, runs = 0.8, 5, 20_000
+    generator = torch.Generator().manual_seed(0)
+    values = torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0], dtype=torch.float64)
+    average, powers = torch.zeros(runs, dtype=torch.float64), []
+    for _ in range(10):
+        order = torch.rand(runs, batches, generator=generator).argsort(1)
+        powers = []
+        for position in range(batches):
+            average = gamma * average + (1 - gamma) * values[order[:, position]]
+            powers.append(average.square().mean().item() / values.square().mean().item())
+    for position, power in enumerate(powers, 1):
+        factor = noise.shuffled_power_factor(gamma, batches, position) * noise.momentum_power_factor(gamma)
+        assert math.isclose(power, factor, rel_tol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("batches", "roots"), [(32, (0.771, 0.320)), (100, (0.915, 0.518)), (397, (0.978, 0.790)), (1000, (0.991, 0.906))]
+)
+def test_shuffled_epochs_matter_if_they_are_short(batches, roots):
+    for gamma, root in zip((0.9, 0.99), roots, strict=True):
+        assert abs(noise.shuffled_power_factor(gamma, batches) ** 0.5 - root) < 6e-4
+    memory = 2 * 0.9 / (1 - 0.9)
+    assert abs(noise.shuffled_power_factor(0.9, 10_000) - (1 - memory / 10_000)) < 1e-5
+    assert noise.shuffled_power_factor(0.0, batches) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((1.0, 5), "gamma is 1.0; accepted: 0 <= gamma < 1"),
+        ((0.9, 1), "batches is 1; accepted: 2 or more an epoch"),
+        ((0.9, 5, 0), "position is 0; accepted: 1 to 5"),
+        ((0.9, 5, 6), "position is 6; accepted: 1 to 5"),
+    ],
+)
+def test_shuffled_power_factor_refuses_what_is_out_of_range(arguments, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        noise.shuffled_power_factor(*arguments)
+
+
 def test_momentum_power_factor_of_the_appendix_at_0_9():
     assert math.isclose(noise.momentum_power_factor(0.9), 0.0526315789, rel_tol=1e-8)
     assert math.isclose(noise.momentum_power_factor(0.9) ** 0.5, 0.2294157339, rel_tol=1e-8)

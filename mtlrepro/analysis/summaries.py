@@ -1,30 +1,46 @@
 """Tables of single runs or draws, brought to one row for each condition."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 
-from mtlrepro.analysis.verdicts import mean_interval
+from mtlrepro.analysis.verdicts import Interval, mean_interval
+
+Estimate = Callable[[pd.Series], Interval]
+"""What makes an interval of one value per seed; it decides in which domain the interval lies."""
 
 
-def summarise(table: pd.DataFrame, value: str, by: Sequence[str]) -> pd.DataFrame:
+def summarise(table: pd.DataFrame, value: str, by: Sequence[str], interval: Estimate = mean_interval) -> pd.DataFrame:
     """Give the mean and the 95% interval over seeds of column `value`, for each combination of the columns `by`.
+
+    Args:
+        table: One row or more for each seed and combination; a seed's rows are averaged first.
+        value: What is summarised.
+        by: Columns whose combinations are kept apart.
+        interval: How the values of the seeds become an interval, and a mean on the same scale.
 
     Returns:
         Columns `by`, `mean`, `low`, `high`; with a single seed both bounds equal the mean.
     """
     rows = []
     for key, group in table.groupby(list(by), sort=False):
-        interval = mean_interval(group.groupby("seed")[value].mean())
-        low, high = (interval.low, interval.high) if np.isfinite(interval.low) else (interval.value, interval.value)
-        rows.append((*key, interval.value, low, high))
+        values = group.groupby("seed")[value].mean()
+        found = interval(values)
+        bounds = (found.low, found.high) if len(values) > 1 else (found.value, found.value)
+        rows.append((*key, found.value, *bounds))
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high"])
 
 
-def with_expected(table: pd.DataFrame, value: str, by: Sequence[str], expected: str = "expected") -> pd.DataFrame:
+def with_expected(
+    table: pd.DataFrame,
+    value: str,
+    by: Sequence[str],
+    expected: str = "expected",
+    interval: Estimate = mean_interval,
+) -> pd.DataFrame:
     """Do as `summarise`, and put the mean of the column `expected` beside the others, as `expected`."""
-    summary = summarise(table, value, by)
+    summary = summarise(table, value, by, interval)
     summary["expected"] = table.groupby(list(by), sort=False)[expected].mean().to_numpy()
     return summary
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, grad, vmap
 
 from mtlrepro import noise
 from mtlrepro.data.digits import TwoDigits
@@ -74,3 +74,32 @@ def sample_gradients(model: DigitNet, data: TwoDigits, chunk_size: int = 256) ->
         return torch.stack([task.loss(outputs[task.name], targets).mean() for task in TWO_DIGITS])
 
     return noise.per_sample_gradients(losses, shared, (data.images, data.targets), chunk_size=chunk_size)
+
+
+def gradients_of_copies(model: DigitNet, parameters: Tensor, data: TwoDigits) -> tuple[Tensor, Tensor]:
+    """Losses and gradients of several copies of a network at once.
+
+    Args:
+        model: The network, whose own parameters are not used.
+        parameters: `[copies, P]`, all parameters of each copy, in the order of `model.parameters()`, those of the
+            encoder first.
+        data: Images that all copies see, `[B, 1, 12, 12]`, or images of each copy, `[copies, B, 1, 12, 12]`.
+
+    Returns:
+        `(losses, gradients)`: mean loss of each task, `[copies, T]`, and the gradient of the mean of the tasks' losses,
+        `[copies, P]`.
+    """
+    named = dict(model.named_parameters())
+
+    def mean_loss(vector: Tensor, images: Tensor, targets: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        parts = torch.split(vector, [parameter.numel() for parameter in named.values()])
+        values = {name: part.view_as(named[name]) for name, part in zip(named, parts, strict=True)}
+        outputs = functional_call(model, values, (images,))
+        losses = torch.stack([task.loss(outputs[task.name], targets).mean() for task in TWO_DIGITS])
+        return losses.mean(), losses
+
+    each = 0 if data.images.dim() == 5 else None
+    gradients, losses = vmap(grad(mean_loss, has_aux=True), in_dims=(0, each, each))(
+        parameters, data.images, data.targets
+    )
+    return losses, gradients

@@ -14,8 +14,8 @@ from mtlrepro.pages.html import badge, small, table_box
 class Finding:
     """One numbered claim of the box *What the paper claims*, as the box *What we found* answers it.
 
-    Its verdicts are those of the chapter whose `finding` is this number. The first claim among them is quoted with its
-    measured value, that of its worst case.
+    Its verdicts are those of the chapter whose `finding` is this number. Of those with a measured value, the one with the
+    worst status is quoted, the first of several, so that the number says what does not hold rather than what does.
 
     Attributes:
         number: Of the claim.
@@ -61,7 +61,8 @@ def _answer(finding: Finding, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     if not groups:
         raise ValueError(f"finding {finding.number} has no verdict; accepted: one or more")
     counts = Counter(cases[0].status for cases in groups)
-    quoted = groups[0][0]
+    worst_first = sorted((cases[0] for cases in groups), key=lambda one: WORST_FIRST.index(one.status))
+    quoted = next((one for one in worst_first if one.measured is not None), worst_first[0])
     return {
         "number": finding.number,
         "claim": finding.claim,

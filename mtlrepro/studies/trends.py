@@ -5,7 +5,8 @@ own, such as GLS, the weight is the factor that its gradient gives to that of th
 epoch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,8 @@ from mtlrepro.training.config import RunConfig
 
 LEVEL = float(np.log(1.25))
 """Spread below which loss scales count as balanced: they are typically within 25 % of their geometric mean."""
+FEW = 3
+"""Seeds up to which numbers are described by their range."""
 COLUMNS = 7
 """Epochs of which the numbers of curves are written."""
 
@@ -114,6 +117,23 @@ def spread_interval(spreads: ArrayLike) -> Interval:
     return geometric_interval(values) if (values > 0).all() else range_interval(values)
 
 
+def over_seeds(values: ArrayLike, interval: Callable[[ArrayLike], Interval]) -> Interval:
+    """Describe one number a seed: by an interval, but by the range of up to three, whose intervals say next to nothing.
+
+    Args:
+        values: One a seed.
+        interval: The interval of more than three, whose value is also that of fewer.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    found = interval(sample)
+    return found if len(sample) > FEW else replace(found, low=float(sample.min()), high=float(sample.max()))
+
+
+def bracketed(seeds: int) -> str:
+    """Say what `over_seeds` puts into brackets."""
+    return f"the range over {seeds} seeds" if seeds <= FEW else f"95 % over {seeds} seeds"
+
+
 def weight_factors(table: pd.DataFrame) -> pd.DataFrame:
     """Largest factor by which a weight of a run departs from the geometric mean of its epoch's weights, up or down.
 
@@ -135,8 +155,8 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row a method: `method`; `mean spread` over all epochs and `last spread`, geometric means; `balanced from
         epoch`, the range over seeds as text; `largest share, %` of a task in the sum of loss scales of the last epoch;
-        `largest factor of a weight`, as `weight_factors` gives it. Numbers have `... low` and `... high`, bounds of the
-        95 % interval over seeds.
+        `largest factor of a weight`, as `weight_factors` gives it. Numbers have `... low` and `... high`, see
+        :func:`over_seeds`.
     """
     spreads = spread(table)
     first, shares, factors = balanced_from(spreads), largest_shares(table), weight_factors(table)
@@ -146,11 +166,11 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         own = {"share": shares, "epoch": first, "factor": factors}
         values = {name: found.loc[found["method"] == method, name] for name, found in own.items()}
         row: dict[str, object] = {"method": method}
-        row |= columns("mean spread", spread_interval(runs.groupby("seed")["spread"].mean()))
-        row |= columns("last spread", spread_interval(last["spread"]))
+        row |= columns("mean spread", over_seeds(runs.groupby("seed")["spread"].mean(), spread_interval))
+        row |= columns("last spread", over_seeds(last["spread"], spread_interval))
         row["balanced from epoch"] = _range(values["epoch"])
-        row |= columns("largest share, %", percent_interval(values["share"]))
-        row |= columns("largest factor of a weight", excess_interval(values["factor"].clip(lower=1)))
+        row |= columns("largest share, %", over_seeds(values["share"], percent_interval))
+        row |= columns("largest factor of a weight", over_seeds(values["factor"].clip(lower=1), excess_interval))
         rows.append(row)
     return pd.DataFrame(rows)
 

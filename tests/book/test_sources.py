@@ -40,26 +40,11 @@ ALLOWED = re.compile(
     re.VERBOSE,
 )
 """Where prose may hold digits: everything that was measured is computed."""
-UNFINISHED = {
-    ("loss_scale_balancing", "order"),
-    ("loss_scale_balancing", "findings"),
-    ("loss_scale_balancing", "digits"),
-    ("loss_scale_balancing", "folded"),
-    ("loss_scale_balancing", "terms"),
-    ("sgd_noise", "order"),
-    ("sgd_noise", "findings"),
-    ("sgd_noise", "digits"),
-    ("sgd_noise", "folded"),
-    ("sgd_noise", "terms"),
-}
-"""Notebooks and the rules that they do not follow yet."""
 
 
-def each(paths, rule):
-    """Parametrise a test by notebooks; those that do not follow the rule yet are expected to fail."""
-    reason = pytest.mark.xfail(strict=True, reason="being edited")
-    values = [pytest.param(path, marks=reason if (path.stem, rule) in UNFINISHED else ()) for path in paths]
-    return pytest.mark.parametrize("path", values, ids=lambda path: path.stem)
+def each(paths):
+    """Parametrise a test by notebooks."""
+    return pytest.mark.parametrize("path", paths, ids=lambda path: path.stem)
 
 
 def cells_of(path: Path, kind: str) -> list:
@@ -75,27 +60,27 @@ def headings(path: Path) -> list[str]:
     return [heading for source in sources for heading in re.findall(r"^##+ (.+)$", source, re.MULTILINE)]
 
 
-@each(PAGES, "parameters")
+@each(PAGES)
 def test_parameters_stand_in_one_tagged_cell(path):
     assert len(tagged_cells(read_notebook(path), "parameters")) == 1
 
 
-@each(PAGES, "width")
+@each(PAGES)
 def test_code_lines_fit_on_the_page(path):
     assert [line for line in code_lines(path) if len(line) > WIDTH] == []
 
 
-@each(PAGES, "globals")
+@each(PAGES)
 def test_a_chapter_does_not_hand_over_its_parameters(path):
     assert not any("globals()" in line for line in code_lines(path))
 
 
-@each(PAGES, "size")
+@each(PAGES)
 def test_a_notebook_is_small(path):
     assert path.stat().st_size <= LARGEST
 
 
-@each(PAGES, "captions")
+@each(PAGES)
 def test_captions_state_a_finding_before_the_size_of_the_runs(path):
     notebook = read_notebook(path)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
@@ -104,7 +89,7 @@ def test_captions_state_a_finding_before_the_size_of_the_runs(path):
     assert [caption for caption in captions if re.match(r"\w+ scale\b", caption)] == []
 
 
-@each(PAGES, "digits")
+@each(PAGES)
 def test_prose_holds_no_number_that_could_have_been_measured(path):
     found = []
     for cell in cells_of(path, "markdown"):
@@ -136,13 +121,13 @@ def test_plumbing_is_told_from_science(source, plumbing):
     assert is_plumbing(source) == plumbing
 
 
-@each(PAGES, "folded")
+@each(PAGES)
 def test_cells_that_only_show_are_folded(path):
     shown = [cell for cell in cells_of(path, "code") if is_plumbing(cell.source)]
-    assert [cell.source for cell in shown if "hide-input" not in cell.metadata.get("tags", [])] == []
+    assert [cell.source for cell in shown if not {"hide-input", "hide-cell"} & {*cell.metadata.get("tags", [])}] == []
 
 
-@each(CHAPTERS, "order")
+@each(CHAPTERS)
 def test_a_chapter_has_the_form_of_the_book(path):
     """Title and picture, claims and what was found, parameters, sections, verdicts, limits, rerun and environment."""
     cells = read_notebook(path).cells
@@ -164,7 +149,7 @@ def test_a_chapter_has_the_form_of_the_book(path):
     assert calls[-1] == "chapter.environment()"
 
 
-@each(CHAPTERS, "findings")
+@each(CHAPTERS)
 def test_every_claim_is_answered_and_its_section_exists(path):
     notebook = read_notebook(path)
     (box,) = [cell.source for cell in notebook.cells if re.match(r"```\{admonition\} What .* claims", cell.source)]
@@ -185,7 +170,7 @@ def glossary() -> dict[str, re.Pattern[str]]:
     return {name.lower(): re.compile(rf"(?<![\w-]){re.escape(name)}s?(?![\w-])", flags[name]) for name in names}
 
 
-@each(PAGES, "terms")
+@each(PAGES)
 def test_terms_of_the_glossary_are_linked(path):
     """A chapter links each term that its text uses, where it comes first or anywhere."""
     source = "\n".join(cell.source for cell in cells_of(path, "markdown"))

@@ -5,6 +5,7 @@ import numpy as np
 TASKS = ["left", "right", "sum"]
 SEEDS, SAMPLES, BATCH = 2, 64, 8
 SMALL = {"learning_rate": 0.05, "batch_size": BATCH, "device": "cpu"}
+CHAINS = 3
 
 
 def check(table, columns, rows):

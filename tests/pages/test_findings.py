@@ -107,3 +107,14 @@ def test_the_box_is_empty_before_the_end_of_the_run():
     assert parsed.texts["p"] == ["What we found", "Computed at the end of this run."]
     assert "li" not in parsed.tags
     assert findings_text([]) == "What we found"
+
+
+def test_the_measured_claim_with_the_worst_status_is_quoted():
+    """A number that holds does not stand beside a badge that says that something does not."""
+    untold = Verdict("c", "Table 1", finding=1)
+    (answer,) = answers([ONE], [untold, HOLDS, replace(FAILS, claim="d")])
+    assert (answer["quoted"], answer["measured"]) == ("d", "2.00 [1.90, 2.10]")
+    (answer,) = answers([ONE], [untold, HOLDS])
+    assert answer["quoted"] == "It is one"
+    (answer,) = answers([ONE], [untold])
+    assert (answer["quoted"], answer["measured"]) == ("c", "")

@@ -99,5 +99,5 @@ def test_the_page_says_where_beta_ends():
     run = next(run for run in read_grid(GRID) if run.method == "lsb")
     assert run.method_options == {}
     text = " ".join(cell.source for cell in nbformat.read(BOOK / "runs.ipynb", as_version=4).cells)
-    assert f"rate of $\\beta$ per epoch, {lsb.rate:g}" in text
-    assert f"ends at {lsb.rate * (run.epochs - lsb.offset):g} after {run.epochs} epochs" in text
+    assert f"rate of $\\beta$ per epoch, ${lsb.rate:g}$" in text
+    assert f"ends at ${lsb.rate * (run.epochs - lsb.offset):g}$ after ${run.epochs}$ epochs" in text

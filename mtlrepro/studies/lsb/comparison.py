@@ -73,6 +73,17 @@ def own_rate_search(setting: Setting) -> RateSearch:
     return RateSearch(runs[["method", "lr", "seed"]].assign(score=score), TABLE_S3.sign)
 
 
+def beside_own_rate(setting: Setting) -> list[RunConfig]:
+    """Runs that uncertainty weighting with a learning rate of its own is held against, those of single tasks with them.
+
+    Args:
+        setting: What all runs share.
+    """
+    few = replace(setting, comparison_seeds=setting.seeds)
+    plain = studies_comparison.methods_grid(few, ["equal", "uncertainty", "lsb"], "multi_decoder")
+    return [*plain, *studies_comparison.single_tasks(few)]
+
+
 def own_rate_compared(setting: Setting, rate: float) -> Comparison:
     """Uncertainty weighting with a learning rate of its own against itself, equal weighting and LSB, in one network.
 
@@ -83,8 +94,7 @@ def own_rate_compared(setting: Setting, rate: float) -> Comparison:
         rate: Learning rate of its parameters.
     """
     few = replace(setting, comparison_seeds=setting.seeds)
-    plain = lsb_grids.comparison(few, ["equal", "uncertainty", "lsb"], ["multi_decoder"])
-    loaded = studies_comparison.load(few, [*plain, *studies_comparison.single_tasks(few)], "lsb", TABLE_S3)
+    loaded = studies_comparison.load(few, beside_own_rate(setting), "lsb", TABLE_S3)
     own = few.trained(lsb_grids.own_rate(few, lsb_grids.TASKS, rate)).assign(method=OWN)
     return replace(loaded, method=OWN, runs=pd.concat([loaded.runs, own], ignore_index=True))
 

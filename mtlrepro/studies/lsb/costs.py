@@ -32,14 +32,14 @@ def grids(setting: Setting, rates: Mapping[str, float] | None = None) -> dict[tu
     for name, tasks in (("four tasks", lsb_grids.FOUR), ("eight tasks", lsb_grids.EIGHT)):
         if lsb_grids.offers(setting, tasks):
             found[4, name] = lsb_grids.trends(setting, tasks)
+            found[4, f"{name}, slow growth of β"] = lsb_grids.growths(setting, tasks)
+    if three and setting.validated:
+        found[4, "uncertainty weighting's own rate"] = lsb_grids.own_rate_search(setting)
     if three:
         found[6, "priorities of two tasks"] = lsb_grids.priorities(setting)
         found[7, "ablation"] = [run for runs in lsb_grids.ablation(setting).values() for run in runs]
-    if three and setting.validated:
-        found[9, "fixed weights on a grid"] = lsb_grids.front(setting)
-        found[9, "controls of fixed weights"] = [*lsb_grids.replay_sources(setting), *lsb_grids.controls(setting)]
     if lsb_grids.offers(setting, lsb_grids.FOUR):
-        found[10, "difficulty outside the weight"] = lsb_grids.outside(setting)
+        found[9, "difficulty outside the weight"] = lsb_grids.outside(setting)
     return found
 
 

@@ -1,6 +1,7 @@
 """Figure S-5 of loss scale balancing (LSB): how eight tasks are learned, and which methods Figures S-7 to S-9 show."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -187,6 +188,27 @@ def claims(runs: pd.DataFrame, tasks: Sequence[str]) -> list[Verdict]:
         finding=FINDING,
     )
     return [everything, *(_best(losses[task]) for task in (BEST,) if task in losses), *small]
+
+
+def slow_claims(runs: pd.DataFrame, slow: pd.DataFrame, tasks: Sequence[str]) -> list[Verdict]:
+    """Ask the same of LSB at the growth of beta that it has with three tasks.
+
+    Args:
+        runs: As for `claims`.
+        slow: Runs of LSB at that growth, which take the place of its others.
+        tasks: Names of the tasks.
+    """
+    others = pd.concat([runs[runs["method"] != "lsb"], slow.assign(method="lsb")])
+    return [
+        replace(
+            one,
+            source="our question",
+            kind="ours",
+            finding=0,
+            case=", ".join(part for part in (one.case, "slow growth of β") if part),
+        )
+        for one in claims(others, tasks)
+    ]
 
 
 def _best(losses: pd.DataFrame) -> Verdict:

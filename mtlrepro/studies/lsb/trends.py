@@ -183,7 +183,7 @@ def way_sentence(shown: Trends) -> str:
     )
     name = OWN if OWN in set(shown.history["method"]) else UNCERTAINTY
     factors = studies_trends.weight_factors(shown.history)
-    went = excess_interval(factors.loc[factors["method"] == name, "factor"].clip(lower=1))
+    went = studies_trends.over_seeds(factors.loc[factors["method"] == name, "factor"].clip(lower=1), excess_interval)
     return (
         f"To be level, {name} has to move the weight of {DISPLAYS[task].title} by a factor {number(np.exp(needed))} "
         f"from its start; learning rate times steps allow {number(np.exp(possible))}, so it "
@@ -429,8 +429,8 @@ def balance_exhibit(shown: Trends) -> Exhibit:
     caption = (
         f"How level the loss scales become with {shown.tasks}, and how far weights move for it. "
         f"{studies_trends.finding(table)} {near}{way_sentence(shown)} (Spread: standard deviation over tasks of the "
-        f"log loss scales, level below {LEVEL:.2f}; {growth_sentence([shown])}; brackets: 95 % over "
-        f"{table['seed'].nunique()} seeds, the range where a share or factor is at the end of what it can be.)"
+        f"log loss scales, level below {LEVEL:.2f}; {growth_sentence([shown])}; brackets: "
+        f"{studies_trends.bracketed(table['seed'].nunique())}.)"
     )
     return Exhibit(name=f"balance_{table['task'].nunique()}", table=studies_trends.summary(table), caption=caption)
 

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from mtlrepro import noise
-from mtlrepro.data.digits import TwoDigits, two_digits
+from mtlrepro.data.digits import SHIFT, SIDE, TwoDigits, two_digits
 from mtlrepro.models.digits import DigitNet, sample_gradients, task_losses
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import gallery
 from mtlrepro.tasks import TWO_DIGITS
 
 TASKS = [task.name for task in TWO_DIGITS]
+BARS = "bars: 95% intervals over seeds"
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,17 @@ def powers(snapshot: Snapshot, batch_size: int) -> tuple[Tensor, Tensor]:
     return signal, noise.covariance_trace(snapshot.gradients) / batch_size
 
 
+def spread(values: Sequence[int], count: int = 4) -> list[int]:
+    """Up to `count` of the values, evenly spaced in their order, first and last included."""
+    index = np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int)
+    return [values[i] for i in index]
+
+
+def conditions(seeds: int, *others: str) -> str:
+    """End of a caption, in brackets: how many seeds are behind it, and what else it depends on."""
+    return f"({', '.join([f'{seeds} seed' + 's' * (seeds != 1), *others])}.)"
+
+
 def examples(samples: int, count: int) -> Exhibit:
     """The first of the `samples` images of seed 0; the table holds targets and the images' mean brightness."""
     data = two_digits(samples)[:count]
@@ -166,7 +178,8 @@ def examples(samples: int, count: int) -> Exhibit:
         table=table,
         figure=gallery(list(images), [f"{i}, {j}; {i + j}" for i, j in zip(left, right, strict=True)]),
         uses=("samples",),
-        caption="Eight training images with their three targets: the digits overlap on 16 of 144 pixels.",
+        caption=f"The first {len(data)} training images, each below its three targets: left digit, right digit; sum."
+        f" The digits overlap on {(SIDE - SHIFT) ** 2} of {(SIDE + SHIFT) ** 2} pixels. (Images of the first seed.)",
         alt="A row of eight small grey images. Each shows two handwritten digits, one towards the upper left and one"
         " towards the lower right, overlapping in the middle; the digits and their sum are printed above.",
     )
@@ -181,6 +194,6 @@ def overview(snapshots: Sequence[Snapshot], batch_size: int) -> Exhibit:
     return Exhibit(
         name="snapshots",
         table=pd.DataFrame(entries).drop(columns="seed").groupby("task", sort=False).mean().reset_index(),
-        caption="Snapshots: mean over seeds of each task's loss, signal |g|² and noise tr(C)/B in the shared"
-        " parameters.",
+        caption="Loss, signal |g|² and noise tr(C)/B of each task in the shared parameters of the frozen networks. "
+        + conditions(len(snapshots), "means", f"batches of {batch_size}"),
     )

@@ -13,6 +13,7 @@ SMOKE = {
     "batch_sizes": [1, 4, 16],
     "draws": 16,
     "steps": 3,
+    "chains": 2,
     "gammas": [0.5, 0.9],
 }
 """Values of parameters at the scale `smoke`."""

@@ -8,11 +8,26 @@ import torch
 
 from mtlrepro import noise
 from mtlrepro.analysis.summaries import slopes, with_expected
-from mtlrepro.analysis.verdicts import Interval, Verdict, mean_interval, range_interval
+from mtlrepro.analysis.verdicts import Interval, Kind, Verdict, geometric_interval, mean_interval, range_interval
 from mtlrepro.models.digits import shared_gradient, task_losses
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import canvas, curves, legend, log_x
-from mtlrepro.studies.noise.digits import TASKS, Snapshot, task_rows
+from mtlrepro.studies.noise.digits import BARS, TASKS, Snapshot, conditions, task_rows
+
+QUOTIENT = "measured over claimed power, mean over tasks"
+RATIOS: tuple[tuple[str, str, str, str, Kind, int], ...] = (
+    ("with replacement", "ratio", "Noise power is tr(C)/B", "Section 5", "paper", 5),
+    (
+        "without replacement",
+        "ratio_exact",
+        "Noise power is tr(C)/B times (N - B)/(N - 1)",
+        "finite-population factor",
+        "ours",
+        0,
+    ),
+)
+"""How batches are drawn, the column of :func:`noise_by_batch_size` that should be 1, and the claim that it is: its
+sentence, source, kind and finding."""
 
 
 def epoch_identity(snapshots: Sequence[Snapshot], batch_size: int) -> pd.DataFrame:
@@ -43,20 +58,20 @@ def epoch_identity(snapshots: Sequence[Snapshot], batch_size: int) -> pd.DataFra
 
 
 def monte_carlo(snapshots: Sequence[Snapshot], batch_size: int, counts: Sequence[int], draws: int) -> pd.DataFrame:
-    """Eq. 2 for random batches: distance of the mean of n independent batch gradients from the full gradient.
+    """Eq. 2 for random batches: distance of the mean of J independent batch gradients from the full gradient.
 
     Returns:
-        Columns `seed`, `task`, `batches` (n), `error`: root mean square over `draws`, in units of the noise
-        of one batch, `sqrt(tr C / B)`; and `expected`, `1 / sqrt(n)`.
+        Columns `seed`, `task`, `batches` (J), `error`: root mean square over `draws`, in units of the noise
+        of one batch, `sqrt(tr C / B)`; and `expected`, `1 / sqrt(J)`.
     """
     entries = []
     for snapshot in snapshots:
         generator = snapshot.generator(1)
         unit = (noise.covariance_trace(snapshot.gradients) / batch_size).sqrt()
-        for n in counts:
-            weights = snapshot.batches(batch_size, draws * n, generator).view(draws, n, -1).mean(1)
+        for count in counts:
+            weights = snapshot.batches(batch_size, draws * count, generator).view(draws, count, -1).mean(1)
             error = noise.noise_power(snapshot.gradients, weights).mean(-1).sqrt() / unit
-            entries += task_rows(snapshot, batches=n, error=error, expected=n**-0.5)
+            entries += task_rows(snapshot, batches=count, error=error, expected=count**-0.5)
     return pd.DataFrame(entries)
 
 
@@ -100,24 +115,41 @@ def noise_by_batch_size(snapshots: Sequence[Snapshot], sizes: Sequence[int], dra
 
 
 def error_exponent(errors: pd.DataFrame) -> Interval:
-    """Exponent with which the error of n averaged batches changes with n."""
+    """Exponent with which the error of J averaged batches changes with J."""
     return mean_interval(slopes(errors, "batches", "error", ["seed"])["slope"])
 
 
 def unbiased_claims(epoch: pd.DataFrame, errors: pd.DataFrame) -> list[Verdict]:
     """Verdicts on Eq. 2 from :func:`epoch_identity` and :func:`monte_carlo`."""
     worst = range_interval(epoch.groupby("seed")[["loss", "gradient"]].max().max(axis=1))
-    claim = "The batches of one epoch average to the full loss and gradient (largest relative error)"
-    falls = "The error of n averaged batches falls as n to the power -1/2 (exponent)"
-    return [Verdict(claim, "Eq. 2", 0, 1e-10, worst), Verdict(falls, "Eq. 2", -0.5, 0.03, error_exponent(errors))]
+    return [
+        Verdict(
+            "The error of averaged random batches falls as one over the root of their number",
+            "Eq. 2",
+            -0.5,
+            0.03,
+            error_exponent(errors),
+            reading="exponent of a power law, mean over tasks",
+            finding=1,
+        ),
+        Verdict(
+            "The batches of one epoch average to the full loss and gradient",
+            "Eq. 2",
+            0,
+            1e-10,
+            worst,
+            reading="largest relative error",
+            finding=1,
+        ),
+    ]
 
 
 def error_figure(errors: pd.DataFrame) -> Exhibit:
     """Error of averaged batches against their number, from :func:`monte_carlo`."""
-    table = with_expected(errors, "error", ["task", "batches"])
+    table = with_expected(errors, "error", ["task", "batches"], interval=geometric_interval)
     figure, axes = canvas()
     curves(axes, table, "batches", by="task", expected="expected")
-    axes.set(yscale="log", xlabel="batches averaged, n", ylabel="error / noise of one batch")
+    axes.set(yscale="log", xlabel="batches averaged, J", ylabel="error / noise of one batch")
     log_x(axes, list(table["batches"].unique()))
     legend(figure, axes, 3)
     return Exhibit(
@@ -125,8 +157,9 @@ def error_figure(errors: pd.DataFrame) -> Exhibit:
         table=table,
         figure=figure,
         uses=("seeds", "batch_size", "draws"),
-        caption=f"Averaging random batches closes in on the full gradient with exponent {error_exponent(errors)};"
-        " dashed: the predicted root of 1/n. Bars here and below: 95% intervals over seeds.",
+        caption="Distance of the mean of J random batch gradients from the full gradient, in units of the noise of one"
+        " batch; dashed: one over the root of J, as unbiased gradients have it. Averaging closes in on the full"
+        f" gradient with exponent {error_exponent(errors)}. {conditions(errors['seed'].nunique(), BARS)}",
         alt="Log-log plot of relative error against number of batches: three straight falling lines on their"
         " predictions.",
     )
@@ -136,30 +169,46 @@ def power_claims(power: pd.DataFrame, batch_size: int) -> list[Verdict]:
     """Verdicts on Section 5 from :func:`noise_by_batch_size`."""
     drawn = dict(list(power.groupby("sampling")))
     slope = mean_interval(slopes(drawn["with replacement"], "batch", "power", ["seed"])["slope"])
-    verdicts = [Verdict("Noise power falls as 1/B: exponent, with replacement", "Section 5", -1, 0.03, slope)]
-    for sampling, column, exact, source in (
-        ("with replacement", "ratio", "", "Section 5"),
-        ("without replacement", "ratio_exact", " times (N - B)/(N - 1)", "our correction"),
-    ):
-        ratio = mean_interval(drawn[sampling].groupby("seed")[column].mean())
-        verdicts.append(Verdict(f"Noise power is tr(C)/B{exact} (quotient), {sampling}", source, 1, 0.05, ratio))
+    verdicts = [
+        Verdict(
+            "Noise power falls as one over the batch size",
+            "Section 5",
+            -1,
+            0.03,
+            slope,
+            reading="exponent of a power law, mean over tasks; drawn with replacement",
+            finding=5,
+        )
+    ]
+    for sampling, column, claim, source, kind, finding in RATIOS:
+        ratio = geometric_interval(drawn[sampling].groupby("seed")[column].mean())
+        reading = f"{QUOTIENT} and batch sizes; drawn {sampling}"
+        verdicts.append(Verdict(claim, source, 1, 0.05, ratio, reading=reading, kind=kind, finding=finding))
     sizes = power["batch"].unique()
-    for size in sorted({batch_size, max(sizes)} & set(sizes)):
-        claim = f"Noise power is tr(C)/B (quotient), without replacement, B = {size}"
-        source = "Section 5, extended to shuffled data"
-        verdicts.append(Verdict(claim, source, 1, 0.05, shuffled_ratio(power, size)))
-    return verdicts
+    return verdicts + [
+        Verdict(
+            "Shuffled data leave the noise power at tr(C)/B",
+            "our question on Section 5",
+            1,
+            0.05,
+            shuffled_ratio(power, size),
+            reading=f"{QUOTIENT}; drawn without replacement",
+            case=f"B = {size}",
+            kind="ours",
+        )
+        for size in sorted({batch_size, max(sizes)} & set(sizes))
+    ]
 
 
 def shuffled_ratio(power: pd.DataFrame, size: int) -> Interval:
     """Noise power over tr(C)/B of batches of one size, drawn without replacement."""
     rows = power[(power["sampling"] == "without replacement") & (power["batch"] == size)]
-    return mean_interval(rows.groupby("seed")["ratio"].mean())
+    return geometric_interval(rows.groupby("seed")["ratio"].mean())
 
 
 def power_figure(power: pd.DataFrame) -> Exhibit:
     """Noise power over tr(C)/B against batch size, from :func:`noise_by_batch_size`."""
-    table = with_expected(power, "ratio", ["sampling", "batch"], expected="factor")
+    table = with_expected(power, "ratio", ["sampling", "batch"], "factor", geometric_interval)
     largest = power["batch"].max()
     figure, axes = canvas()
     curves(axes, table, "batch", by="sampling", expected="expected")
@@ -171,7 +220,8 @@ def power_figure(power: pd.DataFrame) -> Exhibit:
         table=table,
         figure=figure,
         uses=("seeds", "samples", "batch_sizes", "draws"),
-        caption="Noise power over tr(C)/B, measured and predicted (dashed: 1, and the finite-population factor). Drawn"
-        f" without replacement it is {shuffled_ratio(power, largest)} at B = {largest}.",
+        caption="Noise power over tr(C)/B against the batch size B; dashed: 1, and the finite-population factor. Drawn"
+        " without replacement, a batch has less noise than the law says, the more of the data it takes: down"
+        f" to {shuffled_ratio(power, largest)} of it at B = {largest}. {conditions(power['seed'].nunique(), BARS)}",
         alt="Noise power over tr(C)/B against batch size: flat at one with replacement, falling without.",
     )

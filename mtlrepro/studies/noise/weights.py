@@ -13,18 +13,31 @@ from torch.func import jacrev
 
 from mtlrepro import noise
 from mtlrepro.analysis.summaries import summarise
-from mtlrepro.analysis.verdicts import Verdict, mean_interval, number, range_interval
+from mtlrepro.analysis.verdicts import (
+    Interval,
+    Verdict,
+    correlation_interval,
+    geometric_interval,
+    number,
+    range_interval,
+    share_interval,
+)
 from mtlrepro.data.digits import TwoDigits
 from mtlrepro.models.digits import sample_gradients
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import canvas, curves, dots, legend, panels
-from mtlrepro.studies.noise.digits import TASKS, Snapshot, powers, task_rows
+from mtlrepro.studies.noise.digits import BARS, TASKS, Snapshot, conditions, powers, task_rows
 
-UNTESTED = Verdict("MaxGNR's results on NYUv2 and Cityscapes", "main paper, its text not available")
+UNTESTED = Verdict(
+    "MaxGNR's results on NYUv2 and Cityscapes",
+    "main paper",
+    reading="its text was not available",
+    finding=6,
+)
 
 
 def readings() -> Iterator[tuple[noise.Scalarisation, noise.Itgn, bool]]:
-    """All readings of "maximise the GNR of each task"; each has a unique maximum for three tasks."""
+    """All readings of "maximise the GNR of each task"; with three tasks each has one maximum."""
     return product(get_args(noise.Scalarisation), get_args(noise.Itgn), (False, True))
 
 
@@ -112,7 +125,7 @@ def numeric_gnr_weights(
 
 
 def weight_finding(forms: pd.DataFrame) -> str:
-    """Caption of the weight figure: how many readings differ at all, and the range of the weight of `sum`."""
+    """What the weight figure shows: how many readings differ at all, and the range of the weight of `sum`."""
     wide = forms.pivot_table("closed", ["seed", "task"], "reading").round(9)
     weight = range_interval(forms.loc[forms["task"] == "sum", "closed"])
     return (
@@ -122,7 +135,7 @@ def weight_finding(forms: pd.DataFrame) -> str:
 
 
 def label_finding(table: pd.DataFrame) -> str:
-    """Caption of the label-noise figure: under which readings the interval at the most noise still holds 1."""
+    """What the label-noise figure shows: under which readings the interval at the most noise still holds 1."""
     last = table[table["amount"] == table["amount"].max()]
     flat = last[(last["low"] <= 1 + 1e-9) & (last["high"] >= 1 - 1e-9)]
     falls = last.drop(flat.index)["mean"]
@@ -205,17 +218,47 @@ def cross_terms(snapshots: Sequence[Snapshot], batch_size: int) -> pd.DataFrame:
 
 def closed_form_claims(forms: pd.DataFrame) -> list[Verdict]:
     """Verdicts on the closed forms, from :func:`closed_forms`."""
-    worst = range_interval(forms.groupby("seed")["difference"].max())
-    maxmin = forms[forms["reading"].str.startswith("maxmin")].groupby(["seed", "reading"])["gnr"]
-    spread = range_interval((maxmin.max() / maxmin.min() - 1).groupby("seed").max())
-    equal = "Closed-form weights equal a numeric optimum (largest relative difference)"
-    level = "The numeric max-min optimum has equal GNRs (relative spread)"
-    return [Verdict(equal, "reconstruction", 0, 1e-5, worst), Verdict(level, "reconstruction", 0, 1e-5, spread)]
+    equal = [
+        Verdict(
+            "Weights by formula equal those of a numeric optimiser",
+            "reconstruction",
+            0,
+            1e-5,
+            range_interval(rows.groupby("seed")["difference"].max()),
+            reading="largest relative difference",
+            case=str(name),
+            kind="identity",
+        )
+        for name, rows in forms.groupby("reading", sort=False)
+    ]
+    level = []
+    for name, rows in forms[forms["reading"].str.startswith("maxmin")].groupby("reading", sort=False):
+        ratios = rows.groupby("seed")["gnr"]
+        level.append(
+            Verdict(
+                "The numeric max-min optimum has equal GNRs",
+                "reconstruction",
+                0,
+                1e-5,
+                range_interval(ratios.max() / ratios.min() - 1),
+                reading="relative spread over tasks",
+                case=str(name),
+                kind="identity",
+            )
+        )
+    return [*equal, *level]
+
+
+def weight_interval(values: pd.Series) -> Interval:
+    """Interval of a task weight of mean 1, which lies between 0 and the number of tasks."""
+    tasks = len(TASKS)
+    found = share_interval(values / tasks)
+    return Interval(tasks * found.value, tasks * found.low, tasks * found.high)
 
 
 def weight_figure(forms: pd.DataFrame) -> Exhibit:
     """Weights of the three tasks under every reading, from :func:`closed_forms`."""
-    table = summarise(forms, "closed", ["reading", "task"])
+    table = summarise(forms, "closed", ["reading", "task"], weight_interval)
     figure, axes = canvas(height=3.6)
     dots(axes, table, "reading", by="task", reference=1)
     axes.set(xlabel="task weight (mean 1)", xlim=(0, None))
@@ -225,7 +268,8 @@ def weight_figure(forms: pd.DataFrame) -> Exhibit:
         table=table,
         figure=figure,
         uses=("seeds", "batch_size"),
-        caption=weight_finding(forms),
+        caption="Task weights under each reading of MaxGNR, a reconstruction."
+        f" {weight_finding(forms)} {conditions(forms['seed'].nunique(), BARS)}",
         alt="Weights of the three tasks, one line per reading of MaxGNR, one colour per task, with intervals over"
         " seeds.",
     )
@@ -235,19 +279,22 @@ def label_claims(noisy: pd.DataFrame) -> list[Verdict]:
     """Verdicts on the weight of a task with noisy labels, from :func:`label_noise` at the most noise."""
     verdicts = []
     for name, rows in noisy[noisy["amount"] == noisy["amount"].max()].groupby("reading", sort=False):
-        change = mean_interval(rows["relative"])
+        change, reading = geometric_interval(rows["relative"]), "new over old weight at the most noise"
         if name.startswith("maxmin") and "own" in name:
-            claim = f"Label noise leaves its task's weight (new / old), {name}"
-            verdicts.append(Verdict(claim, "reconstruction, identity", 1, 0.01, change))
+            claim = "Noise in a task's labels leaves its weight where it was"
+            verdict = Verdict(claim, "reconstruction", 1, 0.01, change, reading=reading, case=name, kind="identity")
         else:
-            claim = f"Label noise lowers its task's weight (new / old), {name}"
-            verdicts.append(Verdict(claim, "reconstruction", 1, 0, change, below=True))
+            claim = "Noise in a task's labels lowers its weight"
+            verdict = Verdict(
+                claim, "reconstruction", 1, 0, change, below=True, reading=reading, case=name, kind="ours"
+            )
+        verdicts.append(verdict)
     return verdicts
 
 
 def label_figure(noisy: pd.DataFrame) -> Exhibit:
     """Weight of the task with noisy labels against the noise, from :func:`label_noise`."""
-    table = summarise(noisy, "relative", ["reading", "amount"])
+    table = summarise(noisy, "relative", ["reading", "amount"], geometric_interval)
     figure, axes_by_kind = panels(2, height=3.6)
     for axes, kind in zip(axes_by_kind, ("maxmin", "product"), strict=True):
         curves(axes, table[table["reading"].str.startswith(kind)], "amount", by="reading")
@@ -259,30 +306,52 @@ def label_figure(noisy: pd.DataFrame) -> Exhibit:
         table=table,
         figure=figure,
         uses=("seeds", "batch_size"),
-        caption=label_finding(table),
+        caption="Weight of the task sum, over its weight without it, against the noise in its labels alone."
+        f" {label_finding(table)} {conditions(noisy['seed'].nunique(), BARS)}",
         alt="Relative weight of the noisy task against the noise in its labels, max-min readings left, product readings"
         " right.",
     )
 
 
 def cross_claims(cross: pd.DataFrame) -> list[Verdict]:
-    """Verdicts on what the formula assumes, from :func:`cross_terms`."""
+    """Verdicts on what the formula assumes of each network, from :func:`cross_terms`; signs must not cancel."""
     claims = {
-        "noise": "Noises of tasks on a shared batch are uncorrelated (mean absolute correlation)",
-        "gradient": "Task gradients are orthogonal (mean absolute cosine)",
+        "noise": (
+            "Noises of tasks on a shared batch are uncorrelated",
+            "absolute correlation, mean over pairs of tasks",
+        ),
+        "gradient": ("Task gradients are orthogonal", "absolute cosine, mean over pairs of tasks"),
     }
     return [
-        Verdict(claim, "reconstruction", 0, 0.05, mean_interval(cross[column].abs().groupby(cross["seed"]).mean()))
-        for column, claim in claims.items()
+        Verdict(
+            claim,
+            "reconstruction",
+            0,
+            0.05,
+            share_interval(cross[column].abs().groupby(cross["seed"]).mean()),
+            reading=reading,
+            kind="ours",
+        )
+        for column, (claim, reading) in claims.items()
     ]
 
 
 def cross_table(cross: pd.DataFrame) -> Exhibit:
-    """Mean over seeds of :func:`cross_terms`."""
+    """Mean and interval over seeds of :func:`cross_terms`, one row a pair."""
+    kinds = {
+        "noise": ("correlation of noises", correlation_interval),
+        "gradient": ("cosine of gradients", correlation_interval),
+        "narrow": ("factor, narrow", geometric_interval),
+        "broad": ("factor, broad", geometric_interval),
+    }
+    parts = []
+    for column, (title, interval) in kinds.items():
+        part = summarise(cross, column, ["pair"], interval).set_index("pair")
+        parts.append(part.rename(columns={"mean": title, "low": f"{title} low", "high": f"{title} high"}))
     return Exhibit(
         name="cross_terms",
-        table=cross.drop(columns="seed").groupby("pair", sort=False).mean().reset_index(),
-        caption="Correlation of noises, cosine of gradients, and the factor by which cross terms change the denominator"
-        " of the third task's GNR at the max-min weights, narrow and broad. Means over seeds; the formula assumes 0, 0,"
-        " 1, 1.",
+        table=pd.concat(parts, axis=1).reset_index(names="pair of tasks"),
+        caption="What the tasks of a pair have in common on a shared batch, and the factor by which that changes the"
+        " denominator of the third task's GNR at the max-min weights of each reading. The formula takes the first two"
+        f" as 0 and the factors as 1. {conditions(cross['seed'].nunique(), '95% intervals over seeds')}",
     )

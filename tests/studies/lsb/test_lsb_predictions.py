@@ -64,6 +64,21 @@ def test_claims_about_all_tasks_the_best_and_small_losses():
     assert best.measured.value == pytest.approx(2)
 
 
+def test_slow_growth_is_asked_for_beside_the_supplements():
+    runs = with_others(finals({"keypoints2d": 2.0}), uncertainty=1.2, dwa=1.3, gls=1.5)
+    better = finals({"keypoints2d": 0.5})
+    slow = better[better["method"] == "lsb"].drop(columns="method")
+    found = lsb_predictions.slow_claims(runs, slow, ["keypoints2d"])
+    assert [one.status for one in lsb_predictions.claims(runs, ["keypoints2d"])] == ["does not hold"] * 3
+    assert [one.status for one in found] == ["holds"] * 3
+    assert {(one.kind, one.source, one.finding) for one in found} == {("ours", "our question", 0)}
+    assert [one.case for one in found] == [
+        "slow growth of β",
+        "eight tasks, best other equal, slow growth of β",
+        "keypoints, 2-D, slow growth of β",
+    ]
+
+
 def test_the_best_other_method_is_one_of_the_supplements():
     runs = with_others(finals({"keypoints2d": 0.5}), uncertainty=1.1, dwa=0.9, gls=0.8, gradnorm=0.1)
     _, best, _ = lsb_predictions.claims(runs, ["keypoints2d"])

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from noise_cases import SAMPLES, SEEDS, SMALL
+from noise_cases import CHAINS, SAMPLES, SEEDS, SMALL
 
 from mtlrepro.studies.noise import digits, training
 
@@ -22,4 +22,4 @@ def snapshots(one_thread):
 
 @pytest.fixture(scope="package")
 def moving(one_thread):
-    return training.training_error(SEEDS, SAMPLES, [0.0, 0.7, 0.9], 12, **SMALL)
+    return training.training_error(SEEDS, SAMPLES, [0.0, 0.7, 0.9], 12, chains=CHAINS, **SMALL)

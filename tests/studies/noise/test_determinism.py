@@ -3,16 +3,27 @@ import pytest
 import torch
 from noise_cases import BATCH, SAMPLES, SMALL
 
-from mtlrepro.studies.noise import combinations, digits, estimators, gaussian, momentum, sampling, training, weights
+from mtlrepro.studies.noise import (
+    combinations,
+    digits,
+    estimators,
+    gaussian,
+    intuition,
+    momentum,
+    sampling,
+    training,
+    weights,
+)
 
 CALLS = {
+    "clouds": lambda snapshots: intuition.clouds(snapshots[0], "left", BATCH, 0.5, 5),
     "overview": lambda snapshots: digits.overview(snapshots, BATCH).table,
     "epoch_identity": lambda snapshots: sampling.epoch_identity(snapshots, BATCH),
     "monte_carlo": lambda snapshots: sampling.monte_carlo(snapshots, BATCH, [1, 2], 5),
     "noise_by_batch_size": lambda snapshots: sampling.noise_by_batch_size(snapshots, [1, 4], 5),
     "momentum_noise": lambda snapshots: momentum.frozen_noise(snapshots, [0.5], BATCH, 3),
-    "momentum_shuffled": lambda snapshots: momentum.shuffled_noise(snapshots, [0.5], BATCH, 3),
-    "momentum_while_training": lambda snapshots: training.training_error(1, SAMPLES, [0.9], 3, **SMALL),
+    "momentum_shuffled": lambda snapshots: momentum.shuffled_noise(snapshots, [0.5], [BATCH], 3),
+    "momentum_while_training": lambda snapshots: training.training_error(1, SAMPLES, [0.9], 3, chains=2, **SMALL),
     "gaussianity": lambda snapshots: gaussian.gaussianity(snapshots, [2], 20, directions=2)[0],
     "quantiles": lambda snapshots: gaussian.gaussianity(snapshots, [2], 20, directions=2)[1],
     "universality": lambda snapshots: combinations.universality(snapshots, [1.0, 1.0, 1.0], 2.0),

@@ -159,3 +159,22 @@ def test_parameters_that_do_not_fit_together_are_refused(changed, message):
     digits.check_parameters(**fitting)
     with pytest.raises(ValueError, match=message):
         digits.check_parameters(**{**fitting, **changed})
+
+
+@pytest.mark.parametrize(
+    ("values", "count", "expected"),
+    [
+        (list(range(10)), 4, [0, 3, 6, 9]),
+        ([5, 6], 4, [5, 6]),
+        ([5, 6, 7, 8], 4, [5, 6, 7, 8]),
+        ([5, 6, 7], 2, [5, 7]),
+        ([5], 4, [5]),
+    ],
+)
+def test_spread(values, count, expected):
+    assert digits.spread(values, count) == expected
+
+
+def test_conditions_are_the_end_of_a_caption_in_brackets():
+    assert digits.conditions(1) == "(1 seed.)"
+    assert digits.conditions(5, "means", digits.BARS) == "(5 seeds, means, bars: 95% intervals over seeds.)"

@@ -2,25 +2,11 @@ import math
 
 import numpy as np
 import pandas as pd
-import pytest
 import torch
 from noise_cases import SEEDS, check
 
+from mtlrepro.analysis.verdicts import mean_interval
 from mtlrepro.studies.noise import gaussian
-
-
-@pytest.mark.parametrize(
-    ("values", "count", "expected"),
-    [
-        (list(range(10)), 4, [0, 3, 6, 9]),
-        ([5, 6], 4, [5, 6]),
-        ([5, 6, 7, 8], 4, [5, 6, 7, 8]),
-        ([5, 6, 7], 2, [5, 7]),
-        ([5], 4, [5]),
-    ],
-)
-def test_spread(values, count, expected):
-    assert gaussian.spread(values, count) == expected
 
 
 def test_gaussianity(snapshots):
@@ -59,3 +45,11 @@ def test_quantiles_do_not_depend_on_the_sign_of_an_eigenvector(snapshots, monkey
 def test_the_alternative_text_of_quantiles_states_the_numbers_of_its_table():
     ends = pd.DataFrame({"direction": list("aabb"), "normal": [-3.0, 3.0] * 2, "noise": [-2.0, 4.26, -3.0, 3.0]})
     assert gaussian.quantile_alt(8, ends).endswith("reaches 4.3 in the direction of a, 3.0 in the direction of b.")
+
+
+def test_the_interval_of_kurtosis_never_falls_below_that_of_any_distribution():
+    values = pd.Series([-1.99, 0.0, 9.0])
+    found = gaussian.kurtosis_interval(values)
+    assert mean_interval(values).low < -2 < found.low < found.value < found.high
+    same = gaussian.kurtosis_interval(pd.Series([0.5, 0.5]))
+    np.testing.assert_allclose([same.value, same.low, same.high], 0.5)

@@ -34,50 +34,45 @@ def test_momentum_limit():
     assert momentum.momentum_limit(0.0) == 1
 
 
-def shuffled_power(gamma, per_epoch, step):
-    """Expected noise power of momentum after a step over that of one batch: the noise of an epoch's batches sums to 0,
-    so that any two of them have the correlation -1/(per_epoch - 1)."""
-    weights = (1 - gamma) * gamma ** np.arange(step - 1, -1, -1)
-    power = 0.0
-    for epoch in range(0, step, per_epoch):
-        own = weights[epoch : epoch + per_epoch]
-        power += (own**2).sum() - ((own.sum()) ** 2 - (own**2).sum()) / (per_epoch - 1)
-    return power
-
-
 def test_momentum_shuffled(snapshots):
-    gammas = [0.0, 0.5, 0.8]
-    table = momentum.shuffled_noise(snapshots, gammas, BATCH, 400)
-    check(table, ["seed", "task", "gamma", "ratio_limit"], SEEDS * 3 * len(gammas))
-    for gamma in gammas:
-        settled = round(4 / (1 - gamma))
-        power = np.mean([shuffled_power(gamma, SAMPLES // BATCH, settled + step) for step in range(8)])
-        found = table.loc[table["gamma"] == gamma, "ratio_limit"]
-        np.testing.assert_allclose(found, math.sqrt(power) / momentum.momentum_limit(gamma), rtol=0.06)
-    assert (table.loc[table["gamma"] == 0.8, "ratio_limit"] < 0.9).all()  # or Eq. 8 would hold here too
+    gammas, sizes = [0.5, 0.8], [4, BATCH, SAMPLES // 2]
+    table = momentum.shuffled_noise(snapshots, gammas, sizes, 400)
+    columns = ["seed", "task", "gamma", "batches", "ratio_limit", "exact", "ratio_exact"]
+    check(table, columns, SEEDS * 3 * len(gammas) * len(sizes))
+    assert sorted(table["batches"].unique()) == [2, 8, 16]
+    np.testing.assert_allclose(table["ratio_limit"], table["exact"], rtol=0.08)
+    np.testing.assert_allclose(table["ratio_exact"], table["ratio_limit"] / table["exact"])
+    # Eight steps an epoch of eight batches or of two: all positions, so that the mean over positions is exact.
+    for row in table[table["batches"] <= 8].itertuples():
+        assert math.isclose(row.exact, noise.shuffled_power_factor(row.gamma, row.batches) ** 0.5)
+    assert (table.loc[(table["gamma"] == 0.8) & (table["batches"] == 8), "ratio_limit"] < 0.9).all()  # unlike Eq. 8
 
 
-def test_momentum_of_batches_of_all_samples_is_refused(snapshots):
-    with pytest.raises(ValueError, match="batch_size"):
-        momentum.shuffled_noise(snapshots, [0.5], SAMPLES, 3)
+@pytest.mark.parametrize(("settled", "batches"), [(40, 2), (40, 8), (400, 32), (40, 1024)])
+def test_marks_are_spread_over_one_epoch(settled, batches):
+    marks = sorted(momentum._epoch_marks(settled, batches))
+    assert len(marks) == min(8, batches)
+    assert settled < marks[0]
+    assert marks[-1] <= settled + batches
+    assert len(set(np.diff(marks))) <= 1
 
 
-def test_momentum_table():
-    settled = pd.DataFrame(
-        {
-            "seed": [0, 1, 0, 1],
-            "gamma": [0.5, 0.5, 0.9, 0.9],
-            "ratio_limit": [1.0, 1.0, 2.0, 2.0],
-            "limit": 1.0,
-            "finite": 1.0,
-        }
-    )
-    shuffled = settled.assign(ratio_limit=lambda rows: rows["ratio_limit"] / 4)
-    early = settled.assign(finite=0.5, ratio_limit=9.0)
-    table = momentum.limit_table(pd.concat([settled, early]), shuffled).table
-    bounds = ("mean", "low", "high")
-    check(table, ["gamma", *(f"{name}, {bound}" for name in ("independent", "shuffled") for bound in bounds)], 2)
-    assert table.to_numpy().tolist() == [[0.5, 1, 1, 1, 0.25, 0.25, 0.25], [0.9, 2, 2, 2, 0.5, 0.5, 0.5]]
+@pytest.mark.parametrize("size", [SAMPLES, 5])
+def test_epochs_of_a_single_batch_or_of_broken_ones_are_refused(snapshots, size):
+    with pytest.raises(ValueError, match=f"^batch_size is {size}; accepted: a divisor of the number of samples, 64"):
+        momentum.shuffled_noise(snapshots, [0.5], [BATCH, size], 3)
+
+
+def test_epoch_sizes_divide_the_samples_and_hold_the_own_one():
+    assert momentum.epoch_sizes([1, 2, 4, 8, 16, 32, 64, 128, 256, 512], 32, 1024) == [1, 8, 32, 64, 512]
+    assert momentum.epoch_sizes([3, 5, 64], 8, 64) == [8]
+
+
+def test_the_caption_of_the_epochs_states_the_closed_form(snapshots):
+    table = momentum.shuffled_noise(snapshots, [0.9, 0.5], [4, BATCH], 5)
+    exhibit = momentum.epoch_figure(table, [32, 397])
+    assert "γ = 0.9 the closed form is 0.771 at 32, 0.978 at 397" in exhibit.caption
+    assert exhibit.table[["gamma", "batches"]].to_numpy().tolist() == [[0.5, 8], [0.5, 16], [0.9, 8], [0.9, 16]]
 
 
 def test_the_alternative_text_of_momentum_states_the_numbers_of_its_table():

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from noise_cases import BATCH, SAMPLES, SEEDS, SMALL, check
+from noise_cases import BATCH, CHAINS, SAMPLES, SEEDS, SMALL, check
 
 from mtlrepro.analysis.verdicts import geometric_interval
 from mtlrepro.studies.noise import digits, training
@@ -18,7 +18,7 @@ def test_training_that_blows_up_names_step_and_task():
     with pytest.raises(
         FloatingPointError, match=r"^step \d+: loss of task .*sum is not finite; lower the learning rate$"
     ):
-        training.training_error(1, SAMPLES, [0.9], 30, **{**SMALL, "learning_rate": 1e100})
+        training.training_error(1, SAMPLES, [0.9], 30, chains=1, **{**SMALL, "learning_rate": 1e100})
 
 
 def test_momentum_while_training(moving):
@@ -33,7 +33,7 @@ def test_there_is_no_lag_without_momentum_nor_at_the_first_step(moving):
     plain = moving[moving["gamma"] == 0]
     assert (plain["lag"] == 0).all()
     assert (plain["total"] == plain["noise"]).all()
-    np.testing.assert_allclose(plain["predicted"], plain["noise"], rtol=1e-12)
+    np.testing.assert_allclose(plain["predicted"], plain["noise"], rtol=1e-6)
     first = moving[moving["step"] == 1]
     assert (first["lag"] <= 1e-28 * first["signal"]).all()  # (1 - gamma) x / (1 - gamma) rounds
     later = moving[(moving["step"] > 1) & (moving["gamma"] > 0)]
@@ -48,17 +48,26 @@ def test_all_momenta_start_from_the_same_network_and_batch(moving):
 
 
 def test_the_first_step_by_hand(moving):
+    """Gradients in float32 against those in float64: the noise is the mean over the chains."""
     (snapshot,) = digits.snapshots(1, SAMPLES, 0, **SMALL)  # the same initial network and images
     gradients = snapshot.gradients.mean(0)
     full = gradients.mean(0)
-    index = torch.randint(SAMPLES, (BATCH,), generator=snapshot.generator(8))
+    index = torch.randint(SAMPLES, (CHAINS, BATCH), generator=snapshot.generator(8))
     first = moving[(moving["seed"] == 0) & (moving["step"] == 1)].iloc[0]
-    assert math.isclose(first["signal"], full.square().sum().item(), rel_tol=1e-10)
-    assert math.isclose(first["noise"], (gradients[index].mean(0) - full).square().sum().item(), rel_tol=1e-10)
+    noise = (gradients[index].mean(1) - full).square().sum(1)
+    assert noise.std() > 0.01 * noise.mean()
+    assert math.isclose(first["signal"], full.square().sum().item(), rel_tol=1e-5)
+    assert math.isclose(first["noise"], noise.mean().item(), rel_tol=1e-5)
+
+
+def test_chains_of_a_seed_start_alike_and_drift_apart():
+    one, three = (training.training_error(1, SAMPLES, [0.9], 4, chains=chains, **SMALL) for chains in (1, 3))
+    assert math.isclose(one["signal"][0], three["signal"][0], rel_tol=1e-6)
+    assert not math.isclose(one["signal"][3], three["signal"][3], rel_tol=1e-6)
 
 
 def test_there_is_no_lag_while_the_parameters_stand_still():
-    table = training.training_error(1, SAMPLES, [0.9], 6, **{**SMALL, "learning_rate": 0.0})
+    table = training.training_error(1, SAMPLES, [0.9], 6, chains=2, **{**SMALL, "learning_rate": 0.0})
     assert (table["lag"] < 1e-28 * table["signal"]).all()
     np.testing.assert_allclose(table["total"], table["noise"], rtol=1e-10)
     np.testing.assert_allclose(table["signal"], table["signal"][0], rtol=1e-12)
@@ -67,17 +76,17 @@ def test_there_is_no_lag_while_the_parameters_stand_still():
 def test_predicted_noise_adds_the_noise_of_the_steps_by_their_squared_weights():
     """At parameters that stand still: Eq. 8 with the noise that each batch happened to have."""
     still = {**SMALL, "learning_rate": 0.0}
-    plain, heavy = (training.training_error(1, SAMPLES, [gamma], 5, **still) for gamma in (0.0, 0.8))
+    plain, heavy = (training.training_error(1, SAMPLES, [gamma], 5, chains=2, **still) for gamma in (0.0, 0.8))
     for t in range(1, 6):
         weights = 0.2 * 0.8 ** np.arange(t - 1, -1, -1) / (1 - 0.8**t)
-        assert math.isclose(heavy["predicted"][t - 1], (weights**2 * plain["noise"][:t]).sum(), rel_tol=1e-9)
+        assert math.isclose(heavy["predicted"][t - 1], (weights**2 * plain["noise"][:t]).sum(), rel_tol=1e-6)
     # The noise itself has cross terms, which only their mean does not.
     assert not np.allclose(heavy["predicted"][1:], heavy["noise"][1:], rtol=1e-3)
 
 
 def test_training_with_momentum_needs_a_momentum():
     with pytest.raises(ValueError, match=r"^gammas is \[\]; accepted: one or more, at least 0$"):
-        training.training_error(1, SAMPLES, [], 3, **SMALL)
+        training.training_error(1, SAMPLES, [], 3, chains=1, **SMALL)
 
 
 def test_error_parts_are_geometric_means_of_every_tenth_step():
@@ -106,10 +115,11 @@ def test_error_parts_leave_out_a_lag_of_zero(moving):
 
 def test_the_caption_of_the_lag_states_the_numbers_of_its_table():
     late = pd.DataFrame(
-        {"lag": [1.0, 4.0, 8.0, 8.0], "noise": [10.0, 10.0, 4.0, 4.0]},
+        {"lag": [1.0, 4.0, 8.0, 8.0], "noise": [10.0, 10.0, 4.0, 4.0], "total": [10.0, 10.0, 12.0, 12.0]},
         index=pd.MultiIndex.from_product([(0.5, 0.9), (0, 1)], names=["gamma", "seed"]),
     )
-    assert (
-        training.lag_finding(late).count(f"{geometric_interval([0.1, 0.4])} at γ = 0.5, 2.00 [2.00, 2.00] at γ = 0.9")
-        == 1
+    assert training.lag_finding(late) == (
+        f"In the second half, over the power of the noise, that of the lag is {geometric_interval([0.1, 0.4])} at γ ="
+        " 0.5, 2.00 [2.00, 2.00] at γ = 0.9, and that of both is 1.00 [1.00, 1.00] at γ = 0.5, 3.00 [3.00, 3.00] at γ ="
+        " 0.9."
     )

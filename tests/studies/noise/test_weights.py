@@ -8,6 +8,7 @@ import torch
 from noise_cases import BATCH, SEEDS, check
 
 from mtlrepro import noise
+from mtlrepro.analysis.verdicts import mean_interval
 from mtlrepro.models import digits as models
 from mtlrepro.studies.noise import digits, weights
 
@@ -156,3 +157,21 @@ def test_the_label_caption_goes_by_the_intervals_at_the_most_noise():
         "Noise in one task's labels leaves its weight where it was under 2 readings (p; s); under the other 2 the"
         " weight changes to between 0.25 and 0.50 of its value."
     )
+
+
+def test_a_weight_lies_between_zero_and_the_number_of_tasks():
+    values = pd.Series([2.99, 0.5, 2.5])
+    found = weights.weight_interval(values)
+    assert mean_interval(values).high > 3 > found.high
+    assert 0 < found.low < found.value
+
+
+def test_the_table_of_cross_terms_has_an_interval_for_each_pair():
+    rows = [(0, 0.5, 0.9, 2.0, 1.0), (1, 0.5, -0.9, 0.5, 1.0)]
+    cross = pd.DataFrame(
+        [dict(zip(["seed", "noise", "gradient", "narrow", "broad"], row, strict=True), pair="a, b") for row in rows]
+    )
+    (row,) = weights.cross_table(cross).table.to_dict("records")
+    assert math.isclose(row["correlation of noises low"], row["correlation of noises high"])
+    assert -1 < row["cosine of gradients low"] < row["cosine of gradients"] < row["cosine of gradients high"] < 1
+    assert math.isclose(row["factor, narrow"], 1)  # of 2 and 1/2
