@@ -79,14 +79,19 @@ def badges(statuses: Mapping[str, int]) -> str:
     """HTML of the statuses of an answer, each with how many claims have it, unless all claims agree."""
     if len(statuses) == 1:
         return badge(next(iter(statuses)))
-    return " ".join(badge(status, f"{count} {status}") for status, count in statuses.items())
+    return " ".join(badge(status, f"{count} {status}") for status, count in _worst_first(statuses))
+
+
+def _worst_first(statuses: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Statuses with their counts; notebooks, whose keys are sorted, do not keep their order."""
+    return [(status, statuses[status]) for status in WORST_FIRST if status in statuses]
 
 
 def findings_text(answered: Sequence[Mapping[str, Any]]) -> str:
     """Answers as plain text, a line each."""
     lines = []
     for one in answered:
-        statuses = ", ".join(f"{count} {status}" for status, count in one["statuses"].items())
+        statuses = ", ".join(f"{count} {status}" for status, count in _worst_first(one["statuses"]))
         lines.append(f"{one['number']}. {one['claim']}: {statuses}")
     return "\n".join(["What we found", *lines])
 

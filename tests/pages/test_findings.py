@@ -1,6 +1,7 @@
 """The box *What we found*: each numbered claim answered by its verdicts."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -118,3 +119,9 @@ def test_the_measured_claim_with_the_worst_status_is_quoted():
     assert answer["quoted"] == "It is one"
     (answer,) = answers([ONE], [untold])
     assert (answer["quoted"], answer["measured"]) == ("c", "")
+
+
+def test_a_stored_answer_has_the_worst_status_first():
+    """A notebook sorts the keys of what it stores."""
+    html = badges({"does not hold": 1, "holds": 3, "inconclusive": 2})
+    assert re.findall(r">([^<]+)<", html.replace("> <", "><")) == ["1 does not hold", "2 inconclusive", "3 holds"]
