@@ -22,13 +22,15 @@ WORST_FIRST: tuple[Status, ...] = ("does not hold", "inconclusive", "cannot be t
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with the bounds that speak for it."""
+    """A value with the bounds that speak for it; a count or an exact number is its own bounds, which are not written."""
 
     value: float
     low: float
     high: float
 
     def __str__(self) -> str:
+        if self.low == self.value == self.high:
+            return number(self.value)
         return f"{number(self.value)} [{number(self.low)}, {number(self.high)}]"
 
 
