@@ -22,7 +22,7 @@ WORST_FIRST: tuple[Status, ...] = ("does not hold", "inconclusive", "cannot be t
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with the bounds that speak for it; a count or an exact number is its own bounds, which are not written."""
+    """A value with the bounds that speak for it; a count or an exact number is its own bounds, which are left out."""
 
     value: float
     low: float
