@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from mtlrepro.analysis.verdicts import WORST_FIRST, Verdict, grouped
+from mtlrepro.analysis.verdicts import WORST_FIRST, Verdict, grouped, measured_text
 from mtlrepro.pages.html import badge, small, table_box
 
 
@@ -70,7 +70,7 @@ def _answer(finding: Finding, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "evidence": finding.evidence,
         "statuses": {status: counts[status] for status in WORST_FIRST if counts[status]},
         "quoted": f"{quoted.claim} ({quoted.case})" if quoted.case else quoted.claim,
-        "measured": "" if quoted.measured is None else str(quoted.measured),
+        "measured": measured_text(quoted),
         "reading": quoted.reading,
     }
 
