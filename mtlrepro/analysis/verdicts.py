@@ -232,7 +232,8 @@ def rows(verdicts: Sequence[Verdict]) -> list[dict[str, str]]:
 
     Returns:
         `claim`, `case`, `source`, `reading`, `claimed` (with its tolerance), `measured` (with its interval, or alone if
-        it is a count or an exact number, which is its own bounds), `status`, `kind` and `finding`, the number as text, empty if it is 0.
+        it is a count or an exact number, which is its own bounds), `status`, `kind` and `finding`, the number as text,
+        empty if it is 0.
     """
     return [
         {
