@@ -225,8 +225,8 @@ def epoch_figure(shuffled: pd.DataFrame, lengths: Sequence[int]) -> Exhibit:
         uses=("seeds", "samples", "batch_size", "batch_sizes", "gammas", "draws"),
         caption="Noise of momentum in shuffled epochs over the root printed in Eq. 8, against the batches of an epoch,"
         " in units of one batch drawn without replacement; dashed: the closed form at the same positions. The shortfall"
-        " belongs to epochs that are short beside the memory of momentum. By the closed form, the root of the mean power"
-        " over all positions is,"
+        " belongs to epochs that are short beside the memory of momentum. By the closed form, the root of the mean"
+        " power over all positions is,"
         f" {length_finding(sorted(table['gamma'].unique())[-2:], lengths)}."
         f" {conditions(shuffled['seed'].nunique(), BARS)}",
         alt="Noise of momentum over the printed root against batches an epoch: one rising curve per momentum, each on"
