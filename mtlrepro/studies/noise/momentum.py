@@ -225,7 +225,8 @@ def epoch_figure(shuffled: pd.DataFrame, lengths: Sequence[int]) -> Exhibit:
         uses=("seeds", "samples", "batch_size", "batch_sizes", "gammas", "draws"),
         caption="Noise of momentum in shuffled epochs over the root printed in Eq. 8, against the batches of an epoch,"
         " in units of one batch drawn without replacement; dashed: the closed form at the same positions. The shortfall"
-        " belongs to epochs that are short beside the memory of momentum:"
+        " belongs to epochs that are short beside the memory of momentum. By the closed form, the root of the mean"
+        " power over all positions is,"
         f" {length_finding(sorted(table['gamma'].unique())[-2:], lengths)}."
         f" {conditions(shuffled['seed'].nunique(), BARS)}",
         alt="Noise of momentum over the printed root against batches an epoch: one rising curve per momentum, each on"
@@ -236,7 +237,7 @@ def epoch_figure(shuffled: pd.DataFrame, lengths: Sequence[int]) -> Exhibit:
 def length_finding(gammas: Sequence[float], lengths: Sequence[int]) -> str:
     """Closed form of the quotient in shuffled epochs, mean power over the positions, as text."""
     return "; ".join(
-        f"with γ = {gamma:g} the root of the mean power over all positions is, by the closed form, "
+        f"with γ = {gamma:g}, "
         + ", ".join(f"{noise.shuffled_power_factor(gamma, length) ** 0.5:.3f} at {length}" for length in lengths)
         for gamma in gammas
     )
