@@ -14,6 +14,7 @@ from torch import nn
 from mtlrepro import losses, models, tasks
 from mtlrepro.analysis.verdicts import Interval, Verdict, number
 from mtlrepro.models import encoders
+from mtlrepro.models.base import MultiTaskModel
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies.comparison import Comparison, fixed, in_words
 from mtlrepro.studies.lsb import grids, plan
@@ -28,6 +29,7 @@ PRINTED = (9, 12, 4320)
 """Rows, columns and channels of the encoder's output, as Table S-1 prints them for every encoder and data set."""
 SIZES = {"NYUv2": (288, 384), "Taskonomy": (256, 256)}
 """Rows and columns of the images of each data set, by Table S-1."""
+STRIDE = " at stride 32"
 CONVOLUTIONS, UPSAMPLINGS, CHANNELS = 12, 5, 17
 """Of a decoder, and output channels of the full-sharing network for the three tasks of NYUv2 (Section 1)."""
 
@@ -49,7 +51,7 @@ def encoder_outputs() -> pd.DataFrame:
         One row a data set: `images`, their size; `encoder`; `computed` and `printed` as rows x columns x channels.
     """
     rows = [("NYUv2", "MobileNetV2", _times(_output("mobilenet_v2", SIZES["NYUv2"])))]
-    rows.append(("Taskonomy", "not named", f"{_times(_output('mobilenet_v2', SIZES['Taskonomy'])[:2])} at stride 32"))
+    rows.append(("Taskonomy", "not named", _times(_output("mobilenet_v2", SIZES["Taskonomy"])[:2]) + STRIDE))
     found = [(data, _times(SIZES[data]), encoder, computed, _times(PRINTED)) for data, encoder, computed in rows]
     return pd.DataFrame(found, columns=["data", "images", "encoder", "computed", "printed"])
 
@@ -83,7 +85,7 @@ def shared_channels() -> int:
     return sum(part.out_channels for part in last if isinstance(part, nn.Conv2d))
 
 
-def _network(run: RunConfig) -> nn.Module:
+def _network(run: RunConfig) -> MultiTaskModel:
     """Network of a run, without memory."""
     options = {name: value for name, value in run.model_options.items() if name != "weights"}
     with torch.device("meta"):
@@ -315,8 +317,8 @@ def encoders_exhibit() -> Exhibit:
     caption = (
         "Output of the encoder, rows x columns x channels, computed and as Table S-1 prints it in each of its columns. "
         "The printed size is that of PNASNet-5 on NYUv2. The column of Taskonomy names no encoder in the text that we "
-        f"have: of its images, an encoder at stride 32 makes {_times(_output('mobilenet_v2', SIZES['Taskonomy'])[:2])}, "
-        f"whatever its channels, and none makes {_times(PRINTED[:2])}."
+        f"have: of its images, an encoder{STRIDE} makes {table['computed'].iloc[-1].removesuffix(STRIDE)}, whatever "
+        f"its channels, and none makes {_times(PRINTED[:2])}."
     )
     return Exhibit(name="table_s1", table=table, caption=caption)
 
