@@ -213,10 +213,10 @@ class Comparison:
     def exhibit(self, name: str) -> Exhibit:
         """The table as an exhibit of that name."""
         seeds = self.runs["seed"].nunique()
-        half = "" if seeds <= FEW else f"±: half the 95 % interval over {seeds} seeds; "
+        marks = "Brackets" if seeds <= FEW else f"±: half the 95 % interval over {seeds} seeds; brackets"
         caption = (
-            f"Metrics, ranks and {DELTA} of every method in the {self.title} network. {self.finding()} ({half}"
-            f"brackets: {bracketed_over(seeds)}, that of {DELTA} with the spread of the single-task runs, and of a "
+            f"Metrics, ranks and {DELTA} of every method in the {self.title} network. {self.finding()} ({marks}: "
+            f"{bracketed_over(seeds)}, that of {DELTA} with the spread of the single-task runs, and of a "
             f"difference the paired 95 % interval; ranks are among {len(self.runs)} runs.)"
         )
         return Exhibit(name=name, table=self.table(), caption=caption)

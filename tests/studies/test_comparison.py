@@ -87,7 +87,7 @@ def test_few_seeds_have_their_range_in_the_table_and_the_caption(ladder):
     ranks = few.average_ranks()["LSB"]
     assert 1 <= ranks.low <= ranks.value <= ranks.high <= len(few.runs)
     caption = few.exhibit("few").caption
-    assert "(brackets: the range over 3 seeds" in caption
+    assert "(Brackets: the range over 3 seeds" in caption
     assert "±" not in caption
     assert "±: half the 95 % interval over 5 seeds; brackets: 95 % over 5 seeds" in ladder.exhibit("all").caption
 
