@@ -18,6 +18,10 @@ Status = Literal["holds", "does not hold", "inconclusive", "cannot be tested her
 Kind = Literal["paper", "ours", "identity"]
 """Whose statement is judged: the paper's, a question of ours, or what follows by algebra and must hold exactly."""
 WORST_FIRST: tuple[Status, ...] = ("does not hold", "inconclusive", "cannot be tested here", "holds")
+ROUNDING = 1e-6
+"""Per cent by which a share may miss its domain, as sums of shares are rounded."""
+FEW = 3
+"""Seeds up to which numbers are described by their range."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,29 @@ def percent_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     return Interval(100 * found.value, 100 * found.low, 100 * found.high)
 
 
+def largest_share_interval(values: ArrayLike, parts: int, confidence: float = 0.95) -> Interval:
+    """Mean of independent largest shares of some parts in per cent, with its Student-t interval.
+
+    The largest of K shares is at least 1 / K. What it has beyond that, `(s - 1 / K) / (1 - 1 / K)`, is a share of its
+    own, whose interval :func:`share_interval` gives; brought back it lies in [100 / K, 100].
+
+    Args:
+        values: One per seed, in per cent.
+        parts: Number of parts K, at least 2.
+        confidence: Coverage, in (0, 1).
+
+    Raises:
+        ValueError: See :func:`mean_interval`, also for fewer parts and for values outside [100 / K, 100] by more than
+            rounding.
+    """
+    if parts < 2:
+        raise ValueError(f"parts is {parts}; accepted: 2 or more")
+    least = 100 / parts
+    sample = _within(values, least - ROUNDING, 100 + ROUNDING)
+    found = share_interval(((sample - least) / (100 - least)).clip(0, 1), confidence)
+    return Interval(*(least + (100 - least) * bound for bound in (found.value, found.low, found.high)))
+
+
 def excess_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     """Mean of independent factors that are at least 1: 1 plus the geometric mean of what exceeds 1, with its interval.
 
@@ -146,6 +173,23 @@ def range_interval(values: ArrayLike) -> Interval:
     """
     sample = _finite(values)
     return Interval(float(sample.mean()), float(sample.min()), float(sample.max()))
+
+
+def over_seeds(values: ArrayLike, interval: Callable[[ArrayLike], Interval]) -> Interval:
+    """Describe one number a seed: by an interval, but by the range of up to three, whose intervals say next to nothing.
+
+    Args:
+        values: One a seed.
+        interval: The interval of more than three, whose value is also that of fewer.
+    """
+    sample = _finite(values)
+    found = interval(sample)
+    return found if len(sample) > FEW else replace(found, low=float(sample.min()), high=float(sample.max()))
+
+
+def bracketed_over(seeds: int) -> str:
+    """Say what :func:`over_seeds` puts into brackets."""
+    return f"the range over {seeds} seeds" if seeds <= FEW else f"95 % over {seeds} seeds"
 
 
 def _finite(values: ArrayLike) -> np.ndarray:

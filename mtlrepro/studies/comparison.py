@@ -2,7 +2,9 @@
 
 Runs of one seed share initial weights and the order of images, so methods are compared by the differences of such
 pairs: Student's test and interval, 95 %. No test of their signs could be significant at 5 % with five seeds. Intervals
-of Delta_m have the spread of the single-task runs too, see :func:`mtlrepro.analysis.compare.with_spread_of`.
+of Delta_m have the spread of the single-task runs too, see :func:`mtlrepro.analysis.compare.with_spread_of`. The
+metrics, ranks and Delta_m of one method have the range of up to three seeds, see `over_seeds`: a Student interval of so
+few leaves the domain of a metric.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from mtlrepro.analysis.significance import paired_against_others
-from mtlrepro.analysis.verdicts import Interval, mean_interval
+from mtlrepro.analysis.verdicts import FEW, Interval, bracketed_over, mean_interval, over_seeds
 from mtlrepro.pages import figures
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies.scores import AVERAGE_RANK, DELTA, Scores, method_title
@@ -117,7 +119,7 @@ class Comparison:
         return self.scores.paired_delta_m(self.runs, self.single)
 
     def table(self) -> pd.DataFrame:
-        """Mean and half the 95 % interval over seeds of each metric, ranks, and Delta_m with its interval.
+        """Mean of each metric with half its 95 % interval, of few seeds with the range; ranks; Delta_m likewise.
 
         Returns:
             One row a method, and one for single-task learning, as text: `method`; a column for each metric;
@@ -131,7 +133,7 @@ class Comparison:
             {
                 "method": name,
                 **self._cells(own),
-                "rank of runs": mean_and_half(own[AVERAGE_RANK], 1),
+                "rank of runs": mean_and_spread(own[AVERAGE_RANK], 1),
                 "rank of means": f"{of_means[name]:.2f}",
                 f"{DELTA}, %": bracketed(deltas[str(name)]),
             }
@@ -142,19 +144,19 @@ class Comparison:
 
     def _cells(self, runs: pd.DataFrame) -> dict[str, str]:
         metrics = self.scores.metrics.items()
-        return {measure.label: mean_and_half(runs[name], measure.decimals) for name, measure in metrics}
+        return {measure.label: mean_and_spread(runs[name], measure.decimals) for name, measure in metrics}
 
     def _mean_intervals(self, values: pd.Series) -> dict[str, Interval]:
         groups = values.groupby(self.runs["method"], sort=False)
-        return {str(name): mean_interval(own) for name, own in groups}
+        return {str(name): over_seeds(own, mean_interval) for name, own in groups}
 
     def average_ranks(self) -> dict[str, Interval]:
-        """Mean over its runs of each method's average rank, with its interval over seeds, best method first."""
+        """Mean over its runs of each method's average rank, with what `over_seeds` gives, best method first."""
         found = self._mean_intervals(self.scores.average_ranks(self.runs))
         return dict(sorted(found.items(), key=lambda entry: entry[1].value))
 
     def mean_deltas(self) -> dict[str, Interval]:
-        """Delta_m of each method with an interval that has the baseline's spread too, best method first."""
+        """Delta_m of each method with what `over_seeds` gives, the baseline's spread in it, best method first."""
         found = self._mean_intervals(self.deltas())
         return dict(sorted(found.items(), key=lambda entry: -self.scores.sign * entry[1].value))
 
@@ -211,10 +213,11 @@ class Comparison:
     def exhibit(self, name: str) -> Exhibit:
         """The table as an exhibit of that name."""
         seeds = self.runs["seed"].nunique()
+        marks = "Brackets" if seeds <= FEW else f"±: half the 95 % interval over {seeds} seeds; brackets"
         caption = (
-            f"Metrics, ranks and {DELTA} of every method in the {self.title} network. {self.finding()} (±: half the "
-            f"95 % interval over {seeds} seeds; brackets: the 95 % interval, that of {DELTA} with the spread of the "
-            f"single-task runs; ranks are among {len(self.runs)} runs.)"
+            f"Metrics, ranks and {DELTA} of every method in the {self.title} network. {self.finding()} ({marks}: "
+            f"{bracketed_over(seeds)}, that of {DELTA} with the spread of the single-task runs, and of a "
+            f"difference the paired 95 % interval; ranks are among {len(self.runs)} runs.)"
         )
         return Exhibit(name=name, table=self.table(), caption=caption)
 
@@ -265,9 +268,11 @@ def single_task(runs: pd.DataFrame, scores: Scores) -> pd.DataFrame:
     return runs.groupby("seed")[scores.names].first()
 
 
-def mean_and_half(values: pd.Series, decimals: int) -> str:
-    """Text of a mean and of half its 95 % interval, with a number of decimals."""
-    interval = mean_interval(values)
+def mean_and_spread(values: pd.Series, decimals: int) -> str:
+    """Text of a mean with half its 95 % interval, or with the range of few seeds in brackets; see `over_seeds`."""
+    interval = over_seeds(values, mean_interval)
+    if len(values) <= FEW:
+        return bracketed(interval, decimals)
     return f"{fixed(interval.value, decimals)} ± {fixed(interval.high - interval.value, decimals)}"
 
 
@@ -341,10 +346,26 @@ def tests(comparisons: Sequence[Comparison], name: str) -> Exhibit:
     seeds = comparisons[0].runs["seed"].nunique()
     caption = (
         f"{method} against every other method in each network. {summary_finding(table, method, len(metrics))} "
+        f"{uncorrected_finding(table, method)} "
         f"(Student's paired tests over {seeds} seeds, two-sided, with Holm's correction over the other methods of a "
-        "network; brackets: 95 %, not corrected; each network at the scale of its table above.)"
+        "network; brackets: 95 %, not corrected, as the verdicts on single differences have them; each network at the "
+        "scale of its table above.)"
     )
     return Exhibit(name=name, table=table, caption=caption)
+
+
+def uncorrected_finding(summary: pd.DataFrame, method: str) -> str:
+    """In how many comparisons the uncorrected interval is on one side, in a sentence; with `summary_finding` above.
+
+    Args:
+        summary: As `summary` gives it.
+        method: Title of the method.
+    """
+    parts = []
+    for measure, title in DIFFERENCES.items():
+        better, worse = int((summary[f"{title} low"] > 0).sum()), int((summary[f"{title} high"] < 0).sum())
+        parts.append(f"by {measure} in {better} and {worse}")
+    return f"By intervals alone, which are not corrected, {method} is better and worse {' and '.join(parts)}."
 
 
 def summary_finding(summary: pd.DataFrame, method: str, n_metrics: int) -> str:

@@ -212,16 +212,45 @@ def obedience(inverted: pd.DataFrame) -> dict[str, Interval]:
     return {str(name): range_interval(values) for name, values in means.groupby("method", sort=False)}
 
 
+@dataclass(frozen=True)
+class Worst:
+    """The task whose shares are obeyed least.
+
+    Attributes:
+        title: The task and its pair, in words.
+        interval: Its mean share of inversions, in %, with the range over seeds.
+    """
+
+    title: str
+    interval: Interval
+
+
+def worst(inverted: pd.DataFrame, method: str) -> Worst:
+    """Find the task of a pair with the largest mean share of inversions.
+
+    Args:
+        inverted: As `inversions` gives it.
+        method: A family.
+    """
+    own = control(inverted)
+    row = own[own["method"] == method].sort_values("mean").iloc[-1]
+    return Worst(f"{row['task']} in {row['pair']}", Interval(row["mean"], row["low"], row["high"]))
+
+
 def control_finding(inverted: pd.DataFrame) -> str:
     """How often shares are not obeyed, in a sentence.
 
     Args:
         inverted: As `inversions` gives it.
     """
-    texts = [f"{interval} % with {method}" for method, interval in obedience(inverted).items()]
+    texts, most = [], []
+    for method, interval in obedience(inverted).items():
+        found = worst(inverted, method)
+        texts.append(f"{interval} % with {method}")
+        most.append(f"{found.title} {found.interval} % with {method}")
     return (
-        f"Of two shares, the larger gives its task the worse metric in {' and '.join(texts)}; chance is 50 %. "
-        f"Brackets: range over seeds."
+        f"Of two shares, the larger gives its task the worse metric in {' and '.join(texts)}, on average over tasks; "
+        f"most often for {' and '.join(most)}; chance is 50 %. Brackets: range over seeds."
     )
 
 

@@ -121,6 +121,17 @@ def loss_map(task: str, prediction: np.ndarray, batch: Batch) -> np.ndarray:
     return torch.where(known(batch, task)[:, 0], error, torch.nan).numpy()
 
 
+def known_share(shown: Shown, image: int) -> float:
+    """Share of the pixels of an image at which every target is known.
+
+    Args:
+        shown: What `load` gives.
+        image: Position among the shown images.
+    """
+    seen = torch.stack([known(shown.batch, task)[image, 0] for task in shown.tasks])
+    return float(seen.all(0).float().mean())
+
+
 def error_map(task: str, prediction: np.ndarray, batch: Batch) -> np.ndarray:
     """Error of each pixel in the units of `ERRORS`: the loss, but for normals the angle in degrees; as above."""
     loss = loss_map(task, prediction, batch)

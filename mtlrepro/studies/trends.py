@@ -5,8 +5,8 @@ own, such as GLS, the weight is the factor that its gradient gives to that of th
 epoch.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 
-from mtlrepro.analysis.verdicts import Interval, excess_interval, geometric_interval, percent_interval, range_interval
+from mtlrepro.analysis.verdicts import (
+    Interval,
+    excess_interval,
+    geometric_interval,
+    largest_share_interval,
+    over_seeds,
+    range_interval,
+)
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import COLOURS, MARKERS, legend, styles
 from mtlrepro.studies.comparison import columns, in_words
@@ -25,8 +32,6 @@ from mtlrepro.training.config import RunConfig
 
 LEVEL = float(np.log(1.25))
 """Spread below which loss scales count as balanced: they are typically within 25 % of their geometric mean."""
-FEW = 3
-"""Seeds up to which numbers are described by their range."""
 COLUMNS = 7
 """Epochs of which the numbers of curves are written."""
 
@@ -101,7 +106,7 @@ def medians(first: pd.DataFrame) -> pd.Series:
 
 
 def largest_shares(table: pd.DataFrame) -> pd.DataFrame:
-    """Largest loss scale of the last epoch in % of their sum: 100 / T if balanced, near 100 if the winner takes all.
+    """Largest loss scale of the last epoch in % of their sum: 100 / K if K tasks are balanced, 100 if one takes all.
 
     Returns:
         One row a run: `method`, `seed`, `share`.
@@ -115,23 +120,6 @@ def spread_interval(spreads: ArrayLike) -> Interval:
     """Geometric mean of spreads with its 95 % interval; the range where one is 0, as its logarithm does not exist."""
     values = np.asarray(spreads, dtype=np.float64)
     return geometric_interval(values) if (values > 0).all() else range_interval(values)
-
-
-def over_seeds(values: ArrayLike, interval: Callable[[ArrayLike], Interval]) -> Interval:
-    """Describe one number a seed: by an interval, but by the range of up to three, whose intervals say next to nothing.
-
-    Args:
-        values: One a seed.
-        interval: The interval of more than three, whose value is also that of fewer.
-    """
-    sample = np.asarray(values, dtype=np.float64)
-    found = interval(sample)
-    return found if len(sample) > FEW else replace(found, low=float(sample.min()), high=float(sample.max()))
-
-
-def bracketed(seeds: int) -> str:
-    """Say what `over_seeds` puts into brackets."""
-    return f"the range over {seeds} seeds" if seeds <= FEW else f"95 % over {seeds} seeds"
 
 
 def weight_factors(table: pd.DataFrame) -> pd.DataFrame:
@@ -156,8 +144,9 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         One row a method: `method`; `mean spread` over all epochs and `last spread`, geometric means; `balanced from
         epoch`, the range over seeds as text; `largest share, %` of a task in the sum of loss scales of the last epoch;
         `largest factor of a weight`, as `weight_factors` gives it. Numbers have `... low` and `... high`, see
-        :func:`over_seeds`.
+        :func:`mtlrepro.analysis.verdicts.over_seeds`.
     """
+    of_tasks = partial(largest_share_interval, parts=table["task"].nunique())
     spreads = spread(table)
     first, shares, factors = balanced_from(spreads), largest_shares(table), weight_factors(table)
     rows = []
@@ -169,7 +158,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         row |= columns("mean spread", over_seeds(runs.groupby("seed")["spread"].mean(), spread_interval))
         row |= columns("last spread", over_seeds(last["spread"], spread_interval))
         row["balanced from epoch"] = _range(values["epoch"])
-        row |= columns("largest share, %", over_seeds(values["share"], percent_interval))
+        row |= columns("largest share, %", over_seeds(values["share"], of_tasks))
         row |= columns("largest factor of a weight", over_seeds(values["factor"].clip(lower=1), excess_interval))
         rows.append(row)
     return pd.DataFrame(rows)
@@ -187,7 +176,10 @@ def finding(table: pd.DataFrame) -> str:
     """State in which order methods balance the loss scales, and which do not."""
     found = medians(balanced_from(spread(table)))
     reached = found[np.isfinite(found)].sort_values(kind="stable")
-    ordered = ", ".join(f"{method} from epoch {epoch:g}" for method, epoch in reached.items())
+    last = table["epoch"].max()
+    ordered = ", ".join(
+        f"{method} from epoch {epoch:g} (the last {last - epoch + 1:g} of {last})" for method, epoch in reached.items()
+    )
     missed = ", ".join(map(str, found.index[np.isinf(found)]))
     start = f"With {in_words(table['task'].nunique())} tasks, loss scales stay level to the end under"
     if not ordered:

@@ -11,12 +11,15 @@ from scipy import stats
 from mtlrepro.analysis.verdicts import (
     Interval,
     Verdict,
+    bracketed_over,
     correlation_interval,
     excess_interval,
     geometric_interval,
     grouped,
+    largest_share_interval,
     mean_interval,
     number,
+    over_seeds,
     percent_interval,
     placed,
     plus_minus,
@@ -109,6 +112,28 @@ def test_percent_interval_is_the_share_interval_in_per_cent():
     assert percent_interval([90, 100]) == Interval(95, 90, 100)
     with pytest.raises(ValueError, match="accepted: numbers from 0 to 100"):
         percent_interval([50, 101])
+
+
+def test_largest_share_interval_lies_above_an_equal_share():
+    """Of four parts the largest has at least 25 %; 40 % has a fifth of what is left beyond that."""
+    found, beyond = largest_share_interval([40.0, 70.0, 28.0], 4), share_interval([0.2, 0.6, 0.04])
+    np.testing.assert_allclose(
+        [found.value, found.low, found.high], 25 + 75 * np.array([beyond.value, beyond.low, beyond.high])
+    )
+    assert percent_interval([40.0, 70.0, 28.0]).low < 25 < found.low
+    assert largest_share_interval([100 / 3 - 1e-9, 50.0], 3) == range_interval([100 / 3, 50.0])
+    np.testing.assert_allclose(largest_share_interval([60.0, 100.0], 2).high, 100)
+    with pytest.raises(ValueError, match="accepted: numbers from 25 to 100"):
+        largest_share_interval([24.0], 4)
+    with pytest.raises(ValueError, match="parts is 1; accepted: 2 or more"):
+        largest_share_interval([100.0], 1)
+
+
+def test_few_seeds_are_described_by_their_range():
+    few, more = [1.0, 2.0, 4.0], [1.0, 2.0, 4.0, 4.0]
+    assert over_seeds(few, geometric_interval) == Interval(geometric_interval(few).value, 1.0, 4.0)
+    assert over_seeds(more, geometric_interval) == geometric_interval(more)
+    assert [bracketed_over(len(own)) for own in (few, more)] == ["the range over 3 seeds", "95 % over 4 seeds"]
 
 
 def test_excess_interval_is_the_geometric_interval_of_what_exceeds_one():

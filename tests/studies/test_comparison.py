@@ -74,6 +74,24 @@ def test_table_by_hand(ladder):
     assert not table.isin(["nan"]).any(axis=None)
 
 
+def test_few_seeds_have_their_range_in_the_table_and_the_caption(ladder):
+    """Of three seeds that are far apart, half a Student interval would leave 0 to 100 % and a rank of 1."""
+    few = replace(
+        ladder, runs=ladder.runs[ladder.runs["seed"] < 3].reset_index(drop=True), single=ladder.single.iloc[:3]
+    )
+    wild = few.runs.assign(**{"depth.delta1": few.runs["depth.delta1"] + 20 * (few.runs["seed"] == 0)})
+    few = replace(few, runs=wild)
+    table = few.table().set_index("method")
+    assert table.loc["LSB", TABLE_S3.labels["depth.delta1"]] == "61.8 [55.1, 75.0]"
+    assert not table.map(lambda cell: "±" in cell).any(axis=None)
+    ranks = few.average_ranks()["LSB"]
+    assert 1 <= ranks.low <= ranks.value <= ranks.high <= len(few.runs)
+    caption = few.exhibit("few").caption
+    assert "(Brackets: the range over 3 seeds" in caption
+    assert "±" not in caption
+    assert "±: half the 95 % interval over 5 seeds; brackets: 95 % over 5 seeds" in ladder.exhibit("all").caption
+
+
 def test_a_failed_run_is_named(ladder):
     broken = replace(ladder, runs=ladder.runs.assign(**{"depth.rmse": np.nan}))
     with pytest.raises(ValueError, match=r"'depth\.rmse' of .* is nan"):
@@ -183,5 +201,9 @@ def test_findings_follow_the_runs(ladder):
     assert better == (
         "Of 5 comparisons, LSB is significantly better and worse by average rank in 5 and 0 and by Δm in 5 and 0; "
         "of 30 on single metrics, in 30 and 0."
+    )
+    assert studies_comparison.uncorrected_finding(studies_comparison.summary(last.significance(), METRICS), "LSB") == (
+        "By intervals alone, which are not corrected, LSB is better and worse by average rank in 0 and 5 and by Δm in "
+        "0 and 5."
     )
     assert worse.endswith("by average rank in 0 and 5 and by Δm in 0 and 5; of 30 on single metrics, in 0 and 30.")

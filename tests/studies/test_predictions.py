@@ -49,6 +49,13 @@ def test_losses_by_hand(task, prediction, expected):
         np.testing.assert_array_equal(studies_predictions.error_map(task, prediction, batch()), loss)
 
 
+def test_known_share_is_that_of_pixels_at_which_every_target_is_known():
+    seen = batch() | {"valid": torch.tensor([[[[True, False, True, False]]]])}
+    shown = Shown(["segmentation", "curvature"], seen, {}, 3)
+    assert studies_predictions.known_share(shown, 0) == 0.5
+    assert studies_predictions.known_share(Shown(["segmentation"], seen, {}, 3), 0) == 0.75
+
+
 def test_errors_of_normals_are_angles_in_degrees():
     prediction = np.array([[[[1, 1, 0, 0]], [[0, 1, 0, 0]], [[0, 0, 1, 1]]]], dtype=np.float32)
     error = studies_predictions.error_map("normal", prediction, batch())

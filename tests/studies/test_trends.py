@@ -81,9 +81,14 @@ def test_summary_and_finding_say_who_is_balanced_when():
     names = [f"mean spread{bound}" for bound in ("", " low", " high")]
     assert summary.loc["equal", names].tolist() == pytest.approx([spread] * 3)
     assert set(summary["largest factor of a weight high"]) == {1}
+    assert summary.loc["LSB", [f"largest share, %{bound}" for bound in ("", " low", " high")]].tolist() == (
+        pytest.approx([100 / 3] * 3)
+    )
+    many = pd.concat(rows([[1.0, 1.0, 1.0 + 0.01 * seed**3]], seed=seed) for seed in range(5))
+    assert trends.summary(many)["largest share, % low"].item() >= 100 / 3
     start = "With three tasks, loss scales stay level to the end under"
-    assert trends.finding(table) == f"{start} LSB from epoch 2; not under DWA, equal."
-    assert trends.finding(table[table["method"] == "LSB"]) == f"{start} LSB from epoch 2."
+    assert trends.finding(table) == f"{start} LSB from epoch 2 (the last 2 of 3); not under DWA, equal."
+    assert trends.finding(table[table["method"] == "LSB"]) == f"{start} LSB from epoch 2 (the last 2 of 3)."
     assert trends.finding(table[table["method"] != "LSB"]) == f"{start} no method."
 
 
@@ -108,9 +113,8 @@ def test_captions_say_what_is_drawn_what_to_see_and_the_conditions():
         trends.curves_exhibit({3: table}, ["equal", "LSB"], "curves", "β grows"),
         trends.spreads_exhibit({3: table}, "spreads", "β grows"),
     ):
-        assert "With three tasks, loss scales stay level to the end under LSB from epoch 2; not under equal." in (
-            exhibit.caption
-        )
+        stay = "With three tasks, loss scales stay level to the end under LSB from epoch 2 (the last 1 of 2)"
+        assert f"{stay}; not under equal." in exhibit.caption
         assert exhibit.caption.endswith("in the median seed; β grows.)")
 
 

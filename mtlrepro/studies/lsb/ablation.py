@@ -5,23 +5,28 @@ schedule has 1,000 epochs; a shorter one can keep its growth of beta per epoch, 
 as `END` does.
 """
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations, permutations
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
+from numpy.typing import ArrayLike
 
 from mtlrepro.analysis.significance import pairs_needed
 from mtlrepro.analysis.verdicts import (
     Interval,
     Verdict,
+    bracketed_over,
     excess_interval,
     geometric_interval,
+    largest_share_interval,
     mean_interval,
     number,
+    over_seeds,
     percent_interval,
     range_interval,
 )
@@ -185,8 +190,9 @@ def table(scores: pd.DataFrame, trends: Mapping[str, pd.DataFrame]) -> pd.DataFr
     Returns:
         One row a variant: `variant`; `Δm, points of %`, the mean difference from the default in runs of the same seed;
         after the last epoch, the `last spread` of log loss scales and the `largest share, %` of a task in their sum;
-        each with `... low` and `... high` of the 95 % interval over seeds; and that sum over the first epoch's,
-        `last total over first`, which alpha keeps from drifting.
+        each with `... low` and `... high` over seeds, those of Δm of the 95 % interval; and that sum over the first's,
+        `last total over first`, which alpha keeps from drifting. Spread and share have the range of few seeds, see
+        :func:`mtlrepro.analysis.verdicts.over_seeds`.
     """
     compared = differences(scores).set_index("variant")
     rows = []
@@ -196,10 +202,16 @@ def table(scores: pd.DataFrame, trends: Mapping[str, pd.DataFrame]) -> pd.DataFr
             change = Interval(*(float(compared.loc[[name], bound].iloc[0]) for bound in ("difference", "low", "high")))
         last = studies_trends.spread(trends[name]).query("epoch == epoch.max()")["spread"]
         row: dict[str, object] = {"variant": name} | columns("Δm, points of %", change)
-        row |= columns("last spread", studies_trends.spread_interval(last))
-        row |= columns("largest share, %", percent_interval(studies_trends.largest_shares(trends[name])["share"]))
+        row |= columns("last spread", over_seeds(last, studies_trends.spread_interval))
+        shares = studies_trends.largest_shares(trends[name])["share"]
+        row |= columns("largest share, %", over_seeds(shares, _of_tasks(trends[name])))
         rows.append({**row, "last total over first": geometric_interval(_growth(trends[name])).value})
     return pd.DataFrame(rows)
+
+
+def _of_tasks(history: pd.DataFrame) -> Callable[[ArrayLike], Interval]:
+    """Interval of the largest share of a task, which is at least an equal one."""
+    return partial(largest_share_interval, parts=history["task"].nunique())
 
 
 def _growth(history: pd.DataFrame) -> pd.Series:
@@ -315,7 +327,8 @@ def difficulty_claims(table: pd.DataFrame) -> list[Verdict]:
             0.0,
             Interval(-row["difference"], -row["high"], -row["low"]),
             below=True,
-            reading="Δm without difficulty less that with it, %, mean of runs of the same seed [paired 95 %]",
+            reading="Δm without difficulty less that with it, %, mean of runs of the same seed [paired 95 %, not "
+            "corrected]",
             case=f"β up to {row['last beta']:.2g}",
             kind="ours",
         )
@@ -335,7 +348,7 @@ def readings(trends: Mapping[str, pd.DataFrame], growth: Mapping[str, float]) ->
 
     Returns:
         One row a variant: `variant`, `rate`, `last beta`; and `MEASURES`, means over seeds with bounds `... low` and
-        `... high` of the 95 % interval: the mean over epochs of the largest share of a task; the largest over the
+        `... high`, see `over_seeds`: the mean over epochs of the largest share of a task; the largest over the
         smallest weight, geometric means; and the part of the epochs in which another task leads than the epoch before.
     """
     rows = []
@@ -343,8 +356,9 @@ def readings(trends: Mapping[str, pd.DataFrame], growth: Mapping[str, float]) ->
         history = trends[name]
         epochs, late = int(history["epoch"].max()), _late(history)
         row: dict[str, object] = {"variant": name, "rate": rate, "last beta": LSB(1, rate=rate).beta(epochs)}
-        for measure, interval in zip(MEASURES, (percent_interval, excess_interval, percent_interval), strict=True):
-            row |= columns(measure, interval(late[measure]))
+        intervals = (_of_tasks(history), excess_interval, percent_interval)
+        for measure, interval in zip(MEASURES, intervals, strict=True):
+            row |= columns(measure, over_seeds(late[measure], interval))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -364,11 +378,12 @@ def _late(history: pd.DataFrame) -> pd.DataFrame:
     return means.assign(**{APART: np.exp(means[APART])})
 
 
-def reading_finding(read: pd.DataFrame) -> str:
+def reading_finding(read: pd.DataFrame, seeds: int) -> str:
     """Contrast both readings of the schedule in a sentence, as far as their runs are complete.
 
     Args:
         read: As `readings` gives it.
+        seeds: Of each variant.
     """
     parts = []
     for name in (DEFAULT, END):
@@ -380,7 +395,7 @@ def reading_finding(read: pd.DataFrame) -> str:
             f"[{row[f'{LARGEST} low']:.0f}, {row[f'{LARGEST} high']:.0f}], weights a factor {row[APART]:.2g} apart, "
             f"another task leads in {row[CHANGES]:.0f} % of the epochs"
         )
-    return f"In the second half of the epochs: {'; '.join(parts)}. (Brackets: 95 % over seeds.)"
+    return f"In the second half of the epochs: {'; '.join(parts)}. (Brackets: {bracketed_over(seeds)}.)"
 
 
 # --- noise --------------------------------------------------------------------------------------------
@@ -595,14 +610,14 @@ def claims(found: Ablation, growth: Mapping[str, float]) -> list[Verdict]:
         measured = Interval(*(float(row[name]) for name in ("difference", "low", "high")))
         if row["variant"] in PARTS:
             text = f"Without a part of {DEFAULT}, Δm is lower"
-            reading = f"points of % less than {DEFAULT}, in runs of one seed"
+            reading = f"points of % less than {DEFAULT}, in runs of one seed [95 %, not corrected]"
             verdicts.append(_ours(text, 0, 0, measured, reading, str(row["variant"]), below=True))
         if row["variant"] == STILL:
             reading = f"points of % more than {DEFAULT}, in runs of one seed, within one"
             text = "At a slow growth of β, the difficulty changes Δm by less than a point"
             verdicts.append(_ours(text, 0, POINT, measured, reading, STILL))
     if END in found.histories:
-        share = percent_interval(_late(found.histories[END])[LARGEST])
+        share = _of_tasks(found.histories[END])(_late(found.histories[END])[LARGEST])
         text = "Where β ends at the paper's last value, one task has nearly all of the loss scales"
         verdicts.append(
             _ours(text, 100, 10, share, "largest share, mean over the second half of the epochs, in %", END)
@@ -637,13 +652,17 @@ def exhibit(found: Ablation) -> Exhibit:
     scores = scored(found.runs)
     caption = (
         f"Every variant against {DEFAULT}, in scores and in balance. {finding(differences(scores))} "
-        f"{break_finding(found.broken)} (Multi-decoder network; {_conditions(found)}.)"
+        f"{break_finding(found.broken)} (Multi-decoder network; {_conditions(found)}; brackets of spreads and shares: "
+        f"{bracketed_over(len(found.runs[DEFAULT]))}.)"
     )
     return Exhibit(name="ablation", table=table(scores, found.histories), caption=caption)
 
 
 def _conditions(found: Ablation) -> str:
-    return f"{len(found.runs[DEFAULT])} seeds, runs of one seed together; 95 %; Δm against the mean of {DEFAULT}"
+    return (
+        f"{len(found.runs[DEFAULT])} seeds, runs of one seed together; brackets of Δm: 95 %, not corrected for the "
+        f"number of variants; Δm against the mean of {DEFAULT}"
+    )
 
 
 def runs_exhibit(found: Ablation) -> Exhibit:
@@ -696,7 +715,7 @@ def difficulty_exhibit(found: Ablation, growth: Mapping[str, float], epochs: int
 def readings_exhibit(found: Ablation, growth: Mapping[str, float]) -> Exhibit:
     """What different growths of beta do to the balance; see `readings`."""
     table = readings(found.histories, growth)
-    return Exhibit(name="readings", table=table, caption=reading_finding(table))
+    return Exhibit(name="readings", table=table, caption=reading_finding(table, len(found.runs[DEFAULT])))
 
 
 def readings_trends_exhibit(found: Ablation, growth: Mapping[str, float]) -> Exhibit:
@@ -706,7 +725,7 @@ def readings_trends_exhibit(found: Ablation, growth: Mapping[str, float]) -> Exh
     return Exhibit(
         name="readings_trends",
         table=studies_trends.by_epoch(studies_trends.curves(own, shown), ["weight", "scale"]),
-        caption=reading_finding(readings(found.histories, growth)),
+        caption=reading_finding(readings(found.histories, growth), len(found.runs[DEFAULT])),
         figure=studies_trends.curves_figure(own, shown),
         alt="Weights above loss scales on logarithmic axes over the epochs, a column for each growth of beta and a "
         "line for each task.",

@@ -23,6 +23,9 @@ SHARE = 5
 """One run in five belongs to the "top 20 %"."""
 SOURCE = "Section 4, Table S-3"
 EXTENDED = "Section 4 in another network"
+BRACKETS = "[paired 95 %, not corrected]"
+POINTS = f"points of % by which the other's {DELTA} is better, in runs of one seed {BRACKETS}"
+"""What a difference of Delta_m is read as; what is left of it after correction, the caption of the tests says."""
 _OURS: Mapping[str, Any] = {"source": "our question", "kind": "ours"}
 
 
@@ -122,12 +125,11 @@ def own_rate_claims(compared: Comparison) -> list[Verdict]:
     """
     tests = compared.significance()
     tests = tests[tests["measure"] == DELTA]
-    points = f"points of % by which the other's {DELTA} is better, in runs of one seed"
     return [
         _ahead(
             tests[tests["against"] == name],
             f"Uncertainty weighting with a learning rate of its own has a better {DELTA} than {title}",
-            points,
+            POINTS,
             compared.title,
             _OURS,
         )
@@ -153,7 +155,6 @@ def claims(comparison: Comparison) -> list[Verdict]:
     by_metric = tests[tests["measure"].isin(comparison.scores.names)].groupby("measure")
     best, least, most = (int((by_metric[name].min() > 0).sum()) for name in ("difference", "low", "high"))
     p_value = float(by_rank["p"].where(by_rank["difference"] > 0, 1.0).max())
-    points = f"points of % by which the other's {DELTA} is better, in runs of one seed"
     return [
         Verdict(
             "The top 20 % of trials are mostly LSB's",
@@ -168,7 +169,7 @@ def claims(comparison: Comparison) -> list[Verdict]:
         _ahead(
             by_rank,
             "LSB's average rank is better than every other method's",
-            "places by which the best other method's mean is better, in runs of one seed",
+            f"places by which the best other method's mean is better, in runs of one seed {BRACKETS}",
             place,
             about,
         ),
@@ -187,15 +188,16 @@ def claims(comparison: Comparison) -> list[Verdict]:
             claimed=float(len(comparison.scores.names)),
             tolerance=0.0,
             measured=Interval(best, least, most),
-            reading="number of metrics; interval from where LSB is clearly best to where it is clearly behind none",
+            reading="number of metrics; from where LSB is clearly best to where it is clearly behind none, by paired "
+            "95 % intervals, not corrected",
             case=place,
             **about,
         ),
-        _ahead(by_delta, f"LSB's {DELTA} is better than every other method's", points, place, _OURS),
+        _ahead(by_delta, f"LSB's {DELTA} is better than every other method's", POINTS, place, _OURS),
         _ahead(
             by_delta[by_delta["against"] == EQUAL],
             f"LSB's {DELTA} is better than that of equal weighting",
-            points,
+            POINTS,
             place,
             _OURS,
         ),

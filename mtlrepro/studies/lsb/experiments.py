@@ -1,7 +1,7 @@
 """Networks, losses and runs of the supplement on loss scale balancing (LSB), with their slips; and its Section 8.
 
-What the supplement says of its networks is checked on the networks that train here, at the size of its protocol; they
-are made without memory, so that no weights are needed.
+What the supplement says of its networks is checked on ours in its configuration, the scale `paper`; runs of other
+scales have smaller ones. Networks are made without memory, so that no weights are needed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,37 +14,46 @@ from torch import nn
 from mtlrepro import losses, models, tasks
 from mtlrepro.analysis.verdicts import Interval, Verdict, number
 from mtlrepro.models import encoders
+from mtlrepro.models.base import MultiTaskModel
 from mtlrepro.pages.exhibit import Exhibit
-from mtlrepro.studies.comparison import Comparison
+from mtlrepro.studies.comparison import Comparison, fixed, in_words
+from mtlrepro.studies.lsb import grids, plan
 from mtlrepro.studies.lsb.grids import EIGHT, FOUR, TASKS
 from mtlrepro.studies.lsb.predictions import FIGURE_METHODS
 from mtlrepro.studies.scores import method_title
 from mtlrepro.studies.setting import Setting
+from mtlrepro.training import scales
 from mtlrepro.training.config import RunConfig
 
 PRINTED = (9, 12, 4320)
 """Rows, columns and channels of the encoder's output, as Table S-1 prints them for every encoder and data set."""
 SIZES = {"NYUv2": (288, 384), "Taskonomy": (256, 256)}
 """Rows and columns of the images of each data set, by Table S-1."""
+STRIDE = " at stride 32"
 CONVOLUTIONS, UPSAMPLINGS, CHANNELS = 12, 5, 17
 """Of a decoder, and output channels of the full-sharing network for the three tasks of NYUv2 (Section 1)."""
+
+
+def _times(sizes: Sequence[int]) -> str:
+    return " x ".join(map(str, sizes))
 
 
 # --- networks -----------------------------------------------------------------------------------------
 
 
 def encoder_outputs() -> pd.DataFrame:
-    """Size of MobileNetV2's output, computed and as Table S-1 prints it.
+    """Size of an encoder's output, computed and as Table S-1 prints it.
 
-    PNASNet-5 needs another package, so that it is left to the tests: it has the printed size on NYUv2.
+    PNASNet-5 needs another package, so that it is left to the tests: it has the printed size on NYUv2. The column of
+    Taskonomy names no encoder in the text that we have; at stride 32 all have the same rows and columns.
 
     Returns:
-        One row a data set: `images`, their size; `computed` and `printed` as rows x columns x channels.
+        One row a data set: `images`, their size; `encoder`; `computed` and `printed` as rows x columns x channels.
     """
-    rows = [
-        (data, _times(size), _times(_output("mobilenet_v2", size)), _times(PRINTED)) for data, size in SIZES.items()
-    ]
-    return pd.DataFrame(rows, columns=["data", "images", "computed", "printed"])
+    rows = [("NYUv2", "MobileNetV2", _times(_output("mobilenet_v2", SIZES["NYUv2"])))]
+    rows.append(("Taskonomy", "not named", _times(_output("mobilenet_v2", SIZES["Taskonomy"])[:2]) + STRIDE))
+    found = [(data, _times(SIZES[data]), encoder, computed, _times(PRINTED)) for data, encoder, computed in rows]
+    return pd.DataFrame(found, columns=["data", "images", "encoder", "computed", "printed"])
 
 
 @cache
@@ -55,24 +64,37 @@ def _output(encoder: str, size: tuple[int, int]) -> tuple[int, ...]:
     return rows, columns, channels
 
 
-def _times(sizes: Sequence[int]) -> str:
-    return " x ".join(map(str, sizes))
+def decoder_parts(run: RunConfig) -> dict[str, int]:
+    """Count the layers of one decoder in the network of a run.
 
-
-def decoder_parts() -> dict[str, int]:
-    """Count the layers of one decoder, and the output channels of full sharing, for the three tasks of NYUv2.
+    Args:
+        run: Of a network with a decoder for each task.
 
     Returns:
-        `convolutions` of 3 x 3 and `upsamplings` of the network `multi_decoder`, and `channels` of `full_sharing`.
+        `convolutions` of 3 x 3 and bilinear `upsamplings`.
     """
-    made = tasks.create(TASKS)
-    with torch.device("meta"):
-        apart, joint = (models.create(name, made, encoder="mobilenet_v2") for name in ("multi_decoder", "full_sharing"))
-    parts = list(apart.heads[TASKS[0]].modules())
+    parts = list(next(iter(_network(run).heads.children())).modules())
     convolutions = [part for part in parts if isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3)]
     upsamplings = [part for part in parts if isinstance(part, nn.Upsample) and part.mode == "bilinear"]
-    outputs = [part.out_channels for part in joint.heads.modules() if isinstance(part, nn.Conv2d)]
-    return {"convolutions": len(convolutions), "upsamplings": len(upsamplings), "channels": sum(outputs)}
+    return {"convolutions": len(convolutions), "upsamplings": len(upsamplings)}
+
+
+def shared_channels() -> int:
+    """Count the output channels of our full-sharing network for the three tasks of NYUv2."""
+    last = _network(_paper("full_sharing")).heads.modules()
+    return sum(part.out_channels for part in last if isinstance(part, nn.Conv2d))
+
+
+def _network(run: RunConfig) -> MultiTaskModel:
+    """Network of a run, without memory."""
+    options = {name: value for name, value in run.model_options.items() if name != "weights"}
+    with torch.device("meta"):
+        return models.create(run.model, tasks.create(run.tasks), **options)
+
+
+def _paper(network: str) -> RunConfig:
+    """Our network in the paper's configuration, for the three tasks of NYUv2."""
+    return scales.config("paper", dataset="nyuv2", network=network, tasks=TASKS)
 
 
 def head_channels() -> pd.DataFrame:
@@ -116,40 +138,81 @@ def upper_regulariser() -> dict[str, float]:
 # --- runs ---------------------------------------------------------------------------------------------
 
 
-def runs(setting: Setting, count: int) -> pd.DataFrame:
-    """What a run is here, beside the supplement's.
+SUPPLEMENT = {
+    "images": "not stated; the usual split has 795 to train, 654 to test",
+    "size of images": _times(SIZES["NYUv2"]),
+    "epochs": "1000 with MobileNetV2, 50 with PNASNet-5",
+    "batch size": "not stated",
+    "encoder's start": "ImageNet",
+    "stride of the encoder": "32, by Table S-1",
+    "convolutions of a decoder": f"{CONVOLUTIONS}",
+    "upsamplings of a decoder": f"{UPSAMPLINGS}",
+    "parameters": "not stated",
+    "optimizer": "AdamW",
+    "learning rate": "0.0001",
+    "weight decay": "0.01",
+    "growth of β per epoch": "0.02 with MobileNetV2, 0.05 with PNASNet-5; 0.5 on Taskonomy",
+    "mirror images": "yes",
+    "scored": "not stated",
+}
+"""What the supplement says of a run on NYUv2, by item."""
+
+
+def sizes_shown(setting: Setting) -> list[Setting]:
+    """The setting at each scale at which a part of the chapter is shown, the smallest first.
 
     Args:
         setting: What all runs share.
-        count: Parameters of the network in a run of the setting.
+    """
+    shown = {setting.largest_stored(grid).scale for grid in plan.experiments(setting).values()}
+    return [one for one in setting.scales_from() if one.scale in shown]
+
+
+def runs(settings: Sequence[Setting]) -> pd.DataFrame:
+    """What a run is here, beside the supplement's.
+
+    Args:
+        settings: What all runs of a size share, for each size.
 
     Returns:
-        One row an item: `item`, `here` and `supplement, NYUv2`.
+        One row an item: `item`, a column a size, `here, cpu` and the like, and `supplement, NYUv2`.
     """
+    here = {f"here, {one.scale}": _run(one) for one in settings}
+    rows = [{"item": name, **{title: own[name] for title, own in here.items()}} for name in SUPPLEMENT]
+    return pd.DataFrame(rows).assign(**{"supplement, NYUv2": list(SUPPLEMENT.values())})
+
+
+def _run(setting: Setting) -> dict[str, str]:
+    """One run of a setting, by the items of `SUPPLEMENT`."""
     run = setting.run()
-    rows = [
-        ("images", f"{run.n_train} to train, {run.n_test} to test", "795 to train, 654 to test"),
-        ("size of images", _times(run.size) if run.size else "as prepared", "288 x 384"),
-        ("epochs", f"{run.epochs}", "1000 with MobileNetV2, 50 with PNASNet-5"),
-        ("batch size", f"{run.batch_size}", "not stated"),
-        ("encoder's start", str(run.model_options.get("weights", "none")), "ImageNet"),
-        ("parameters", f"{count:,}", "not stated"),
-        ("optimizer", "AdamW", "AdamW"),
-        ("learning rate", f"{run.lr:g}", "0.0001"),
-        ("weight decay", f"{run.weight_decay:g}", "0.01"),
-        ("growth of β per epoch", "0.02", "0.02 with MobileNetV2, 0.05 with PNASNet-5"),
-        ("mirror images", f"with a probability of {run.flip:g}", "yes"),
-        ("scored", "on the test split after the last epoch", "not stated"),
+    decoder = decoder_parts(run)
+    rates = [
+        f"{grids.growth(own):g} with {in_words(len(names))} tasks"
+        for names in grids.TASK_SETS[setting.dataset]
+        for own in grids.trends(setting, names, ["lsb"])[:1]
     ]
-    return pd.DataFrame(rows, columns=["item", "here", "supplement, NYUv2"])
+    return {
+        "images": f"{run.n_train} to train, {run.n_test} to test" if run.n_train else "as prepared",
+        "size of images": _times(run.size) if run.size else "as prepared",
+        "epochs": f"{run.epochs}",
+        "batch size": f"{run.batch_size}",
+        "encoder's start": str(run.model_options.get("weights", "none")),
+        "stride of the encoder": f"{run.model_options.get('output_stride', 32)}",
+        "convolutions of a decoder": f"{decoder['convolutions']}",
+        "upsamplings of a decoder": f"{decoder['upsamplings']}",
+        "parameters": f"{parameters(run):,}",
+        "optimizer": "AdamW",
+        "learning rate": f"{run.lr:g}",
+        "weight decay": f"{run.weight_decay:g}",
+        "growth of β per epoch": ", ".join(rates),
+        "mirror images": f"with a probability of {run.flip:g}",
+        "scored": "on the test split after the last epoch",
+    }
 
 
 def parameters(run: RunConfig) -> int:
     """Parameters of the network of a run."""
-    options = {name: value for name, value in run.model_options.items() if name != "weights"}
-    with torch.device("meta"):
-        network = models.create(run.model, tasks.create(run.tasks), **options)
-    return sum(parameter.numel() for parameter in network.parameters())
+    return sum(parameter.numel() for parameter in _network(run).parameters())
 
 
 def both_mious(comparison: Comparison) -> pd.DataFrame:
@@ -159,13 +222,14 @@ def both_mious(comparison: Comparison) -> pd.DataFrame:
         comparison: Runs of all methods in one network.
 
     Returns:
-        One row a method: `method`; `mIoU of all pixels, %`, `mIoU of images, %`, means over seeds, and the rank of
-        each, `rank` and `rank by images`.
+        One row a method: `method`; `mIoU of all pixels, %`, `mIoU of images, %`, means over seeds as text with the
+        decimals that the tables of methods have, and the rank of each, `rank` and `rank by images`.
     """
     names = {"segmentation.miou": "mIoU of all pixels, %", "segmentation.miou_per_image": "mIoU of images, %"}
     means = comparison.runs.groupby("method", sort=False)[list(names)].mean()
     ranks = means.rank(ascending=False).astype(int)
-    shown = means.rename(columns=names).round(2)
+    decimals = comparison.scores.metrics["segmentation.miou"].decimals
+    shown = means.map(lambda value: fixed(value, decimals)).rename(columns=names)
     return shown.assign(rank=ranks.iloc[:, 0], **{"rank by images": ranks.iloc[:, 1]}).reset_index()
 
 
@@ -173,8 +237,8 @@ def both_mious(comparison: Comparison) -> pd.DataFrame:
 
 
 def claims() -> list[Verdict]:
-    """Check the networks that train here against Section 1; these are identities, exact by construction."""
-    found, source = decoder_parts(), "Section 1"
+    """Check our networks in the paper's configuration against Section 1, exact by construction, and Table S-1."""
+    found, source = decoder_parts(_paper("multi_decoder")) | {"channels": shared_channels()}, "Section 1"
     stated = {"convolutions": CONVOLUTIONS, "upsamplings": UPSAMPLINGS, "channels": CHANNELS}
     texts = {
         "convolutions": "A decoder has twelve convolutions of 3 x 3",
@@ -188,20 +252,20 @@ def claims() -> list[Verdict]:
             float(stated[name]),
             0.0,
             Interval(*[float(found[name])] * 3),
-            reading="counted in the network that trains here, at stride 32",
+            reading="counted in our network in the paper's configuration; the runs of this chapter have smaller ones",
             kind="identity",
         )
         for name in stated
     ]
-    table = encoder_outputs()
-    same = float((table["computed"] == table["printed"]).sum())
+    output = _output("mobilenet_v2", SIZES["NYUv2"])
+    same = float(sum(own == printed for own, printed in zip(output, PRINTED, strict=True)))
     size = Verdict(
-        "MobileNetV2's output is 12 x 9 x 4320",
+        "On NYUv2, MobileNetV2's output is 12 x 9 x 4320",
         "Section 1, Table S-1",
-        float(len(table)),
+        float(len(PRINTED)),
         0.0,
         Interval(same, same, same),
-        reading="number of sizes of images with that output, computed from the network",
+        reading=f"how many of rows, columns and channels the network has; it has {_times(output)}",
     )
     return [*verdicts, size]
 
@@ -235,7 +299,8 @@ def qualitative_claims(comparisons: Mapping[str, Comparison]) -> list[Verdict]:
                 float(len(one.scores.names)),
                 0.0,
                 Interval(best, least, most),
-                reading="number of metrics with the best mean of runs [clearly best, clearly worse than none]",
+                reading="number of metrics with the best mean of runs [clearly best, clearly worse than none, by "
+                "paired 95 % intervals, not corrected]",
                 case=one.title,
                 finding=5,
             )
@@ -248,18 +313,21 @@ def qualitative_claims(comparisons: Mapping[str, Comparison]) -> list[Verdict]:
 
 def encoders_exhibit() -> Exhibit:
     """Table S-1 recomputed."""
+    table = encoder_outputs()
     caption = (
-        "Output of the encoder MobileNetV2, rows x columns x channels, computed from the network and as Table S-1 "
-        "prints it in each of its columns. The printed size is that of PNASNet-5 on NYUv2."
+        "Output of the encoder, rows x columns x channels, computed and as Table S-1 prints it in each of its columns. "
+        "The printed size is that of PNASNet-5 on NYUv2. The column of Taskonomy names no encoder in the text that we "
+        f"have: of its images, an encoder{STRIDE} makes {table['computed'].iloc[-1].removesuffix(STRIDE)}, whatever "
+        f"its channels, and none makes {_times(PRINTED[:2])}."
     )
-    return Exhibit(name="table_s1", table=encoder_outputs(), caption=caption)
+    return Exhibit(name="table_s1", table=table, caption=caption)
 
 
 def channels_exhibit() -> Exhibit:
     """Table S-2, of which one number is left, recomputed."""
     caption = (
         "Output channels of each decoder, and of the one decoder of full sharing. Of Table S-2 the text keeps one "
-        f"number, {CHANNELS} for the three tasks of NYUv2; counted in our network: {decoder_parts()['channels']}."
+        f"number, {CHANNELS} for the three tasks of NYUv2; counted in our network: {shared_channels()}."
     )
     return Exhibit(name="table_s2", table=head_channels(), caption=caption)
 
@@ -275,18 +343,24 @@ def slope_exhibit() -> Exhibit:
     return Exhibit(name="eq_4", table=pd.DataFrame(rows, columns=["maximum is taken over", "slope"]), caption=caption)
 
 
-def runs_exhibit(setting: Setting) -> Exhibit:
+def runs_exhibit(settings: Sequence[Setting]) -> Exhibit:
     """What a run is, beside the supplement's.
 
     Args:
-        setting: What all runs share.
+        settings: What all runs of a size share, for each size that the chapter shows; see `sizes_shown`.
     """
-    run = setting.run()
-    table = runs(setting, parameters(run))
+    table = runs(settings)
+    own = [_run(one) for one in settings]
+    strides, convolutions, upsamplings = (
+        " and ".join(dict.fromkeys(one[name] for one in own))
+        for name in ("stride of the encoder", "convolutions of a decoder", "upsamplings of a decoder")
+    )
     caption = (
-        f"One run of this chapter ({run.model.replace('_', ' ')} network) beside one of the supplement. A run is a "
-        "network trained once with one method and one seed; runs of one seed share initial weights and the order of "
-        "images."
+        f"One run of this chapter at each size that it shows ({settings[0].run().model.replace('_', ' ')} network) "
+        f"beside one of the supplement. The encoders of these runs stop at stride {strides}, and a decoder has "
+        f"{convolutions} convolutions and {upsamplings} upsamplings, where the supplement's have {CONVOLUTIONS} and "
+        f"{UPSAMPLINGS}. A run is a network trained once with one method and one seed; runs of one seed share initial "
+        "weights and the order of images."
     )
     return Exhibit(name="run", table=table, caption=caption)
 

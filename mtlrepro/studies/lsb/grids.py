@@ -181,6 +181,13 @@ def own_rate(setting: Setting, tasks: Sequence[str], rate: float) -> list[RunCon
     return [run.replace(balancer_lr=rate) for run in trends(setting, tasks, ["uncertainty"])]
 
 
+def equal_beside_own_rate(setting: Setting, tasks: Sequence[str]) -> list[RunConfig]:
+    """Equal weighting with the network, tasks and seeds of `own_rate`."""
+    if tuple(tasks) == TASKS:
+        return [setting.run("multi_decoder", method="equal", seed=seed) for seed in range(setting.seeds)]
+    return trends(setting, tasks, ["equal"])
+
+
 def all_trends(setting: Setting) -> list[RunConfig]:
     """Trends of all sets of tasks that the data set is used for."""
     return [run for tasks in TASK_SETS[setting.dataset] for run in trends(setting, tasks)]

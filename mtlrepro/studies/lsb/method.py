@@ -309,7 +309,7 @@ IDENTITIES: dict[str, tuple[str, Identity]] = {
     "One loss in units a thousand times smaller changes no share from t = 2 on": ("reconstruction", scale_invariance),
     "Without difficulty, loss scales on last epoch's losses are as the priorities": ("reconstruction", balance),
     "Without difficulty, the direction is that of GLS with last epoch's losses": ("reconstruction", lagged_gls),
-    "At β = 1 the weights balance the losses of the epoch before last": ("reconstruction", lag),
+    "At β = 1 the weights balance, up to one factor, the losses of the epoch before last": ("reconstruction", lag),
     "Where all losses fall alike, shares are the priorities at any β": ("reconstruction", equal_difficulty),
 }
 

@@ -42,7 +42,7 @@ PARTS = pd.DataFrame(
             "d",
             "not stated",
             "(l ratio / L ratio)^β",
-            "falls where l falls slowly",
+            "as coded [L / (K l²)]^β, no ratio",
             "(l ratio / L ratio)^β",
             "as two codes",
         ),
@@ -53,7 +53,11 @@ PARTS = pd.DataFrame(
     ],
     columns=["part", SUPPLEMENT, HTF, GEMTL, NNUNET, OURS],
 )
-"""What each source says of a part of the update; "unlike the paper" is that code's own comment."""
+"""What each source says of a part of the update; "unlike the paper" is that code's own comment.
+
+In GeMTL's class `LSBwD`, `losses_cache_prev2` holds the losses of the first period at the end of the second, and from
+then on the weight `L / (K l)`, which cancels the weight by which the difficulty divides.
+"""
 EXAMPLE = (10.0, 0.1)
 """Losses of two tasks that are a factor of 100 apart."""
 INSIDE, DRAWN, VARIANT = "usual reading", "same runs, drawn without difficulty", "total made without difficulty"
@@ -220,8 +224,11 @@ def codes_exhibit() -> Exhibit:
     """Which parts of the update the supplement and three public codes agree on."""
     caption = (
         "The update of the weights as the supplement and three public codes have it. The codes agree on the first two "
-        f"periods; {HTF} and {NNUNET} on the difficulty, which {GEMTL} has the other way round; {GEMTL} and {NNUNET} "
-        f"on alpha, and on an exponent that starts near zero and grows. The schedule of this book is that of {NNUNET}."
+        f"periods; {HTF} and {NNUNET} on the difficulty; {GEMTL} and {NNUNET} on alpha, and on an exponent that starts "
+        f"near zero and grows. As coded, by what looks like a slip of a variable, the difficulty of {GEMTL} has no "
+        "ratio of losses left from t = 4 on and falls with the size of the loss: it divides by a weight where the loss "
+        "of the period before is meant. The evident intent is an inverted ratio, which it has at t = 3 alone, where β "
+        f"is 0. The schedule of this book is that of {NNUNET}. (l and L: of the period before.)"
     )
     return Exhibit(name="codes", table=PARTS, caption=caption)
 

@@ -3,15 +3,17 @@ r"""Figures S-2 to S-4 of loss scale balancing (LSB): how level loss scales beco
 How far uncertainty weighting can get depends on the length of training. It minimises
 :math:`\sum_k l_k / (2 \sigma_k^2) + \log \sigma_k`, over the network and over :math:`s_k = \log \sigma_k^2`, and
 weighs by :math:`w_k = 1 / (2 \sigma_k^2)`. The derivative by :math:`s_k` is :math:`1/2 - w_k l_k`: it rests where
-:math:`\sigma_k^2 = l_k`, and there every loss scale :math:`w_k l_k` is 1/2. So its loss scales are level where its
-weights have got to :math:`1 / (2 l_k)` from :math:`1 / T`, the equal ones of T tasks: a way of
-:math:`|\log(T / (2 l_k))|` for a parameter that AdamW moves by about its learning rate in a step, whatever the size of
-the gradient.
+:math:`\sigma_k^2 = l_k`, and there every loss scale :math:`w_k l_k` is 1/2. To be at rest, its weights have to get to
+:math:`1 / (2 l_k)` from :math:`1 / K`, the equal ones of K tasks: a way of :math:`|\log(K / (2 l_k))|` for a parameter
+that AdamW moves by about its learning rate in a step, whatever the size of the gradient. Level loss scales need less,
+the ratios of the weights alone. But while no weight is at rest, AdamW moves all of those with :math:`w_k l_k < 1/2` at
+about the same pace and so hardly changes their ratios.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,9 +22,11 @@ from mtlrepro.analysis.verdicts import (
     Interval,
     Kind,
     Verdict,
+    bracketed_over,
     excess_interval,
     geometric_interval,
     number,
+    over_seeds,
     percent_interval,
     range_interval,
 )
@@ -50,6 +54,8 @@ KEPT_SMALL = (EQUAL, UNCERTAINTY, DWA)
 """Conventional methods of Section 5 but for GLS, whose weights are not those that the supplement takes it to have."""
 SMALL = "keypoints2d"
 """Task whose loss is small in the supplement."""
+EDGE = 1.05
+"""Factor between the way that a weight can go and the one that it has to go, below which whether it can is open."""
 NEARLY_ALL = 0.9
 """Share of one task in the sum of the loss scales with which it has taken over."""
 SHOWN = (EQUAL, DWA, UNCERTAINTY, GLS, LSB_TITLE)
@@ -106,17 +112,21 @@ def load_slow(shown: Trends) -> Trends:
 
 
 def load_own_rate(setting: Setting, tasks: Sequence[str], rate: float) -> Trends:
-    """Runs of uncertainty weighting with a learning rate of its own, as the method `OWN`.
+    """Runs of uncertainty weighting with a learning rate of its own, as the method `OWN`, and of equal weighting.
 
     Args:
         setting: What all experiments share.
         tasks: `TASKS`, `FOUR` or `EIGHT`.
         rate: Learning rate of its parameters.
     """
-    configs = partial(lsb_grids.own_rate, tasks=tasks, rate=rate)
+
+    def configs(one: Setting) -> list[RunConfig]:
+        return [*lsb_grids.own_rate(one, tasks, rate), *lsb_grids.equal_beside_own_rate(one, tasks)]
+
     at = setting.largest_stored(configs)
     at.trained(configs(at))
-    return Trends(at, configs(at), studies_trends.history(at, configs(at)).assign(method=OWN))
+    history = studies_trends.history(at, configs(at))
+    return Trends(at, configs(at), history.assign(method=history["method"].replace(UNCERTAINTY, OWN)))
 
 
 def conditions(shown: Sequence[Trends]) -> str:
@@ -135,7 +145,7 @@ def growth_sentence(shown: Sequence[Trends]) -> str:
 
 
 def ways(shown: Trends) -> pd.DataFrame:
-    """How far each log weight of uncertainty weighting has to go, and how far it can; see the module's formula.
+    """How far each log weight of uncertainty weighting has to go to be at rest, and how far it can; see the module.
 
     Args:
         shown: With runs of uncertainty weighting; losses are those of the last epoch, as the balancer sees them.
@@ -167,7 +177,7 @@ def _steps(record: Record) -> int:
 
 
 def within_reach(way: pd.DataFrame) -> bool:
-    """Whether every weight of every run can get to where loss scales are level.
+    """Whether every weight of every run can get to where it is at rest, and with that to level loss scales.
 
     Args:
         way: As `ways` gives it.
@@ -176,19 +186,23 @@ def within_reach(way: pd.DataFrame) -> bool:
 
 
 def way_sentence(shown: Trends) -> str:
-    """How far the weights of uncertainty weighting have to go, could go and went, in a sentence."""
+    """How far the weights of uncertainty weighting have to go to be at rest, could go and went, in a sentence."""
     way = ways(shown)
     task, needed, possible = max(
         zip(way["task"], way["needed"], way["possible"], strict=True), key=lambda row: float(row[1])
     )
     name = OWN if OWN in set(shown.history["method"]) else UNCERTAINTY
     factors = studies_trends.weight_factors(shown.history)
-    went = studies_trends.over_seeds(factors.loc[factors["method"] == name, "factor"].clip(lower=1), excess_interval)
+    went = over_seeds(factors.loc[factors["method"] == name, "factor"].clip(lower=1), excess_interval)
+    margin = float(np.exp(abs(possible - needed)))
+    edge = margin < EDGE
+    allowed, asked = (number(float(np.exp(way)), 5 if edge else 3) for way in (possible, needed))
     return (
-        f"To be level, {name} has to move the weight of {DISPLAYS[task].title} by a factor {number(np.exp(needed))} "
-        f"from its start; learning rate times steps allow {number(np.exp(possible))}, so it "
-        f"{'can' if within_reach(way) else 'cannot'} get there, and a weight went a factor {went} from the geometric "
-        "mean of all."
+        f"To be at rest, where every loss scale is one half, {name} has to move the weight of {DISPLAYS[task].title} "
+        f"by a factor {asked} from its start; learning rate times steps allow {allowed}, a factor "
+        f"{number(margin, 5 if edge else 3)} {'more' if possible >= needed else 'less'}, so it "
+        f"{'can' if within_reach(way) else 'cannot'} get there{', on a knife-edge' if edge else ''}, and a weight went "
+        f"a factor {went} from the geometric mean of all."
     )
 
 
@@ -289,54 +303,58 @@ def _taken_over(shown: Trends) -> Verdict:
 def uncertainty_claims(shown: Trends) -> list[Verdict]:
     """Judge that uncertainty weighting levels the loss scales gradually, and that it does after many epochs.
 
-    The second cannot be tested where a weight cannot get to its place within the run, see `ways`. That the loss
-    scales come closer can be tested; the weights may have little part in it, so they are also compared with those of
-    equal weighting in runs of the same seed, where there are such.
+    Neither can be tested where a weight cannot get to rest within the run, see `ways`. Spreads also change under equal
+    weighting, as losses fall at different paces, so that what uncertainty weighting does is the quotient of both
+    changes in runs of the same seed. Where the tasks include the small loss of keypoints, the supplement says that
+    conventional methods keep it small, so the questions are ours.
+
+    Args:
+        shown: Runs of uncertainty weighting and of equal weighting.
     """
     table, epochs = shown.history, int(shown.history["epoch"].max())
     name = OWN if OWN in set(table["method"]) else UNCERTAINTY
     case = f"{shown.tasks}, own learning rate" if name == OWN else shown.tasks
     spreads = studies_trends.spread(table).set_index(["method", "seed", "epoch"])["spread"].unstack("epoch")
     last = spreads[epochs]
-    found = [
+    changes = last / spreads[2]
+    reached = within_reach(ways(shown))
+    told = SMALL not in set(table["task"])
+    about: dict[str, Any] = {"source": SOURCE, "finding": FINDING} if told else {"source": OURS, "kind": "ours"}
+    needs = "needs learning rate × steps of |log(K / 2l)|, the way to rest"
+    return [
         Verdict(
             "Under uncertainty weighting the loss scales converge gradually",
-            SOURCE,
-            1,
-            0,
-            geometric_interval(last[name] / spreads[2][name]),
+            claimed=1,
+            tolerance=0,
+            measured=geometric_interval(changes[name] / changes[EQUAL]) if reached else None,
             below=True,
-            reading="spread of log loss scales, that of the last epoch over that of the second",
+            reading="spread of log loss scales, that of the last epoch over that of the second, over the same quotient "
+            f"of equal weighting in runs of one seed; {needs}",
             case=case,
-            finding=FINDING,
+            **about,
         ),
         Verdict(
             "Under uncertainty weighting the loss scales reach a similar level after many epochs",
-            SOURCE,
-            round(LEVEL, 3),
-            0,
-            studies_trends.spread_interval(last[name]) if within_reach(ways(shown)) else None,
+            claimed=round(LEVEL, 3),
+            tolerance=0,
+            measured=studies_trends.spread_interval(last[name]) if reached else None,
             below=True,
-            reading="spread of log loss scales after the last epoch; needs learning rate × steps of |log(T / 2l)|",
+            reading=f"spread of log loss scales after the last epoch; {needs}",
             case=case,
-            finding=FINDING,
+            **about,
+        ),
+        Verdict(
+            "Uncertainty weighting ends with more level loss scales than equal weighting",
+            OURS,
+            1,
+            0,
+            geometric_interval(last[name] / last[EQUAL]),
+            below=True,
+            reading="quotient of the spreads of log loss scales after the last epoch",
+            case=case,
+            kind="ours",
         ),
     ]
-    if EQUAL in last:
-        found.append(
-            Verdict(
-                "Uncertainty weighting ends with more level loss scales than equal weighting",
-                OURS,
-                1,
-                0,
-                geometric_interval(last[name] / last[EQUAL]),
-                below=True,
-                reading="quotient of the spreads of log loss scales after the last epoch",
-                case=case,
-                kind="ours",
-            )
-        )
-    return found
 
 
 def _dominated(table: pd.DataFrame, method: str, task: str) -> pd.Series:
@@ -398,15 +416,19 @@ def _small_claims(table: pd.DataFrame, tasks: str) -> list[Verdict]:
     others = [name for name in methods if name not in (*KEPT_SMALL, GLS, LSB_TITLE)]
     found += [kept(name, largest[name], told=False) for name in others]
     if LSB_TITLE in methods:
-        last = shares.xs(int(table["epoch"].max()), level="epoch")[LSB_TITLE]
+        own = shares[LSB_TITLE]
+        late = own[own.index.get_level_values("epoch") > _half(table)]
+        outside = 100 * ((late - fair).abs() > fair / 4).groupby("seed").mean()
         found.append(
             Verdict(
                 f"LSB trains {title} in a balanced manner with the other losses",
                 SOURCE,
-                fair,
-                fair / 4,
-                percent_interval(last),
-                reading="share in the loss scales of the last epoch, in %, within a quarter of an equal share",
+                50,
+                0,
+                range_interval(outside),
+                below=True,
+                reading="% of the epochs of the second half in which its share in the loss scales is not within a "
+                f"quarter of an equal share, mean [range] of {len(outside)} runs; balanced: in less than half of them",
                 case=tasks,
                 finding=FINDING,
             )
@@ -430,7 +452,7 @@ def balance_exhibit(shown: Trends) -> Exhibit:
         f"How level the loss scales become with {shown.tasks}, and how far weights move for it. "
         f"{studies_trends.finding(table)} {near}{way_sentence(shown)} (Spread: standard deviation over tasks of the "
         f"log loss scales, level below {LEVEL:.2f}; {growth_sentence([shown])}; brackets: "
-        f"{studies_trends.bracketed(table['seed'].nunique())}.)"
+        f"{bracketed_over(table['seed'].nunique())}.)"
     )
     return Exhibit(name=f"balance_{table['task'].nunique()}", table=studies_trends.summary(table), caption=caption)
 
@@ -441,7 +463,9 @@ def own_rate_exhibit(shown: Sequence[Trends]) -> Exhibit:
     Args:
         shown: What `load_own_rate` gives for each set of tasks.
     """
-    parts = [studies_trends.summary(one.history).assign(method=one.tasks) for one in shown]
+    parts = [
+        studies_trends.summary(one.history[one.history["method"] == OWN]).assign(method=one.tasks) for one in shown
+    ]
     sentences = " ".join(f"With {one.tasks}: {way_sentence(one)}" for one in shown)
     return Exhibit(
         name="own_rate_balance",

@@ -106,8 +106,9 @@ def test_readings_by_hand():
     assert row["epochs with another leader, %"] == pytest.approx(
         50
     )  # The first task leads again in the last of two epochs.
-    text = lsb_ablation.reading_finding(lsb_ablation.readings({DEFAULT: runs, END: runs}, {DEFAULT: 0.5, END: 1.0}))
+    text = lsb_ablation.reading_finding(lsb_ablation.readings({DEFAULT: runs, END: runs}, {DEFAULT: 0.5, END: 1.0}), 2)
     assert f"{END}, β up to 2: largest share 55 % [55, 55], weights a factor 4 apart" in text
+    assert text.endswith("(Brackets: the range over 2 seeds.)")
 
 
 # --- distances
@@ -173,6 +174,20 @@ def test_differences_are_those_of_runs_of_one_seed():
     found = lsb_ablation.differences(lsb_ablation.scored({DEFAULT: metrics(0.0), "good": apart}))
     half = stats.t.ppf(0.975, 2) / 3 / sqrt(3)
     assert found[["difference", "low", "high"]].to_numpy()[0].tolist() == pytest.approx([1, 1 - half, 1 + half])
+
+
+def test_spreads_and_shares_of_few_seeds_are_ranges_and_of_more_lie_in_their_domain():
+    """The largest of three shares is at least a third, and Student's interval of three such runs would begin below."""
+    tops = (0.001, 0.2, 3.0, 0.1)
+    runs = [history([[1.0, 1.0, 1.0 + top]] * 3, np.ones((3, 3)), seed) for seed, top in enumerate(tops)]
+    for count in (3, 4):
+        own = pd.concat(runs[:count])
+        score = pd.DataFrame({"variant": DEFAULT, "seed": range(count), "score": 0.0})
+        row = lsb_ablation.table(score, {DEFAULT: own}).iloc[0]
+        if count == 3:
+            ends = row[["largest share, % low", "largest share, % high"]].tolist()
+            assert ends == pytest.approx([100 * 1.001 / 3.001, 100 * 4 / 6])
+        assert 100 / 3 <= row["largest share, % low"] < row["largest share, %"] < row["largest share, % high"] <= 100
 
 
 def test_table_against_the_default():

@@ -157,7 +157,7 @@ def test_the_own_rate_is_chosen_on_the_validation_split_and_reported_on_the_test
     search = lsb_comparison.own_rate_search(setting)
     assert search.rates == {"uncertainty": chosen}
     few = Setting(seeds=2, comparison_seeds=2, store=setting.store)
-    for run in grids.rerun(few, "multi_decoder"):
+    for run in lsb_comparison.beside_own_rate(few):
         keep(tmp_path, run, metrics=metrics_of(run, 1.0 + run.seed + 0.1 * (run.method == "lsb")))
     compared = lsb_comparison.own_rate_compared(setting, chosen)
     assert compared.method == "uncertainty, own rate"

@@ -53,9 +53,10 @@ def with_others(table, **factors):
 def test_claims_about_all_tasks_the_best_and_small_losses():
     quotients = {"depth": 4.0, "normal": 1.0, "edges2d": 0.5, "edges3d": 0.5, "keypoints2d": 2.0, "keypoints3d": 0.25}
     runs = with_others(finals(quotients), uncertainty=1.2, dwa=1.3, gls=1.5)
-    everything, best, *small = lsb_predictions.claims(runs, [*quotients])
+    *small, everything, best = lsb_predictions.claims(runs, [*quotients])
     assert [claim.status for claim in small] == ["holds", "holds", "does not hold", "holds"]
-    assert {(claim.kind, claim.source) for claim in small} == {("ours", "our question")}
+    assert {(claim.kind, claim.source, claim.finding) for claim in small} == {("ours", "our question", 3)}
+    assert all("not corrected" in claim.reading for claim in small)
     assert len(grouped(small)) == 1
     assert everything.measured.value == pytest.approx(2 ** ((2 - 1 - 1 + 1 - 2) / 6))
     assert (everything.status, everything.source, everything.finding) == ("holds", "Section 6, Figure S-5", 3)
@@ -73,15 +74,15 @@ def test_slow_growth_is_asked_for_beside_the_supplements():
     assert [one.status for one in found] == ["holds"] * 3
     assert {(one.kind, one.source, one.finding) for one in found} == {("ours", "our question", 0)}
     assert [one.case for one in found] == [
+        "keypoints, 2-D, slow growth of β",
         "slow growth of β",
         "eight tasks, best other equal, slow growth of β",
-        "keypoints, 2-D, slow growth of β",
     ]
 
 
 def test_the_best_other_method_is_one_of_the_supplements():
     runs = with_others(finals({"keypoints2d": 0.5}), uncertainty=1.1, dwa=0.9, gls=0.8, gradnorm=0.1)
-    _, best, _ = lsb_predictions.claims(runs, ["keypoints2d"])
+    *_, best = lsb_predictions.claims(runs, ["keypoints2d"])
     assert best.case.endswith("best other GLS")
     assert best.measured.value == pytest.approx(0.5 / 0.8)
 

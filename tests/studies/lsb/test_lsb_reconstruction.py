@@ -87,6 +87,8 @@ def test_codes_are_compared_part_by_part():
     table = reconstruction.codes_exhibit().table
     assert table["part"].is_unique
     assert table.set_index("part").loc["d", "HTF-Net"] == table.set_index("part").loc["d", "nnU-Net fork"]
+    assert "as coded" in table.set_index("part").loc["d", "GeMTL"]
+    assert "As coded, by what looks like a slip of a variable" in reconstruction.codes_exhibit().caption
 
 
 def test_both_readings_share_their_seeds_and_all_else():
