@@ -207,7 +207,7 @@ def test_normals_are_drawn_with_red_green_and_blue_for_right_up_and_towards_the_
     assert drawn is None
     (image,) = axes.images
     assert image.get_array()[0, :3].tolist() == [[255, 128, 128], [128, 255, 128], [128, 128, 255]]
-    assert image.get_array()[0, 3].tolist() == [227, 119, 194]
+    assert image.get_array()[0, 3].tolist() == [255, 0, 255]
 
 
 # --- mirror images
