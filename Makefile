@@ -18,7 +18,7 @@ INSTALLED := $(VENV)/.installed
 FAST := $(wildcard tests/test_*.py tests/data/test_*.py) tests/analysis tests/balancers
 SCRIPTS := node_modules/.package-lock.json
 
-.PHONY: book html test check lint execute bench clean help
+.PHONY: book html test check lint execute readme bench clean help
 
 book: $(BUILD)/rendered.executed  ## install, run every chapter with its default parameters, render the pages
 	@echo "Open $(CURDIR)/$(BUILD)/html/index.html"
@@ -39,6 +39,10 @@ lint: $(INSTALLED)  ## check style and types
 
 execute: $(INSTALLED)  ## run every notebook in place and store it
 	@for notebook in $(NOTEBOOKS); do $(BIN)/mtlrepro run $$notebook -o $$notebook || exit 1; done
+	@$(MAKE) readme
+
+readme: $(INSTALLED)  ## write what the stored chapters found into the README
+	$(BIN)/python -c "from mtlrepro.pages import readme; readme.update()"
 
 bench: $(INSTALLED)  ## measure the speed of the computations
 	$(BIN)/mtlrepro bench noise

@@ -363,8 +363,9 @@ def _verify(args: argparse.Namespace) -> int:
 def _with_notes(error: Exception) -> str:
     """Message of an error; that of the operating system without its number."""
     text = str(error)
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        text = f"{error.filename}: {error.strerror[:1].lower()}{error.strerror[1:]}"
+    if isinstance(error, OSError) and error.strerror:
+        reason = f"{error.strerror[:1].lower()}{error.strerror[1:]}"
+        text = reason if error.filename is None else f"{error.filename}: {reason}"
     return "; ".join([text, *getattr(error, "__notes__", ())])
 
 

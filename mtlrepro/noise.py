@@ -338,16 +338,17 @@ def two_batch_estimate(small: Tensor, large: Tensor, b: int, batch: int) -> tupl
 
 
 def momentum_estimates(gradients: Tensor, gamma: float, rate: float) -> tuple[Tensor, Tensor]:
-    r"""Running estimates of signal :math:`a^2 = |g|^2` and noise :math:`s^2 = \mathrm{tr}\,C/B` from momentum.
+    r"""Running estimates of the powers of signal, :math:`|g|^2`, and noise, :math:`\mathrm{tr}\,C/B`, from momentum.
 
-    A reconstruction: the main paper's estimator was not available. With
-    :math:`\hat m_t = m_t/(1-\gamma^t)`, which is independent of the next batch,
+    A reconstruction: the main paper's estimator was not available. Write :math:`a^2` for the first and :math:`s^2` for
+    the second. With
+    :math:`\tilde m_t = m_t/(1-\gamma^t)`, which is independent of the next batch,
 
-    .. math:: a^2 = E\langle \hat g_t, \hat m_{t-1}\rangle, \qquad
-        s^2 = \frac{E|\hat g_t - \hat m_{t-1}|^2}{1 + \kappa_{t-1}}, \qquad
+    .. math:: a^2 = E\langle \hat g_t, \tilde m_{t-1}\rangle, \qquad
+        s^2 = \frac{E|\hat g_t - \tilde m_{t-1}|^2}{1 + \kappa_{t-1}}, \qquad
         \kappa_t = \frac{(1-\gamma)(1+\gamma^t)}{(1+\gamma)(1-\gamma^t)}.
 
-    :math:`\kappa_t` is the noise power of :math:`\hat m_t` in units of :math:`s^2`; for large :math:`t` the
+    :math:`\kappa_t` is the noise power of :math:`\tilde m_t` in units of :math:`s^2`; for large :math:`t` the
     factor :math:`1/(1+\kappa)` is :math:`(1+\gamma)/2`. Both expectations become averages over the steps so
     far, exponential with memory `rate` and with weights that sum to 1. Unbiased while the parameters stay
     put; the signal may come out negative, so clamp it before dividing by it.

@@ -39,9 +39,9 @@ def with_expected(
     expected: str = "expected",
     interval: Estimate = mean_interval,
 ) -> pd.DataFrame:
-    """Do as `summarise`, and put the mean of the column `expected` beside the others, as `expected`."""
+    """Do as `summarise`, and put the same kind of mean of the column `expected` beside the others, as `expected`."""
     summary = summarise(table, value, by, interval)
-    summary["expected"] = table.groupby(list(by), sort=False)[expected].mean().to_numpy()
+    summary["expected"] = summarise(table, expected, by, interval)["mean"]
     return summary
 
 

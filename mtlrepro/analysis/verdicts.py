@@ -275,8 +275,9 @@ def rows(verdicts: Sequence[Verdict]) -> list[dict[str, str]]:
     """Text of each verdict.
 
     Returns:
-        `claim`, `case`, `source`, `reading`, `claimed` (with its tolerance), `measured` (with its interval), `status`,
-        `kind` and `finding`, the number as text, empty if it is 0.
+        `claim`, `case`, `source`, `reading`, `claimed` (with its tolerance), `measured` (with its interval, or alone if
+        it is a count or an exact number, which is its own bounds), `status`, `kind` and `finding`, the number as text,
+        empty if it is 0.
     """
     return [
         {
@@ -285,13 +286,21 @@ def rows(verdicts: Sequence[Verdict]) -> list[dict[str, str]]:
             "source": verdict.source,
             "reading": verdict.reading,
             "claimed": _claimed(verdict),
-            "measured": "" if verdict.measured is None else str(verdict.measured),
+            "measured": measured_text(verdict),
             "status": verdict.status,
             "kind": verdict.kind,
             "finding": str(verdict.finding or ""),
         }
         for verdict in verdicts
     ]
+
+
+def measured_text(verdict: Verdict) -> str:
+    """What was measured, as text: with its interval, or alone where both bounds are the value itself."""
+    found = verdict.measured
+    if found is None:
+        return ""
+    return number(found.value) if found.low == found.value == found.high else str(found)
 
 
 def _claimed(verdict: Verdict) -> str:

@@ -120,4 +120,5 @@ def _rounded(value: object, rtol: float, atol: float) -> object:
     if not isinstance(value, float):
         return value
     tolerance = atol + rtol * abs(value)
-    return round(value, 1 - math.floor(math.log10(tolerance))) if tolerance else value
+    # Without the sign of a zero.
+    return round(value, 1 - math.floor(math.log10(tolerance))) + 0.0 if tolerance else value

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from mtlrepro.analysis.verdicts import WORST_FIRST, Verdict, grouped
+from mtlrepro.analysis.verdicts import WORST_FIRST, Verdict, grouped, measured_text
 from mtlrepro.pages.html import badge, small, table_box
 
 
@@ -14,8 +14,8 @@ from mtlrepro.pages.html import badge, small, table_box
 class Finding:
     """One numbered claim of the box *What the paper claims*, as the box *What we found* answers it.
 
-    Its verdicts are those of the chapter whose `finding` is this number. The first claim among them is quoted with its
-    measured value, that of its worst case.
+    Its verdicts are those of the chapter whose `finding` is this number. Of those with a measured value, the one with
+    the worst status is quoted, the first of several, so that the number says what does not hold rather than what does.
 
     Attributes:
         number: Of the claim.
@@ -61,7 +61,8 @@ def _answer(finding: Finding, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     if not groups:
         raise ValueError(f"finding {finding.number} has no verdict; accepted: one or more")
     counts = Counter(cases[0].status for cases in groups)
-    quoted = groups[0][0]
+    worst_first = sorted((cases[0] for cases in groups), key=lambda one: WORST_FIRST.index(one.status))
+    quoted = next((one for one in worst_first if one.measured is not None), worst_first[0])
     return {
         "number": finding.number,
         "claim": finding.claim,
@@ -69,16 +70,24 @@ def _answer(finding: Finding, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "evidence": finding.evidence,
         "statuses": {status: counts[status] for status in WORST_FIRST if counts[status]},
         "quoted": f"{quoted.claim} ({quoted.case})" if quoted.case else quoted.claim,
-        "measured": "" if quoted.measured is None else str(quoted.measured),
+        "measured": measured_text(quoted),
         "reading": quoted.reading,
     }
 
 
+def counted(statuses: Mapping[str, int]) -> dict[str, str]:
+    """Status to its text, the worst first: with how many claims have it, unless all claims agree.
+
+    Args:
+        statuses: Of an answer, in any order, as notebooks store the keys of a mapping by name.
+    """
+    found = [status for status in WORST_FIRST if status in statuses]
+    return {status: status if len(found) == 1 else f"{statuses[status]} {status}" for status in found}
+
+
 def badges(statuses: Mapping[str, int]) -> str:
-    """HTML of the statuses of an answer, each with how many claims have it, unless all claims agree."""
-    if len(statuses) == 1:
-        return badge(next(iter(statuses)))
-    return " ".join(badge(status, f"{count} {status}") for status, count in statuses.items())
+    """HTML of the statuses of an answer, see `counted`."""
+    return " ".join(badge(status, text) for status, text in counted(statuses).items())
 
 
 def findings_text(answered: Sequence[Mapping[str, Any]]) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mtlrepro.analysis.summaries import slopes, summarise, with_expected
+from mtlrepro.analysis.verdicts import geometric_interval
 
 RATIOS = pd.DataFrame(
     {
@@ -42,6 +43,11 @@ def test_with_expected():
     assert table.columns.tolist() == ["n", "mean", "low", "high", "expected"]
     assert table["expected"].tolist() == [2, 6]
     assert with_expected(RATIOS, "x", ["n"], expected="n")["expected"].tolist() == [8, 2]
+
+
+def test_the_expected_value_has_the_same_kind_of_mean():
+    rows = pd.DataFrame({"seed": [0, 1], "n": [1, 1], "x": [2.0, 2.0], "expected": [1.0, 4.0]})
+    assert math.isclose(with_expected(rows, "x", ["n"], interval=geometric_interval)["expected"].item(), 2)
 
 
 def test_slopes():

@@ -315,6 +315,11 @@ def test_number_with_other_digits():
 
 def test_an_interval_is_written_with_its_bounds():
     assert str(Interval(0.12345, 0.1, 0.20004)) == "0.123 [0.100, 0.200]"
+
+
+def test_a_count_or_an_exact_number_is_written_without_an_interval():
+    exact, spread = (Verdict("claim", "Eq. 1", 0, 0, Interval(3.0, *bounds)) for bounds in [(3.0, 3.0), (2.0, 4.0)])
+    assert [row["measured"] for row in rows([exact, spread])] == ["3.00", "3.00 [2.00, 4.00]"]
     assert str(mean_interval([2.0])) == "2.00 [-inf, inf]"
 
 

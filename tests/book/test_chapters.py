@@ -18,6 +18,7 @@ from mtlrepro.data.scenes.rooms import generate as rooms
 from mtlrepro.data.scenes.streets import generate as streets
 from mtlrepro.pages.notebook import PROVENANCE, TABLE, VERDICTS, NotebookError, read_notebook
 from mtlrepro.pages.parameters import declared_parameters
+from mtlrepro.pages.plan import plan_of, settle
 from mtlrepro.pages.running import RunFailed, run_notebook
 from mtlrepro.pages.tables import compare_tables, read_tables
 
@@ -103,7 +104,7 @@ def test_what_no_run_repeats_is_not_compared(name):
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", CHAPTERS)
-def test_plain_papermill_with_other_parameters_from_another_folder(name, tmp_path):
+def test_plain_papermill_with_other_parameters_from_another_folder(name, tmp_path, monkeypatch):
     output = tmp_path / name
     parameters = tmp_path / "parameters.json"
     parameters.write_text(json.dumps(SMALL[name]))
@@ -115,8 +116,8 @@ def test_plain_papermill_with_other_parameters_from_another_folder(name, tmp_pat
         parameters,
         "--no-progress-bar",
     ]
-    own = {**os.environ, "MTLREPRO_CACHE": str(tmp_path / "cache")}  # smoke runs are trained anew
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=550, env=own)
+    monkeypatch.setenv("MTLREPRO_CACHE", str(tmp_path / "cache"))  # smoke runs are trained anew
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=550, env={**os.environ})
     assert done.returncode == 0, done.stderr[-3000:]
     (record,) = payloads(output, PROVENANCE)
     assert {key: record["parameters"][key] for key in SMALL[name]} == SMALL[name]
@@ -126,6 +127,7 @@ def test_plain_papermill_with_other_parameters_from_another_folder(name, tmp_pat
     bundles = [output.get("data", {}) for cell in read_notebook(output).cells for output in cell.get("outputs", [])]
     captions = [bundle["text/plain"] for bundle in bundles if TABLE in bundle or VERDICTS in bundle]
     small = SMALL[name].get("scale") == "smoke"
+    assert plan_of(output, settle(output, SMALL[name])[0]).missing == 0  # what was planned is what was trained
     assert captions and all(caption.startswith("Smoke: no evidence. ") == small for caption in captions)
 
 

@@ -8,6 +8,7 @@ import yaml
 
 import mtlrepro
 from mtlrepro import files
+from mtlrepro.pages import readme
 from mtlrepro.pages.parameters import assign
 from mtlrepro.runs.store import Store
 from mtlrepro.runs.summary import describe_store, section
@@ -81,3 +82,13 @@ def test_the_entry_to_cite_is_that_of_the_citation_file(page):
 def test_picture_exists_and_is_small():
     (picture,) = re.findall(r"!\[.+\]\((.+)\)", README)
     assert 0 < (ROOT / picture).stat().st_size < 300_000
+
+
+def test_the_readme_shows_what_the_stored_chapters_found():
+    """To write it anew: make readme."""
+    assert readme.updated(README) == README
+
+
+def test_a_readme_without_marks_is_refused():
+    with pytest.raises(ValueError, match=r"^the README lacks a mark; accepted: "):
+        readme.updated("# Title\n")

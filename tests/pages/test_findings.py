@@ -7,7 +7,7 @@ import pytest
 from page_cases import NASTY, Parsed
 
 from mtlrepro.analysis.verdicts import Interval, Verdict
-from mtlrepro.pages.findings import Finding, answers, badges, findings_html, findings_text
+from mtlrepro.pages.findings import Finding, answers, badges, counted, findings_html, findings_text
 
 HOLDS = Verdict("It is one", "Eq. 1", 1.0, 0.1, Interval(1.0, 0.95, 1.05), finding=1)
 FAILS = replace(HOLDS, measured=Interval(2.0, 1.9, 2.1))
@@ -107,3 +107,22 @@ def test_the_box_is_empty_before_the_end_of_the_run():
     assert parsed.texts["p"] == ["What we found", "Computed at the end of this run."]
     assert "li" not in parsed.tags
     assert findings_text([]) == "What we found"
+
+
+def test_the_measured_claim_with_the_worst_status_is_quoted():
+    """A number that holds does not stand beside a badge that says that something does not."""
+    untold = Verdict("c", "Table 1", finding=1)
+    (answer,) = answers([ONE], [untold, HOLDS, replace(FAILS, claim="d")])
+    assert (answer["quoted"], answer["measured"]) == ("d", "2.00 [1.90, 2.10]")
+    (answer,) = answers([ONE], [untold, HOLDS])
+    assert answer["quoted"] == "It is one"
+    (answer,) = answers([ONE], [untold])
+    assert (answer["quoted"], answer["measured"]) == ("c", "")
+
+
+def test_statuses_are_shown_worst_first_in_whatever_order_they_are_stored():
+    assert badges({"holds": 3, "inconclusive": 1, "does not hold": 2}).index("2 does not hold") < badges(
+        {"holds": 3, "inconclusive": 1, "does not hold": 2}
+    ).index("1 inconclusive")
+    assert list(counted({"holds": 3, "does not hold": 2})) == ["does not hold", "holds"]
+    assert counted({"holds": 3}) == {"holds": "holds"}

@@ -145,7 +145,7 @@ def test_grid(store, file, stand_in, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nothing.json"], "mtlrepro grid: [Errno 2] No such file or directory: 'nothing.json'\n"),
+        (["nothing.json"], "mtlrepro grid: nothing.json: no such file or directory\n"),
         (
             ["FILE", "--profile", "slurm"],
             "mtlrepro grid: --profile is 'slurm'; accepted with --engine snakemake only\n",

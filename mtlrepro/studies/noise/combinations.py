@@ -46,12 +46,17 @@ def universality(snapshots: Sequence[Snapshot], sigma: Sequence[float], p: float
     return pd.DataFrame(entries)
 
 
+USABLE = (1e-3, 1e3)
+"""Bounds of a weight of ordinary size."""
+USABLE_TEXT = f"usable: between {USABLE[0]:g} and {USABLE[1]:g}"
+
+
 def printed_conditions(loss: float = 1.0, distance: float = 1e-9) -> pd.DataFrame:
     """Weights of combinations that are strictly monotone and continuous, the appendix's conditions, at one point.
 
     Returns:
         Columns `combination`, `weight`: derivative by the second loss, approached to within `distance` of
-        `loss`, and `usable`: whether it is a positive number of ordinary size (1e-3 to 1e3).
+        `loss`, and `usable`: whether it lies between the bounds `USABLE`.
     """
     functions: dict[str, Callable[[Tensor], Tensor]] = {
         "L1 + L2": lambda x: x,
@@ -63,7 +68,7 @@ def printed_conditions(loss: float = 1.0, distance: float = 1e-9) -> pd.DataFram
     entries = []
     for name, function in functions.items():
         (weight,) = noise.effective_weights(_total(function), point).tolist()
-        entries.append({"combination": name, "weight": weight, "usable": 1e-3 < weight < 1e3})
+        entries.append({"combination": name, "weight": weight, "usable": USABLE[0] < weight < USABLE[1]})
     return pd.DataFrame(entries)
 
 
@@ -157,7 +162,7 @@ def condition_claim(found: pd.DataFrame) -> Verdict:
         0,
         0,
         range_interval((~found["usable"]).sum()),
-        reading=f"number of {len(found)} functions with these properties that give no usable weight",
+        reading=f"number of {len(found)} functions with these properties that give no usable weight ({USABLE_TEXT})",
         finding=2,
     )
 
@@ -179,7 +184,7 @@ def condition_table(found: pd.DataFrame) -> Exhibit:
         name="conditions",
         table=found,
         caption=f"Weight of the second task for functions that are strictly monotone and continuous:"
-        f" {(~found['usable']).sum()} of {len(found)} give no usable weight. (At L2 = 1 + 1e-9.)",
+        f" {(~found['usable']).sum()} of {len(found)} give no usable weight. (At L2 = 1 + 1e-9; {USABLE_TEXT}.)",
     )
 
 
@@ -225,5 +230,5 @@ def span_table(outside: pd.DataFrame) -> Exhibit:
         name="span",
         table=summarise(outside, "residual", ["method"], share_interval).rename(columns={"mean": "share outside"}),
         caption="Share of the step's norm that no task weights can produce. PCGrad's step has weights, GradDrop's has"
-        f" none. {conditions(outside['seed'].nunique(), '95% intervals over seeds')}",
+        f" none. {conditions(outside['seed'].nunique(), 'one draw of each method a seed', '95% intervals over seeds')}",
     )

@@ -194,6 +194,6 @@ def overview(snapshots: Sequence[Snapshot], batch_size: int) -> Exhibit:
     return Exhibit(
         name="snapshots",
         table=pd.DataFrame(entries).drop(columns="seed").groupby("task", sort=False).mean().reset_index(),
-        caption="Loss, signal |g|² and noise tr(C)/B of each task in the shared parameters of the frozen networks. "
-        + conditions(len(snapshots), "means", f"batches of {batch_size}"),
+        caption="Loss, signal power |g|² and noise power tr(C)/B of each task in the shared parameters of the frozen"
+        " networks. " + conditions(len(snapshots), "means", f"batches of {batch_size}"),
     )

@@ -83,14 +83,14 @@ def estimator_figure(estimates: pd.DataFrame) -> Exhibit:
     figure, axes_by_quantity = panels(2, height=2.8)
     for axes, (quantity, rows) in zip(axes_by_quantity, table.groupby("quantity"), strict=True):
         dots(axes, rows, "task", by="estimator", reference=1)
-        axes.set(xlabel=f"estimated / exact {quantity}")
+        axes.set(xlabel=f"estimated / exact {quantity} power")
     legend(figure, axes_by_quantity[0], 2)
     return Exhibit(
         name="estimators",
         table=table,
         figure=figure,
         uses=("seeds", "batch_size", "gamma", "draws"),
-        caption="Signal and noise estimated from batch gradients, over the exact powers."
+        caption="Power of signal and noise estimated from batch gradients, over the exact powers."
         f" {estimator_finding(table)} {conditions(estimates['seed'].nunique(), BARS)}",
         alt="Estimated over exact noise (left) and signal (right) per task and estimator, with intervals; a line at"
         " one.",

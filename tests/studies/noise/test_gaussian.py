@@ -11,7 +11,7 @@ from mtlrepro.studies.noise import gaussian
 
 def test_gaussianity(snapshots):
     kurtosis, quantiles = gaussian.gaussianity(snapshots, [1, 4], 20_000, directions=3)
-    check(kurtosis, ["seed", "task", "direction", "batch", "kurtosis", "expected"], SEEDS * 3 * 2 * 2)
+    check(kurtosis, ["seed", "task", "direction", "batch", "kurtosis", "expected", "skewness"], SEEDS * 3 * 2 * 2)
     check(quantiles, ["direction", "batch", "normal", "noise"], 2 * 2 * 25)
     single, four = (kurtosis.loc[kurtosis["batch"] == size, "expected"].to_numpy() for size in (1, 4))
     np.testing.assert_allclose(four, single / 4, rtol=1e-12)
@@ -32,6 +32,15 @@ def test_the_expected_kurtosis_in_the_direction_of_most_noise(snapshots):
     leading = torch.linalg.svd(centred, full_matrices=False)[2][0]
     values = (centred @ leading).numpy()
     assert math.isclose(found, np.mean(values**4) / np.mean(values**2) ** 2 - 3, rel_tol=1e-6)
+
+
+def test_skewness_falls_as_one_over_the_root_of_the_batch_size(snapshots):
+    kurtosis, _ = gaussian.gaussianity(snapshots, [1, 4], 10, directions=1)
+    sizes = kurtosis.query("seed == 0 and task == 'sum' and direction == 'most noise'").set_index("batch")["skewness"]
+    centred = snapshots[0].gradients[2] - snapshots[0].gradients[2].mean(0)
+    values = (centred @ torch.linalg.svd(centred, full_matrices=False)[2][0]).numpy()
+    skewness = abs(np.mean(values**3)) / np.mean(values**2) ** 1.5
+    np.testing.assert_allclose(sizes.loc[[1, 4]], [skewness, skewness / 2], rtol=1e-6)
 
 
 def test_quantiles_do_not_depend_on_the_sign_of_an_eigenvector(snapshots, monkeypatch):

@@ -71,7 +71,8 @@ def test_epoch_sizes_divide_the_samples_and_hold_the_own_one():
 def test_the_caption_of_the_epochs_states_the_closed_form(snapshots):
     table = momentum.shuffled_noise(snapshots, [0.9, 0.5], [4, BATCH], 5)
     exhibit = momentum.epoch_figure(table, [32, 397])
-    assert "γ = 0.9 the closed form is 0.771 at 32, 0.978 at 397" in exhibit.caption
+    assert "the root of the mean power over all positions is, with γ = 0.5, " in exhibit.caption
+    assert "; with γ = 0.9, 0.771 at 32, 0.978 at 397." in exhibit.caption
     assert exhibit.table[["gamma", "batches"]].to_numpy().tolist() == [[0.5, 8], [0.5, 16], [0.9, 8], [0.9, 16]]
 
 

@@ -22,8 +22,13 @@ def test_training_that_blows_up_names_step_and_task():
 
 
 def test_momentum_while_training(moving):
-    check(moving, ["seed", "gamma", "step", "noise", "lag", "total", "signal", "predicted"], SEEDS * 3 * 12)
+    check(
+        moving,
+        ["seed", "gamma", "step", "noise", "lag", "total", "signal", "cross", "predicted", "assumed"],
+        SEEDS * 3 * 12,
+    )
     assert moving.groupby(["seed", "gamma"])["step"].apply(list).tolist() == [list(range(1, 13))] * SEEDS * 3
+    np.testing.assert_allclose(moving["noise"] + moving["lag"] + moving["cross"], moving["total"], rtol=1e-10)
     norms = np.sqrt(moving[["noise", "lag", "total"]])
     assert (norms["total"] <= (norms["noise"] + norms["lag"]) * (1 + 1e-12)).all()
     assert (norms["total"] >= (norms["noise"] - norms["lag"]).abs() * (1 - 1e-12)).all()
@@ -80,6 +85,10 @@ def test_predicted_noise_adds_the_noise_of_the_steps_by_their_squared_weights():
     for t in range(1, 6):
         weights = 0.2 * 0.8 ** np.arange(t - 1, -1, -1) / (1 - 0.8**t)
         assert math.isclose(heavy["predicted"][t - 1], (weights**2 * plain["noise"][:t]).sum(), rel_tol=1e-6)
+    # Eq. 8 takes the noise of all steps as that of the current one.
+    for t in range(1, 6):
+        factor = 0.2 / 1.8 * (1 - 0.8 ** (2 * t)) / (1 - 0.8**t) ** 2
+        assert math.isclose(heavy["assumed"][t - 1], factor * plain["noise"][t - 1], rel_tol=1e-6)
     # The noise itself has cross terms, which only their mean does not.
     assert not np.allclose(heavy["predicted"][1:], heavy["noise"][1:], rtol=1e-3)
 
@@ -113,13 +122,32 @@ def test_error_parts_leave_out_a_lag_of_zero(moving):
     assert set(parts.loc[parts["gamma"] == 0.9, "part"]) == {"noise", "lag", "signal"}
 
 
-def test_the_caption_of_the_lag_states_the_numbers_of_its_table():
-    late = pd.DataFrame(
-        {"lag": [1.0, 4.0, 8.0, 8.0], "noise": [10.0, 10.0, 4.0, 4.0], "total": [10.0, 10.0, 12.0, 12.0]},
-        index=pd.MultiIndex.from_product([(0.5, 0.9), (0, 1)], names=["gamma", "seed"]),
+LATE = pd.DataFrame(
+    {
+        "noise": [10.0, 10.0, 4.0, 4.0],
+        "lag": [1.0, 4.0, 8.0, 8.0],
+        "cross": [2.0, -2.0, 4.0, 4.0],
+        "total": [13.0, 12.0, 16.0, 16.0],
+        "assumed": [5.0, 20.0, 4.0, 4.0],
+    },
+    index=pd.MultiIndex.from_product([(0.5, 0.9), (0, 1)], names=["gamma", "seed"]),
+)
+
+
+def test_the_caption_of_the_training_states_the_noise_over_that_of_the_current_parameters():
+    assert training.noise_finding(LATE) == (
+        "In the second half, the noise over that of Eq. 8 at the current parameters is"
+        f" {geometric_interval([2, 0.5])} at γ = 0.5, 1.00 [1.00, 1.00] at γ = 0.9."
     )
-    assert training.lag_finding(late) == (
-        f"In the second half, over the power of the noise, that of the lag is {geometric_interval([0.1, 0.4])} at γ ="
-        " 0.5, 2.00 [2.00, 2.00] at γ = 0.9, and that of both is 1.00 [1.00, 1.00] at γ = 0.5, 3.00 [3.00, 3.00] at γ ="
-        " 0.9."
+
+
+def test_the_parts_of_the_error_add_up_in_caption_and_table(moving):
+    assert training.part_finding(LATE) == (
+        "Noise, lag and the cross term 2⟨noise, lag⟩ add up to the whole: 1 + 0.250 + (0) = 1.25 at γ = 0.5,"
+        " 1 + 2.00 + (1.00) = 4.00 at γ = 0.9."
     )
+    table = training.part_table(moving).table
+    assert table["γ"].tolist() == [0, 0.7, 0.9]
+    sums = table["noise"] + table["lag"] + table["2⟨noise, lag⟩"]
+    np.testing.assert_allclose(sums, table["whole error"], rtol=1e-10)
+    assert (table["lag low"] >= 0).all()

@@ -1,0 +1,32 @@
+"""What nbval compares of a notebook in the book's folder: everything but the pictures."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import v4
+
+CONFTEST = Path(__file__).parents[2] / "book" / "conftest.py"
+SHOWN = '<figure><img src="data:image/svg+xml;base64,AAAA" alt="A line."><figcaption>It falls.</figcaption></figure>'
+
+
+@pytest.mark.parametrize(
+    ("stored", "passes"),
+    [(SHOWN, True), (SHOWN.replace("AAAA", "BBBB"), True), (SHOWN.replace("falls", "rises"), False)],
+)
+def test_pictures_may_differ_and_nothing_else(tmp_path, stored, passes):
+    shutil.copy(CONFTEST, tmp_path)
+    cell = v4.new_code_cell(
+        f"from IPython.display import display\ndisplay({{'text/html': {SHOWN!r}}}, raw=True)",
+        outputs=[v4.new_output("display_data", {"text/html": stored})],
+        execution_count=1,
+    )
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    nbformat.write(v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel}), tmp_path / "n.ipynb")
+    command = [sys.executable, "-m", "pytest", "--nbval", "n.ipynb", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert (done.returncode == 0) == passes, done.stdout
+    assert ("Cell outputs differ" in done.stdout) != passes
