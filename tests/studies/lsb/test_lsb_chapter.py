@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from mtlrepro import files
 from mtlrepro.runs import store
 from mtlrepro.studies import comparison
 from mtlrepro.studies.lsb import ablation, costs, grids, method, priorities
@@ -15,7 +16,7 @@ def test_every_record_is_read_at_most_once(monkeypatch):
     """The chapter's loading, part by part, at the scales that it shows."""
     read, once = Counter(), store.records.read
     monkeypatch.setattr(store.records, "read", lambda path: read.update([path.name]) or once(path))
-    setting = Setting()
+    setting = Setting(store=store.Store(files.book("results", "runs")))  # of which no other test has read a record
     costs.exhibit(setting)
     four = section_5.load(setting, grids.FOUR)
     section_5.claims(four)
