@@ -587,7 +587,7 @@ CUT = """() => [...document.querySelectorAll(".mtlrepro-table")]
     .map((box) => box.getAttribute("aria-label"))"""
 
 
-WIDE = pytest.mark.xfail(strict=True, reason="eight tables of this chapter are still too wide, half of them folded")
+WIDE = pytest.mark.xfail(strict=True, reason="tables of methods in this chapter are still too wide")
 
 
 @pytest.mark.parametrize(
