@@ -33,7 +33,8 @@ Edges and keypoints of the image: where Taskonomy's models clip their targets (0
 2018), over the 99.9 % quantile of the rooms. Edges of the depth: the spread by which another public loader divides (239
 of 65535, Standley et al., ICML 2020), over that of the rooms. By that loader's spreads of the other two (1070 and 100)
 both factors would be larger. Files and rooms show other things, so a factor is right within a factor of two for edges
-and of five for keypoints, which a test checks on the rooms. Keypoints of surfaces have no such number and keep their size.
+and of five for keypoints, which a test checks on the rooms. Keypoints of surfaces have no such number and keep their
+size.
 """
 PRIORITIES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Priority or fixed weight of the first of two tasks."""
