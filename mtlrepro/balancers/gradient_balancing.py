@@ -295,7 +295,7 @@ class SliceRule(GradientBalancer):
                 self.fill(parts, out)
                 if tally is not None:
                     tally.add(parts, out)
-            for i, piece in zip(group.indices, total.split(group.counts), strict=True):
+            for i, piece in zip(group.indices, torch.split(total, group.counts), strict=True):
                 parameter = step.shared[i]
                 result[i] = piece.view(parameter.shape).to(parameter.dtype)
         self.finish([g for g in result if g is not None])

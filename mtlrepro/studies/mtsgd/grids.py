@@ -4,6 +4,7 @@ Losses have weights of 0.5 and 0.5 as in the article's tables, which is the mean
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from mtlrepro.studies import fronts
@@ -30,6 +31,8 @@ SCALED_RATES = (2e-3, 6e-3, 2e-2)
 """Likewise where the loss of disparity is scaled."""
 ADAMW_RATES = (3e-4, 1e-3, 3e-3)
 """Learning rates of AdamW, whose steps have another size."""
+SEARCHED = {"joint SGD": None, "MTSGD (-1)": BALANCE_ALONE, "MTSGD (0)": NO_CONFLICT}
+"""Whose learning rates are searched: name to threshold, None for SGD."""
 OTHERS = ("pcgrad", "cagrad", "lsb", "maxgnr", "torchjd:UPGrad", "rlw")
 """Other methods on the same runs."""
 OTHER_RATES = (2e-2, 6e-2)
@@ -115,52 +118,68 @@ def single_tasks(setting: Setting) -> list[RunConfig]:
     ]
 
 
-def central(setting: Setting, threshold: float | None) -> list[RunConfig]:
-    """Joint SGD, or MTSGD by channel at a threshold, with the article's decay.
+@dataclass(frozen=True)
+class Cell:
+    """One row of Tables 2 to 4.
 
-    Joint SGD and the two ends of the thresholds have the seeds of the comparison; their first seeds keep how the tasks'
-    gradients compare, and the first one its predictions.
+    Attributes:
+        threshold: Least similarity of a slice that is kept; None is joint SGD.
+        level: What a slice is.
+        decay: Weight decay.
+    """
+
+    threshold: float | None = None
+    level: Level = "channel"
+    decay: float = PAPER_DECAY
+
+    @property
+    def central(self) -> bool:
+        """Whether the article's effect hangs on it: joint SGD and both ends of the thresholds, by channel."""
+        ends = self.threshold is None or self.threshold in ENDS
+        return ends and self.level == "channel" and self.decay == PAPER_DECAY
+
+    def runs(self, setting: Setting) -> list[RunConfig]:
+        """Its runs: those of a central cell have the seeds of the comparison.
+
+        Their first seeds keep how the tasks' gradients compare, and the first one its predictions.
+
+        Args:
+            setting: What all runs share.
+        """
+        found = []
+        for seed in range(setting.comparison_seeds if self.central else setting.seeds):
+            kept: dict[str, Any] = {"weight_decay": self.decay}
+            if self.central and seed == 0:
+                kept["pictures"] = pictured(setting)
+            if self.central and seed < COMPARED_SEEDS:
+                kept["gradients"] = compared(setting)
+            if self.threshold is None:
+                found.append(joint(setting, seed, **kept))
+            else:
+                found.append(mtsgd(setting, seed, self.threshold, self.level, **kept))
+        return found
+
+
+JOINT = Cell()
+TABLE_2 = (JOINT, *(Cell(threshold) for threshold in THRESHOLDS))
+"""Joint SGD and MTSGD by channel, with the article's decay."""
+TABLE_3 = (Cell(decay=0.0), *(Cell(threshold, decay=0.0) for threshold in THRESHOLDS))
+"""The same without decay; joint SGD without decay, the control, the article lacks."""
+TABLE_4 = (
+    *(Cell(threshold, "filter") for threshold in THRESHOLDS),
+    *(Cell(threshold, "parameter") for threshold in ENDS),
+)
+"""MTSGD by filter, and by parameter, the other reading of the caption."""
+
+
+def runs_of(setting: Setting, cells: Iterable[Cell]) -> list[RunConfig]:
+    """Runs of some cells.
 
     Args:
         setting: What all runs share.
-        threshold: None for joint SGD.
+        cells: Of `TABLE_2`, `TABLE_3` or `TABLE_4`.
     """
-    watched = threshold is None or threshold in ENDS
-    runs = []
-    for seed in range(setting.comparison_seeds if watched else setting.seeds):
-        kept: dict[str, Any] = {"pictures": pictured(setting)} if watched and seed == 0 else {}
-        if watched and seed < COMPARED_SEEDS:
-            kept["gradients"] = compared(setting)
-        runs.append(joint(setting, seed, **kept) if threshold is None else mtsgd(setting, seed, threshold, **kept))
-    return runs
-
-
-def table_2(setting: Setting) -> list[RunConfig]:
-    """Single tasks, joint SGD and MTSGD by channel at each threshold, with a decay of 1e-4."""
-    return [*single_tasks(setting), *(run for one in (None, *THRESHOLDS) for run in central(setting, one))]
-
-
-def table_3(setting: Setting) -> list[RunConfig]:
-    """The same without decay, and joint SGD without decay, which the article lacks."""
-    return [
-        run
-        for seed in range(setting.seeds)
-        for run in (
-            joint(setting, seed, weight_decay=0.0),
-            *(mtsgd(setting, seed, threshold, weight_decay=0.0) for threshold in THRESHOLDS),
-        )
-    ]
-
-
-def table_4(setting: Setting) -> list[RunConfig]:
-    """MTSGD by filter at each threshold, and by parameter, the other reading of the caption, at both ends."""
-    levels: tuple[tuple[Level, Sequence[float]], ...] = (("filter", THRESHOLDS), ("parameter", ENDS))
-    return [
-        mtsgd(setting, seed, threshold, level)
-        for level, thresholds in levels
-        for threshold in thresholds
-        for seed in range(setting.seeds)
-    ]
+    return [run for cell in cells for run in cell.runs(setting)]
 
 
 def decays(setting: Setting) -> dict[Decay, float]:
@@ -229,7 +248,7 @@ def premise(setting: Setting) -> dict[float, list[RunConfig]]:
     found: dict[float, list[RunConfig]] = {}
     for factor in DISPARITY_SCALES:
         if factor == 1:
-            found[factor] = central(setting, None)[: min(setting.comparison_seeds, COMPARED_SEEDS)]
+            found[factor] = JOINT.runs(setting)[:COMPARED_SEEDS]
         else:
             found[factor] = scaled(setting, [0], factor)[:1]
     return found
@@ -243,9 +262,9 @@ def rate_search(setting: Setting) -> dict[str, list[RunConfig]]:
     own = setting.run().lr
     seeds = range(min(setting.seeds, 2))
     found = {}
-    for name, threshold in (("joint SGD", None), ("MTSGD (-1)", BALANCE_ALONE), ("MTSGD (0)", NO_CONFLICT)):
+    for name, threshold in SEARCHED.items():
         found[name] = [
-            central(setting, threshold)[seed] if rate == own else at_rate(setting, threshold, rate, seed)
+            Cell(threshold).runs(setting)[seed] if rate == own else at_rate(setting, threshold, rate, seed)
             for rate in rates(setting)
             for seed in seeds
         ]
@@ -337,5 +356,6 @@ def sensitivity(setting: Setting, seeds: Iterable[int] = (0,)) -> dict[tuple[flo
             for seed in seeds
         ]
         for factor in SENSITIVITY
-        for name, threshold in (("joint SGD", None), ("MTSGD (0)", NO_CONFLICT))
+        for name, threshold in SEARCHED.items()
+        if threshold != BALANCE_ALONE
     }
