@@ -282,29 +282,30 @@ def tests_exhibit(trained: Trained) -> Exhibit:
     return Exhibit(name="differences", table=table, caption=caption)
 
 
-def worse(one: pd.DataFrame, other: pd.DataFrame, metric: str) -> Interval:
-    """By how much `one` is worse than `other` in a metric, in its unit: the mean over seeds with its paired interval.
+def gain(one: pd.DataFrame, other: pd.DataFrame, metric: str) -> Interval:
+    """By how much `one` is better than `other` in a metric, in its unit: the mean over seeds with its paired interval.
 
     Args:
         one: Runs, one row each, with `seed` and the metric.
         other: Runs of the same seeds.
-        metric: Column of a table of runs.
+        metric: Column of both.
     """
-    return mean_interval(-SIGNS[metric] * differences(one, other, metric))
+    return mean_interval(SIGNS[metric] * differences(one, other, metric))
 
 
-def better(claim: str, measured: Interval, metric: str, **about: Unpack[About]) -> Verdict:
+def better(claim: str, gained: Interval, metric: str, **about: Unpack[About]) -> Verdict:
     """Verdict on the claim that one row is better than another.
 
     Args:
         claim: In a sentence.
-        measured: As `worse` gives it.
+        gained: As `gain` gives it.
         metric: Of what.
         **about: Further fields of the verdict.
     """
     unit = "points of mIoU" if metric == MIOU else "px of AEPE"
     reading = f"{unit} by which it is worse, mean over seeds {PAIRED}"
-    return Verdict(claim, claimed=0.0, tolerance=0.0, measured=measured, below=True, reading=reading, **about)
+    lost = Interval(-gained.value, -gained.high, -gained.low)
+    return Verdict(claim, claimed=0.0, tolerance=0.0, measured=lost, below=True, reading=reading, **about)
 
 
 def claims(trained: Trained) -> list[Verdict]:
@@ -324,24 +325,24 @@ def claims(trained: Trained) -> list[Verdict]:
             ("Clipping at a threshold of 0 improves segmentation over balance alone", 3, clipped, balance, MIOU),
             ("Clipping at a threshold of 0 improves disparity over balance alone", 3, clipped, balance, AEPE),
         ):
-            measured = worse(runs[one], runs[other], metric)
-            found.append(better(claim, measured, metric, source="Table 2", finding=number, case=case))
+            gained = gain(runs[one], runs[other], metric)
+            found.append(better(claim, gained, metric, source="Table 2", finding=number, case=case))
     for threshold in grids.THRESHOLDS:
         cell, case = Cell(threshold), f"threshold {threshold:g}"
         for metric, task in TASKS.items():
-            measured = worse(cells[replace(cell, decay=0.0)], cells[cell], metric)
+            gained = gain(cells[replace(cell, decay=0.0)], cells[cell], metric)
             claim = f"MTSGD without weight decay is better at {task}"
-            found.append(better(claim, measured, metric, source="Table 3", finding=4, case=case))
-            measured = worse(cells[cell], cells[replace(cell, level="filter")], metric)
+            found.append(better(claim, gained, metric, source="Table 3", finding=4, case=case))
+            gained = gain(cells[cell], cells[replace(cell, level="filter")], metric)
             claim = f"Directions by channel are better at {task} than by filter"
-            found.append(better(claim, measured, metric, source="Table 4", finding=5, case=case))
+            found.append(better(claim, gained, metric, source="Table 4", finding=5, case=case))
     for metric, task in TASKS.items():
-        measured = worse(cells[TABLE_3[0]], cells[JOINT], metric)
+        gained = gain(cells[TABLE_3[0]], cells[JOINT], metric)
         claim = f"Joint SGD without weight decay is better at {task}"
-        found.append(better(claim, measured, metric, source="our question", kind="ours"))
-    measured = worse(cells[JOINT], trained.single.reset_index(), AEPE)
+        found.append(better(claim, gained, metric, source="our question", kind="ours"))
+    gained = gain(cells[JOINT], trained.single.reset_index(), AEPE)
     claim = "Joint SGD is better at disparity than disparity alone"
-    found.append(better(claim, measured, AEPE, source="Section 4.4, Table 2", finding=7))
+    found.append(better(claim, gained, AEPE, source="Section 4.4, Table 2", finding=7))
     return found
 
 
