@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mtlrepro.analysis.significance import holm, paired_p_value
-from mtlrepro.analysis.verdicts import Verdict, geometric_interval, number
+from mtlrepro.analysis.verdicts import Verdict, geometric_interval, joined, number
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies import predictions as studies_predictions
 from mtlrepro.studies.comparison import ALPHA, columns
@@ -207,7 +207,7 @@ def slow_claims(runs: pd.DataFrame, slow: pd.DataFrame, tasks: Sequence[str]) ->
             source="our question",
             kind="ours",
             finding=0,
-            case=", ".join(part for part in (one.case, "slow growth of β") if part),
+            case=joined(one.case, "slow growth of β"),
         )
         for one in claims(others, tasks)
     ]
@@ -224,7 +224,8 @@ def _best(losses: pd.DataFrame) -> Verdict:
         geometric_interval(losses["lsb"] / losses[rival]),
         below=True,
         reading="quotient of test losses, LSB over the best of the other methods, in runs of one seed",
-        case=f"eight tasks, best other {method_title(rival)}",
+        case="eight tasks",
+        circumstances=f"best other {method_title(rival)}",
         finding=FINDING,
     )
 

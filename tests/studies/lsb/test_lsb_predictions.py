@@ -61,7 +61,7 @@ def test_claims_about_all_tasks_the_best_and_small_losses():
     assert everything.measured.value == pytest.approx(2 ** ((2 - 1 - 1 + 1 - 2) / 6))
     assert (everything.status, everything.source, everything.finding) == ("holds", "Section 6, Figure S-5", 3)
     assert (best.source, best.kind, best.status) == ("Section 5", "paper", "does not hold")
-    assert best.case == "eight tasks, best other equal"
+    assert best.place == "eight tasks, best other equal"
     assert best.measured.value == pytest.approx(2)
 
 
@@ -73,17 +73,17 @@ def test_slow_growth_is_asked_for_beside_the_supplements():
     assert [one.status for one in lsb_predictions.claims(runs, ["keypoints2d"])] == ["does not hold"] * 3
     assert [one.status for one in found] == ["holds"] * 3
     assert {(one.kind, one.source, one.finding) for one in found} == {("ours", "our question", 0)}
-    assert [one.case for one in found] == [
+    assert [one.place for one in found] == [
         "keypoints, 2-D, slow growth of β",
         "slow growth of β",
-        "eight tasks, best other equal, slow growth of β",
+        "eight tasks, slow growth of β, best other equal",
     ]
 
 
 def test_the_best_other_method_is_one_of_the_supplements():
     runs = with_others(finals({"keypoints2d": 0.5}), uncertainty=1.1, dwa=0.9, gls=0.8, gradnorm=0.1)
     *_, best = lsb_predictions.claims(runs, ["keypoints2d"])
-    assert best.case.endswith("best other GLS")
+    assert best.circumstances == "best other GLS"
     assert best.measured.value == pytest.approx(0.5 / 0.8)
 
 
