@@ -22,7 +22,7 @@ from mtlrepro.pages.notebook import (
     read_notebook,
 )
 from mtlrepro.pages.parameters import Value
-from mtlrepro.pages.plan import plan_of, settle
+from mtlrepro.pages.plan import ready, settle
 from mtlrepro.pages.stored import normalise
 
 
@@ -63,7 +63,7 @@ def run_notebook(
         raise NotebookError(f"output {output}: accepted is a name ending in .ipynb in an existing folder")
 
     settled, _ = settle(path, values)
-    plan_of(path, settled)
+    ready(path, settled)
     values = {name: settled[name] for name in values}
 
     notebook = read_notebook(source)

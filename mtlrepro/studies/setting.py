@@ -45,14 +45,11 @@ def check_root(dataset: str, data_root: str) -> None:
         raise ValueError(f"data_root is empty; accepted for {dataset}: {remedy}")
 
 
-def check_device(device: str) -> None:
-    """Refuse a CUDA device where there is none.
-
-    Raises:
-        ValueError: So it is.
-    """
+def absent(device: str) -> str:
+    """Say that a device is absent, as an obstacle of a plan; empty if it is there."""
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device is {device!r}, but PyTorch finds no CUDA device; accepted here: 'cpu'")
+        return f"device is {device!r}, but PyTorch finds no CUDA device; accepted here: 'cpu'"
+    return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,11 +131,12 @@ class Setting:
         """Read the stored runs and train the missing ones, see `runs.grid`.
 
         Raises:
-            ValueError: See `require_device`.
+            ValueError: There is an `obstacle`.
             RuntimeError: A run failed for another reason than that its numbers were no longer finite.
         """
         configs = list(configs)
-        self.require_device(configs)
+        if obstacle := self.obstacle(configs):
+            raise ValueError(obstacle)
         engine: Engine = "inline" if self.scale == "smoke" and self.jobs == 1 else "local"
         runs = grid(configs, store=self.store, jobs=self.jobs, data_root=self.data_root or None, engine=engine)
         failed = set(runs.index[runs["status"] == "failed"])
@@ -146,18 +144,15 @@ class Setting:
             raise RuntimeError(f"{len(lost)} of {len(configs)} runs failed; the warnings above say why")
         return runs
 
-    def require_device(self, configs: Sequence[RunConfig]) -> None:
-        """Refuse runs that cannot be trained here.
-
-        Raises:
-            ValueError: Runs are missing that need a CUDA device, and there is none.
-        """
+    def obstacle(self, configs: Sequence[RunConfig]) -> str:
+        """Say why those of some runs that are missing cannot be trained here; empty if they can."""
         missing = self.missing(configs)
-        if any(config.device == "cuda" for config in missing) and not torch.cuda.is_available():
-            raise ValueError(
-                f"scale is {self.scale!r}, but {len(missing)} of {len(configs)} runs are not stored, and there is no "
-                "CUDA device to train them; accepted here: a scale at which all are stored, or one without CUDA"
-            )
+        if not any(config.device == "cuda" for config in missing) or torch.cuda.is_available():
+            return ""
+        return (
+            f"scale is {self.scale!r}, but {len(missing)} of {len(configs)} runs are not stored, and there is no "
+            "CUDA device to train them; accepted here: a scale at which all are stored, or one without CUDA"
+        )
 
     def missing(self, configs: Iterable[RunConfig]) -> list[RunConfig]:
         """Those of some runs that are not complete."""
