@@ -205,8 +205,8 @@ def _params(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from mtlrepro.pages.parameters import assign
-    from mtlrepro.pages.plan import plan_of, settle
-    from mtlrepro.pages.running import run_notebook
+    from mtlrepro.pages.plan import plan_of
+    from mtlrepro.pages.running import run_notebook, settle_for
 
     def show(number: int, total: int, line: str) -> None:
         print(f"{args.notebook.name}: cell {number}/{total}: {line}", file=sys.stderr, flush=True)
@@ -214,10 +214,10 @@ def _run(args: argparse.Namespace) -> int:
     if args.target and args.output:
         raise ValueError(f"the result is named twice, {args.target} and {args.output}; accepted: one name")
     values = {**_given(args), **assign(args.notebook, args.texts)}
-    if args.dry_run:
-        print("\n".join(plan_of(args.notebook, settle(args.notebook, values)[0]).lines()))
-        return 0
     output = args.target or args.output or Path(f"{args.notebook.stem}.out.ipynb")
+    if args.dry_run:
+        print("\n".join(plan_of(args.notebook, settle_for(args.notebook, output, values)).lines()))
+        return 0
     print(run_notebook(args.notebook, output, values, timeout=args.timeout, progress=show, log=sys.stderr))
     return 0
 

@@ -115,7 +115,7 @@ def settle(path: str | Path, values: Mapping[str, Value]) -> tuple[dict[str, Val
 
     Args:
         path: The notebook.
-        values: Of parameters; others take their defaults.
+        values: Of parameters; others take their defaults. Paths are relative to the working directory.
 
     Returns:
         The values of all parameters, and their defaults at this scale.
@@ -125,7 +125,7 @@ def settle(path: str | Path, values: Mapping[str, Value]) -> tuple[dict[str, Val
     """
     declared = parameters_by_name(path, list(values))
     usual = {name: parameter.default for name, parameter in declared.items()}
-    settled = usual | {name: declared[name].check(value) for name, value in values.items()}
+    settled = usual | {name: declared[name].located(declared[name].check(value)) for name, value in values.items()}
     if settled.get("scale") != SMOKE:
         return settled, usual
     small = {name: declared[name].check(value) for name, value in getattr(_module(path), "SMOKE", {}).items()}

@@ -10,6 +10,7 @@ import torch
 
 from mtlrepro import files
 from mtlrepro.data.catalogue import entry_of
+from mtlrepro.data.datasets import load
 from mtlrepro.runs.grids import Engine, grid
 from mtlrepro.runs.store import Store
 from mtlrepro.training import scales
@@ -43,6 +44,20 @@ def check_root(dataset: str, data_root: str) -> None:
     if not entry.generated and not data_root:
         remedy = f"the folder TARGET that `{entry.prepare}` makes"
         raise ValueError(f"data_root is empty; accepted for {dataset}: {remedy}")
+
+
+def check_prepared(dataset: str, data_root: str, splits: Iterable[str]) -> None:
+    """Refuse a folder of a real data set that does not hold what is read; of scenes there is none.
+
+    Raises:
+        ValueError: See `check_root`; or a split is not prepared, or is that of another data set.
+    """
+    check_root(dataset, data_root)
+    for split in splits if data_root else ():
+        try:
+            load(dataset, split, root=data_root)
+        except ValueError as error:
+            raise ValueError(f"data_root is {data_root!r}: {error}") from None
 
 
 def absent(device: str) -> str:

@@ -7,7 +7,7 @@ from mtlrepro.pages.plan import Plan
 from mtlrepro.studies import plans
 from mtlrepro.studies.experiments import Grid
 from mtlrepro.studies.lsb import ablation, comparison, grids, reconstruction
-from mtlrepro.studies.setting import Setting
+from mtlrepro.studies.setting import Setting, check_prepared
 from mtlrepro.training.config import RunConfig
 
 SMOKE = {"seeds": 2, "comparison_seeds": 2}
@@ -23,9 +23,11 @@ def plan(**parameters: Any) -> Plan:  # noqa: ANN401
         **parameters: Those of the notebook, which are fields of `Setting`.
 
     Raises:
-        ValueError: They do not go together.
+        ValueError: They do not go together, or `data_root` does not hold the data set.
     """
     setting = Setting(**parameters)
+    splits = ("train", "val", "test") if setting.validated else ("train", "test")
+    check_prepared(setting.dataset, setting.data_root, splits)
     return plans.plan(setting, experiments(setting), {TUNED: grids.tuning})
 
 
