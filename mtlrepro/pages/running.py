@@ -25,6 +25,7 @@ from mtlrepro.pages.notebook import (
 from mtlrepro.pages.parameters import Value
 from mtlrepro.pages.plan import ready, settle
 from mtlrepro.pages.stored import normalise
+from mtlrepro.runs.workers import PLAIN
 
 
 class RunFailed(NotebookError):
@@ -145,7 +146,8 @@ def _execute(
         @property
         def kernel_spec(self) -> KernelSpec:
             # What goes wrong in a cell is told in the notebook; the kernel's own log would only repeat it.
-            return KernelSpec(resource_dir="", **get_kernel_dict(["--log-level=CRITICAL"]))
+            env = {} if log is not None and log.isatty() else {PLAIN: "1"}
+            return KernelSpec(resource_dir="", env=env, **get_kernel_dict(["--log-level=CRITICAL"]))
 
     started = 0
 

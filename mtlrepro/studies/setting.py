@@ -1,5 +1,6 @@
 """What the experiments of a chapter share, and the runs of it that are stored."""
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -11,8 +12,9 @@ import torch
 from mtlrepro import files
 from mtlrepro.data.catalogue import entry_of
 from mtlrepro.data.datasets import load
-from mtlrepro.runs.grids import Engine, grid
+from mtlrepro.runs.grids import Engine, train_grid
 from mtlrepro.runs.store import Store
+from mtlrepro.runs.workers import LEAD
 from mtlrepro.training import scales
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.records import Record
@@ -58,6 +60,11 @@ def check_prepared(dataset: str, data_root: str, splits: Iterable[str]) -> None:
             load(dataset, split, root=data_root)
         except ValueError as error:
             raise ValueError(f"data_root is {data_root!r}: {error}") from None
+
+
+def tell(problems: Iterable[str]) -> None:
+    """Say on stderr what went wrong with runs, where a stored notebook does not keep it."""
+    sys.stderr.write("".join(f"{LEAD}{problem}\n" for problem in problems))
 
 
 def absent(device: str) -> str:
@@ -143,7 +150,7 @@ class Setting:
     # --- runs ---------------------------------------------------------------------------------------------
 
     def trained(self, configs: Iterable[RunConfig]) -> pd.DataFrame:
-        """Read the stored runs and train the missing ones, see `runs.grid`.
+        """Read the stored runs and train the missing ones, see `runs.grid`; what went wrong is said on stderr.
 
         Raises:
             ValueError: There is an `obstacle`.
@@ -153,10 +160,14 @@ class Setting:
         if obstacle := self.obstacle(configs):
             raise ValueError(obstacle)
         engine: Engine = "inline" if self.scale == "smoke" and self.jobs == 1 else "local"
-        runs = grid(configs, store=self.store, jobs=self.jobs, data_root=self.data_root or None, engine=engine)
+        runs, problems = train_grid(
+            configs, store=self.store, jobs=self.jobs, data_root=self.data_root or None, engine=engine
+        )
+        tell(problems)
         failed = set(runs.index[runs["status"] == "failed"])
         if failed and (lost := failed - self.broken_off(configs).keys()):
-            raise RuntimeError(f"{len(lost)} of {len(configs)} runs failed; the warnings above say why")
+            reasons = "; ".join(problem for problem in problems if any(name in problem for name in lost))
+            raise RuntimeError(f"{len(lost)} of {len(configs)} runs failed: {reasons}")
         return runs
 
     def obstacle(self, configs: Sequence[RunConfig]) -> str:
