@@ -59,9 +59,7 @@ def test_what_the_plan_refuses_starts_no_kernel(tmp_path, monkeypatch):
 def test_another_notebook_is_not_overwritten_and_an_earlier_result_is(tmp_path):
     path, result = save(tmp_path / "n.ipynb", "# One"), tmp_path / "mine.ipynb"
     save(result, "# Another")
-    with pytest.raises(
-        NotebookError, match=r"mine\.ipynb: holds 'Another'; accepted: a new name, or that of an earlier"
-    ):
+    with pytest.raises(NotebookError, match=r"mine\.ipynb: holds 'Another'; accepted: a new name, or that of an"):
         settle_for(path, result, {})
     save(result, "# One")
     assert settle_for(path, result, {"seed": 5})["seed"] == 5

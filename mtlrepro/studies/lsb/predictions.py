@@ -245,12 +245,24 @@ def loss_maps_exhibit(shown: Shown) -> Exhibit:
         table=losses,
         caption=f"Where the losses of one test image lie as training goes on, and their sum. {maps_finding(losses)} "
         f"Every task is known at {number(100 * studies_predictions.known_share(shown, shown.clear[0]), 2)} % of its "
-        "pixels; where one is not, the sum is magenta. (One seed: it illustrates, the tables below have all seeds.)",
+        f"pixels; where one is not, the sum is magenta.{_only(shown)} (One seed: it illustrates, the tables below have "
+        "all seeds.)",
         figure=studies_predictions.loss_maps(shown),
         alt="A grid of loss maps, dark where the loss is small: three epochs of equal weighting, then of LSB, one "
         "below the other, and a column for each of eight tasks and for their sum.",
         uses=("scale",),
         form="photograph",
+    )
+
+
+def _only(shown: Shown) -> str:
+    """Say that there was no choice, where the runs keep the predictions for a single image."""
+    if len(shown.clear) > 1:
+        return ""
+    return (
+        " It is the first test image, whatever is known of it: these runs keep the estimates for no other, so the rule "
+        f"of the other pictures, the first with more than {100 * studies_predictions.CLEAR:.0f} % known, finds no "
+        "choice here, and another image would need the runs to be trained again."
     )
 
 

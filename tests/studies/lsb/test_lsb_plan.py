@@ -39,7 +39,7 @@ def test_runs_with_tuned_rates_are_at_most_as_many_until_the_rates_are_known(mon
 
 
 def test_a_folder_that_holds_no_prepared_data_set_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="data_root is .*train holds no prepared split; make it with"):
+    with pytest.raises(ValueError, match=r"data_root is .*train holds no prepared split; make it with"):
         plan.plan(**VALUES | {"scale": "paper", "dataset": "nyuv2", "data_root": str(tmp_path)})
 
 
