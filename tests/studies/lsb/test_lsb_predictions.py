@@ -1,12 +1,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from study_stores import keep
 
 from mtlrepro.analysis.significance import holm, paired_p_value
 from mtlrepro.analysis.verdicts import geometric_interval, grouped
 from mtlrepro.studies.lsb import predictions as lsb_predictions
 from mtlrepro.studies.lsb.grids import EIGHT, trends
+from mtlrepro.studies.predictions import Shown
 from mtlrepro.studies.setting import Setting
 
 
@@ -132,3 +134,15 @@ def test_findings_count_what_is_smaller():
         "By the interval of each task, smaller under LSB: edges, 2-D; larger: depth; by the corrected test, smaller: "
         "edges, 2-D; larger: depth."
     )
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_loss_maps_say_that_the_only_image_was_no_choice(images):
+    """Of a depth that is known at half of the pixels; where there are more images, the rule chooses."""
+    depth = torch.tensor([[[[1.0, 0.0]]]]).repeat(images, 1, 1, 1)
+    batch = {"image": torch.zeros(images, 3, 1, 2), "depth": depth}
+    estimates = {2: {"depth": np.ones((images, 1, 1, 2), dtype=np.float32)}}
+    found = Shown(("depth",), batch, {"equal": estimates, "LSB": estimates}, 0)
+    caption = lsb_predictions.loss_maps_exhibit(found).caption
+    assert "known at 50 % of its pixels" in caption
+    assert ("It is the first test image, whatever is known of it" in caption) == (images == 1)
