@@ -41,7 +41,7 @@ def answers(findings: Sequence[Finding], verdicts: Sequence[Verdict]) -> list[di
     Returns:
         One entry a finding, as notebooks store it: `number`, `claim`, `section`, `evidence`; `statuses`, how many
         claims have which status in their worst case, the worst status first; `quoted`, the claim that is quoted and
-        its case; `measured`, what was measured there, empty if nothing was; and `reading`, of what.
+        its place; `measured`, what was measured there, empty if nothing was; and `reading`, of what.
 
     Raises:
         ValueError: Two findings have the same number, a finding has no verdict, or a verdict names a number that no
@@ -69,7 +69,7 @@ def _answer(finding: Finding, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "section": finding.section,
         "evidence": finding.evidence,
         "statuses": {status: counts[status] for status in WORST_FIRST if counts[status]},
-        "quoted": f"{quoted.claim} ({quoted.case})" if quoted.case else quoted.claim,
+        "quoted": f"{quoted.claim} ({quoted.place})" if quoted.place else quoted.claim,
         "measured": measured_text(quoted),
         "reading": quoted.reading,
     }
