@@ -134,6 +134,37 @@ def validation_baseline(setting: Setting) -> pd.Series:
     return means.set_axis(SCORES.names)
 
 
+def settled(setting: Setting, configs: Sequence[RunConfig]) -> bool:
+    """Whether runs are stored or are known to break off.
+
+    Args:
+        setting: Holds the store.
+        configs: Runs.
+    """
+    lost = setting.broken_off(configs)
+    return all(config in setting.store or config.hash in lost for config in configs)
+
+
+def best_rates(setting: Setting) -> dict[str, float]:
+    """Best learning rate of SGD and both ends of MTSGD, by name.
+
+    Args:
+        setting: What all runs share.
+    """
+    baseline = validation_baseline(setting)
+    return {name: choose(setting, name, runs, baseline)[0] for name, runs in grids.rate_search(setting).items()}
+
+
+def best_factor_rates(setting: Setting) -> dict[tuple[float, str], float]:
+    """Best learning rate at each factor on the loss of disparity, by factor and method.
+
+    Args:
+        setting: What all runs share.
+    """
+    baseline = validation_baseline(setting)
+    return {key: choose(setting, key[1], runs, baseline)[0] for key, runs in grids.sensitivity(setting).items()}
+
+
 def searched(setting: Setting) -> list[Chosen]:
     """SGD, both ends of MTSGD, equal weights under AdamW, and other methods, each at the best of its rates.
 
@@ -405,8 +436,8 @@ def sensitivity_exhibit(found: Sensitivity) -> Exhibit:
     ]
     caption = (
         f"How much a factor on the loss of disparity matters, with the learning rate chosen anew at each. Largest "
-        f"change against a factor of 1: {'; '.join(texts)}. (Brackets: the range over seeds; {DELTA} at the rates tried: "
-        "validation split.)"
+        f"change against a factor of 1: {'; '.join(texts)}. (Brackets: the range over seeds; "
+        f"{DELTA} at the rates that were tried: validation split.)"
     )
     return Exhibit(name="sensitivity", table=sensitivity_table(found), caption=caption)
 
