@@ -333,7 +333,8 @@ def others(setting: Setting) -> list[RunConfig]:
     own = setting.run().lr
     tried = (own,) if setting.scale == "smoke" else OTHER_RATES
     return [
-        _run(setting, seed, method=method, lr=rate)
+        # TorchJD's weightings ask the device, which no CUDA graph can hold.
+        _run(setting, seed, method=method, lr=rate, **({"cuda_graph": False} if "torchjd" in method else {}))
         for method in OTHERS
         for rate in tried
         for seed in range(setting.seeds)
