@@ -38,8 +38,11 @@ def grids(setting: Setting, rates: Mapping[str, float] | None = None) -> dict[tu
     if three:
         found[6, "priorities of two tasks"] = lsb_grids.priorities(setting)
         found[7, "ablation"] = [run for runs in lsb_grids.ablation(setting).values() for run in runs]
+    if three and setting.validated:
+        found[9, "fixed weights on a grid"] = lsb_grids.front(setting)
+        found[9, "controls of fixed weights"] = [*lsb_grids.replay_sources(setting), *lsb_grids.controls(setting)]
     if lsb_grids.offers(setting, lsb_grids.FOUR):
-        found[9, "difficulty outside the weight"] = lsb_grids.outside(setting)
+        found[10, "difficulty outside the weight"] = lsb_grids.outside(setting)
     return found
 
 

@@ -44,6 +44,8 @@ def test_the_grids_are_those_of_the_chapter(setting):
     assert sizes["priorities of two tasks"] == 3 * 2 * 5 * 2
     assert sizes["four tasks, slow growth of β"] == 2
     assert sizes["uncertainty weighting's own rate"] == 3 * 2
+    assert sizes["fixed weights on a grid"] == 36 * 2
+    assert sizes["controls of fixed weights"] == 2 * (2 + 1 + 1 + 3 + 2)
     assert sizes["difficulty outside the weight"] == 2
     names = set(costs.table(grids, setting)["grid"])
     assert not [name for name in names if name.startswith("tuned")]  # Every method keeps its rate: nothing to train
@@ -56,4 +58,4 @@ def test_a_data_set_has_the_grids_of_its_tasks():
     )
     assert {part for part, _ in nyuv2} == {3, 6, 7}
     assert not [name for _, name in nyuv2 if name.startswith(("tuned", "learning"))]
-    assert {part for part, _ in taskonomy} == {4, 9}
+    assert {part for part, _ in taskonomy} == {4, 10}
