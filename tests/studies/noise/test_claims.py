@@ -258,7 +258,6 @@ def test_what_momentum_and_noise_power_need_is_told_beside_their_claims(tables):
         ["Shuffled epochs leave momentum the printed root", "While training, the error of momentum is its noise alone"],
         ["Shuffled data leave the noise power at tr(C)/B"],
     ]
-    assert {told["status"] for number in (4, 5) for told in limits[number]} == {"does not hold"}
     assert not any(limits[number] for number in (1, 2, 3, 6))
 
 
