@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike
 from scipy import special, stats
 
 Status = Literal["holds", "does not hold", "inconclusive", "cannot be tested here"]
-Kind = Literal["paper", "ours", "identity"]
-"""Whose statement is judged: the paper's, a question of ours, or what follows by algebra and must hold exactly."""
+Kind = Literal["paper", "ours", "identity", "expectation"]
+"""Whose statement is judged: the paper's, a question of ours, what follows by algebra and must hold exactly, or what
+probability says of means, which those of few draws meet by chance."""
 WORST_FIRST: tuple[Status, ...] = ("does not hold", "inconclusive", "cannot be tested here", "holds")
 ROUNDING = 1e-6
 """Per cent by which a share may miss its domain, as sums of shares are rounded."""
@@ -216,6 +217,8 @@ class Verdict:
         finding: Number of the claim in the chapter's box *What the paper claims*; 0 if it belongs to none.
         circumstances: What of the case another run of the chapter may have otherwise, though the verdict is about the
             same: the size of the runs, the method that came out best of the others.
+        limits: Number of the claim in that box whose limits it shows, beside which it is told without being counted
+            among its verdicts; 0 if it shows none's.
     """
 
     claim: str
@@ -229,6 +232,7 @@ class Verdict:
     kind: Kind = "paper"
     finding: int = 0
     circumstances: str = ""
+    limits: int = 0
 
     @property
     def place(self) -> str:

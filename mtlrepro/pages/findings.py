@@ -16,6 +16,7 @@ class Finding:
 
     Its verdicts are those of the chapter whose `finding` is this number. Of those with a measured value, the one with
     the worst status is quoted, the first of several, so that the number says what does not hold rather than what does.
+    Verdicts whose `limits` is this number say how far the claim reaches: they follow, and are not counted.
 
     Attributes:
         number: Of the claim.
@@ -41,7 +42,8 @@ def answers(findings: Sequence[Finding], verdicts: Sequence[Verdict]) -> list[di
     Returns:
         One entry a finding, as notebooks store it: `number`, `claim`, `section`, `evidence`; `statuses`, how many
         claims have which status in their worst case, the worst status first; `quoted`, the claim that is quoted and
-        its place; `measured`, what was measured there, empty if nothing was; and `reading`, of what.
+        its place; `measured`, what was measured there, empty if nothing was; `reading`, of what; and `limits`, of each
+        claim that shows how far this one reaches `quoted`, `measured` and `status` of its worst case.
 
     Raises:
         ValueError: Two findings have the same number, a finding has no verdict, or a verdict names a number that no
@@ -50,14 +52,17 @@ def answers(findings: Sequence[Finding], verdicts: Sequence[Verdict]) -> list[di
     numbers = [finding.number for finding in findings]
     if len(set(numbers)) < len(numbers):
         raise ValueError(f"numbers of findings are {numbers}; accepted: a number each")
-    stray = sorted({one.finding for one in verdicts} - {0, *numbers})
-    if stray:
-        raise ValueError(f"finding is {stray[0]} in a verdict; accepted: 0 or one of {sorted(numbers)}")
-    return [_answer(one, [verdict for verdict in verdicts if verdict.finding == one.number]) for one in findings]
+    for name in ("finding", "limits"):
+        stray = sorted({getattr(one, name) for one in verdicts} - {0, *numbers})
+        if stray:
+            raise ValueError(f"{name} is {stray[0]} in a verdict; accepted: 0 or one of {sorted(numbers)}")
+    return [_answer(one, verdicts) for one in findings]
 
 
 def _answer(finding: Finding, verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    groups = grouped(verdicts)
+    """Answer one finding by those of all verdicts that name it."""
+    groups = grouped([one for one in verdicts if one.finding == finding.number])
+    limits = grouped([one for one in verdicts if one.limits == finding.number])
     if not groups:
         raise ValueError(f"finding {finding.number} has no verdict; accepted: one or more")
     counts = Counter(cases[0].status for cases in groups)
@@ -69,10 +74,21 @@ def _answer(finding: Finding, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "section": finding.section,
         "evidence": finding.evidence,
         "statuses": {status: counts[status] for status in WORST_FIRST if counts[status]},
-        "quoted": f"{quoted.claim} ({quoted.place})" if quoted.place else quoted.claim,
-        "measured": measured_text(quoted),
+        **_quoted(quoted),
         "reading": quoted.reading,
+        "limits": [{**_quoted(cases[0]), "status": cases[0].status} for cases in limits],
     }
+
+
+def _quoted(verdict: Verdict) -> dict[str, str]:
+    quoted = f"{verdict.claim} ({verdict.place})" if verdict.place else verdict.claim
+    return {"quoted": quoted, "measured": measured_text(verdict)}
+
+
+def _limit(limit: Mapping[str, str]) -> str:
+    """HTML of one claim that shows how far another one reaches."""
+    measured = f": {limit['measured']}" if limit["measured"] else ""
+    return f"Limit: {escape(limit['quoted'] + measured)} {badge(limit['status'])}"
 
 
 def counted(statuses: Mapping[str, int]) -> dict[str, str]:
@@ -113,6 +129,7 @@ def _item(answer: Mapping[str, Any]) -> str:
         reading = f" ({answer['reading']})" if answer["reading"] else ""
         quoted = f"{answer['quoted']}: {answer['measured']}{reading}"
         parts.append(f'<span class="quoted">{escape(quoted)}</span>')
+    parts += [f'<span class="quoted">{_limit(one)}</span>' for one in answer["limits"]]
     parts.append(f'<span class="evidence">{escape(answer["evidence"])}</span>')
     return f'<li value="{answer["number"]}">{"<br>".join(parts)}</li>'
 
@@ -137,6 +154,7 @@ def _cells(page: str, answer: Mapping[str, Any]) -> str:
     """Cells of one answer on a page other than its own."""
     reading = f" ({answer['reading']})" if answer["reading"] else ""
     quoted = f"{escape(answer['measured'])}{small(escape(answer['quoted'] + reading))}" if answer["measured"] else ""
+    quoted += "".join(small(_limit(one)) for one in answer["limits"])
     link = f'<a href="{escape(page)}#{escape(answer["section"])}">{escape(answer["claim"])}</a>'
     cells = (link, badges(answer["statuses"]), quoted, escape(answer["evidence"]))
     return "".join(f"<td>{cell}</td>" for cell in cells)

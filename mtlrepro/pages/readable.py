@@ -30,6 +30,16 @@ def readable(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     return joined.drop(columns=same), f"In all rows, {sentence}." if same else ""
 
 
+def transposed(table: pd.DataFrame, title: str) -> pd.DataFrame:
+    """Exchange rows and columns of a table that has more columns than a page is wide.
+
+    Args:
+        table: Texts; those of its first column become the titles of the columns.
+        title: Title of the first column, which holds the titles that the columns had.
+    """
+    return table.set_index(table.columns[0]).T.rename_axis(columns=None).reset_index(names=title)
+
+
 def _with_intervals(table: pd.DataFrame) -> pd.DataFrame:
     """Table of which numbers are text and bounds stand with their value."""
     names = [str(name) for name in table]

@@ -24,7 +24,8 @@ def findings_markdown() -> str:
 def _cells(answer: Mapping[str, Any], notebook: str) -> str:
     verdict = ", ".join(counted(answer["statuses"]).values())
     quoted = f"{answer['quoted']}: {answer['measured']}" if answer["measured"] else ""
-    cells = (f"[{answer['claim']}]({notebook})", verdict, quoted)
+    limits = [f"; limit: {one['quoted']}: {one['measured']}, {one['status']}" for one in answer["limits"]]
+    cells = (f"[{answer['claim']}]({notebook})", verdict, quoted + "".join(limits))
     return " | ".join(cell.replace("|", r"\|") for cell in cells)
 
 

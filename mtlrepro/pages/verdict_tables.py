@@ -12,6 +12,7 @@ CAPTIONS: dict[Kind, str] = {
     "paper": "The paper's claims, judged on this run.",
     "ours": "Questions of ours.",
     "identity": "Identities, which must hold up to rounding.",
+    "expectation": "Identities in expectation: means over draws, which chance moves.",
 }
 """Whose statement is judged, to the caption of its table, in the order of the tables."""
 
@@ -34,7 +35,7 @@ def texts_html(texts: Sequence[Mapping[str, str]], lead: str = "") -> str:
     for kind, caption in CAPTIONS.items():
         groups = _grouped([one for one in texts if one["kind"] == kind])
         if groups:
-            limit = {"paper": None, "ours": MOST_ROWS, "identity": 0}[kind]
+            limit = {"paper": None, "ours": MOST_ROWS, "identity": 0, "expectation": MOST_ROWS}[kind]
             table = pd.DataFrame([_row(cases) for cases in groups])
             parts.append(table_html(table, f"{lead}{caption}", escaped=True, most_rows=limit))
     return "".join(parts)

@@ -17,6 +17,7 @@ from mtlrepro.analysis.significance import paired_against_others
 from mtlrepro.analysis.verdicts import FEW, Interval, bracketed_over, mean_interval, over_seeds
 from mtlrepro.pages import figures
 from mtlrepro.pages.exhibit import Exhibit
+from mtlrepro.pages.readable import transposed
 from mtlrepro.studies.scores import AVERAGE_RANK, DELTA, Scores, method_title
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training.config import RunConfig
@@ -128,14 +129,15 @@ class Comparison:
         """
         scored = self.scored()
         means = scored.groupby("method", sort=False)[self.scores.names].mean()
-        of_means, deltas = self.scores.average_ranks(means), self._mean_intervals(self.deltas())
+        of_means = self.scores.average_ranks(means)
+        deltas = dict(iter(self.deltas().groupby(self.runs["method"], sort=False)))
         rows = [
             {
                 "method": name,
                 **self._cells(own),
                 "rank of runs": mean_and_spread(own[AVERAGE_RANK], 1),
                 "rank of means": f"{of_means[name]:.2f}",
-                f"{DELTA}, %": bracketed(deltas[str(name)]),
+                f"{DELTA}, %": mean_and_spread(deltas[name], 1),
             }
             for name, own in scored.groupby("method", sort=False)
         ]
@@ -219,7 +221,8 @@ class Comparison:
             f"{bracketed_over(seeds)}, that of {DELTA} with the spread of the single-task runs, and of a "
             f"difference the paired 95 % interval; ranks are among {len(self.runs)} runs.)"
         )
-        return Exhibit(name=name, table=self.table(), caption=caption)
+        table = self.table()
+        return Exhibit(name=name, table=table, shown=transposed(table, "measure"), caption=caption)
 
     def runs_exhibit(self, name: str) -> Exhibit:
         """Every run, a panel for each metric; dashed: single-task learning."""
@@ -351,7 +354,9 @@ def tests(comparisons: Sequence[Comparison], name: str) -> Exhibit:
         "network; brackets: 95 %, not corrected, as the verdicts on single differences have them; each network at the "
         "scale of its table above.)"
     )
-    return Exhibit(name=name, table=table, caption=caption)
+    counts = [f"{row['metrics better']}, {row['metrics worse']}" for row in table.to_dict("records")]
+    shown = table.drop(columns=["metrics better", "metrics worse"]).assign(**{"metrics better, worse": counts})
+    return Exhibit(name=name, table=table, shown=shown, caption=caption)
 
 
 def uncorrected_finding(summary: pd.DataFrame, method: str) -> str:

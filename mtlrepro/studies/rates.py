@@ -202,4 +202,6 @@ def tuned_beside(pairs: Iterable[tuple[Comparison, Comparison]], name: str) -> E
         f"{beside_finding(table, first.method)} (Test split, {seeds} seeds; brackets: 95 %, with the spread of the "
         "single-task runs; a change is that of runs of one seed.)"
     )
-    return Exhibit(name=name, table=table, caption=caption)
+    places = [f"{row['untuned place']}, {row['tuned place']}" for row in table.to_dict("records")]
+    shown = table.drop(columns=["untuned place", "tuned place"]).assign(**{"place, untuned and tuned": places})
+    return Exhibit(name=name, table=table, shown=shown, caption=caption)

@@ -7,7 +7,7 @@ import pytest
 from page_cases import NASTY, Parsed
 
 from mtlrepro.analysis.verdicts import Interval, Verdict
-from mtlrepro.pages.findings import Finding, answers, badges, counted, findings_html, findings_text
+from mtlrepro.pages.findings import Finding, answers, badges, counted, findings_html, findings_rows_html, findings_text
 
 HOLDS = Verdict("It is one", "Eq. 1", 1.0, 0.1, Interval(1.0, 0.95, 1.05), finding=1)
 FAILS = replace(HOLDS, measured=Interval(2.0, 1.9, 2.1))
@@ -33,6 +33,7 @@ def test_a_finding_quotes_the_worst_case_of_its_first_claim():
             "quoted": "It is one (large)",
             "measured": "2.00 [1.90, 2.10]",
             "reading": "",
+            "limits": [],
         },
         {
             "number": 2,
@@ -43,6 +44,7 @@ def test_a_finding_quotes_the_worst_case_of_its_first_claim():
             "quoted": "of another",
             "measured": "2.00 [1.90, 2.10]",
             "reading": "",
+            "limits": [],
         },
     ]
 
@@ -75,12 +77,25 @@ def test_answers_survive_being_stored():
     [
         ([ONE], [], "finding 1 has no verdict; accepted: one or more"),
         ([ONE], [HOLDS, replace(HOLDS, finding=3)], r"finding is 3 in a verdict; accepted: 0 or one of \[1\]"),
+        ([ONE], [HOLDS, replace(HOLDS, finding=0, limits=3)], r"limits is 3 in a verdict; accepted: 0 or one of \[1\]"),
         ([ONE, ONE], [HOLDS], r"numbers of findings are \[1, 1\]; accepted: a number each"),
     ],
 )
 def test_findings_and_verdicts_have_to_fit(findings, verdicts, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         answers(findings, verdicts)
+
+
+def test_limits_of_a_claim_are_told_beside_it_and_not_counted():
+    limit = replace(FAILS, claim="elsewhere", case="large", finding=0, limits=1)
+    (answer,) = answers([ONE], [HOLDS, limit, replace(HOLDS, claim="elsewhere", case="small", finding=0, limits=1)])
+    assert answer["statuses"] == {"holds": 1}
+    assert answer["limits"] == [
+        {"quoted": "elsewhere (large)", "measured": "2.00 [1.90, 2.10]", "status": "does not hold"}
+    ]
+    for html in (findings_html([answer]), findings_rows_html([("Title", "page.html", [answer])])):
+        assert "Limit: elsewhere (large): 2.00 [1.90, 2.10]" in html
+        assert '<span class="verdict does-not-hold">does not hold</span>' in html
 
 
 def test_badges_count_unless_all_agree():

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from mtlrepro.pages.readable import readable
+from mtlrepro.pages.readable import readable, transposed
 
 
 def cells(**columns):
@@ -66,3 +66,8 @@ def test_a_table_of_one_row_or_of_equal_rows_stays(table):
     shown, note = cells(**table)
     assert list(shown) == ["a", "b"]
     assert note == ""
+
+
+def test_a_wide_table_is_turned_with_the_titles_of_its_columns_in_the_first():
+    turned = transposed(pd.DataFrame({"method": ["equal", "LSB"], "rank": ["2", "1"], "loss": ["0.5", ""]}), "measure")
+    assert turned.to_dict("list") == {"measure": ["rank", "loss"], "equal": ["2", "0.5"], "LSB": ["1", ""]}

@@ -53,14 +53,15 @@ def test_cases_of_a_claim_are_one_row_with_the_worst_in_front():
 
 
 def test_kinds_have_a_table_each_in_one_order():
-    verdicts = [replace(HOLDS, kind=kind, claim=kind) for kind in ("identity", "ours", "paper")]
+    verdicts = [replace(HOLDS, kind=kind, claim=kind) for kind in ("expectation", "identity", "ours", "paper")]
     assert captions(Parsed(verdicts_html(verdicts))) == list(CAPTIONS.values())
-    assert captions(Parsed(verdicts_html(verdicts[1:2]))) == [CAPTIONS["ours"]]
+    assert captions(Parsed(verdicts_html(verdicts[2:3]))) == [CAPTIONS["ours"]]
     assert verdicts_html([]) == ""
 
 
 @pytest.mark.parametrize(
-    ("kind", "count", "folds"), [("paper", 30, 0), ("ours", 12, 0), ("ours", 13, 1), ("identity", 1, 1)]
+    ("kind", "count", "folds"),
+    [("paper", 30, 0), ("ours", 12, 0), ("ours", 13, 1), ("identity", 1, 1), ("expectation", 12, 0)],
 )
 def test_identities_are_folded_and_the_papers_claims_never(kind, count, folds):
     verdicts = [replace(HOLDS, kind=kind, claim=f"claim {number}") for number in range(count)]

@@ -70,7 +70,7 @@ def test_table_by_hand(ladder):
     assert table.loc["LSB", TABLE_S3.labels["segmentation.miou"]] == f"55.2 ± {half:.1f}"
     assert table.loc["LSB", TABLE_S3.labels["depth.rmse"]] == f"44.800 ± {half:.3f}"
     assert table["rank of means"].tolist() == ["6.00", "5.00", "4.00", "3.00", "2.00", "1.00", ""]
-    assert table.loc["equal", "Δm, %"] == "0.0 [0.0, 0.0]"  # equal weighting is its own baseline here
+    assert table.loc["equal", "Δm, %"] == "0.0 ± 0.0"  # equal weighting is its own baseline here
     assert not table.isin(["nan"]).any(axis=None)
 
 
@@ -90,6 +90,12 @@ def test_few_seeds_have_their_range_in_the_table_and_the_caption(ladder):
     assert "(Brackets: the range over 3 seeds" in caption
     assert "±" not in caption
     assert "±: half the 95 % interval over 5 seeds; brackets: 95 % over 5 seeds" in ladder.exhibit("all").caption
+
+
+def test_a_page_shows_a_row_a_measure_and_a_column_a_method(ladder):
+    shown = ladder.exhibit("all").shown
+    assert [*shown] == ["measure", *ladder.table()["method"]]
+    assert shown["measure"].tolist() == [*ladder.table()][1:]
 
 
 def test_a_failed_run_is_named(ladder):

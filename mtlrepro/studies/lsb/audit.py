@@ -44,6 +44,14 @@ ALPHA = 0.05
 HALF_UNIT = 0.005
 """Half a unit of the last printed decimal of an average rank."""
 AS_ROUNDED = "of averages as rounded in the table [and as the trials give them]"
+TEST_TITLES = {
+    "hedges_g": "Hedges' g",
+    "cliffs_delta": "Cliff's δ",
+    "p_reachable": "smallest possible p",
+    "p_holm_measure": "p, Holm over methods",
+    "p_holm_all": "p, Holm over all",
+}
+"""Column of the tests to its title on the page, where that is another one."""
 
 FIGURE_ALT = (
     "The trials of Table S-3: six panels, one a metric, with a line of five dots for each of five methods and a bar at "
@@ -393,10 +401,11 @@ def claims(numbers: pd.DataFrame) -> list[Verdict]:
         found = [_cell(ranks, method, "trials"), float(average_of_printed[method])]
         verdicts.append(
             _verdict(
-                f"Average rank of the trials of {method}: {printed:.2f} is printed, {found[0]:.4f} recomputed",
+                "The printed average ranks of trials follow from the trials",
                 0,
                 [value - printed for value in found],
                 reading="recomputed less printed, from exact and from printed ranks of trials",
+                case=f"{method}, {printed:.2f} printed, {found[0]:.4f} recomputed",
                 tolerance=HALF_UNIT,
             )
         )
@@ -404,10 +413,11 @@ def claims(numbers: pd.DataFrame) -> list[Verdict]:
         printed, *both = (_cell(ranks, method, f"averages, {rule}") for rule in ("printed", "rounded", "unrounded"))
         verdicts.append(
             _verdict(
-                f"Average rank of the averages of {method}: {printed:.2f} is printed, {both[0]:.4f} recomputed",
+                "The printed average ranks of averages follow from the trials",
                 0,
                 [value - printed for value in both],
                 reading=f"recomputed less printed, {AS_ROUNDED}",
+                case=f"{method}, {printed:.2f} printed, {both[0]:.4f} recomputed",
                 tolerance=HALF_UNIT,
             )
         )
@@ -420,13 +430,14 @@ def _verdict(
     found: Iterable[float],
     *,
     reading: str,
+    case: str = "",
     tolerance: float = 0.0,
     below: bool = False,
 ) -> Verdict:
     """Verdict on a statement of the supplement; the first number found is the value, all of them the interval."""
     values = [float(value) for value in found]
     measured = Interval(values[0], min(values), max(values))
-    return Verdict(claim, SOURCE, float(claimed), tolerance, measured, below, reading=reading, finding=1)
+    return Verdict(claim, SOURCE, float(claimed), tolerance, measured, below, reading, case, finding=1)
 
 
 def _firsts(means: pd.DataFrame) -> tuple[int, int]:
@@ -488,7 +499,7 @@ def significance_exhibit(numbers: pd.DataFrame) -> Exhibit:
         f"metrics and in {len(ranked)} of {methods} of average ranks; with that over all {len(tests)} tests "
         f"the smallest p is {number(tests['p_holm_all'].min(), 2)}."
     )
-    return Exhibit(name="significance", table=tests, caption=caption)
+    return Exhibit(name="significance", table=tests, shown=tests.rename(columns=TEST_TITLES), caption=caption)
 
 
 def power_exhibit(numbers: pd.DataFrame) -> Exhibit:

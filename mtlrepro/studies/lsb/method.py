@@ -503,10 +503,10 @@ def difficulty_exhibit(runs: Sequence[Recorded]) -> Exhibit:
 def noise_exhibit(runs: Sequence[Recorded]) -> Exhibit:
     """What is steady in the difficulty, and what changes between epochs; see :func:`noise_table`."""
     epochs, tasks = runs[0].losses.shape
+    table = noise_table(noise(runs))
     caption = (
         "What is steady in the log difficulty per unit of β, and what changes between epochs, in both halves of "
-        f"training. {noise_finding(noise_table(noise(runs)))} (Brackets: 95 % over {len(runs)} seeds. The last column "
-        f"is the factor of one deviation at β = {END_BETA:g}, where the paper's main schedule ends; here β ends at "
-        f"{balancers.LSB(tasks).beta(epochs):.2g}.)"
+        f"training. {noise_finding(table)} (Brackets: 95 % over {len(runs)} seeds. At "
+        f"β = {END_BETA:g} the paper's main schedule ends; here β ends at {balancers.LSB(tasks).beta(epochs):.2g}.)"
     )
-    return Exhibit(name="noise", table=noise_table(noise(runs)), caption=caption)
+    return Exhibit(name="noise", table=table, shown=table.drop(columns=LAST), caption=caption)

@@ -6,7 +6,7 @@ from typing import Any
 from mtlrepro.pages.plan import Plan
 from mtlrepro.studies import plans
 from mtlrepro.studies.experiments import Grid
-from mtlrepro.studies.lsb import ablation, comparison, grids, reconstruction
+from mtlrepro.studies.lsb import ablation, comparison, front, grids, reconstruction
 from mtlrepro.studies.setting import Setting, check_prepared
 from mtlrepro.training.config import RunConfig
 
@@ -49,8 +49,10 @@ def experiments(setting: Setting) -> dict[str, Grid]:
         found["4, uncertainty weighting's own rate"] = own_rate
     if three:
         found |= {"6, priorities": grids.priorities, "7, ablation": ablation.unbroken}
+    if searched:
+        found["9, fixed weights"] = fixed_weights
     if grids.offers(setting, grids.FOUR):
-        found["9, difficulty outside the weight"] = reconstruction.runs
+        found["10, difficulty outside the weight"] = reconstruction.runs
     return found
 
 
@@ -82,3 +84,13 @@ def own_rate(setting: Setting) -> list[RunConfig]:
         *comparison.beside_own_rate(setting),
         *(run for tasks in grids.TASK_SETS[setting.dataset] for run in grids.own_rate(setting, tasks, rate)),
     ]
+
+
+def fixed_weights(setting: Setting) -> list[RunConfig]:
+    """Runs of the section on fixed weights; before the front's best point is known, without those of more seeds.
+
+    Args:
+        setting: What all experiments share.
+    """
+    runs = front.runs(setting)
+    return [*runs, *front.tuned_runs(setting)] if setting.stored(runs) else runs

@@ -196,6 +196,7 @@ def frozen_claims(ratios: pd.DataFrame, shuffled: pd.DataFrame, batches: int) ->
             reading="closed form over printed standard deviation, in units of one batch drawn without replacement",
             case=f"γ = {gamma:g}, {count} batches an epoch",
             kind="ours",
+            limits=4,
         )
         for (count, gamma), rows in epochs.groupby(["batches", "gamma"])
     ]

@@ -198,6 +198,7 @@ def power_claims(power: pd.DataFrame, batch_size: int) -> list[Verdict]:
             reading="exact over claimed power; drawn without replacement",
             case=f"B = {size}",
             kind="ours",
+            limits=5,
         )
         for size in sorted({batch_size, max(sizes)} & set(sizes))
     ]

@@ -127,9 +127,9 @@ def training_claims(moving: pd.DataFrame) -> list[Verdict]:
                 1,
                 0.25,
                 geometric_interval(rows["noise"] / rows["predicted"]),
-                reading="in expectation: noise power over that sum, second half of training",
+                reading="noise power over that sum, second half of training",
                 case=case,
-                kind="identity",
+                kind="expectation",
             ),
             Verdict(
                 "While training, the error of momentum is its noise alone",
@@ -140,6 +140,7 @@ def training_claims(moving: pd.DataFrame) -> list[Verdict]:
                 reading="power of the distance from the full gradient over that of the noise, second half of training",
                 case=case,
                 kind="ours",
+                limits=4,
             ),
         ]
     return verdicts

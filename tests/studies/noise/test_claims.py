@@ -170,14 +170,14 @@ def test_where_the_exact_factor_is_known_it_judges_the_printed_one(tables):
     assert max(one.measured.value for one in root) < 1
 
 
-def test_that_noise_powers_of_independent_steps_add_up_is_an_identity(tables):
+def test_that_noise_powers_of_independent_steps_add_up_is_an_identity_in_expectation(tables):
     moving = tables["moving"]
     claims = {one.claim: one for one in training.training_claims(moving.assign(assumed=moving["noise"] / 2))}
     papers = claims["While training, the noise of momentum follows Eq. 8"]
     assert (papers.kind, papers.finding, papers.status) == ("paper", 4, "does not hold")
     assert math.isclose(papers.measured.value, 2)
     sums = claims["While training, the noise powers of the steps add up by their squared weights"]
-    assert (sums.kind, sums.finding) == ("identity", 0)
+    assert (sums.kind, sums.finding) == ("expectation", 0)
 
 
 def test_training_claims_speak_of_the_second_half(tables):
@@ -250,6 +250,15 @@ def test_every_verdict_says_how_it_is_read_and_cases_of_a_claim_share_its_value(
 def test_only_claims_of_the_paper_answer_its_claims(tables):
     for one in judged(tables):
         assert (one.kind == "paper") == (one.finding > 0), one.claim
+
+
+def test_what_momentum_and_noise_power_need_is_told_beside_their_claims(tables):
+    limits = {one["number"]: one["limits"] for one in answers(findings.FINDINGS, judged(tables))}
+    assert [[told["quoted"].split(" (")[0] for told in limits[number]] for number in (4, 5)] == [
+        ["Shuffled epochs leave momentum the printed root", "While training, the error of momentum is its noise alone"],
+        ["Shuffled data leave the noise power at tr(C)/B"],
+    ]
+    assert not any(limits[number] for number in (1, 2, 3, 6))
 
 
 def test_each_finding_is_answered_and_its_section_exists(tables):
