@@ -71,7 +71,10 @@ def steps_exhibit() -> Exhibit:
         facts = table.set_index("slice").loc[name]
         grid[row, 0].set_ylabel(
             f"{name.replace(', ', chr(10))}\ns = {facts['s']:.2g}\nc = {facts['c']:.2f}\nm = {facts['m']:.0f}",
-            fontsize=8, rotation=0, ha="right", va="center",
+            fontsize=8,
+            rotation=0,
+            ha="right",
+            va="center",
         )
     first = table.iloc[0]
     share = 100 * first["length that is left"] / first["length of the sum"]
@@ -187,7 +190,7 @@ def _frame(angle: float, ratio: float, rows: pd.DataFrame) -> Figure:
         length = float(rows.loc[np.isclose(rows["threshold"], threshold), "length"].iloc[0])
         right.plot(threshold, length, "o", color=METHODS["mtsgd"][0], markersize=6)
     right.set(xlabel="threshold", xlim=(-1.1, 1.1), ylim=(-0.05, 1.1))
-    right.set_title(f"length of the step: {number(float(height), 2)}", fontsize=9)
+    right.set_title(f"step over plain sum: {number(float(height), 2)}", fontsize=9)
     return figure
 
 

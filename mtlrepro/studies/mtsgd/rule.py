@@ -1,7 +1,7 @@
 r"""MTSGD's rule for two tasks as algebra: where its threshold acts, how long its steps are, what its rate is.
 
-Per slice the gradients :math:`\Delta_i` of length :math:`r_i` have directions :math:`e_i` with the cosine :math:`c`, and
-with :math:`s = \min_i r_i` the rule leaves :math:`s\,(e_1 + e_2)`, of length :math:`s \sqrt{2 + 2c}`, where :math:`c`
+Per slice the gradients :math:`\Delta_i` of length :math:`r_i` have directions :math:`e_i` with the cosine :math:`c`.
+With :math:`s = \min_i r_i` the rule leaves :math:`s\,(e_1 + e_2)`, of length :math:`s \sqrt{2 + 2c}`, where :math:`c`
 reaches the threshold, and nothing elsewhere. Whatever is judged here is what :class:`~mtlrepro.balancers.MTSGD` does,
 in float64.
 """
@@ -150,7 +150,7 @@ def expected_length(threshold: float, n: int) -> float:
 
     For independent directions in :math:`R^n` the cosine c has a density in proportion to
     :math:`(1 - c^2)^{(n - 3) / 2}`, and the sum has the length :math:`\sqrt{2 + 2c}`, so that the expected length
-    above c has a Beta distribution in :math:`(1 + c) / 2`, with parameters n / 2 and (n - 1) / 2. Slices that the
+    above c is the tail of a Beta distribution in :math:`(1 + c) / 2`, with parameters n / 2 and (n - 1) / 2. Slices that the
     threshold drops count as 0.
 
     Args:
@@ -355,9 +355,7 @@ def rate_claims() -> list[Verdict]:
             "Section 3.1, Table 2",
             0.0,
             EXACT,
-            _apart(
-                descend(_sum, rate, weight_decay=decay), descend(_mean, 2 * rate, weight_decay=decay / 2)
-            ),
+            _apart(descend(_sum, rate, weight_decay=decay), descend(_mean, 2 * rate, weight_decay=decay / 2)),
             reading=reading,
             kind="identity",
         ),
