@@ -73,8 +73,8 @@ def picture() -> Exhibit:
         " is left of a slice in which the tasks conflict. (Two made-up slices of two numbers, at angles of"
         f" {' and '.join(f'{angle:g}°' for angle in ANGLES.values())})",
         alt="Six panels of arrows from a point. On the left a long and a short arrow and their sum, which nearly"
-        " follows the long one. In the middle two short arrows and a sum between them. On the right the same in the upper"
-        " panel; in the lower one the sum is missing.",
+        " follows the long one. In the middle two short arrows and a sum between them. On the right the same in the"
+        " upper panel; in the lower one the sum is missing.",
     )
 
 

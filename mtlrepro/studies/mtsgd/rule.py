@@ -150,8 +150,8 @@ def expected_length(threshold: float, n: int) -> float:
 
     For independent directions in :math:`R^n` the cosine c has a density in proportion to
     :math:`(1 - c^2)^{(n - 3) / 2}`, and the sum has the length :math:`\sqrt{2 + 2c}`, so that the expected length
-    above c is the tail of a Beta distribution in :math:`(1 + c) / 2`, with parameters n / 2 and (n - 1) / 2. Slices that the
-    threshold drops count as 0.
+    above c is the tail of a Beta distribution in :math:`(1 + c) / 2`, with parameters n / 2 and (n - 1) / 2. Slices
+    that the threshold drops count as 0.
 
     Args:
         threshold: Least cosine of a slice that is kept, in [-1, 1].
