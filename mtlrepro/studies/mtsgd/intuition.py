@@ -60,7 +60,8 @@ def picture() -> Exhibit:
     for name, colour in ARROWS.items():
         grid[0, 0].plot([], [], color=colour, linewidth=2, label=name)
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(ARROWS))
-    length = np.hypot(table["x"], table["y"])[table["arrow"] == "what is left"].to_numpy().reshape(len(RULES), -1)
+    left = table.loc[table["arrow"] == "what is left", ["x", "y"]].to_numpy()
+    length = np.hypot(*left.T).reshape(len(RULES), -1)
     agreeing, conflicting = 100 * length[1] / length[0]
     return Exhibit(
         name="intuition",

@@ -143,8 +143,10 @@ def angles_exhibit() -> Exhibit:
     """Show one slice under two sliders, the angle between its gradients and the ratio of their lengths."""
     table = survival()
     frames = {
-        (f"{angle}°", f"{ratio}"): (_frame(float(angle), float(ratio), rows), _describe(rows))
-        for (angle, ratio), rows in table.groupby(["angle", "ratio"], sort=False)
+        (f"{angle}°", f"{ratio}"): (_frame(angle, ratio, rows), _describe(rows))
+        for angle in ANGLES
+        for ratio in RATIOS
+        for rows in [table[(table["angle"] == angle) & (table["ratio"] == ratio)]]
     }
     caption = (
         "One slice of two gradients (left, in the length of the longer one) and what balancing makes of them (middle, "

@@ -126,8 +126,8 @@ def training() -> pd.DataFrame:
         (
             "Eq. 1",
             '"decay denotes the learning rate, and decay denotes the L2 regularization"; not scaled by the rate',
-            f"over the article's schedule {left['decoupled']} % of a weight would be left, and the rate's drops would "
-            "leave the decay alone on the field",
+            f"over the article's schedule {left['decoupled']} % of a weight would be left by decay alone, "
+            "which goes on at full pace after the rate has dropped",
             f"Eq. 11: coupled, {left['coupled']} % would be left",
             "decay = decoupled, runs of Table 3",
         ),

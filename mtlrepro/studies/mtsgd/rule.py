@@ -67,7 +67,8 @@ def random_gradients(n_tasks: int, size: int, seed: int, count: int = DRAWS) -> 
 
 def lengths(kernel: Tensor) -> Tensor:
     """Length of each slice of a kernel `[N, 1, H, W]`: `[N]`."""
-    return kernel.flatten(1).norm(dim=1)
+    found: Tensor = kernel.flatten(1).norm(dim=1)
+    return found
 
 
 def exactly(value: float) -> Interval:
@@ -100,10 +101,15 @@ def kernel_sizes() -> pd.DataFrame:
     return (100 * table / table.sum()).reset_index()
 
 
+def shares_of_1x1(sizes: pd.DataFrame) -> dict[str, float]:
+    """Shares of :func:`kernel_sizes` that are 1x1 kernels, whose slices are single numbers, by column."""
+    return {part: float(sizes.loc[sizes["kernel"] == "1x1", part].sum()) for part in ("weights", "channel slices")}
+
+
 def kernel_sizes_exhibit() -> Exhibit:
     """On which part of ResNet-50 a threshold can act at all."""
     table = kernel_sizes()
-    weights, slices = table.set_index("kernel").loc["1x1", ["weights", "channel slices"]]
+    weights, slices = (shares_of_1x1(table)[part] for part in ("weights", "channel slices"))
     caption = (
         f"Kernels of ResNet-50 by size, as shares of its convolutions in %. {number(slices)} % of its channel slices, "
         f"with {number(weights)} % of the weights, are single numbers. There two gradients agree or cancel, and no "
@@ -115,7 +121,7 @@ def kernel_sizes_exhibit() -> Exhibit:
 def threshold_claims() -> list[Verdict]:
     """Judge where a threshold acts with two tasks at the level *channel*."""
     ones = random_gradients(2, 1, seed=1)
-    acts = 100 - kernel_sizes().set_index("kernel").loc["1x1"]
+    numbers = shares_of_1x1(kernel_sizes())
     return [
         Verdict(
             "With two tasks no threshold changes anything on a 1x1 kernel",
@@ -132,7 +138,7 @@ def threshold_claims() -> list[Verdict]:
                 "our question",
                 100.0,
                 50.0,
-                exactly(acts[part]),
+                exactly(100 - numbers[part]),
                 reading="share of its convolutions in % that are in slices of more than one number, level channel",
                 case=part,
                 kind="ours",
@@ -280,19 +286,22 @@ def drawn_length(threshold: float, kernels: int = 20) -> Interval:
 # --- rates --------------------------------------------------------------------------------------------
 
 
-def descend(gradient: Callable[[Tensor], Tensor], lr: float, **options: float) -> Tensor:
+def descend(
+    gradient: Callable[[Tensor], Tensor], lr: float, dampening: float = 0.0, weight_decay: float = 0.0
+) -> Tensor:
     """Descend with torch's SGD and the article's momentum, from v = 0 as its equations do.
 
     Args:
         gradient: Parameters `[n]` to their gradient `[n]`.
         lr: Learning rate.
-        **options: Further options of the optimizer.
+        dampening: Part of each gradient that is left out; that of Eq. 1 is the momentum.
+        weight_decay: Coupled with the gradient.
 
     Returns:
         `[STEPS, 4]`, the parameters after each step.
     """
     weights = torch.tensor([1.0, -2.0, 3.0, 0.5], dtype=torch.float64)
-    optimizer = torch.optim.SGD([weights], lr=lr, momentum=RHO, **options)
+    optimizer = torch.optim.SGD([weights], lr=lr, momentum=RHO, dampening=dampening, weight_decay=weight_decay)
     # Without a buffer torch takes the first gradient as it is, without dampening.
     optimizer.state[weights]["momentum_buffer"] = torch.zeros_like(weights)
     path = []
@@ -324,11 +333,10 @@ def _apart(first: Tensor, second: Tensor) -> Interval:
 def rate_claims() -> list[Verdict]:
     """Judge what the factor of Eq. 1 and the weights of losses do to the learning rate and to the weight decay."""
     rate, decay = 0.05, 0.1
-    ones = torch.ones(4, dtype=torch.float64)
+    rest = descend(torch.zeros_like, rate)[0]
     moved = {
-        name: (start - descend(lambda _: ones, rate, **options)[1:]).flatten()
-        for start in [descend(lambda _: 0 * ones, rate)[0]]
-        for name, options in {"Eq. 1": {"dampening": RHO}, "Eq. 8": {}}.items()
+        name: (rest - descend(torch.ones_like, rate, dampening)).flatten()
+        for name, dampening in {"Eq. 1": RHO, "Eq. 8": 0.0}.items()
     }
     reading = f"largest distance of the parameters in {STEPS} steps on two quadratic losses, torch's SGD"
     return [
@@ -347,7 +355,7 @@ def rate_claims() -> list[Verdict]:
             1 / (1 - RHO),
             1e-6,
             range_interval(moved["Eq. 8"] / moved["Eq. 1"]),
-            reading=f"quotient of distances along a constant gradient, mean [range] of {STEPS - 1} steps",
+            reading=f"quotient of distances along a constant gradient, mean [range] of {STEPS} steps",
             kind="identity",
         ),
         Verdict(

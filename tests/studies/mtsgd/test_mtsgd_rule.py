@@ -69,7 +69,7 @@ def test_expected_length_refuses_what_is_no_threshold_or_size(threshold, n, name
 
 def test_the_step_at_a_right_angle_is_the_shorter_the_more_lengths_differ():
     found = [float(rule.shortening(rule.right_angle(ratio))) for ratio in (1, 10, 100)]
-    assert found == pytest.approx([1, 0.1407195, 0.0141414], rel=1e-6)
+    assert found == pytest.approx([1, 0.1407195, 0.01414143], rel=1e-6)
 
 
 def test_descent_starts_without_momentum_and_dampening_shrinks_all_steps():
