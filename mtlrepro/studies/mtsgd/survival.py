@@ -1,13 +1,13 @@
-r"""What survives the rule of MTSGD: how long its steps are, how many slices it keeps, and what learning rate that makes.
+r"""What survives the rule of MTSGD: the length of its steps, the slices that it keeps, the learning rate that it makes.
 
 The length of a step is that of the combined gradient of all shared parameters over that of the plain mean. It is the
 root of a sum of squares over slices. With a cosine c, a slice of which both gradients are brought to the length s has
 the square :math:`s^2 (2 + 2c)`, so that of independent random directions in :math:`R^n` a threshold leaves the part
-:math:`E[(1 + c)\, 1(c \ge t)]` of the squares, whatever s is. The expected length of a single slice falls by more, since
-a root of squares looks at the long ones.
+:math:`E[(1 + c)\, 1(c \ge t)]` of the squares, whatever s is. The expected length of a single slice falls by more: the
+slices that a threshold drops are the short ones, which count for little among squares.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,7 @@ from mtlrepro.analysis.verdicts import (
     share_interval,
 )
 from mtlrepro.pages.exhibit import Exhibit
-from mtlrepro.pages.figures import METHODS, dots, legend, log_x, styles
+from mtlrepro.pages.figures import METHODS, dots, legend, styles
 from mtlrepro.studies.comparison import columns
 from mtlrepro.studies.mtsgd import grids
 from mtlrepro.studies.mtsgd.comparisons import KERNELS, TASKS, Epochs, groups, pooled, read
@@ -49,7 +49,6 @@ UNCHANGED = 0.05
 """Part of its length that a threshold may take from a step and still count as leaving it as it is."""
 ROUNDING = 1e-6
 """By which the length of a step that is not longer may exceed 1 as computed."""
-SHORT = ("length", "slices", "elements")
 
 
 @dataclass(frozen=True)
@@ -221,8 +220,8 @@ def lengths_exhibit(shown: Survival) -> Exhibit:
         name="step_lengths",
         table=by_epoch(rows, ["mean", "low", "high"]),
         caption="Length of the steps of MTSGD, as a share of that of the plain mean, above, and the learning rate "
-        f"times it below. {_lengths_sentence(steps)} (Lines: means over seeds; bars: all seeds; black: joint SGD, whose "
-        "steps are the plain mean.)",
+        f"times it below. {_lengths_sentence(steps)} (Lines: means over seeds; bars: all seeds; black: joint SGD, "
+        "whose steps are the plain mean.)",
         figure=lengths_figure(rows, steps),
         alt="Two rows of panels, a column for each level: length of the step above, effective learning rate on a "
         "logarithmic axis below, against the epoch, a curve for each threshold, all below the black one of joint SGD.",
@@ -284,7 +283,7 @@ def kept_exhibit(shown: Survival) -> Exhibit:
     steps, shares = shown.steps, rate_shares(shown.steps)
     rows = []
     for (kind, threshold), own in steps.groupby(["level", "threshold"], sort=False):
-        seeds = own.groupby("seed")[list(SHORT)].mean()
+        seeds = own.groupby("seed")[["length", "slices", "elements"]].mean()
         row: dict[str, object] = {"level": kind, "threshold": f"{threshold:g}"}
         row |= columns("length of the step", _shares(seeds["length"]))
         row |= columns("effective learning rate", _shares(shares[kind][threshold]))
@@ -295,9 +294,9 @@ def kept_exhibit(shown: Survival) -> Exhibit:
     return Exhibit(
         name="kept",
         table=pd.DataFrame(rows),
-        caption=f"What is left of a step. {_kept_sentence(steps)} (Means over the epochs; effective learning rate: as a "
-        "share of the schedule's; a slice of one element whose gradients cancel counts as not kept, at every threshold; "
-        f"brackets: {' or '.join(map(bracketed_over, counts))}.)",
+        caption=f"What is left of a step. {_kept_sentence(steps)} (Means over the epochs; effective learning rate: as "
+        "a share of the schedule's; a slice of one element whose gradients cancel counts as not kept, at every "
+        f"threshold; brackets: {' or '.join(map(bracketed_over, counts))}.)",
         rtol=1e-3,
     )
 
@@ -309,8 +308,8 @@ def _kept_sentence(steps: pd.DataFrame) -> str:
     for kind in dict.fromkeys(steps["level"]):
         alone, clipped = (means.loc[(kind, end)] for end in grids.ENDS)
         parts.append(
-            f"by {kind} {number(clipped['elements'])} % of the elements are kept at 0, of {number(alone['elements'])} % "
-            f"with balance alone, and the step has {number(clipped['length'])} of its length, of "
+            f"by {kind} a threshold of 0 keeps {number(clipped['elements'])} % of the elements and "
+            f"{number(clipped['length'])} of the length, balance alone {number(alone['elements'])} % and "
             f"{number(alone['length'])}"
         )
     return f"Of the plain mean, {'; '.join(parts)}."
