@@ -45,8 +45,8 @@ def pooled(parts: Sequence[Slices]) -> Slices:
     Args:
         parts: One or more, of runs or of epochs.
     """
-    sums = {name: sum(getattr(one, name) for one in parts) for name in ("batches", "ratios", "kept", "balanced")}
-    return replace(parts[0], **sums, plain=sum(one.plain for one in parts))
+    added = ("batches", "ratios", "kept", "balanced", "plain")
+    return replace(parts[0], **{name: np.sum([getattr(one, name) for one in parts], axis=0) for name in added})
 
 
 def groups(slices: Slices) -> dict[str, np.ndarray]:
@@ -68,9 +68,9 @@ def groups(slices: Slices) -> dict[str, np.ndarray]:
 
 def _part(layer: str) -> str:
     """Part of the network that a parameter belongs to, by its name."""
-    found = re.match(r"shared\.encoder\.stages\.(\d+)\.(\d+)", layer)
+    found = re.match(r"shared\.encoder\.stages\.(\d+)\.(\w+)", layer)
     if found is None:
         return layer.removeprefix("shared.").partition(".")[0]
-    stage, block = map(int, found.groups())
+    stage, module = found.groups()
     # The first part of the encoder is its stem, modules 0 to 3, and behind it its first stage.
-    return "stem" if stage == 0 and block < 4 else f"stage {stage + 1}"
+    return "stem" if stage == "0" and module in "0123" else f"stage {int(stage) + 1}"

@@ -128,7 +128,7 @@ def conflicts_exhibit(shown: Premise) -> Exhibit:
         shown: Comparisons of joint SGD.
     """
     table = conflicts(shown.plain)
-    frames = {f"epoch {epoch}": _conflicts_frame(own, epoch) for epoch, own in table.groupby("epoch", sort=False)}
+    frames = {f"epoch {epoch}": _conflicts_frame(table[table["epoch"] == epoch], epoch) for epoch in shown.epochs}
     return Exhibit(
         name="conflicts",
         table=table,

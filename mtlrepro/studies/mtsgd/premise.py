@@ -304,7 +304,8 @@ def medians_exhibit(shown: Premise) -> Exhibit:
         axes.set_title(f"by {kind}", fontsize=9)
     drawing.supxlabel("median of disparity : segmentation", fontsize=10)
     legend(drawing, panels[0], len(shown.epochs))
-    low, high = table.loc[table["mean"].idxmin()], table.loc[table["mean"].idxmax()]
+    ordered = table.sort_values("mean")
+    low, high = ordered.iloc[0], ordered.iloc[-1]
     return Exhibit(
         name="ratio_medians",
         table=table,

@@ -323,7 +323,7 @@ def layers_exhibit(shown: Survival) -> Exhibit:
     """
     runs = shown.compared[grids.NO_CONFLICT]
     table = by_layer(runs)
-    frames = {f"epoch {epoch}": _layers_frame(own, epoch) for epoch, own in table.groupby("epoch", sort=False)}
+    frames = {f"epoch {epoch}": _layers_frame(table[table["epoch"] == epoch], epoch) for epoch in runs[0]}
     return Exhibit(
         name="length_by_layer",
         table=table,

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from slice_cases import SHAPES, TASKS, compare
 
 from mtlrepro.studies.mtsgd.comparisons import KERNELS, groups, pooled
@@ -23,4 +24,4 @@ def test_pooled_comparisons_add_counts_and_squares():
         np.testing.assert_allclose(getattr(both, name), getattr(one, name) + getattr(two, name))
     np.testing.assert_array_equal(both.sizes, one.sizes)  # of the layers, the same in both
     shares = [found.conflicts(TASKS, "filter") for found in (one, two)]
-    assert both.conflicts(TASKS, "filter") == (2 * shares[0] + 3 * shares[1]) / 5
+    assert both.conflicts(TASKS, "filter") == pytest.approx((2 * shares[0] + 3 * shares[1]) / 5)

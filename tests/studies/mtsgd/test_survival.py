@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 import torch
 from slice_cases import compare, write
-from study_stores import keep
+from study_stores import keep_evaluated
 
+from mtlrepro.runs.store import Store
 from mtlrepro.studies.mtsgd import grids, survival
 from mtlrepro.studies.mtsgd.comparisons import KERNELS, groups
 from mtlrepro.studies.mtsgd.grids import Cell
@@ -99,8 +100,8 @@ def test_records_give_lengths_shares_and_effective_rates(tmp_path):
     setting = Setting(**SMOKE)
     cells = (Cell(-1.0), Cell(0.0, "filter"))
     for cell, length in zip(cells, (0.8, 0.4), strict=True):
-        keep(tmp_path, *cell.runs(setting), history=entries(length))
-    found = survival.history(Setting(**SMOKE, store=keep(tmp_path)), cells)
+        keep_evaluated(tmp_path, *cell.runs(setting), history=entries(length))
+    found = survival.history(Setting(**SMOKE, store=Store(tmp_path)), cells)
     assert len(found) == 2 * 2 * 2
     row = found[(found["level"] == "filter") & (found["epoch"] == 2) & (found["seed"] == 1)].iloc[0]
     assert (row["threshold"], row["slices"], row["elements"]) == (0, 50, 25)
@@ -120,7 +121,7 @@ def test_steps_as_long_as_the_plain_ones():
 
 def test_thresholds_on_unrelated_and_on_opposite_gradients():
     found = shown()
-    assert set(statuses(found, AS_RANDOM).values()) == {"holds"}
+    assert statuses(found, AS_RANDOM)["by channel, threshold 0"] == "holds"
     told = statuses(found, AS_IT_IS)
     assert told["by channel, threshold -0.75"] == "holds" and told["by filter, threshold 0"] == "does not hold"
     against = statuses(shown(signal=3.0, agreement=-0.9), AS_RANDOM)
@@ -154,11 +155,11 @@ def test_exhibits_from_a_store(tmp_path):
     setting = Setting(**SMOKE)
     for cell in survival.CELLS:
         runs = cell.runs(setting)
-        keep(tmp_path, *runs, history=entries(0.6 if cell.threshold else 0.3))
+        keep_evaluated(tmp_path, *runs, history=entries(0.6 if cell.threshold else 0.3))
         for run in runs:
             if run.gradients:
                 write(tmp_path, run, {1: compare(seed=run.seed, batches=1)})
-    found = survival.load(Setting(**SMOKE, store=keep(tmp_path)))
+    found = survival.load(Setting(**SMOKE, store=Store(tmp_path)))
     assert {end: len(runs) for end, runs in found.compared.items()} == {-1.0: 2, 0.0: 2}
     kept = survival.kept_exhibit(found)
     assert len(kept.table) == 4 + 4 + 2  # of more than 12 rows it would be folded
