@@ -1,0 +1,170 @@
+"""What survives, on records and gradients made by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from slice_cases import compare, write
+from study_stores import keep_evaluated
+
+from mtlrepro.runs.store import Store
+from mtlrepro.studies.mtsgd import grids, survival
+from mtlrepro.studies.mtsgd.comparisons import KERNELS, groups
+from mtlrepro.studies.mtsgd.grids import Cell
+from mtlrepro.studies.mtsgd.survival import Survival
+from mtlrepro.studies.setting import Setting
+from mtlrepro.training.slices import THRESHOLDS
+
+SMOKE = {"scale": "smoke", "dataset": "streets", "network": "mtsgd", "seeds": 2, "comparison_seeds": 2}
+AS_LONG = "At the same learning rate MTSGD takes steps as long as those of joint SGD"
+NOT_LONGER = "Of two tasks no step of MTSGD is longer than the plain one"
+AS_IT_IS = "The threshold leaves the step about as long as balance alone does"
+AS_RANDOM = "The threshold takes from the step what it would take from independent random directions"
+
+
+def entries(length, slices=0.5, elements=0.25):
+    """Two epochs of a record, the second at a tenth of the rate and with half the length."""
+    kept = {"slices_kept": slices, "elements_kept": elements}
+    return [
+        {"epoch": 1, "lr": 0.1, "observed": {**kept, "length": length}},
+        {"epoch": 2, "lr": 0.01, "observed": {**kept, "length": length / 2}},
+    ]
+
+
+def steps(length):
+    """Steps of two levels and two thresholds, of two seeds."""
+    rows = [
+        (level, threshold, seed, epoch, rate, length, 50.0, 25.0, rate * length)
+        for level in ("channel", "filter")
+        for threshold in grids.ENDS
+        for seed in range(2)
+        for epoch, rate in ((1, 0.1), (2, 0.01))
+    ]
+    names = ["level", "threshold", "seed", "epoch", "lr", "length", "slices", "elements", "effective"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def shown(length=0.5, **fields):
+    runs = [{epoch: compare(seed=10 * seed + epoch, batches=4, **fields) for epoch in (1, 2)} for seed in range(2)]
+    return Survival(Setting(**SMOKE), steps(length), dict.fromkeys(grids.ENDS, runs))
+
+
+def statuses(found, claim):
+    return {one.case: one.status for one in survival.claims(found) if one.claim == claim}
+
+
+@pytest.mark.parametrize("n", [2, 9, 50])
+@pytest.mark.parametrize("threshold", [-1.0, -0.5, 0.0, 0.3])
+def test_squares_of_random_directions_by_simulation(n, threshold):
+    generator = torch.Generator().manual_seed(n)
+    x, y = torch.nn.functional.normalize(torch.randn(2, 200_000, n, generator=generator, dtype=torch.float64), dim=2)
+    cosine = (x * y).sum(1)
+    squares = (x + y).square().sum(1)
+    left = squares[cosine >= threshold].sum() / squares.sum()
+    assert survival.expected_squares(threshold, n) == pytest.approx(float(left), abs=0.005)
+
+
+def test_squares_of_random_directions_by_hand():
+    # In R^3 the cosine is uniform: the integral of (1 + c) / 2 from 0 to 1 is 3/4.
+    assert survival.expected_squares(0.0, 3) == pytest.approx(0.75)
+    assert survival.expected_squares(-1.0, 3) == 1
+    assert survival.expected_squares(0.0, 1) == survival.expected_squares(-0.75, 1) == 1
+
+
+def test_the_step_of_unrelated_gradients_thins_out_as_expected():
+    slices = compare(batches=20)
+    layers = groups(slices)[KERNELS]
+    for level in ("channel", "filter"):
+        for threshold in grids.THRESHOLDS:
+            found = survival.thinned(slices, level, layers)[survival.at(threshold)]
+            assert found == pytest.approx(survival.expected_thinned(slices, level, layers, threshold), abs=0.02)
+    stage = groups(slices)["stage 2"]  # 3x3 kernels alone
+    expected = survival.expected_squares(0.0, 9) ** 0.5
+    assert survival.expected_thinned(slices, "channel", stage, 0.0) == pytest.approx(expected)
+    assert expected == pytest.approx(0.798, abs=0.001)
+
+
+def test_layers_count_by_what_balance_leaves_of_them():
+    """Of two parts, one of 1x1 kernels that lose nothing, the expectation lies nearer to that of the larger one."""
+    slices = compare(batches=4)
+    both = groups(slices)["stage 1"] | groups(slices)["stage 2"]
+    squares = survival.expected_squares(0.0, 9)
+    lengths = [slices.length(survival.TASKS, "channel", groups(slices)[part])[0] for part in ("stage 1", "stage 2")]
+    plain = [slices.plain[0, groups(slices)[part]].sum() for part in ("stage 1", "stage 2")]
+    left, right = (length**2 * own for length, own in zip(lengths, plain, strict=True))
+    expected = ((left + right * squares) / (left + right)) ** 0.5
+    assert survival.expected_thinned(slices, "channel", both, 0.0) == pytest.approx(expected)
+
+
+def test_records_give_lengths_shares_and_effective_rates(tmp_path):
+    setting = Setting(**SMOKE)
+    cells = (Cell(-1.0), Cell(0.0, "filter"))
+    for cell, length in zip(cells, (0.8, 0.4), strict=True):
+        keep_evaluated(tmp_path, *cell.runs(setting), history=entries(length))
+    found = survival.history(Setting(**SMOKE, store=Store(tmp_path)), cells)
+    assert len(found) == 2 * 2 * 2
+    row = found[(found["level"] == "filter") & (found["epoch"] == 2) & (found["seed"] == 1)].iloc[0]
+    assert (row["threshold"], row["slices"], row["elements"]) == (0, 50, 25)
+    assert (row["length"], row["effective"]) == pytest.approx((0.2, 0.002))
+    shares = survival.rate_shares(found)
+    # (0.1 x 0.8 + 0.01 x 0.4) / 0.11: epochs count by their learning rate
+    assert shares["channel"][-1.0].to_numpy() == pytest.approx([0.084 / 0.11] * 2)
+    assert shares["filter"][0.0].to_numpy() == pytest.approx([0.042 / 0.11] * 2)
+
+
+def test_steps_as_long_as_the_plain_ones():
+    assert set(statuses(shown(0.95), AS_LONG).values()) == {"holds"}
+    assert set(statuses(shown(0.5), AS_LONG).values()) == {"does not hold"}
+    assert set(statuses(shown(1.0 + 1e-9), NOT_LONGER).values()) == {"holds"}  # rounding
+    assert set(statuses(shown(1.1), NOT_LONGER).values()) == {"does not hold"}
+
+
+def test_thresholds_on_unrelated_and_on_opposite_gradients():
+    found = shown()
+    assert statuses(found, AS_RANDOM)["by channel, threshold 0"] == "holds"
+    told = statuses(found, AS_IT_IS)
+    assert told["by channel, threshold -0.75"] == "holds" and told["by filter, threshold 0"] == "does not hold"
+    against = statuses(shown(signal=3.0, agreement=-0.9), AS_RANDOM)
+    assert against["by channel, threshold 0"] == "does not hold"
+
+
+def test_thresholds_do_nothing_to_single_elements():
+    (one,) = (claim for claim in survival.claims(shown()) if "1x1" in claim.claim)
+    assert (one.status, one.kind) == ("holds", "identity")
+    slices = compare(batches=1)
+    points = slices.kinds == "1x1"
+    slices.balanced[0, points, 1, survival.at(0.5)] *= 0.9
+    one = survival._single_elements([slices])
+    assert one.status == "does not hold" and one.measured.value > 1e-3
+
+
+def test_lengths_by_part_of_the_network():
+    runs = shown().compared[grids.NO_CONFLICT]
+    table = survival.by_layer(runs)
+    own = table.query("epoch == 2 and level == 'channel' and layers == 'stage 2'").set_index("threshold")
+    slices = [run[2] for run in runs]
+    lengths = [one.length(survival.TASKS, "channel", groups(one)["stage 2"]) for one in slices]
+    position = int(np.flatnonzero(THRESHOLDS == -0.5)[0])
+    assert own.loc["MTSGD (-0.5)", "low"] == pytest.approx(min(one[position] for one in lengths))
+    assert own.loc["MTSGD (-0.5)", "high"] == pytest.approx(max(one[position] for one in lengths))
+    random = np.mean([one[0] for one in lengths]) * survival.expected_squares(0.0, 9) ** 0.5
+    assert own["random"].to_numpy() == pytest.approx([random] * 4)
+
+
+def test_exhibits_from_a_store(tmp_path):
+    setting = Setting(**SMOKE)
+    for cell in survival.CELLS:
+        runs = cell.runs(setting)
+        keep_evaluated(tmp_path, *runs, history=entries(0.6 if cell.threshold else 0.3))
+        for run in runs:
+            if run.gradients:
+                write(tmp_path, run, {1: compare(seed=run.seed, batches=1)})
+    found = survival.load(Setting(**SMOKE, store=Store(tmp_path)))
+    assert {end: len(runs) for end, runs in found.compared.items()} == {-1.0: 2, 0.0: 2}
+    kept = survival.kept_exhibit(found)
+    assert len(kept.table) == 4 + 4 + 2  # of more than 12 rows it would be folded
+    row = kept.table.set_index(["level", "threshold"]).loc[("channel", "0")]
+    assert (row["length of the step"], row["slices kept, %"], row["elements kept, %"]) == pytest.approx((0.225, 50, 25))
+    lengths = survival.lengths_exhibit(found)
+    assert "MTSGD (0)" in lengths.caption and lengths.figure is not None
+    assert list(survival.layers_exhibit(found).frames) == ["epoch 1"]
