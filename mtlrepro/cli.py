@@ -6,16 +6,17 @@ Heavy modules are imported by the subcommand that needs them, so that help is im
 import argparse
 import difflib
 import json
-import os
 import re
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from mtlrepro import __version__
+from mtlrepro.streams import Lasting, discard
 
 if TYPE_CHECKING:
     from mtlrepro.pages.parameters import Value
@@ -38,25 +39,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0 well, 1 failed or differs, 2 refused, 130 interrupted.
 
     SIGTERM, with which cluster managers end a job, is like Ctrl-C. Where the reader of the output has gone, as in
-    `mtlrepro results | head -1`, the command ends in silence with `PIPE_CLOSED`.
+    `mtlrepro results | head -1`, the command ends in silence with `PIPE_CLOSED`; where the reader of standard error
+    has gone, it goes on. Without a standard output nothing is begun.
     """
+    with redirect_stderr(Lasting(sys.stderr)):
+        if cast(TextIO | None, sys.stdout) is None:
+            return _refuse("mtlrepro", "standard output is closed; accepted: an open one, such as a file or /dev/null")
+        try:
+            try:
+                return _execute(argv)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            discard(sys.stdout)
+            return PIPE_CLOSED
+        except OSError as error:
+            discard(sys.stdout)
+            return _refuse("mtlrepro", f"standard output: {_with_notes(error)}")
+
+
+def _execute(argv: Sequence[str] | None) -> int:
+    """Parse and run a command line; what goes wrong in it is one message."""
     args = _parse(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     from mtlrepro.pages.running import RunFailed
 
     try:
         status: int = args.command(args)
-        sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is flushed at exit
-        return PIPE_CLOSED
+        raise
     except (ValueError, OSError) as error:
-        print(f"mtlrepro {args.subcommand}: {_with_notes(error)}", file=sys.stderr)
+        _refuse(f"mtlrepro {args.subcommand}", _with_notes(error))
         return 1 if isinstance(error, RunFailed) else 2
     except KeyboardInterrupt:
         print(f"mtlrepro {args.subcommand}: interrupted", file=sys.stderr)
         return 130
     return status
+
+
+def _refuse(command: str, message: str) -> int:
+    print(f"{command}: {message}", file=sys.stderr)
+    return 2
 
 
 class _Parser(argparse.ArgumentParser):
@@ -205,8 +228,8 @@ def _params(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from mtlrepro.pages.parameters import assign
-    from mtlrepro.pages.plan import plan_of, settle
-    from mtlrepro.pages.running import run_notebook
+    from mtlrepro.pages.plan import plan_of
+    from mtlrepro.pages.running import run_notebook, settle_for
 
     def show(number: int, total: int, line: str) -> None:
         print(f"{args.notebook.name}: cell {number}/{total}: {line}", file=sys.stderr, flush=True)
@@ -214,10 +237,10 @@ def _run(args: argparse.Namespace) -> int:
     if args.target and args.output:
         raise ValueError(f"the result is named twice, {args.target} and {args.output}; accepted: one name")
     values = {**_given(args), **assign(args.notebook, args.texts)}
-    if args.dry_run:
-        print("\n".join(plan_of(args.notebook, settle(args.notebook, values)[0]).lines()))
-        return 0
     output = args.target or args.output or Path(f"{args.notebook.stem}.out.ipynb")
+    if args.dry_run:
+        print("\n".join(plan_of(args.notebook, settle_for(args.notebook, output, values)).lines()))
+        return 0
     print(run_notebook(args.notebook, output, values, timeout=args.timeout, progress=show, log=sys.stderr))
     return 0
 

@@ -75,6 +75,11 @@ def test_run(tmp_path, monkeypatch, capsys):
         (["n.ipynb", "-y", "sed: 1"], "mtlrepro run: n.ipynb: no parameter 'sed' (did you mean 'seed'?), accepted: "),
         (["n.ipynb", "-y", "seed: 1.5"], "mtlrepro run: parameter 'seed': found 1.5, accepted: a whole number in"),
         (["n.ipynb", "-o", "out"], "mtlrepro run: output out: accepted is a name ending in .ipynb"),
+        (["n.ipynb", "-o", "no/out.ipynb", "--dry-run"], "mtlrepro run: output no/out.ipynb: accepted is a name end"),
+        (
+            ["n.ipynb", "-o", "n.ipynb", "-p", "seed", "4"],
+            "mtlrepro run: output n.ipynb: is the notebook itself, and s",
+        ),
     ],
 )
 def test_refused_input_is_one_message_and_status_2(tmp_path, monkeypatch, capsys, arguments, message):
@@ -170,6 +175,42 @@ def test_nothing_is_said_when_the_reader_has_gone(tmp_path):
     assert process.stderr.read() == ""
     process.stderr.close()
     assert process.wait() == PIPE_CLOSED
+
+
+@pytest.mark.parametrize("arguments", ["params n.ipynb", "--help", "results --store .", "normalise n.ipynb"])
+def test_a_closed_output_is_said_before_anything_is_done(tmp_path, arguments):
+    save(tmp_path / "n.ipynb")
+    before = (tmp_path / "n.ipynb").read_bytes()
+    command = f"{sys.executable} -m mtlrepro {arguments} >&-"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "mtlrepro: standard output is closed; accepted: an open one, such as a file or /dev/null\n",
+    )
+    assert (tmp_path / "n.ipynb").read_bytes() == before
+
+
+def test_a_run_goes_on_where_the_reader_of_its_messages_has_gone(tmp_path):
+    """As with `2>&1 | head -1`: the result is there, and the status is that of an output that nobody reads."""
+    save(tmp_path / "n.ipynb")
+    command = [sys.executable, "-m", "mtlrepro", "run", "n.ipynb"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=subprocess.STDOUT) as process:
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.wait() == PIPE_CLOSED
+    assert nbformat.read(tmp_path / "n.out.ipynb", as_version=4).cells[-1].outputs[0].text == "3 0.1\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
+def test_an_output_that_cannot_be_written_is_one_message_and_status_2(tmp_path):
+    save(tmp_path / "n.ipynb")
+    command = f"{sys.executable} -m mtlrepro params n.ipynb > /dev/full"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("mtlrepro")
+    assert done.stderr.endswith(": no space left on device\n")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_failed_run_is_one_message_and_status_1(tmp_path, monkeypatch, capsys):

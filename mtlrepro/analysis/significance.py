@@ -11,7 +11,7 @@ from math import comb
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import optimize, special, stats
 
 from mtlrepro.analysis.verdicts import Interval, mean_interval
 
@@ -192,6 +192,32 @@ def pairs_needed(differences: ArrayLike, power: float = 0.8, alpha: float = 0.05
     # Two pairs are enough from a few dozen deviations on; far beyond, the noncentral t distribution gives no number.
     effect = min(abs(float(d.mean())) / max(float(d.std(ddof=1)), np.finfo(float).tiny), 50.0)
     return _smallest(lambda n: _power(effect * np.sqrt(n), n - 1, alpha) >= power, effect)
+
+
+def detectable_difference(pairs: int, power: float = 0.8, alpha: float = 0.05) -> float:
+    r"""Smallest true mean difference that a two-sided paired t-test finds with some pairs (Cohen 1988).
+
+    The :math:`\Delta` with :math:`P(T > t_{1-\alpha/2,\,n-1}) =` `power`, where :math:`T` has the noncentral t
+    distribution with :math:`n - 1` degrees of freedom and noncentrality :math:`\Delta \sqrt n`.
+
+    Args:
+        pairs: Number of pairs n, at least 2.
+        power: Probability of finding it, in (`alpha`, 1).
+        alpha: Level of the test, in (0, 1).
+
+    Returns:
+        In standard deviations of the differences.
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+    if pairs < 2 or not 0 < alpha < power < 1:
+        raise ValueError(
+            f"pairs is {pairs}, power is {power}, alpha is {alpha}; accepted: 2 or more, and 0 < alpha < power < 1"
+        )
+    freedom = pairs - 1
+    noncentrality = optimize.brentq(lambda shift: _power(shift, freedom, alpha) - power, 0.0, 1e3)
+    return float(noncentrality / np.sqrt(pairs))
 
 
 def _power(noncentrality: float, freedom: int, alpha: float) -> float:

@@ -212,9 +212,11 @@ class Verdict:
         measured: What was measured; `None` if it cannot be tested here.
         below: Whether the claim is one-sided: below `claimed`.
         reading: What the sentence is read as, and of which quantity: a mean over trials in %, a one-sided test.
-        case: Where it was tested, if in several places: a network, a number of tasks, a size of runs.
+        case: Where it was tested, if in several places: a network, a number of tasks.
         kind: Whose statement it is.
         finding: Number of the claim in the chapter's box *What the paper claims*; 0 if it belongs to none.
+        circumstances: What of the case another run of the chapter may have otherwise, though the verdict is about the
+            same: the size of the runs, the method that came out best of the others.
         limits: Number of the claim in that box whose limits it shows, beside which it is told without being counted
             among its verdicts; 0 if it shows none's.
     """
@@ -229,7 +231,13 @@ class Verdict:
     case: str = ""
     kind: Kind = "paper"
     finding: int = 0
+    circumstances: str = ""
     limits: int = 0
+
+    @property
+    def place(self) -> str:
+        """Case and circumstances, as readers see them."""
+        return joined(self.case, self.circumstances)
 
     @property
     def status(self) -> Status:
@@ -250,9 +258,14 @@ def plus_minus(interval: Interval, digits: int = 3) -> str:
     return f"{number(interval.value, digits)} ± {number(interval.high - interval.value, 2)}"
 
 
+def joined(*parts: str) -> str:
+    """Those of some words that are not empty, with commas between them."""
+    return ", ".join(filter(None, parts))
+
+
 def placed(verdicts: Sequence[Verdict], where: str) -> list[Verdict]:
-    """Verdicts of which the case also says where they were tested."""
-    return [replace(one, case=f"{one.case}, {where}" if one.case else where) for one in verdicts]
+    """Verdicts of which the circumstances also say where they were tested."""
+    return [replace(one, circumstances=joined(one.circumstances, where)) for one in verdicts]
 
 
 def grouped(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:
@@ -281,7 +294,7 @@ def rows(verdicts: Sequence[Verdict]) -> list[dict[str, str]]:
     Returns:
         `claim`, `case`, `source`, `reading`, `claimed` (with its tolerance), `measured` (with its interval, or alone if
         it is a count or an exact number, which is its own bounds), `status`, `kind` and `finding`, the number as text,
-        empty if it is 0.
+        empty if it is 0; and `circumstances`, where there are any.
     """
     return [
         {
@@ -294,6 +307,7 @@ def rows(verdicts: Sequence[Verdict]) -> list[dict[str, str]]:
             "status": verdict.status,
             "kind": verdict.kind,
             "finding": str(verdict.finding or ""),
+            **({"circumstances": verdict.circumstances} if verdict.circumstances else {}),
         }
         for verdict in verdicts
     ]

@@ -23,6 +23,8 @@ class GradDrop(RandomState, SliceRule):
         seed: Of the dropout; the stream is the balancer's own and part of `state_dict`.
     """
 
+    draws = True
+
     def __init__(self, n_tasks: int, seed: int = 0) -> None:
         super().__init__(n_tasks)
         self.seed = seed

@@ -1,7 +1,8 @@
 """Gradient balancing: T backward passes to T gradients, which a method weights or edits."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn.utils import get_total_norm
 from mtlrepro.balancers.base import Balancer, Step
 from mtlrepro.balancers.diagnostics import normalised
 from mtlrepro.balancers.gradients import (
+    BLOCK,
     Row,
     accumulate,
     at_least_float32,
@@ -26,6 +28,11 @@ from mtlrepro.balancers.gradients import (
 )
 from mtlrepro.balancers.shared import refuse_unreached
 from mtlrepro.distributed import processes
+
+SMALL = 2**15
+"""Elements up to which a parameter is small: copying it costs less than the calls that this spares."""
+LARGE_BLOCK = 2**18
+"""Elements of a block for slice rules, whose many small operations cost more than a larger cache's latency."""
 
 
 class GradientBalancer(Balancer):
@@ -231,6 +238,10 @@ class SliceRule(GradientBalancer):
     The heads' parameters receive grad L_k / T.
     """
 
+    draws = False
+    """Whether the rule draws random numbers. It then sees one parameter after the other in blocks of `BLOCK`, so that
+    its numbers stay as they were; other rules see larger blocks, and small parameters with like slices joined."""
+
     def __init__(self, n_tasks: int) -> None:
         super().__init__(n_tasks)
         self._tallied: dict[str, Tensor] = {}
@@ -273,26 +284,20 @@ class SliceRule(GradientBalancer):
         """
 
     def _merge(self, step: Step, rows: list[Row]) -> tuple[None, Tensor]:
-        result: Row = []
+        result: Row = [None] * len(step.shared)
         sums: list[list[Tensor]] = [[] for _ in rows]
         tally = _Tally() if self.observing else None
-        for i, parameter in enumerate(step.shared):
-            reached = {k: row[i] for k, row in enumerate(rows)}
-            for row in rows:
-                row[i] = None
-            gradients = {k: at_least_float32(g) for k, g in reached.items() if g is not None}
-            if not gradients:
-                result.append(None)
-                continue
-            total = torch.empty_like(next(iter(gradients.values())), memory_format=torch.contiguous_format)
-            cut = self.slices(parameter.shape)
-            for out, *parts in blocks([tensor.reshape(cut) for tensor in (total, *gradients.values())]):
-                for k, part in zip(gradients, parts, strict=True):
+        for group in self._groups(step.shared, rows):
+            total = torch.empty_like(next(iter(group.gradients.values())))
+            for out, *parts in blocks([total, *group.gradients.values()], BLOCK if self.draws else LARGE_BLOCK):
+                for k, part in zip(group.gradients, parts, strict=True):
                     sums[k].append(part.sum())
                 self.fill(parts, out)
                 if tally is not None:
                     tally.add(parts, out)
-            result.append(total.to(parameter.dtype))
+            for i, piece in zip(group.indices, torch.split(total, group.counts), strict=True):
+                parameter = step.shared[i]
+                result[i] = piece.view(parameter.shape).to(parameter.dtype)
         self.finish([g for g in result if g is not None])
         self._tallied = {} if tally is None else tally.result([g for g in result if g is not None], self.n_tasks)
         zero = torch.zeros_like(step.values[0])
@@ -302,6 +307,42 @@ class SliceRule(GradientBalancer):
             smallest[0].mul_(factor)
         accumulate(step.shared, result)
         return None, (factor / self.n_tasks).double().expand(len(step.tasks))
+
+    def _groups(self, shared: Sequence[Tensor], rows: list[Row]) -> Iterator["_Group"]:
+        """Cut gradients into slices, drop them from `rows`, and join those of small parameters with like slices."""
+        small: dict[tuple[int, tuple[int, ...], torch.dtype], list[tuple[int, list[Tensor]]]] = {}
+        for i, parameter in enumerate(shared):
+            reached = {k: row[i] for k, row in enumerate(rows)}
+            for row in rows:
+                row[i] = None
+            cut = self.slices(parameter.shape)
+            gradients = {k: at_least_float32(g).reshape(cut) for k, g in reached.items() if g is not None}
+            if not gradients:
+                continue
+            if parameter.numel() <= SMALL and not self.draws:
+                key = (cut[1], tuple(gradients), next(iter(gradients.values())).dtype)
+                small.setdefault(key, []).append((i, list(gradients.values())))
+            else:
+                yield _Group([i], [cut[0]], gradients)
+        for (_, tasks, _), members in small.items():
+            indices, parts = zip(*members, strict=True)
+            joined = [torch.cat(gradients) for gradients in zip(*parts, strict=True)]
+            yield _Group(list(indices), [len(first) for first, *_ in parts], dict(zip(tasks, joined, strict=True)))
+
+
+@dataclass
+class _Group:
+    """Slices that are combined together.
+
+    Attributes:
+        indices: Parameters that they belong to.
+        counts: Number of slices of each.
+        gradients: Task to its gradients [S, n], for those that reach the parameters.
+    """
+
+    indices: list[int]
+    counts: list[int]
+    gradients: dict[int, Tensor]
 
 
 class _Tally:

@@ -188,17 +188,18 @@ def accumulate(parameters: Sequence[Tensor], gradients: Row) -> None:
             parameter.grad = torch.empty_like(parameter, dtype=gradient.dtype).copy_(gradient)
 
 
-def blocks(tensors: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+def blocks(tensors: Sequence[Tensor], size: int = BLOCK) -> Iterator[tuple[Tensor, ...]]:
     """Cut tensors of the same shape along their first dimension into parts that stay in a CPU's cache.
 
     Args:
         tensors: [S, ...] each, any number of them.
+        size: Elements of a part, about.
 
     Yields:
-        The same part of each tensor, about 2^16 elements; everything at once on other devices than CPUs.
+        The same part of each tensor; everything at once on other devices than CPUs.
     """
-    if tensors and tensors[0].is_cpu and tensors[0].numel() > BLOCK:
-        rows = max(BLOCK * len(tensors[0]) // tensors[0].numel(), 1)
+    if tensors and tensors[0].is_cpu and tensors[0].numel() > size:
+        rows = max(size * len(tensors[0]) // tensors[0].numel(), 1)
         yield from zip(*(torch.split(tensor, rows) for tensor in tensors), strict=True)
     elif tensors:
         yield tuple(tensors)

@@ -9,6 +9,9 @@ from torch import Tensor
 from mtlrepro.balancers.base import register
 from mtlrepro.balancers.gradient_balancing import SliceRule
 
+MANY = 4
+"""Tasks from which on slices that a first few pairs stop are not looked at further."""
+
 
 @register("mtsgd")
 class MTSGD(SliceRule):
@@ -97,35 +100,67 @@ class MTSGD(SliceRule):
         """Balance and clip slices [S, n], and add them."""
         if out.shape[1] == 1 and self._signs_must_agree(len(gradients)):
             self._least_of_one_sign(gradients, out)
+        elif len(gradients) >= MANY and self.similarity == "min" and self.threshold > -1 and out.is_cpu:
+            self._add_survivors(gradients, out)
+        else:
+            self._add_all(gradients, out)
+
+    def _add_survivors(self, gradients: list[Tensor], out: Tensor) -> None:
+        """As `_add_all`, on the slices that are left once tasks 0 and 1, 2 and 3, ... have been compared.
+
+        T tasks have T (T - 1) / 2 pairs, and one that disagrees stops a slice; on a CPU, where asking for the number of
+        slices that are left costs nothing, most pairs are then never compared.
+        """
+        pairs = [(k, k + 1) for k in range(0, len(gradients) - 1, 2)]
+        norms, cosines = _products(gradients, pairs)
+        left = self._kept(_inverse(norms), cosines, pairs).nonzero().squeeze(1)
+        if 2 * len(left) > len(out):
+            self._add_all(gradients, out)
             return
+        out.zero_()
+        if len(left):
+            part = out.new_empty(len(left), out.shape[1])
+            self._add_all([gradient.index_select(0, left) for gradient in gradients], part)
+            out.index_copy_(0, left, part)
+
+    def _add_all(self, gradients: list[Tensor], out: Tensor) -> None:
+        """Balance and clip slices [S, n] of any size, and add them."""
         # Memory traffic sets the time: a gradient is read for its norm, for each pair's product and for the sum, and
         # everything else here is one number a slice, worked on in place.
-        pairs = list(combinations(range(len(gradients)), 2))
-        ones = out.new_ones(out.shape[1])
-        norms = torch.stack([_inner(g, g, ones) for g in gradients]).sqrt_()
-        inverse = norms.clamp_min(torch.finfo(norms.dtype).tiny).reciprocal_()  # a zero gradient has e = 0, not NaN
-        cosines = torch.stack([_inner(gradients[i], gradients[j], ones) for i, j in pairs])
-        factors = inverse.unbind()
-        for cosine, (i, j) in zip(cosines.unbind(), pairs, strict=True):
-            cosine.mul_(factors[i]).mul_(factors[j])
-        similarity = cosines.amin(0) if self.similarity == "min" else cosines.mean(0)
-        # The mask and the 1/T of the mean; parallel gradients must pass a threshold of 1 despite rounding.
-        keep = similarity.ge_(self.threshold - _rounding(norms)).div_(self.n_tasks)
-        least = norms.amin(0).mul_(keep)
-        coefficients = inverse.mul_(least) if self.balance else keep.expand_as(inverse)
+        pairs = list(combinations(range(len(gradients)), 2)) if self.threshold > -1 else []
+        norms, cosines = _products(gradients, pairs)
+        inverse = _inverse(norms)
+        least = norms.amin(0)
+        scale = least / self.n_tasks if self.balance else torch.full_like(least, 1 / self.n_tasks)
+        if pairs:
+            scale.mul_(self._kept(inverse, cosines, pairs))
+        coefficients = inverse.mul_(scale) if self.balance else scale.expand_as(inverse)
         first, *others = zip(gradients, coefficients.unsqueeze(2), strict=True)
         torch.mul(*first, out=out)
         for gradient, coefficient in others:
             out.addcmul_(gradient, coefficient)
         if self.restore_norm and self.balance:
-            length = _inner(out, out, ones).sqrt_()
-            # What is left of gradients that cancel is rounding, without a direction: such a slice becomes 0.
-            real = length > 8 * _rounding(length) * least
-            if self.restore_norm == "step":
-                out *= real.unsqueeze(1)
-            else:
-                plain = self._mean(gradients)
-                out *= torch.where(real, _inner(plain, plain, ones).sqrt_() / length, 0.0).unsqueeze(1)
+            self._restore(gradients, least, out)
+
+    def _kept(self, inverse: Tensor, cosines: Tensor, pairs: list[tuple[int, int]]) -> Tensor:
+        """Whether slices are similar enough, [S] bool, from 1 / norms [t, S] and pairs' products, overwritten."""
+        factors = inverse.unbind()
+        for cosine, (i, j) in zip(cosines.unbind(), pairs, strict=True):
+            cosine.mul_(factors[i]).mul_(factors[j])
+        similarity = cosines.amin(0) if self.similarity == "min" else cosines.mean(0)
+        # Parallel gradients must pass a threshold of 1 despite rounding.
+        return similarity >= self.threshold - _rounding(inverse)
+
+    def _restore(self, gradients: list[Tensor], least: Tensor, out: Tensor) -> None:
+        """Give each slice the length of the plain mean; with `step` only clear what is rounding."""
+        length = _products([out], [])[0][0]
+        # What is left of gradients that cancel is rounding, without a direction: such a slice becomes 0.
+        real = length > 8 * _rounding(length) * least
+        if self.restore_norm == "step":
+            out *= real.unsqueeze(1)
+        else:
+            plain = _products([self._mean(gradients)], [])[0][0]
+            out *= torch.where(real, plain / length, 0.0).unsqueeze(1)
 
     def fill(self, gradients: list[Tensor], out: Tensor) -> None:
         """Balance and clip slices, and note the squared lengths of the plain mean and of the result."""
@@ -172,9 +207,20 @@ class MTSGD(SliceRule):
         low *= len(gradients) / self.n_tasks
 
 
-def _inner(a: Tensor, b: Tensor, ones: Tensor) -> Tensor:
-    """Take inner products per slice, [S, n] x [S, n] -> [S]; a product with ones [n] is the fastest sum."""
-    return (a * b).mv(ones)
+def _products(gradients: list[Tensor], pairs: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    """Take norms [t, S] of t gradients [S, n], and inner products [p, S] of p pairs of them, slice by slice."""
+    count, (slices, n) = len(gradients), gradients[0].shape
+    result = gradients[0].new_empty(count + len(pairs), slices)
+    product, ones = torch.empty_like(gradients[0]), result.new_ones(n)
+    for row, (i, j) in zip(result.unbind(), [*((k, k) for k in range(count)), *pairs], strict=True):
+        torch.mul(gradients[i], gradients[j], out=product)
+        torch.mv(product, ones, out=row)  # the fastest sum
+    return result[:count].sqrt_(), result[count:]
+
+
+def _inverse(norms: Tensor) -> Tensor:
+    """Take 1 / norm; a zero gradient has e = 0, not NaN."""
+    return norms.clamp_min(torch.finfo(norms.dtype).tiny).reciprocal_()
 
 
 def _rounding(tensor: Tensor) -> float:

@@ -19,7 +19,7 @@ from mtlrepro.pages.findings import Finding, answers, findings_html, findings_te
 from mtlrepro.pages.html import figure_html, image_html, table_html
 from mtlrepro.pages.notebook import FINDINGS, PROVENANCE, TABLE, VERDICTS, NotebookError
 from mtlrepro.pages.parameters import Value, declared_parameters
-from mtlrepro.pages.plan import SMOKE, plan_of, settle
+from mtlrepro.pages.plan import SMOKE, ready, settle
 from mtlrepro.pages.readable import readable
 from mtlrepro.pages.sliders import figure_slider, figure_sliders
 from mtlrepro.pages.verdict_tables import verdicts_html
@@ -81,7 +81,7 @@ class Chapter:
         self.parameters, self.defaults = settle(path, {name: namespace[name] for name in names})
         namespace.update(self.parameters)
         self.label = NO_EVIDENCE if self.parameters.get("scale") == SMOKE else ""
-        plan = plan_of(path, self.parameters)
+        plan = ready(path, self.parameters)
         if plan.missing:
             sys.stderr.write("".join(f"{LEAD}{line}\n" for line in plan.lines()))
         self.judged: list[Verdict] = []

@@ -1,16 +1,19 @@
 """Two runs of a notebook beside each other: parameters, verdicts, tables."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nbformat import NotebookNode
 
-from mtlrepro.pages.notebook import PROVENANCE, VERDICTS, payloads, read_notebook
+from mtlrepro.pages.notebook import PROVENANCE, VERDICTS, failure_in, payloads, read_notebook, title_of
 from mtlrepro.pages.tables import Table, differences, read_tables
 
 Text = Mapping[str, str]
 """A verdict as a notebook stores it, see `analysis.verdicts.rows`."""
+_COUNT = re.compile(r"\b\d+ (?=(?:seeds|runs)\b)")
+"""How many seeds or runs a reading speaks of, which is not what it reads."""
 
 
 def compare_runs(stored: str | Path, fresh: str | Path, *, cells: bool = False) -> tuple[list[str], bool]:
@@ -22,24 +25,35 @@ def compare_runs(stored: str | Path, fresh: str | Path, *, cells: bool = False) 
         cells: Name every cell of a table that differs, not only the tables.
 
     Returns:
-        Lines: parameters that differ, verdicts of which the status or, with the digits that are shown, the interval
-        differs, tables that differ, and a summary; and whether all tables agree within their tolerances and all
-        verdicts have the same status.
+        Lines: a run that failed, parameters that differ, verdicts of which the status or, with the digits that are
+        shown, the interval differs, tables that differ, and a summary; and whether both runs are complete, all tables
+        agree within their tolerances and all verdicts have the same status. Of runs of two notebooks, one line that
+        says so.
 
     Raises:
         NotebookError: A file is no notebook, or holds a malformed table.
     """
     notebooks = read_notebook(stored), read_notebook(fresh)
+    titles, values = [*map(title_of, notebooks)], [*map(_values, notebooks)]
+    if titles[0] != titles[1] and values[0].keys() != values[1].keys():
+        return [f"runs of different notebooks: stored {titles[0]!r}, fresh {titles[1]!r}"], False
+    failures = [*_failures(*notebooks)]
     verdicts, changed, total = _verdicts(*map(_texts, notebooks))
     tables = read_tables(stored), read_tables(fresh)
     apart = differences(*tables)
     names = tables[0].keys() | tables[1].keys()
-    lines = [*_parameters(*map(_values, notebooks)), *verdicts]
+    lines = [*failures, *_parameters(*values), *verdicts]
     for name, found in apart.items():
         lines += found if cells else [_summary(name, found, tables[0].get(name))]
     agreeing = f"{len(names) - len(apart)} of {len(names)} tables agree"
     lines.append(f"{agreeing}, {total - changed} of {total} verdicts have the same status" if total else agreeing)
-    return lines, not apart and not changed
+    return lines, not failures and not apart and not changed
+
+
+def _failures(stored: NotebookNode, fresh: NotebookNode) -> Iterator[str]:
+    for side, notebook in (("stored", stored), ("fresh", fresh)):
+        if reason := failure_in(notebook):
+            yield f"the {side} run failed: {reason}"
 
 
 def _values(notebook: NotebookNode) -> Mapping[str, Any]:
@@ -69,7 +83,8 @@ def _verdicts(stored: Sequence[Text], fresh: Sequence[Text]) -> tuple[list[str],
     for key in keys:
         old, new = (side.get(key) for side in sides)
         states = [f"{one['measured']} {one['status']}".strip() if one else "absent" for one in (old, new)]
-        line = f"verdict {_name(key)}: stored {states[0]}, fresh {states[1]}"
+        where = [f" ({one['circumstances']})" if one and one.get("circumstances") else "" for one in (old, new)]
+        line = f"verdict {_name(key)}: stored {states[0]}{where[0]}, fresh {states[1]}{where[1]}"
         if not old or not new or old["status"] != new["status"]:
             status.append(line)
         elif states[0] != states[1]:
@@ -78,10 +93,10 @@ def _verdicts(stored: Sequence[Text], fresh: Sequence[Text]) -> tuple[list[str],
 
 
 def _by_key(texts: Sequence[Text]) -> dict[tuple[str, ...], Text]:
-    """Verdicts by claim, case, reading, and a count of those that have the same."""
+    """Verdicts by what they are about: claim, case, reading, and a count of those that have the same."""
     found: dict[tuple[str, ...], Text] = {}
     for text in texts:
-        key = tuple(text.get(name, "") for name in ("claim", "case", "reading"))
+        key = text["claim"], text["case"], _COUNT.sub("", text["reading"])
         found[*key, str(sum(other[:3] == key for other in found))] = text
     return found
 

@@ -42,7 +42,7 @@ def answers(findings: Sequence[Finding], verdicts: Sequence[Verdict]) -> list[di
     Returns:
         One entry a finding, as notebooks store it: `number`, `claim`, `section`, `evidence`; `statuses`, how many
         claims have which status in their worst case, the worst status first; `quoted`, the claim that is quoted and
-        its case; `measured`, what was measured there, empty if nothing was; `reading`, of what; and `limits`, of each
+        its place; `measured`, what was measured there, empty if nothing was; `reading`, of what; and `limits`, of each
         claim that shows how far this one reaches `quoted`, `measured` and `status` of its worst case.
 
     Raises:
@@ -81,7 +81,7 @@ def _answer(finding: Finding, verdicts: Sequence[Verdict]) -> dict[str, Any]:
 
 
 def _quoted(verdict: Verdict) -> dict[str, str]:
-    quoted = f"{verdict.claim} ({verdict.case})" if verdict.case else verdict.claim
+    quoted = f"{verdict.claim} ({verdict.place})" if verdict.place else verdict.claim
     return {"quoted": quoted, "measured": measured_text(verdict)}
 
 

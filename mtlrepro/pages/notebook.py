@@ -7,6 +7,7 @@ A notebook publishes results as outputs of the MIME types `TABLE`, `VERDICTS`, `
 # (nbformat is a typed package whose functions carry no types)
 
 import json
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
@@ -65,6 +66,24 @@ def payloads(notebook: NotebookNode, mime: str) -> Iterator[Any]:
         for output in cell.get("outputs", []):
             if mime in output.get("data", {}):
                 yield output.data[mime]
+
+
+def title_of(notebook: NotebookNode) -> str:
+    """First heading of a notebook; empty if it has none."""
+    markdown = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    heading = re.search(r"^#{1,6} +(.+?) *#*$", markdown, re.MULTILINE)
+    return heading[1] if heading else ""
+
+
+def failure_in(notebook: NotebookNode) -> str:
+    """Say which cell of a run failed, and why, by the first error among its outputs; empty if there is none."""
+    cells = [cell for cell in notebook.cells if is_executed(cell)]
+    for number, cell in enumerate(cells, 1):
+        for output in cell.outputs:
+            if output.output_type == "error":
+                where = f"code cell {number} of {len(cells)} (`{first_line(cell)}`)"
+                return one_line(f"{where}: {output.ename}: {output.evalue}")
+    return ""
 
 
 def notebook_text(notebook: NotebookNode) -> str:

@@ -4,6 +4,10 @@ They stand in one code cell tagged `parameters`, one annotated assignment a line
 
     batch_size: int = 32  # images in a mini-batch [1..512]
     device: str = "cpu"  # where tensors live {cpu, cuda}
+    grid: str = "book/grids/first.json"  # grid file [file]
+
+A path, `[file]` or `[folder]`, is taken relative to the folder where the command is given, as on every command line;
+only the default is the notebook's own, which may take it otherwise, or take an empty one for none.
 """
 
 import ast
@@ -15,6 +19,7 @@ import tokenize
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from mtlrepro.pages.notebook import NotebookError, read_notebook, tagged_cells
 
@@ -33,9 +38,10 @@ _IN_WORDS = {
     "list[str]": "texts as a,b,c",
 }
 _GRAMMAR = (
-    "accepted: one `name: type = literal  # help` a line, where the help may end with [lo..hi] or {a, b} "
-    f"and the type is one of {', '.join(_TYPES)}"
+    "accepted: one `name: type = literal  # help` a line, where the help may end with [lo..hi], {a, b}, [file] or "
+    f"[folder] and the type is one of {', '.join(_TYPES)}"
 )
+_PATHS: tuple[Literal["file", "folder"], ...] = ("file", "folder")
 _INT = re.compile(r"[+-]?[0-9]+")
 _FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _CONSTRAINT = re.compile(r"\s*(?:\[(?P<interval>[^\[\]]*)\]|\{(?P<choices>[^{}]*)\})$")
@@ -43,7 +49,7 @@ _CONSTRAINT = re.compile(r"\s*(?:\[(?P<interval>[^\[\]]*)\]|\{(?P<choices>[^{}]*
 
 @dataclass(frozen=True)
 class Parameter:
-    """One declared parameter; `bounds` and `choices` hold for each element of a list."""
+    """One declared parameter; `bounds` and `choices` hold for each element of a list, `path` says what has to exist."""
 
     name: str
     type: str
@@ -51,6 +57,7 @@ class Parameter:
     help: str
     bounds: tuple[float | None, float | None] | None = None
     choices: tuple[Scalar, ...] | None = None
+    path: Literal["", "file", "folder"] = ""
 
     @property
     def accepted(self) -> str:
@@ -62,7 +69,7 @@ class Parameter:
         if self.choices is not None:
             words = "elements of" if self.type.startswith("list[") else "one of"
             return f"{words} {{{', '.join(map(str, self.choices))}}}"
-        return words
+        return f"an existing {self.path}" if self.path else words
 
     def check(self, value: object) -> Value:
         """Return the value in the parameter's type (a whole number may stand for a float).
@@ -94,6 +101,19 @@ class Parameter:
         except ValueError:
             raise self._refusal(text) from None
         return self.check(value)
+
+    def located(self, value: Value) -> Value:
+        """Return the value; a path that is not the default as an absolute one.
+
+        Raises:
+            NotebookError: Nothing of that kind is there.
+        """
+        if not self.path or value == self.default:
+            return value
+        path = Path(str(value)).absolute()
+        if not value or not (path.is_file() if self.path == "file" else path.is_dir()):
+            raise self._refusal(value)
+        return str(path)
 
     def _check_element(self, element: object, value: object) -> Scalar:
         kind = _PYTHON_TYPES[_element_type(self.type)]
@@ -200,6 +220,9 @@ def _constrained(parameter: Parameter, constraint: re.Match[str]) -> Parameter:
         if not choices:
             raise ValueError
         return replace(parameter, choices=choices)
+    for path in _PATHS:
+        if constraint["interval"] == path and parameter.type == "str":
+            return replace(parameter, path=path)
     low, dots, high = constraint["interval"].partition("..")
     if not dots or not (low or high) or kind not in ("int", "float"):
         raise ValueError

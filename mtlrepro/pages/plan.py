@@ -4,7 +4,7 @@ A notebook may name the module that knows in its metadata: `"mtlrepro": {"plan":
 module has
 
 - a function `plan`, which takes every parameter of the notebook by name, refuses values that are accepted one by one
-  and not together by a `ValueError`, and returns a :class:`Plan`;
+  and not together by a `ValueError`, and returns a :class:`Plan`, which also says what this machine lacks for it;
 - where the notebook has a parameter `scale` with the choice `smoke`, a dictionary `SMOKE`: the values that other
   parameters take at that scale in place of their defaults.
 
@@ -38,6 +38,7 @@ class Part:
         scale: What their size is called; empty if they are of several sizes.
         machine: `core` or `GPU`.
         note: What else is to be known, such as results of another size that are not shown.
+        at_most: Whether there may be fewer runs, as some are chosen by results that are still missing.
     """
 
     name: str
@@ -47,9 +48,11 @@ class Part:
     scale: str = ""
     machine: str = "core"
     note: str = ""
+    at_most: bool = False
 
     def __str__(self) -> str:
-        state = f"{self.missing} of {self.runs} runs missing" if self.missing else f"{self.runs} runs, all stored"
+        most = "at most " if self.at_most else ""
+        state = f"{most}{self.missing} of {self.runs} runs missing" if self.missing else f"{self.runs} runs, all stored"
         cost = f", {_hours(self.hours, self.machine)}" if self.missing else ""
         size = f"{self.scale} scale, " if self.scale else ""
         return f"{self.name}: {size}{state}{cost}{f'; {self.note}' if self.note else ''}"
@@ -63,11 +66,13 @@ class Plan:
         parts: Its grids of runs; none if it computes all that it shows.
         jobs: Name of the parameter that says how many runs are trained at a time; empty if there is none.
         store: Where missing runs are trained to, as text.
+        obstacle: What this machine lacks for it, such as a GPU, and what is accepted here; empty if nothing.
     """
 
     parts: tuple[Part, ...] = ()
     jobs: str = ""
     store: str = ""
+    obstacle: str = ""
 
     @property
     def missing(self) -> int:
@@ -75,26 +80,31 @@ class Plan:
         return sum(part.missing for part in self.parts)
 
     def lines(self) -> list[str]:
-        """Text of the plan: all parts together, then each."""
+        """Text of the plan: an obstacle, all parts together, then each."""
+        obstacle = [f"cannot run here: {self.obstacle}"] if self.obstacle else []
         if not self.parts:
-            return ["no runs are read or trained; all that is shown is computed"]
+            return [*obstacle, "no runs are read or trained; all that is shown is computed"]
         total = sum(part.runs for part in self.parts)
         if not self.missing:
-            return [f"all {total} runs are stored; nothing is trained", *map(str, self.parts)]
+            return [*obstacle, f"all {total} runs are stored; nothing is trained", *map(str, self.parts)]
         costs = [
             _hours(sum(part.hours for part in own), machine)
             for machine in dict.fromkeys(part.machine for part in self.parts)
             if (own := [part for part in self.parts if part.missing and part.machine == machine])
         ]
         more = f"; -p {self.jobs} N trains N at a time" if self.jobs else ""
-        head = f"{self.missing} of {total} runs are missing and will be trained into {self.store}: {', '.join(costs)}"
-        return [f"{head}, one after another{more}", *map(str, self.parts)]
+        most = "at most " if any(part.at_most for part in self.parts) else ""
+        head = f"{most}{self.missing} of {total} runs are missing and will be trained into {self.store}"
+        return [*obstacle, f"{head}: {', '.join(costs)}, one after another{more}", *map(str, self.parts)]
 
 
 def _hours(hours: float, machine: str) -> str:
     if math.isnan(hours):
         return f"an unknown number of {machine}-hours"
-    return f"about {hours:.1f} {machine}-hours" if hours >= 1 else f"about {max(60 * hours, 1):.0f} {machine}-minutes"
+    if hours >= 1:
+        return f"about {hours:.1f} {machine}-hours"
+    minutes = max(round(60 * hours), 1)
+    return f"about {minutes} {machine}-minute{'s' if minutes > 1 else ''}"
 
 
 def settle(path: str | Path, values: Mapping[str, Value]) -> tuple[dict[str, Value], dict[str, Value]]:
@@ -105,7 +115,7 @@ def settle(path: str | Path, values: Mapping[str, Value]) -> tuple[dict[str, Val
 
     Args:
         path: The notebook.
-        values: Of parameters; others take their defaults.
+        values: Of parameters; others take their defaults. Paths are relative to the working directory.
 
     Returns:
         The values of all parameters, and their defaults at this scale.
@@ -115,7 +125,7 @@ def settle(path: str | Path, values: Mapping[str, Value]) -> tuple[dict[str, Val
     """
     declared = parameters_by_name(path, list(values))
     usual = {name: parameter.default for name, parameter in declared.items()}
-    settled = usual | {name: declared[name].check(value) for name, value in values.items()}
+    settled = usual | {name: declared[name].located(declared[name].check(value)) for name, value in values.items()}
     if settled.get("scale") != SMOKE:
         return settled, usual
     small = {name: declared[name].check(value) for name, value in getattr(_module(path), "SMOKE", {}).items()}
@@ -124,7 +134,7 @@ def settle(path: str | Path, values: Mapping[str, Value]) -> tuple[dict[str, Val
 
 
 def plan_of(path: str | Path, settled: Mapping[str, Value]) -> Plan:
-    """Tell what a notebook does with its parameters; an empty plan if it names no module.
+    """Tell what a notebook does with its parameters, also where this machine cannot; an empty plan without a module.
 
     Args:
         path: The notebook.
@@ -140,6 +150,18 @@ def plan_of(path: str | Path, settled: Mapping[str, Value]) -> Plan:
         plan: Plan = module.plan(**settled)
     except ValueError as error:
         raise NotebookError(f"{path}: {error}") from error
+    return plan
+
+
+def ready(path: str | Path, settled: Mapping[str, Value]) -> Plan:
+    """Plan a run of a notebook that is about to start, see `plan_of`.
+
+    Raises:
+        NotebookError: See `plan_of`; or there is an obstacle.
+    """
+    plan = plan_of(path, settled)
+    if plan.obstacle:
+        raise NotebookError(f"{path}: {plan.obstacle}")
     return plan
 
 

@@ -20,10 +20,12 @@ from mtlrepro.pages.notebook import (
     notebook_text,
     one_line,
     read_notebook,
+    title_of,
 )
 from mtlrepro.pages.parameters import Value
-from mtlrepro.pages.plan import plan_of, settle
+from mtlrepro.pages.plan import ready, settle
 from mtlrepro.pages.stored import normalise
+from mtlrepro.runs.workers import PLAIN
 
 
 class RunFailed(NotebookError):
@@ -53,18 +55,14 @@ def run_notebook(
         log: Where the notebook's stderr is also written while it runs, such as the progress of training.
 
     Raises:
-        NotebookError: A name or value is refused, or values together by the notebook's plan (see `pages.plan`), before
-            a kernel starts.
+        NotebookError: A name or value or the output is refused (see `settle_for`), or values together by the notebook's
+            plan (see `pages.plan`), before a kernel starts.
         RunFailed: The run does not complete: the notebook so far then lies beside `output` as `<stem>.failed.ipynb`.
     """
     source, target = Path(path).absolute(), Path(output).absolute()
-    values = values or {}
-    if target.suffix != ".ipynb" or not target.parent.is_dir():
-        raise NotebookError(f"output {output}: accepted is a name ending in .ipynb in an existing folder")
-
-    settled, _ = settle(path, values)
-    plan_of(path, settled)
-    values = {name: settled[name] for name in values}
+    settled = settle_for(path, output, values or {})
+    ready(path, settled)
+    values = {name: settled[name] for name in values or {}}
 
     notebook = read_notebook(source)
     # What an earlier run left behind would otherwise override defaults or be taken for new output.
@@ -90,6 +88,44 @@ def run_notebook(
     return target
 
 
+def settle_for(path: str | Path, output: str | Path, values: Mapping[str, Value]) -> dict[str, Value]:
+    """Give every parameter of a notebook its value, see `settle`, for a run whose result goes to `output`.
+
+    An earlier result may be overwritten, another notebook may not, nor the notebook itself by a run with other values
+    than its defaults: it would keep its defaults beside results that are not theirs.
+
+    Args:
+        path: The notebook.
+        output: Where the result is written.
+        values: Of parameters; others take their defaults.
+
+    Raises:
+        NotebookError: A name or value is refused, or the output cannot or may not be written.
+    """
+    target = Path(output).absolute()
+    if target.suffix != ".ipynb" or target.is_dir() or not os.access(target.parent, os.W_OK):
+        accepted = "a name ending in .ipynb in an existing folder that can be written to"
+        raise NotebookError(f"output {output}: accepted is {accepted}")
+    usual, _ = settle(path, {})
+    settled, _ = settle(path, values)
+    if target.exists():
+        if target.samefile(path):
+            if changed := [name for name, value in settled.items() if value != usual[name]]:
+                problem = f"is the notebook itself, and {', '.join(changed)} not as it declares"
+                raise NotebookError(f"output {output}: {problem}; accepted: another name, or the defaults")
+        elif (other := _title_in(target)) and other != _title_in(Path(path)):
+            accepted = "a new name, or that of an earlier run of the same notebook"
+            raise NotebookError(f"output {output}: holds {other!r}; accepted: {accepted}")
+    return settled
+
+
+def _title_in(path: Path) -> str:
+    try:
+        return title_of(read_notebook(path))
+    except NotebookError:
+        return ""
+
+
 def _execute(
     path: Path,
     folder: Path,
@@ -110,7 +146,8 @@ def _execute(
         @property
         def kernel_spec(self) -> KernelSpec:
             # What goes wrong in a cell is told in the notebook; the kernel's own log would only repeat it.
-            return KernelSpec(resource_dir="", **get_kernel_dict(["--log-level=CRITICAL"]))
+            env = {} if log is not None and log.isatty() else {PLAIN: "1"}
+            return KernelSpec(resource_dir="", env=env, **get_kernel_dict(["--log-level=CRITICAL"]))
 
     started = 0
 

@@ -26,6 +26,7 @@ from mtlrepro.pages.notebook import (
     payloads,
     read_notebook,
     tagged_cells,
+    title_of,
 )
 from mtlrepro.pages.parameters import declared_parameters
 from mtlrepro.pages.tables import read_tables
@@ -179,11 +180,9 @@ def notebook_statistics(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     notebook = read_notebook(path)
-    markdown = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    heading = re.search(r"^#{1,6} +(.+?) *#*$", markdown, re.MULTILINE)
     verdicts = [verdict for payload in payloads(notebook, VERDICTS) for verdict in payload]
     return {
-        "title": heading[1] if heading else path.stem,
+        "title": title_of(notebook) or path.stem,
         "code_cells": sum(is_executed(cell) for cell in notebook.cells),
         "figures": sum("<figure" in html for html in payloads(notebook, "text/html")),
         "tables": len(read_tables(path)),

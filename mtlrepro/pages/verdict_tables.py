@@ -5,7 +5,7 @@ from html import escape
 
 import pandas as pd
 
-from mtlrepro.analysis.verdicts import WORST_FIRST, Kind, Verdict, rows
+from mtlrepro.analysis.verdicts import WORST_FIRST, Kind, Verdict, joined, rows
 from mtlrepro.pages.html import MOST_ROWS, badge, folded, small, table_html
 
 CAPTIONS: dict[Kind, str] = {
@@ -56,9 +56,13 @@ def _row(cases: Sequence[Mapping[str, str]]) -> dict[str, str]:
     claim = f"{worst['claim']}{small(worst['source'])}"
     if worst["reading"]:
         claim += small(f"Read as: {worst['reading']}")
-    measured = f"{worst['measured']}{small(worst['case'])}"
+    measured = f"{worst['measured']}{small(_place(worst))}"
     if others:
-        lines = (f"<li>{case['measured']} {badge(case['status'])}{small(case['case'])}</li>" for case in others)
+        lines = (f"<li>{case['measured']} {badge(case['status'])}{small(_place(case))}</li>" for case in others)
         count = "1 more case" if len(others) == 1 else f"{len(others)} more cases"
         measured += folded(count, f"<ul>{''.join(lines)}</ul>")
     return {"claim": claim, "claimed": worst["claimed"], "measured": measured, "status": badge(worst["status"])}
+
+
+def _place(case: Mapping[str, str]) -> str:
+    return joined(case["case"], case.get("circumstances", ""))

@@ -39,7 +39,7 @@ def grid(
         configs: The runs; one that occurs twice is trained once.
         store: The store, or its folder, which is made where it is missing.
         jobs: Number of runs at a time; each uses as many CPU threads as it is configured for, and all share the GPU.
-        progress: Show a bar on stderr.
+        progress: Count runs on stderr, see `workers.Bar`.
         data_root: Folder of a prepared real data set.
         engine: `local` starts processes on this machine, `snakemake` leaves that to Snakemake; `inline` trains one run
             after another in this process, which for runs of a second takes less time than to start processes.

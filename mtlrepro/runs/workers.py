@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Self
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
@@ -20,6 +20,8 @@ from mtlrepro.training.run import train
 
 LEAD = "grid: "
 """What a line on stderr begins with that tells of runs to be trained; stored notebooks do not keep such lines."""
+PLAIN = "MTLREPRO_PLAIN"
+"""Variable in the environment of a notebook whose stderr goes to something else than a screen."""
 PAUSE = 0.05
 """Seconds between two looks at the running processes."""
 PATIENCE = 10.0
@@ -38,7 +40,7 @@ def train_here(
         configs: Hash to configuration.
         store: The store, whose folder also holds the checkpoints.
         jobs: Number of processes at a time.
-        progress: Show a bar on stderr.
+        progress: Count runs on stderr, see `Bar`.
         data_root: Folder of a prepared real data set.
 
     Returns:
@@ -49,7 +51,7 @@ def train_here(
     failures: dict[str, str] = {}
     with (
         tempfile.TemporaryDirectory(prefix="mtlrepro-grid-") as folder,
-        _bar(len(waiting), progress) as bar,
+        Bar(len(waiting), progress=progress) as bar,
     ):
         try:
             while waiting or running:
@@ -60,7 +62,7 @@ def train_here(
                     )
                     config = waiting.pop(hash_)
                     if config in store:
-                        bar.update()
+                        bar.update(len(failures))
                     else:
                         running[hash_] = _start(config, store.folder, Path(folder), data_root)
                 time.sleep(PAUSE)
@@ -68,8 +70,7 @@ def train_here(
                     code = running.pop(hash_).returncode
                     if configs[hash_] not in store:
                         failures[hash_] = _message(code, _log(Path(folder), hash_))
-                        bar.set_postfix(failed=len(failures), refresh=False)
-                    bar.update()
+                    bar.update(len(failures))
         finally:
             stop(list(running.values()))
     return failures
@@ -83,25 +84,61 @@ def train_inline(
     Args:
         configs: Hash to configuration.
         store: The store.
-        progress: Show a bar on stderr.
+        progress: Count runs on stderr, see `Bar`.
         data_root: Folder of a prepared real data set.
 
     Returns:
         Hash of each run that failed, and its message.
     """
     failures: dict[str, str] = {}
-    with _bar(len(configs), progress) as bar:
+    with Bar(len(configs), progress=progress) as bar:
         for hash_, config in configs.items():
             try:
                 train(config, store=store.folder, data_root=data_root, progress=False, resumable=False)
             except (ValueError, ArithmeticError, OSError, RuntimeError) as error:
                 failures[hash_] = str(error)
-            bar.update()
+            bar.update(len(failures))
     return failures
 
 
-def _bar(runs: int, progress: bool) -> "tqdm[NoReturn]":
-    return tqdm(desc=LEAD.removesuffix(": "), total=runs, unit=" runs", disable=not progress)
+class Bar:
+    """A bar on stderr that counts runs or, where that is neither a terminal nor a notebook's, a line for each.
+
+    Args:
+        runs: How many there will be.
+        progress: Show anything at all.
+    """
+
+    def __init__(self, runs: int, *, progress: bool) -> None:
+        drawn = sys.stderr.isatty() or (_in_notebook() and PLAIN not in os.environ)
+        self._lines = progress and not drawn
+        self._ended = 0
+        self._runs = runs
+        self._bar = tqdm(desc=LEAD.removesuffix(": "), total=runs, unit=" runs", disable=not (progress and drawn))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def update(self, failed: int = 0) -> None:
+        """Count a run that has ended.
+
+        Args:
+            failed: How many have failed so far.
+        """
+        self._ended += 1
+        failures = f", {failed} failed" if failed else ""
+        if self._lines:
+            sys.stderr.write(f"{LEAD}{self._ended} of {self._runs} runs have ended{failures}\n")
+        if failed:
+            self._bar.set_postfix(failed=failed, refresh=False)
+        self._bar.update()
+
+
+def _in_notebook() -> bool:
+    return type(sys.stderr).__module__.startswith("ipykernel.")
 
 
 def train_command(config: Path, store: Path, data_root: str | Path | None) -> list[str]:

@@ -1,7 +1,7 @@
 """What runs and grids cost, from stored runs or from a stored benchmark."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from mtlrepro import files
 from mtlrepro.bench.train import NETWORKS, configuration
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.runs.store import Store
+from mtlrepro.studies.experiments import Experiment, Grid, shown
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training import scales
 from mtlrepro.training.config import RunConfig
@@ -18,12 +19,13 @@ from mtlrepro.training.config import RunConfig
 BENCHMARKS = {"cpu": "bench-train.json", "gpu": "bench-train-cuda.json"}
 """File of the book's results with what `mtlrepro bench train --json FILE` measured, by scale."""
 NOT_KNOWN = "?"
+STORED = "stored runs"
 BENCHMARK = "benchmark, training alone"
 NOT_MEASURED = "not measured"
 
 Scale = Literal["cpu", "gpu"]
-Grids = Mapping[tuple[int, str], list[RunConfig]]
-"""Part of a chapter and name of a grid to its runs."""
+SIZE = ("dataset", "model", "model_options", "size", "n_train", "n_test", "epochs", "batch_size", "device")
+"""Fields on which, with the number of tasks and the method, it depends how long a run takes."""
 
 
 def benchmark(scale: Scale) -> dict[str, Any]:
@@ -66,108 +68,98 @@ def minutes(run: RunConfig, speeds: pd.DataFrame) -> float | None:
     return float(run.n_train * run.epochs / measured["images/s"].iloc[0] / 60)
 
 
+def machine(runs: Iterable[RunConfig]) -> str:
+    """Say what the time of runs is counted on: `GPU` or `core`."""
+    return "GPU" if any(run.device == "cuda" for run in runs) else "core"
+
+
+def seconds(runs: Sequence[RunConfig], stores: Iterable[Store]) -> pd.DataFrame:
+    """Estimate how long runs take.
+
+    Of stored runs of one size and method the quickest counts, since others may have had to share the machine. Where
+    none has the method, the median over methods counts; where none has the size, the benchmark, without evaluation.
+
+    Returns:
+        One row a run: `seconds`, NaN where nothing tells, and `source` of that number.
+    """
+    quickest: dict[str, dict[str, float]] = {}
+    for record in (record for store in stores for record in store.records.values() if runs):
+        methods = quickest.setdefault(_size(record["config"]), {})
+        method, taken = record["config"]["method"], float(record["provenance"]["seconds"])
+        methods[method] = min(taken, methods.get(method, taken))
+    rows = [_seconds(run, quickest.get(_size(run.to_dict()), {})) for run in runs]
+    return pd.DataFrame(rows, columns=["seconds", "source"])
+
+
+def _size(config: Mapping[str, Any]) -> str:
+    return json.dumps([len(config["tasks"]), *(config.get(name) for name in SIZE)], sort_keys=True)
+
+
+def _seconds(run: RunConfig, by_method: Mapping[str, float]) -> tuple[float, str]:
+    if by_method:
+        return by_method.get(run.method, float(np.median([*by_method.values()]))), STORED
+    cost = minutes(run, speeds("cpu" if run.device == "cpu" else "gpu")) if run.model in NETWORKS else None
+    return (np.nan, NOT_MEASURED) if cost is None else (60 * cost, BENCHMARK)
+
+
 # --- grids of a chapter -------------------------------------------------------------------------------
 
 
-def table(grids: Grids, setting: Setting) -> pd.DataFrame:
-    """Count runs and their cost; a run that several grids share belongs to the first.
-
-    Args:
-        grids: Part and name to runs.
-        setting: Its store tells which runs are stored.
+def table(experiments: Iterable[Experiment]) -> pd.DataFrame:
+    """Count runs and their cost.
 
     Returns:
-        One row a grid: `part`, `grid`, `runs` that it adds, `stored` ones, with those that broke off,
-        `minutes` a run takes, and `source` of that number: stored runs, with their evaluation, else the stored
-        benchmark of its network, for up to as many tasks, else NaN, `not measured`; `hours` of all its runs, one
-        after another. Of stored runs that differ only in their seeds the quickest counts, since others may have had to
-        share the machine.
+        One row an experiment: its name as `runs of`, `scale`, `runs`, `stored` ones, `minutes` a run takes on average
+        and the `source` of that number, `hours` of all its runs, one after another, and the `machine` they are of.
     """
-    seen: set[str] = set()
     rows = []
-    for (part, name), runs in grids.items():
-        new = {run.hash: run for run in runs if run.hash not in seen}
-        seen |= new.keys()
-        if new:
-            configs = list(new.values())
-            done = sum(run in setting.store for run in configs) + len(setting.broken_off(configs))
-            cost, source = _minutes(configs, setting.store)
-            rows.append((part, name, len(new), done, cost, source, len(new) * cost / 60))
-    return pd.DataFrame(rows, columns=["part", "grid", "runs", "stored", "minutes", "source", "hours"])
-
-
-def _minutes(runs: list[RunConfig], store: Store) -> tuple[float, str]:
-    measured = [
-        (run.replace(seed=0, pictures={}).hash, record["provenance"]["seconds"])
-        for run in runs
-        if (record := store.record(run)) is not None
-    ]
-    if measured:
-        quickest = pd.DataFrame(measured, columns=["run", "seconds"]).groupby("run")["seconds"].min()
-        return float(quickest.mean()) / 60, "stored runs"
-    cost = minutes(runs[0], speeds("cpu" if runs[0].device == "cpu" else "gpu"))
-    return (np.nan, NOT_MEASURED) if cost is None else (cost, BENCHMARK)
-
-
-def overview(setting: Setting, grids: Callable[[Setting], Grids]) -> pd.DataFrame:
-    """Count the runs of a chapter, their cost, and those stored at this and at larger scales.
-
-    Args:
-        setting: What all experiments share.
-        grids: What makes the grids of a setting.
-
-    Returns:
-        What `table` gives, with a column `stored at SCALE` for each scale in the place of `stored`.
-    """
-    tables = {one.scale: table(grids(one), one) for one in setting.scales_from()}
-    found = tables[setting.scale].drop(columns="stored")
-    keys = ["part", "grid"]
-    for scale, counted in tables.items():
-        renamed = counted[[*keys, "stored"]].rename(columns={"stored": f"stored at {scale}"})
-        found = found.merge(renamed, on=keys, how="left")
-    return found.fillna({name: 0 for name in found if str(name).startswith("stored")})
+    for one in experiments:
+        store = one.setting.store
+        costs = seconds(one.runs, [store])
+        cost = float(costs["seconds"].mean(skipna=False)) / 60
+        source = ", ".join(costs["source"].unique())
+        stored = sum(run in store for run in one.runs)
+        hours = len(one.runs) * cost / 60
+        rows.append((one.name, one.setting.scale, len(one.runs), stored, cost, source, hours, machine(one.runs)))
+    return pd.DataFrame(rows, columns=["runs of", "scale", "runs", "stored", "minutes", "source", "hours", "machine"])
 
 
 def finding(table: pd.DataFrame) -> str:
     """Hours of all grids together, as far as they are known, in a sentence.
 
     Args:
-        table: As `table` or `overview` gives it.
+        table: As `table` gives it.
     """
     unknown = int(table["hours"].isna().sum())
     rest = f", without {unknown} of {len(table)} grids, whose cost is not known" if unknown else ""
-    return f"{table['hours'].sum():.1f} hours for {table['runs'].sum()} runs, one after another{rest}."
+    hours = table.groupby("machine", sort=False)["hours"].sum()
+    parts = " and ".join(f"{value:.1f} {name}-hours" for name, value in hours.items())
+    return f"{parts} for {table['runs'].sum()} runs, one after another{rest}."
 
 
 def written(table: pd.DataFrame) -> pd.DataFrame:
-    """Write the table as text, with a last row for all grids; hours add up where they are known.
+    """Write the table as text, with a last row that counts all runs.
 
     Args:
-        table: As `table` or `overview` gives it.
+        table: As `table` gives it.
     """
-    counts = ["runs", *(str(name) for name in table if str(name).startswith("stored"))]
-    text = (
-        table.astype(dict.fromkeys(counts, int))
-        .astype(str)
-        .assign(
-            minutes=[NOT_KNOWN if np.isnan(value) else f"{value:.1f}" for value in table["minutes"]],
-            hours=[NOT_KNOWN if np.isnan(value) else f"{value:.2f}" for value in table["hours"]],
-        )
+    text = table.astype({"runs": str, "stored": str}).assign(
+        minutes=[NOT_KNOWN if np.isnan(value) else f"{value:.1f}" for value in table["minutes"]],
+        hours=[NOT_KNOWN if np.isnan(value) else f"{value:.2f}" for value in table["hours"]],
     )
-    totals = {name: f"{table[name].sum():.0f}" for name in counts} | {"hours": f"{table['hours'].sum():.1f}"}
-    text.loc[len(text)] = pd.Series({"grid": "all", **totals}).reindex(text.columns, fill_value="")
-    return text.rename(columns={"minutes": "minutes a run", "source": "measured on"})
+    totals = {name: f"{table[name].sum()}" for name in ("runs", "stored")}
+    text.loc[len(text)] = pd.Series({"runs of": "all", **totals}).reindex(text.columns, fill_value="")
+    return text.rename(columns={"minutes": "minutes a run", "source": "measured on", "machine": "hours of a"})
 
 
-def exhibit(setting: Setting, grids: Callable[[Setting], Grids], name: str) -> Exhibit:
-    """Show what the grids of a chapter cost, and how much of them is stored.
+def exhibit(setting: Setting, grids: Mapping[str, Grid], name: str) -> Exhibit:
+    """Show what the runs that a chapter reads cost, and how many of them are stored.
 
     Args:
         setting: What all experiments share.
-        grids: What makes the grids of a setting.
+        grids: What an experiment is called, to what makes its grid.
         name: Name of the table.
     """
-    found = overview(setting, grids)
-    machine = "core" if setting.run().device == "cpu" else "GPU"
-    caption = f"All grids on one {machine}: {finding(found)} A run that several grids share counts in the first."
+    found = table(shown(setting, grids))
+    caption = f"All runs that this page reads: {finding(found)} A run that several parts share counts in the first."
     return Exhibit(name=name, table=written(found), caption=caption)

@@ -1,5 +1,6 @@
 """What the experiments of a chapter share, and the runs of it that are stored."""
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -10,8 +11,10 @@ import torch
 
 from mtlrepro import files
 from mtlrepro.data.catalogue import entry_of
-from mtlrepro.runs.grids import Engine, grid
+from mtlrepro.data.datasets import load
+from mtlrepro.runs.grids import Engine, train_grid
 from mtlrepro.runs.store import Store
+from mtlrepro.runs.workers import LEAD
 from mtlrepro.training import scales
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.records import Record
@@ -45,14 +48,30 @@ def check_root(dataset: str, data_root: str) -> None:
         raise ValueError(f"data_root is empty; accepted for {dataset}: {remedy}")
 
 
-def check_device(device: str) -> None:
-    """Refuse a CUDA device where there is none.
+def check_prepared(dataset: str, data_root: str, splits: Iterable[str]) -> None:
+    """Refuse a folder of a real data set that does not hold what is read; of scenes there is none.
 
     Raises:
-        ValueError: So it is.
+        ValueError: See `check_root`; or a split is not prepared, or is that of another data set.
     """
+    check_root(dataset, data_root)
+    for split in splits if data_root else ():
+        try:
+            load(dataset, split, root=data_root)
+        except ValueError as error:
+            raise ValueError(f"data_root is {data_root!r}: {error}") from None
+
+
+def tell(problems: Iterable[str]) -> None:
+    """Say on stderr what went wrong with runs, where a stored notebook does not keep it."""
+    sys.stderr.write("".join(f"{LEAD}{problem}\n" for problem in problems))
+
+
+def absent(device: str) -> str:
+    """Say that a device is absent, as an obstacle of a plan; empty if it is there."""
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device is {device!r}, but PyTorch finds no CUDA device; accepted here: 'cpu'")
+        return f"device is {device!r}, but PyTorch finds no CUDA device; accepted here: 'cpu'"
+    return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,33 +150,35 @@ class Setting:
     # --- runs ---------------------------------------------------------------------------------------------
 
     def trained(self, configs: Iterable[RunConfig]) -> pd.DataFrame:
-        """Read the stored runs and train the missing ones, see `runs.grid`.
+        """Read the stored runs and train the missing ones, see `runs.grid`; what went wrong is said on stderr.
 
         Raises:
-            ValueError: See `require_device`.
+            ValueError: There is an `obstacle`.
             RuntimeError: A run failed for another reason than that its numbers were no longer finite.
         """
         configs = list(configs)
-        self.require_device(configs)
+        if obstacle := self.obstacle(configs):
+            raise ValueError(obstacle)
         engine: Engine = "inline" if self.scale == "smoke" and self.jobs == 1 else "local"
-        runs = grid(configs, store=self.store, jobs=self.jobs, data_root=self.data_root or None, engine=engine)
+        runs, problems = train_grid(
+            configs, store=self.store, jobs=self.jobs, data_root=self.data_root or None, engine=engine
+        )
+        tell(problems)
         failed = set(runs.index[runs["status"] == "failed"])
         if failed and (lost := failed - self.broken_off(configs).keys()):
-            raise RuntimeError(f"{len(lost)} of {len(configs)} runs failed; the warnings above say why")
+            reasons = "; ".join(problem for problem in problems if any(name in problem for name in lost))
+            raise RuntimeError(f"{len(lost)} of {len(configs)} runs failed: {reasons}")
         return runs
 
-    def require_device(self, configs: Sequence[RunConfig]) -> None:
-        """Refuse runs that cannot be trained here.
-
-        Raises:
-            ValueError: Runs are missing that need a CUDA device, and there is none.
-        """
+    def obstacle(self, configs: Sequence[RunConfig]) -> str:
+        """Say why those of some runs that are missing cannot be trained here; empty if they can."""
         missing = self.missing(configs)
-        if any(config.device == "cuda" for config in missing) and not torch.cuda.is_available():
-            raise ValueError(
-                f"scale is {self.scale!r}, but {len(missing)} of {len(configs)} runs are not stored, and there is no "
-                "CUDA device to train them; accepted here: a scale at which all are stored, or one without CUDA"
-            )
+        if not any(config.device == "cuda" for config in missing) or torch.cuda.is_available():
+            return ""
+        return (
+            f"scale is {self.scale!r}, but {len(missing)} of {len(configs)} runs are not stored, and there is no "
+            "CUDA device to train them; accepted here: a scale at which all are stored, or one without CUDA"
+        )
 
     def missing(self, configs: Iterable[RunConfig]) -> list[RunConfig]:
         """Those of some runs that are not complete."""

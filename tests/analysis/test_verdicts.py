@@ -409,8 +409,9 @@ def test_plus_minus():
     assert plus_minus(Interval(0.5, 0.0, 1.0), 2) == "0.50 ± 0.50"
 
 
-def test_a_place_is_added_to_the_case():
+def test_a_place_is_added_to_the_circumstances():
     verdicts = [Verdict("It falls", "Eq. 1", 1, 0, Interval(0, 0, 0), below=True), Verdict("b", "Eq. 2", case="c")]
     first, second = placed(verdicts, "gpu scale")
-    assert (first.claim, first.case, first.status) == ("It falls", "gpu scale", "holds")
-    assert second.case == "c, gpu scale"
+    assert (first.claim, first.case, first.place, first.status) == ("It falls", "", "gpu scale", "holds")
+    assert (second.case, second.place) == ("c", "c, gpu scale")
+    assert [row.get("circumstances") for row in rows([first, Verdict("b", "Eq. 2")])] == ["gpu scale", None]

@@ -65,6 +65,29 @@ def test_mtsgd_follows_its_definition(level, threshold, n_tasks, kernel, similar
         torch.testing.assert_close(heads, torch.full((n_tasks,), 1 / n_tasks).double())
 
 
+@pytest.mark.parametrize("common", [0.0, 0.5, 3.0])
+@pytest.mark.parametrize("threshold", [-0.5, 0.0, 0.5])
+def test_mtsgd_of_many_tasks_follows_its_definition_however_many_slices_are_left(common, threshold):
+    gradients = random_gradients(6, (8, 5, 3, 3), seed=1)
+    gradients = gradients + common * random_gradients(1, (8, 5, 3, 3), seed=2)
+    combined, _, _ = linear_step(create("mtsgd", 6, threshold=threshold), gradients)
+    torch.testing.assert_close(combined, mtsgd_by_hand(gradients, "channel", threshold))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_mtsgd_joins_small_parameters_without_a_change(level):
+    """Parameters of a network, large and small, of like and unlike slices, against each by itself."""
+    shapes = [(8,), (8,), (16, 8, 3, 3), (16,), (64, 64, 3, 3), (40, 16, 1, 1), (8, 40, 1, 1), (12, 40), (300, 300)]
+    gradients = [random_gradients(2, shape, seed) for seed, shape in enumerate(shapes)]
+    parameters = [nn.Parameter(torch.zeros(shape, dtype=torch.float64)) for shape in shapes]
+    losses = [sum((g[k] * p).sum() for g, p in zip(gradients, parameters, strict=True)) for k in range(2)]
+    create("mtsgd", 2, level=level).backward(losses, parameters)
+    for gradient, parameter in zip(gradients, parameters, strict=True):
+        alone, _, _ = linear_step(create("mtsgd", 2, level=level), gradient)
+        torch.testing.assert_close(parameter.grad, alone)
+        assert parameter.grad.stride() == parameter.stride()
+
+
 def test_mtsgd_on_a_written_out_3x3_kernel():
     """One plane with directions at 90 degrees (kept at threshold 0), one with opposite ones (dropped)."""
     a, b = torch.zeros(1, 2, 3, 3).double(), torch.zeros(1, 2, 3, 3).double()
@@ -259,6 +282,18 @@ def test_graddrop_expectation_is_the_mean(n_tasks):
     draws, _, _ = linear_step(create("graddrop", n_tasks), gradients[:, None].expand(n_tasks, 4000, 40))
     error = draws.std(0) / 4000**0.5 + 1e-12
     assert ((draws.mean(0) - gradients.mean(0)).abs() < 5 * error).all()
+
+
+def test_graddrop_draws_in_the_order_of_the_parameters():
+    """Joining small parameters would draw other numbers, and stored runs could not be repeated."""
+    gradients = [random_gradients(2, (n,), seed=n) for n in (5, 7)]
+    parameters = [nn.Parameter(torch.zeros(len(g[0]), dtype=torch.float64)) for g in gradients]
+    losses = [sum((g[k] * p).sum() for g, p in zip(gradients, parameters, strict=True)) for k in range(2)]
+    create("graddrop", 2, seed=3).backward(losses, parameters)
+    balancer = create("graddrop", 2, seed=3)
+    for gradient, parameter in zip(gradients, parameters, strict=True):
+        alone, _, _ = linear_step(balancer, gradient)
+        torch.testing.assert_close(parameter.grad, alone)
 
 
 def test_graddrop_keeps_one_sign_per_element():

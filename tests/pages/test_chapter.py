@@ -276,8 +276,8 @@ def test_a_view_at_one_size_names_it_in_captions_and_claims(chapter, shown):
     view.judge(verdict, Verdict("It is small", "Eq. 2"))
     chapter.judge(verdict)
     cases = [("It holds", "gpu scale"), ("It is small", "gpu scale"), ("It holds", "")]
-    assert [(one.claim, one.case) for one in chapter.judged] == cases
-    assert replace(chapter.judged[0], case="") == verdict
+    assert [(one.claim, one.place) for one in chapter.judged] == cases
+    assert replace(chapter.judged[0], circumstances="") == verdict
 
 
 def test_a_cell_may_be_run_again(chapter, shown):
@@ -441,4 +441,4 @@ def test_captions_say_what_is_stored_at_a_larger_scale_and_not_shown(chapter, sh
     view.show(exhibit())
     assert shown[0]["text/plain"] == "It falls. (cpu scale; gpu scale is stored with 3 seeds, not shown)"
     view.judge(Verdict("It falls", "Eq. 1"))
-    assert chapter.judged[0].case == "cpu scale"
+    assert chapter.judged[0].place == "cpu scale"

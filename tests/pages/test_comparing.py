@@ -8,17 +8,21 @@ from mtlrepro.pages.comparing import compare_runs
 from mtlrepro.pages.notebook import PROVENANCE, TABLE, VERDICTS
 
 
-def verdict(claim="It falls", measured="0.5 [0.4, 0.6]", status="holds", case="", reading=""):
-    return {"claim": claim, "case": case, "reading": reading, "measured": measured, "status": status}
+def verdict(claim="It falls", measured="0.5 [0.4, 0.6]", status="holds", case="", reading="", **more):
+    return {"claim": claim, "case": case, "reading": reading, "measured": measured, "status": status, **more}
 
 
-def save(path, *, seeds=3, verdicts=(), tables=None):
-    outputs = [v4.new_output("display_data", {PROVENANCE: {"parameters": {"scale": "cpu", "seeds": seeds}}})]
+def save(path, *, title="A chapter", verdicts=(), tables=None, error=None, **parameters):
+    values = {"scale": "cpu", "seeds": 3, **parameters}
+    outputs = [v4.new_output("display_data", {PROVENANCE: {"parameters": values}})]
     outputs.append(v4.new_output("display_data", {VERDICTS: list(verdicts)}))
     for name, values in (tables or {"t": [1.0, 2.0]}).items():
         content = {"name": name, "rtol": 0.1, "atol": 0, "columns": {"x": values}}
         outputs.append(v4.new_output("display_data", {TABLE: content}))
-    nbformat.write(v4.new_notebook(cells=[v4.new_code_cell("1", outputs=outputs)]), path)
+    if error:
+        outputs.append(v4.new_output("error", ename="ValueError", evalue=error))
+    cells = [v4.new_markdown_cell(f"# {title}"), v4.new_code_cell("0"), v4.new_code_cell("1", outputs=outputs)]
+    nbformat.write(v4.new_notebook(cells=cells), path)
     return path
 
 
@@ -80,4 +84,37 @@ def test_verdicts_are_matched_by_claim_case_and_reading(compared):
         'verdict "It falls": stored 0.5 [0.4, 0.6] holds, fresh absent',
         'verdict "It rises": stored absent, fresh inconclusive',
         "1 of 1 tables agree, 1 of 4 verdicts have the same status",
+    ]
+
+
+def test_verdicts_of_another_size_are_matched_and_the_size_is_shown(compared):
+    """The size of the runs and the best rival are circumstances, and a reading may count its seeds."""
+    old = verdict(case="three tasks", reading="mean of 3 seeds", circumstances="best other GLS, gpu scale")
+    new = verdict(
+        case="three tasks", reading="mean of 2 seeds", measured="", status="inconclusive", circumstances="cpu scale"
+    )
+    lines, same = compared({"verdicts": [old]}, {"verdicts": [new], "scale": "smoke"})
+    assert not same
+    assert lines == [
+        "parameter 'scale': stored 'cpu', fresh 'smoke'",
+        'verdict "It falls" (three tasks; read as mean of seeds): stored 0.5 [0.4, 0.6] holds (best other GLS, gpu '
+        "scale), fresh inconclusive (cpu scale)",
+        "1 of 1 tables agree, 0 of 1 verdicts have the same status",
+    ]
+
+
+def test_runs_of_two_notebooks_are_one_line(compared):
+    lines, same = compared({"verdicts": [verdict()]}, {"title": "Another", "draws": 5})
+    assert not same
+    assert lines == ["runs of different notebooks: stored 'A chapter', fresh 'Another'"]
+    lines, _ = compared({}, {"title": "The same chapter, renamed"})
+    assert lines == ["1 of 1 tables agree"]
+
+
+def test_a_run_that_failed_is_said_first_and_does_not_agree(compared):
+    lines, same = compared({}, {"error": "no numbers"})
+    assert not same
+    assert lines == [
+        "the fresh run failed: code cell 2 of 2 (`1`): ValueError: no numbers",
+        "1 of 1 tables agree",
     ]

@@ -9,7 +9,7 @@ import pytest
 from nbformat import v4
 
 from mtlrepro.pages.notebook import NotebookError
-from mtlrepro.pages.plan import Part, Plan, plan_of, settle
+from mtlrepro.pages.plan import Part, Plan, plan_of, ready, settle
 
 DECLARED = """\
 scale: str = "cpu"  # size {smoke, cpu}
@@ -71,6 +71,32 @@ def test_what_the_plan_refuses_is_refused_with_its_words(planned):
         plan_of(path, settle(path, {})[0])
 
 
+def test_an_obstacle_is_planned_and_stops_a_run(planned):
+    path, module = planned
+    module.plan = lambda **values: Plan(obstacle="device is 'cuda'; accepted: 'cpu'")
+    settled = settle(path, {})[0]
+    assert plan_of(path, settled).lines()[0] == "cannot run here: device is 'cuda'; accepted: 'cpu'"
+    with pytest.raises(NotebookError, match=r"n\.ipynb: device is 'cuda'; accepted: 'cpu'"):
+        ready(path, settled)
+
+
+def test_a_path_is_relative_to_the_working_directory_and_its_default_is_the_notebooks(tmp_path, monkeypatch):
+    declared = 'grid: str = "book/first.json"  # grid file [file]\nroot: str = ""  # where data are [folder]\n'
+    cell = v4.new_code_cell(declared, metadata={"tags": ["parameters"]})
+    nbformat.write(v4.new_notebook(cells=[cell]), tmp_path / "n.ipynb")
+    (tmp_path / "mine.json").touch()
+    monkeypatch.chdir(tmp_path)
+    usual = {"grid": "book/first.json", "root": ""}
+    assert settle("n.ipynb", usual) == (usual, usual)
+    settled, _ = settle("n.ipynb", {"grid": "mine.json", "root": "."})
+    assert settled == {"grid": str(tmp_path / "mine.json"), "root": str(tmp_path)}
+    for values in ({"grid": ""}, {"grid": "other.json"}, {"grid": "."}, {"root": "mine.json"}):
+        ((name, value),) = values.items()
+        kind = "file" if name == "grid" else "folder"
+        with pytest.raises(NotebookError, match=f"parameter '{name}': found '{value}', accepted: an existing {kind}"):
+            settle("n.ipynb", values)
+
+
 @pytest.mark.parametrize(("name", "message"), [("no_such_study", "No module named"), ("math", "a function plan")])
 def test_a_module_without_a_plan_is_refused(tmp_path, name, message):
     path = notebook(tmp_path / "n.ipynb", mtlrepro={"plan": name})
@@ -100,4 +126,9 @@ def test_a_plan_in_words():
         "4, trends: cpu scale, 2 of 6 runs missing, about 1.3 core-hours; gpu scale is not shown",
         "5, maps: 1 of 1 runs missing, about 3 GPU-minutes",
         "6, front: 2 of 2 runs missing, an unknown number of core-hours",
+    ]
+    open_ = Part(name="7, tuned", runs=9, missing=9, hours=0.01, note="fewer if", at_most=True)
+    assert Plan(parts=(open_,), store="FOLDER").lines() == [
+        "at most 9 of 9 runs are missing and will be trained into FOLDER: about 1 core-minute, one after another",
+        "7, tuned: at most 9 of 9 runs missing, about 1 core-minute; fewer if",
     ]

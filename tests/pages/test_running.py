@@ -12,7 +12,7 @@ import pytest
 from notebook_cases import names_in, printed, save
 
 from mtlrepro.pages.notebook import NotebookError
-from mtlrepro.pages.running import RunFailed, run_notebook
+from mtlrepro.pages.running import RunFailed, run_notebook, settle_for
 from mtlrepro.pages.stored import normalise_file
 from mtlrepro.studies.noise import plan as noise_plan
 
@@ -27,6 +27,7 @@ from mtlrepro.studies.noise import plan as noise_plan
         ({"rate": float("nan")}, "out.ipynb", "parameter 'rate': found nan"),
         ({}, "out.json", "out.json: accepted is a name ending in .ipynb"),
         ({}, "nowhere/out.ipynb", "in an existing folder"),
+        ({"seed": 5}, "n.ipynb", "output .*n.ipynb: is the notebook itself, and seed not as it declares; accepted: an"),
     ],
 )
 def test_what_is_refused_starts_no_kernel(tmp_path, monkeypatch, values, output, message):
@@ -55,23 +56,45 @@ def test_what_the_plan_refuses_starts_no_kernel(tmp_path, monkeypatch):
     assert names_in(tmp_path) == {"n.ipynb"}
 
 
+def test_another_notebook_is_not_overwritten_and_an_earlier_result_is(tmp_path):
+    path, result = save(tmp_path / "n.ipynb", "# One"), tmp_path / "mine.ipynb"
+    save(result, "# Another")
+    with pytest.raises(NotebookError, match=r"mine\.ipynb: holds 'Another'; accepted: a new name, or that of an"):
+        settle_for(path, result, {})
+    save(result, "# One")
+    assert settle_for(path, result, {"seed": 5})["seed"] == 5
+    assert settle_for(path, path, {"seed": 3})["seed"] == 3  # as it declares
+
+
 def odd(seed, **values):
     raise ValueError("the seed is odd; accepted: an even one")
 
 
-def test_progress_of_training_is_shown_while_it_runs_and_not_stored(tmp_path):
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("kind", [Screen, io.StringIO])
+def test_progress_of_training_is_shown_while_it_runs_and_not_stored(tmp_path, kind):
+    """On a screen as a bar, in a file as a line a run."""
     source = """\
 import sys
-from mtlrepro.runs.workers import _bar
+from mtlrepro.runs.workers import Bar
 _ = sys.stderr.write("grid: 2 of 2 runs are missing\\n")
-with _bar(2, True) as bar:
-    _ = bar.update(), bar.update()
+with Bar(2, progress=True) as bar:
+    bar.update()
+    bar.update(failed=1)
 _ = sys.stderr.write("something else\\n")"""
-    path, log = save(tmp_path / "n.ipynb", source), io.StringIO()
+    path, log = save(tmp_path / "n.ipynb", source), kind()
     result = run_notebook(path, tmp_path / "out.ipynb", log=log)
-    assert "grid: 2 of 2 runs are missing\n" in log.getvalue()
-    assert "2/2" in log.getvalue()
-    assert "something else\n" in log.getvalue()
+    if kind is Screen:
+        assert "2/2" in log.getvalue()
+    else:
+        assert log.getvalue() == (
+            "grid: 2 of 2 runs are missing\ngrid: 1 of 2 runs have ended\ngrid: 2 of 2 runs have ended, 1 failed\n"
+            "something else\n"
+        )
     streams = [output for cell in nbformat.read(result, as_version=4).cells for output in cell.get("outputs", [])]
     assert [stream.text for stream in streams] == ["something else\n"]
 

@@ -70,9 +70,9 @@ def test_what_is_trained_goes_to_the_store_that_is_read(monkeypatch, tmp_path):
 
     def grid(configs, **options):
         seen.update(options)
-        return pd.DataFrame({"status": ["complete"] * len(configs)})
+        return pd.DataFrame({"status": ["complete"] * len(configs)}), []
 
-    monkeypatch.setattr(studies_setting, "grid", grid)
+    monkeypatch.setattr(studies_setting, "train_grid", grid)
     store = keep(tmp_path)
     setting = Setting(scale="paper", dataset="taskonomy", data_root="TARGET", jobs=4, store=store)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -109,18 +109,21 @@ def test_without_a_gpu_missing_runs_of_its_scale_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("error", "lost"), [("FloatingPointError: epoch 2: a loss is not finite", False), ("OSError: no space left", True)]
 )
-def test_a_run_that_broke_off_is_a_result_and_one_that_failed_is_not(error, lost, monkeypatch, tmp_path):
+def test_a_run_that_broke_off_is_a_result_and_one_that_failed_is_not(error, lost, monkeypatch, tmp_path, capsys):
+    """What went wrong is a line on stderr, not a warning with a line of source."""
     setting = Setting(store=keep(tmp_path))
     runs = [setting.run(seed=seed) for seed in range(2)]
     put(tmp_path, runs[0], status="failed", error=error)
     frame = pd.DataFrame({"status": ["failed", "complete"]}, index=[run.hash for run in runs])
-    monkeypatch.setattr(studies_setting, "grid", lambda runs, **options: frame)
+    problem = f"run {runs[0].hash} failed: {error}"
+    monkeypatch.setattr(studies_setting, "train_grid", lambda runs, **options: (frame, [problem]))
     assert setting.broken_off(runs).keys() == (set() if lost else {runs[0].hash})
     if lost:
-        with pytest.raises(RuntimeError, match="1 of 2 runs failed"):
+        with pytest.raises(RuntimeError, match=f"1 of 2 runs failed: {problem}"):
             setting.trained(runs)
     else:
         assert setting.trained(runs) is frame
+    assert capsys.readouterr().err == f"grid: {problem}\n"
 
 
 def test_records_are_those_of_the_runs_in_their_order(tmp_path):

@@ -19,9 +19,9 @@ from mtlrepro.analysis.verdicts import Verdict, mean_interval
 from mtlrepro.data.catalogue import CATALOGUE
 from mtlrepro.data.scenes.cache import generator_of
 from mtlrepro.metrics import confusion, mean_iou
-from mtlrepro.runs.grids import grid
+from mtlrepro.runs.grids import train_grid
 from mtlrepro.runs.store import Store
-from mtlrepro.studies.setting import store_of
+from mtlrepro.studies.setting import store_of, tell
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.records import Record
 
@@ -98,14 +98,14 @@ def trained(runs: Sequence[RunConfig]) -> list[Record]:
     """Read the records of runs, and train those that are missing, one after another.
 
     Raises:
-        RuntimeError: A run failed; warnings say why.
+        RuntimeError: A run failed; what went wrong is said on stderr.
     """
     book, own = stores()
     if missing := [run for run in runs if run not in book and run not in own]:
-        grid(missing, store=own)
+        tell(train_grid(missing, store=own)[1])
     records = [record for run in runs if (record := book.record(run) or own.record(run)) is not None]
     if len(records) < len(runs):
-        raise RuntimeError(f"{len(runs) - len(records)} of {len(runs)} runs failed; the warnings above say why")
+        raise RuntimeError(f"{len(runs) - len(records)} of {len(runs)} runs failed; the lines above say why")
     return records
 
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from mtlrepro.pages.plan import Plan
 from mtlrepro.studies import plans
 from mtlrepro.studies.data import learnability
-from mtlrepro.studies.setting import check_device, check_root
+from mtlrepro.studies.setting import absent, check_prepared
 
 SMOKE = {"scenes": 8, "shown": 2, "seeds": 2, "images": 40, "epochs": 4}
 """Values of parameters at the scale `smoke`."""
@@ -15,6 +15,7 @@ def plan(
     *,
     dataset: str,
     data_root: str,
+    split: str,
     seeds: int,
     images: int,
     epochs: int,
@@ -25,10 +26,9 @@ def plan(
     """Plan the chapter; see `pages.plan`.
 
     Raises:
-        ValueError: See `setting.check_root`, `setting.check_device` and `learnability.configs`.
+        ValueError: See `setting.check_prepared` and `learnability.configs`.
     """
-    check_root(dataset, data_root)
-    check_device(device)
+    check_prepared(dataset, data_root, [split])
     stores = learnability.stores()
     parts = [
         plans.part(
@@ -39,4 +39,4 @@ def plan(
         )
         for name in learnability.DISTANCES
     ]
-    return Plan(parts=tuple(parts), store=str(stores[-1].folder))
+    return Plan(parts=tuple(parts), store=str(stores[-1].folder), obstacle=absent(device))

@@ -329,7 +329,8 @@ def difficulty_claims(table: pd.DataFrame) -> list[Verdict]:
             below=True,
             reading="Δm without difficulty less that with it, %, mean of runs of the same seed [paired 95 %, not "
             "corrected]",
-            case=f"β up to {row['last beta']:.2g}",
+            case=row["variant"],
+            circumstances=f"β up to {row['last beta']:.2g}",
             kind="ours",
         )
         for row in table.to_dict("records")

@@ -208,9 +208,16 @@ def _ahead(tests: pd.DataFrame, claim: str, reading: str, place: str, about: Map
     """Whether LSB is ahead of the best of some other methods, by tests on one measure."""
     rival = tests.sort_values("difference").iloc[0]
     measured = Interval(-rival["difference"], -rival["high"], -rival["low"])
-    case = place if len(tests) == 1 else f"{place}, best other {rival['against']}"
     return Verdict(
-        claim, claimed=0.0, tolerance=0.0, measured=measured, below=True, reading=reading, case=case, **about
+        claim,
+        claimed=0.0,
+        tolerance=0.0,
+        measured=measured,
+        below=True,
+        reading=reading,
+        case=place,
+        circumstances="" if len(tests) == 1 else f"best other {rival['against']}",
+        **about,
     )
 
 

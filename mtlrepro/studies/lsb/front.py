@@ -162,10 +162,13 @@ def claims(found: Found) -> list[Verdict]:
                 SOURCE,
                 LEVEL,
                 0.0,
-                Interval(*(float(row[name]) for name in ("as far", "as far low", "as far high"))),
+                # One seed of the front says nothing of its spread.
+                Interval(*(float(row[name]) for name in ("as far", "as far low", "as far high")))
+                if front_seeds > 1
+                else None,
                 below=True,
-                reading=f"% of the points that are at least as far, mean [range] of {front_seeds} seeds of the front, "
-                f"{UNCORRECTED}",
+                reading="% of the points that are at least as far, mean [range] over the front's seeds, "
+                f"{front_seeds} in number, {UNCORRECTED}",
                 kind="ours",
             ),
             Verdict(

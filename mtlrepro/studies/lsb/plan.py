@@ -5,12 +5,15 @@ from typing import Any
 
 from mtlrepro.pages.plan import Plan
 from mtlrepro.studies import plans
+from mtlrepro.studies.experiments import Grid
 from mtlrepro.studies.lsb import ablation, comparison, front, grids, reconstruction
-from mtlrepro.studies.setting import Setting
+from mtlrepro.studies.setting import Setting, check_prepared
 from mtlrepro.training.config import RunConfig
 
 SMOKE = {"seeds": 2, "comparison_seeds": 2}
 """Seeds at the scale `smoke`: the fewest of which there is an interval."""
+TUNED = "3, learning rates"
+"""Experiment whose first runs choose which others there are."""
 
 
 def plan(**parameters: Any) -> Plan:  # noqa: ANN401
@@ -20,24 +23,26 @@ def plan(**parameters: Any) -> Plan:  # noqa: ANN401
         **parameters: Those of the notebook, which are fields of `Setting`.
 
     Raises:
-        ValueError: They do not go together, or runs are missing that cannot be trained here.
+        ValueError: They do not go together, or `data_root` does not hold the data set.
     """
     setting = Setting(**parameters)
-    return plans.plan(setting, experiments(setting))
+    splits = ("train", "val", "test") if setting.validated else ("train", "test")
+    check_prepared(setting.dataset, setting.data_root, splits)
+    return plans.plan(setting, experiments(setting), {TUNED: grids.tuning})
 
 
-def experiments(setting: Setting) -> dict[str, plans.Grid]:
+def experiments(setting: Setting) -> dict[str, Grid]:
     """The chapter's experiments: part and name to what makes the grid of each."""
     three = grids.offers(setting, grids.TASKS)
     sets = grids.TASK_SETS[setting.dataset]
     large = [tasks for tasks in sets if tasks != grids.TASKS]
     searched = three and setting.validated
     both = partial(grids.trends, tasks=grids.TASKS if three else grids.EIGHT, methods=["equal", "lsb"])
-    found: dict[str, plans.Grid] = {"1, method": both}
+    found: dict[str, Grid] = {"1, method": both}
     if three:
         found |= {f"3, {name}": partial(grids.rerun, network=name) for name in grids.NETWORKS}
     if searched:
-        found["3, learning rates"] = tuned
+        found[TUNED] = tuned
     found |= {f"4, {len(tasks)} tasks": partial(grids.trends, tasks=tasks) for tasks in sets}
     found |= {f"4, {len(tasks)} tasks, other growth of beta": partial(grids.growths, tasks=tasks) for tasks in large}
     if searched:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mtlrepro.analysis.significance import holm, paired_p_value
-from mtlrepro.analysis.verdicts import Verdict, geometric_interval, number
+from mtlrepro.analysis.verdicts import Verdict, geometric_interval, joined, number
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies import predictions as studies_predictions
 from mtlrepro.studies.comparison import ALPHA, columns
@@ -207,7 +207,7 @@ def slow_claims(runs: pd.DataFrame, slow: pd.DataFrame, tasks: Sequence[str]) ->
             source="our question",
             kind="ours",
             finding=0,
-            case=", ".join(part for part in (one.case, "slow growth of β") if part),
+            case=joined(one.case, "slow growth of β"),
         )
         for one in claims(others, tasks)
     ]
@@ -224,7 +224,8 @@ def _best(losses: pd.DataFrame) -> Verdict:
         geometric_interval(losses["lsb"] / losses[rival]),
         below=True,
         reading="quotient of test losses, LSB over the best of the other methods, in runs of one seed",
-        case=f"eight tasks, best other {method_title(rival)}",
+        case="eight tasks",
+        circumstances=f"best other {method_title(rival)}",
         finding=FINDING,
     )
 
@@ -244,12 +245,24 @@ def loss_maps_exhibit(shown: Shown) -> Exhibit:
         table=losses,
         caption=f"Where the losses of one test image lie as training goes on, and their sum. {maps_finding(losses)} "
         f"Every task is known at {number(100 * studies_predictions.known_share(shown, shown.clear[0]), 2)} % of its "
-        "pixels; where one is not, the sum is magenta. (One seed: it illustrates, the tables below have all seeds.)",
+        f"pixels; where one is not, the sum is magenta.{_only(shown)} (One seed: it illustrates, the tables below have "
+        "all seeds.)",
         figure=studies_predictions.loss_maps(shown),
         alt="A grid of loss maps, dark where the loss is small: three epochs of equal weighting, then of LSB, one "
         "below the other, and a column for each of eight tasks and for their sum.",
         uses=("scale",),
         form="photograph",
+    )
+
+
+def _only(shown: Shown) -> str:
+    """Say that there was no choice, where the runs keep the predictions for a single image."""
+    if len(shown.clear) > 1:
+        return ""
+    return (
+        " It is the first test image, whatever is known of it: these runs keep the estimates for no other, so the rule "
+        f"of the other pictures, the first with more than {100 * studies_predictions.CLEAR:.0f} % known, finds no "
+        "choice here, and another image would need the runs to be trained again."
     )
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from mtlrepro.pages.plan import Plan
 from mtlrepro.studies.noise import digits
-from mtlrepro.studies.setting import check_device
+from mtlrepro.studies.setting import absent
 
 SMOKE = {
     "seeds": 2,
@@ -31,8 +31,7 @@ def plan(
     """Plan the chapter, which computes all that it shows; see `pages.plan`.
 
     Raises:
-        ValueError: See `digits.check_parameters` and `setting.check_device`.
+        ValueError: See `digits.check_parameters`.
     """
     digits.check_parameters(samples, batch_size, batch_sizes, gammas)
-    check_device(device)
-    return Plan()
+    return Plan(obstacle=absent(device))

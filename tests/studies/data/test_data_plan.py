@@ -25,7 +25,12 @@ def test_runs_of_the_defaults_are_stored_and_those_of_smoke_are_trained_into_the
     ("values", "message"),
     [
         ({"dataset": "nyuv2"}, "data_root is empty; accepted for nyuv2"),
-        ({"data_root": "somewhere"}, "accepted: none for rooms, which are generated"),
+        ({"data_root": str(files.PROJECT)}, "accepted: none for rooms, which are generated"),
+        ({"dataset": "nyuv2", "data_root": "nowhere"}, "parameter 'data_root': found 'nowhere', accepted: an existing"),
+        (
+            {"dataset": "nyuv2", "data_root": str(files.PROJECT)},
+            "data_root is .*train holds no prepared split; make it with",
+        ),
     ],
 )
 def test_values_that_do_not_go_together_are_refused(values, message):
@@ -34,6 +39,5 @@ def test_values_that_do_not_go_together_are_refused(values, message):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_a_device_that_is_absent_is_refused():
-    with pytest.raises(ValueError, match="device is 'cuda', but PyTorch finds no CUDA device"):
-        plan(device="cuda")
+def test_a_device_that_is_absent_is_an_obstacle():
+    assert plan(device="cuda").obstacle.startswith("device is 'cuda', but PyTorch finds no CUDA device")

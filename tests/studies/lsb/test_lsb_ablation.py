@@ -327,9 +327,9 @@ def test_difficulty_is_compared_with_none_where_beta_is_large_enough():
     assert table["last beta"].tolist() == pytest.approx([0.56, 5.6])
     assert table["difference"].tolist() == pytest.approx([0.1, 3])
     verdicts = lsb_ablation.difficulty_claims(table)
-    assert [(one.case, one.status, one.kind) for one in verdicts] == [
-        ("β up to 0.56", "holds", "ours"),
-        ("β up to 5.6", "holds", "ours"),
+    assert [(one.place, one.status, one.kind) for one in verdicts] == [
+        ("LSB, β up to 0.56", "holds", "ours"),
+        ("rate 0.2, β up to 5.6", "holds", "ours"),
     ]
     table.loc[1, ["difference", "low", "high"]] = [-3, -4, -2]
     assert lsb_ablation.difficulty_claims(table)[1].status == "does not hold"

@@ -36,7 +36,7 @@ def test_claims_hold_where_lsb_leads_everywhere(ladder):
     paper, ours = verdicts[:4], verdicts[4:]
     assert {(one.source, one.kind, one.finding) for one in paper} == {("Section 4, Table S-3", "paper", 1)}
     assert {(one.source, one.kind, one.finding) for one in ours} == {("our question", "ours", 0)}
-    assert {one.case for one in verdicts} == {"multi column", "multi column, best other GradNorm"}
+    assert {one.place for one in verdicts} == {"multi column", "multi column, best other GradNorm"}
     assert all(one.reading for one in verdicts)
 
 
@@ -69,7 +69,7 @@ def test_one_equal_rival_leaves_the_claims_open():
     verdicts = lsb_comparison.claims(compared("multi_column", "cpu", runs))
     statuses = [verdict.status for verdict in verdicts]
     assert statuses[1:5] == ["inconclusive", "does not hold", "inconclusive", "inconclusive"]
-    assert "best other GradNorm" in verdicts[1].case
+    assert verdicts[1].circumstances == "best other GradNorm"
     best = verdicts[3].measured
     assert (best.low, best.high) == (0, 6)
 

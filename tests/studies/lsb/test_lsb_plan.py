@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mtlrepro.runs.store import Store
-from mtlrepro.studies.lsb import costs, grids, plan
+from mtlrepro.studies.lsb import grids, plan
 from mtlrepro.studies.setting import Setting
 
 VALUES = {"scale": "cpu", "dataset": "rooms", "data_root": "", "seeds": 3, "comparison_seeds": 5, "jobs": 1}
@@ -26,19 +25,22 @@ def test_values_that_do_not_go_together_are_refused(values, message):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_a_scale_that_is_not_stored_and_cannot_be_trained_is_refused():
-    with pytest.raises(ValueError, match="runs are not stored, and there is no CUDA device"):
-        plan.plan(**VALUES | {"scale": "gpu"})
+def test_a_scale_that_cannot_be_trained_is_planned_and_has_an_obstacle():
+    found = plan.plan(**VALUES | {"scale": "gpu"})
+    assert found.missing > 0
+    assert "runs are not stored, and there is no CUDA device" in found.obstacle
 
 
-@pytest.mark.parametrize(("dataset", "scale"), [("rooms", "cpu"), ("rooms", "smoke"), ("taskonomy", "paper")])
-def test_every_run_of_the_table_of_costs_is_planned(dataset, scale, tmp_path):
-    root = "" if dataset == "rooms" else "TARGET"
-    setting = Setting(dataset=dataset, scale=scale, data_root=root, store=Store(tmp_path))
-    planned = {run.hash for grid in plan.experiments(setting).values() for run in grid(setting)}
-    second = {run.hash for run in grids.front(setting, [1])}  # read as far as it is stored
-    for name, runs in costs.grids(setting).items():
-        assert {run.hash for run in runs} - second <= planned, name
+def test_runs_with_tuned_rates_are_at_most_as_many_until_the_rates_are_known(monkeypatch, tmp_path):
+    monkeypatch.setenv("MTLREPRO_CACHE", str(tmp_path))
+    parts = plan.plan(**VALUES | {"scale": "smoke", "seeds": 2, "comparison_seeds": 2}).parts
+    assert [part.name for part in parts if part.at_most] == [plan.TUNED]
+    assert not any(part.at_most for part in plan.plan(**VALUES).parts)
+
+
+def test_a_folder_that_holds_no_prepared_data_set_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"data_root is .*train holds no prepared split; make it with"):
+        plan.plan(**VALUES | {"scale": "paper", "dataset": "nyuv2", "data_root": str(tmp_path)})
 
 
 def test_more_seeds_than_are_stored_at_a_larger_scale_are_said(tmp_path):

@@ -1,12 +1,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from study_stores import keep
 
 from mtlrepro.analysis.significance import holm, paired_p_value
 from mtlrepro.analysis.verdicts import geometric_interval, grouped
 from mtlrepro.studies.lsb import predictions as lsb_predictions
 from mtlrepro.studies.lsb.grids import EIGHT, trends
+from mtlrepro.studies.predictions import Shown
 from mtlrepro.studies.setting import Setting
 
 
@@ -61,7 +63,7 @@ def test_claims_about_all_tasks_the_best_and_small_losses():
     assert everything.measured.value == pytest.approx(2 ** ((2 - 1 - 1 + 1 - 2) / 6))
     assert (everything.status, everything.source, everything.finding) == ("holds", "Section 6, Figure S-5", 3)
     assert (best.source, best.kind, best.status) == ("Section 5", "paper", "does not hold")
-    assert best.case == "eight tasks, best other equal"
+    assert best.place == "eight tasks, best other equal"
     assert best.measured.value == pytest.approx(2)
 
 
@@ -73,17 +75,17 @@ def test_slow_growth_is_asked_for_beside_the_supplements():
     assert [one.status for one in lsb_predictions.claims(runs, ["keypoints2d"])] == ["does not hold"] * 3
     assert [one.status for one in found] == ["holds"] * 3
     assert {(one.kind, one.source, one.finding) for one in found} == {("ours", "our question", 0)}
-    assert [one.case for one in found] == [
+    assert [one.place for one in found] == [
         "keypoints, 2-D, slow growth of β",
         "slow growth of β",
-        "eight tasks, best other equal, slow growth of β",
+        "eight tasks, slow growth of β, best other equal",
     ]
 
 
 def test_the_best_other_method_is_one_of_the_supplements():
     runs = with_others(finals({"keypoints2d": 0.5}), uncertainty=1.1, dwa=0.9, gls=0.8, gradnorm=0.1)
     *_, best = lsb_predictions.claims(runs, ["keypoints2d"])
-    assert best.case.endswith("best other GLS")
+    assert best.circumstances == "best other GLS"
     assert best.measured.value == pytest.approx(0.5 / 0.8)
 
 
@@ -132,3 +134,15 @@ def test_findings_count_what_is_smaller():
         "By the interval of each task, smaller under LSB: edges, 2-D; larger: depth; by the corrected test, smaller: "
         "edges, 2-D; larger: depth."
     )
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_loss_maps_say_that_the_only_image_was_no_choice(images):
+    """Of a depth that is known at half of the pixels; where there are more images, the rule chooses."""
+    depth = torch.tensor([[[[1.0, 0.0]]]]).repeat(images, 1, 1, 1)
+    batch = {"image": torch.zeros(images, 3, 1, 2), "depth": depth}
+    estimates = {2: {"depth": np.ones((images, 1, 1, 2), dtype=np.float32)}}
+    found = Shown(("depth",), batch, {"equal": estimates, "LSB": estimates}, 0)
+    caption = lsb_predictions.loss_maps_exhibit(found).caption
+    assert "known at 50 % of its pixels" in caption
+    assert ("It is the first test image, whatever is known of it" in caption) == (images == 1)

@@ -1,0 +1,501 @@
+"""Controls that the article lacks: learning rates searched alike, the step taken apart, fixed weights, other methods.
+
+Rows are compared with joint SGD in runs of the same seed: paired 95 % intervals, not corrected. What was chosen was
+chosen by the mean Delta_m on the validation split and is reported on the test split, from the same runs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mtlrepro.analysis.verdicts import Interval, Verdict, mean_interval, over_seeds
+from mtlrepro.pages.exhibit import Exhibit
+from mtlrepro.studies import fronts
+from mtlrepro.studies.comparison import bracketed, columns, fixed
+from mtlrepro.studies.fronts import VALIDATION, Front
+from mtlrepro.studies.mtsgd import grids
+from mtlrepro.studies.mtsgd.grids import BALANCE_ALONE, JOINT, NO_CONFLICT, Cell
+from mtlrepro.studies.mtsgd.tables import AEPE, LABELS, MIOU, SCORES, TASKS, better, gain, title
+from mtlrepro.studies.scores import DELTA, method_title
+from mtlrepro.studies.setting import Setting
+from mtlrepro.training.config import RunConfig
+
+DIVERGED = "diverged"
+TUNED = "fixed weights, tuned"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A method at the learning rate with the best Delta_m on the validation split.
+
+    Attributes:
+        name: What the method is called.
+        rate: Its learning rate.
+        tried: One row a rate: `learning rate`, and text of its mean Delta_m on the validation split, `diverged` where a
+            run broke off.
+        runs: Runs at that rate, as `fronts.evaluated` gives them.
+        searched: Number of runs among which the rate was chosen.
+    """
+
+    name: str
+    rate: float
+    tried: Mapping[float, str]
+    runs: pd.DataFrame
+    searched: int
+
+
+@dataclass(frozen=True)
+class Controls:
+    """All controls.
+
+    Attributes:
+        joint: Runs of joint SGD with the learning rate of the scale.
+        clipped: Runs of MTSGD at a threshold of 0, likewise.
+        length: Mean length of the latter's updates as a share of that of the plain mean.
+        parts: MTSGD taken apart, and fixed weights, by name.
+        tuned: Methods at learning rates of their own.
+        front: Nine fixed weights.
+    """
+
+    joint: pd.DataFrame
+    clipped: pd.DataFrame
+    length: float
+    parts: Mapping[str, pd.DataFrame]
+    tuned: Sequence[Chosen]
+    front: Front
+
+
+# --- reading ------------------------------------------------------------------------------------------
+
+
+def update_length(setting: Setting, configs: Sequence[RunConfig]) -> float:
+    """Mean over epochs and runs of the length of MTSGD's update as a share of that of the plain mean.
+
+    Args:
+        setting: Holds the stored runs.
+        configs: Runs of MTSGD.
+    """
+    records = setting.records(configs).values()
+    return float(np.mean([entry["observed"]["length"] for record in records for entry in record["history"]]))
+
+
+def finite(setting: Setting, configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """Train what is missing, and leave out runs that broke off as their numbers were no longer finite.
+
+    Args:
+        setting: What all runs share.
+        configs: Runs.
+    """
+    setting.trained(configs)
+    lost = setting.broken_off(configs)
+    return [config for config in configs if config.hash not in lost]
+
+
+def choose(
+    setting: Setting, name: str, configs: Sequence[RunConfig], baseline: pd.Series
+) -> tuple[float, dict[float, str]]:
+    """Choose the learning rate with the best mean Delta_m on the validation split.
+
+    A rate at which a run broke off is out of the choice.
+
+    Args:
+        setting: What all runs share.
+        name: What the method is called, for errors.
+        configs: Its runs at all rates, as many seeds each.
+        baseline: Validation metrics to compare with.
+
+    Returns:
+        The rate, and rate to text of what it reached.
+
+    Raises:
+        ValueError: Every rate broke off.
+    """
+    left = {config.hash for config in finite(setting, configs)}
+    scores: dict[float, float] = {}
+    for rate in dict.fromkeys(config.lr for config in configs):
+        own = [config for config in configs if config.lr == rate]
+        if all(config.hash in left for config in own):
+            values = fronts.evaluated(setting, own)
+            held_out = values[[f"{VALIDATION}{name}" for name in SCORES.names]].set_axis(SCORES.names, axis=1)
+            scores[rate] = float(SCORES.delta_m(held_out, baseline).mean())
+    if not scores:
+        raise ValueError(f"{name}: every learning rate diverged; accepted: one that does not")
+    best = max(scores, key=lambda rate: SCORES.sign * scores[rate])
+    rates = dict.fromkeys(config.lr for config in configs)
+    return best, {rate: fixed(scores[rate]) if rate in scores else DIVERGED for rate in rates}
+
+
+def validation_baseline(setting: Setting) -> pd.Series:
+    """Mean validation metrics of joint SGD with the learning rate of the scale, to which others are compared."""
+    values = fronts.evaluated(setting, JOINT.runs(setting))
+    means = values[[f"{VALIDATION}{name}" for name in SCORES.names]].mean()
+    return means.set_axis(SCORES.names)
+
+
+def settled(setting: Setting, configs: Sequence[RunConfig]) -> bool:
+    """Whether runs are stored or are known to break off.
+
+    Args:
+        setting: Holds the store.
+        configs: Runs.
+    """
+    lost = setting.broken_off(configs)
+    return all(config in setting.store or config.hash in lost for config in configs)
+
+
+def best_rates(setting: Setting) -> dict[str, float]:
+    """Best learning rate of SGD and both ends of MTSGD, by name.
+
+    Args:
+        setting: What all runs share.
+    """
+    baseline = validation_baseline(setting)
+    return {name: choose(setting, name, runs, baseline)[0] for name, runs in grids.rate_search(setting).items()}
+
+
+def best_factor_rates(setting: Setting) -> dict[tuple[float, str], float]:
+    """Best learning rate at each factor on the loss of disparity, by factor and method.
+
+    Args:
+        setting: What all runs share.
+    """
+    baseline = validation_baseline(setting)
+    return {key: choose(setting, key[1], runs, baseline)[0] for key, runs in grids.sensitivity(setting).items()}
+
+
+def searched(setting: Setting) -> list[Chosen]:
+    """SGD, both ends of MTSGD, equal weights under AdamW, and other methods, each at the best of its rates.
+
+    Args:
+        setting: What all runs share; missing runs are trained.
+    """
+    baseline = validation_baseline(setting)
+    found = []
+    for name, configs in grids.rate_search(setting).items():
+        rate, tried = choose(setting, name, configs, baseline)
+        threshold = grids.SEARCHED[name]
+        own = Cell(threshold).runs(setting)[: setting.seeds]
+        if rate != setting.run().lr:
+            own = [grids.at_rate(setting, threshold, rate, seed) for seed in range(setting.seeds)]
+        found.append(Chosen(name, rate, tried, fronts.evaluated(setting, own), len(configs)))
+    by_method: dict[str, list[RunConfig]] = {"AdamW, equal weights": grids.adamw(setting)}
+    for config in grids.others(setting):
+        by_method.setdefault(method_title(config.method), []).append(config)
+    for name, configs in by_method.items():
+        rate, tried = choose(setting, name, configs, baseline)
+        own = [config for config in configs if config.lr == rate]
+        found.append(Chosen(name, rate, tried, fronts.evaluated(setting, own), len(configs)))
+    return found
+
+
+def load_front(setting: Setting) -> Front:
+    """Nine fixed weights, as far as they are stored.
+
+    Args:
+        setting: What all runs share.
+    """
+    return fronts.load(setting, grids.front(setting), JOINT.runs(setting), SCORES)
+
+
+def load(setting: Setting) -> Controls:
+    """Read all controls, and train what is missing.
+
+    Args:
+        setting: What all runs share.
+    """
+    clipped = Cell(NO_CONFLICT).runs(setting)
+    joint = fronts.evaluated(setting, JOINT.runs(setting))
+    length = update_length(setting, clipped)
+    parts = {name: fronts.evaluated(setting, runs) for name, runs in grids.lengths(setting).items()}
+    parts["rate divided by the length"] = fronts.evaluated(setting, grids.matched(setting, length))
+    front = load_front(setting)
+    parts[TUNED] = fronts.evaluated(setting, grids.tuned_front(setting, front.tuned))
+    return Controls(
+        joint=joint,
+        clipped=fronts.evaluated(setting, clipped),
+        length=length,
+        parts=parts,
+        tuned=searched(setting),
+        front=front,
+    )
+
+
+# --- exhibits -----------------------------------------------------------------------------------------
+
+
+def _row(name: str, runs: pd.DataFrame, reference: pd.DataFrame) -> dict[str, object]:
+    row: dict[str, object] = {"method": name}
+    for metric, label in LABELS.items():
+        row |= columns(label, over_seeds(runs[metric], mean_interval))
+        row |= columns(f"gain in {label}", gain(runs, reference, metric))
+    return row
+
+
+def parts_exhibit(found: Controls) -> Exhibit:
+    """MTSGD taken apart, against joint SGD.
+
+    Args:
+        found: As `load` gives it.
+    """
+    rows = [
+        _row(title(Cell(NO_CONFLICT)), found.clipped, found.joint),
+        *(_row(name, runs, found.joint) for name, runs in found.parts.items()),
+    ]
+    own, mask = (
+        bracketed(gain(runs, found.joint, MIOU), signed=True)
+        for runs in (found.clipped, found.parts["mask without balance"])
+    )
+    caption = (
+        f"MTSGD at a threshold of 0 taken apart, and fixed weights tuned on the validation split "
+        f"({_weights(found.front)}). Its updates have {100 * found.length:.0f} % of the plain length. Against joint "
+        f"SGD its mIoU changes by {own} points, and with the mask alone by {mask}. (Gains: positive where better than "
+        "joint SGD, paired 95 %, not corrected; brackets of rows: the range of up to three seeds.)"
+    )
+    return Exhibit(name="taken_apart", table=pd.DataFrame(rows), caption=caption)
+
+
+def _weights(front: Front) -> str:
+    return ", ".join(f"{task} {share:g}" for task, share in zip(front.tasks, front.tuned, strict=True))
+
+
+def tuned_exhibits(found: Controls) -> list[Exhibit]:
+    """What each method reached at each learning rate, and at the best of them against joint SGD at its best.
+
+    Args:
+        found: As `load` gives it.
+    """
+    tried = [
+        {
+            "method": one.name,
+            "learning rates": ", ".join(f"{rate:g}: {text}" for rate, text in one.tried.items()),
+            "best": one.rate,
+            "runs": one.searched,
+        }
+        for one in found.tuned
+    ]
+    edges = [one.name for one in found.tuned if len(one.tried) > 1 and one.rate in (min(one.tried), max(one.tried))]
+    edge = f"The best rate lies at the edge for {', '.join(edges)}." if edges else "No best rate lies at the edge."
+    search = Exhibit(
+        name="rates",
+        table=pd.DataFrame(tried),
+        caption=f"{DELTA} against joint SGD at every learning rate that was tried, in %. {edge} (Validation split.)",
+    )
+    reference = found.tuned[0]
+    rows = [{**_row(one.name, one.runs, reference.runs), "rate": one.rate} for one in found.tuned[1:]]
+    ahead = [one.name for one in found.tuned[1:] if _delta(one, reference).low > 0]
+    caption = (
+        f"Methods at their best learning rate against joint SGD at its own, {reference.rate:g}: its mIoU is "
+        f"{fixed(reference.runs[MIOU].mean())} % and its AEPE {fixed(reference.runs[AEPE].mean(), 3)} px. Clearly "
+        f"better by {DELTA}: {', '.join(ahead) or 'none'}. (Gains: paired 95 %, not corrected.)"
+    )
+    return [search, Exhibit(name="tuned", table=pd.DataFrame(rows), caption=caption)]
+
+
+def _delta(one: Chosen, reference: Chosen) -> Interval:
+    """Delta_m of one method against another in runs of the same seed, in %."""
+    baseline = reference.runs[SCORES.names].mean()
+    values = [SCORES.delta_m(runs, baseline).set_axis(runs["seed"]) for runs in (one.runs, reference.runs)]
+    return mean_interval(SCORES.sign * (values[0] - values[1]).dropna())
+
+
+def front_table(found: Controls) -> pd.DataFrame:
+    """Hold methods against the front and its tuned point, see `fronts.summary`.
+
+    Args:
+        found: As `load` gives it.
+    """
+    methods = {"joint SGD": found.joint, title(Cell(NO_CONFLICT)): found.clipped}
+    methods |= {one.name: one.runs for one in found.tuned if one.name not in grids.SEARCHED}
+    return fronts.summary(fronts.against(found.front, methods, found.parts[TUNED]), SCORES.sign)
+
+
+def front_exhibit(found: Controls) -> Exhibit:
+    """Methods against nine fixed weights.
+
+    Args:
+        found: As `load` gives it.
+    """
+    table = front_table(found)
+    gains = fronts.gains(table)
+    own = gains[title(Cell(NO_CONFLICT))]
+    shown = table.rename(
+        columns={
+            "delta": f"{DELTA} against equal, %",
+            "gain": "less tuned weights, %",
+            "beyond": "beyond the front, %",
+            "beyond low": "beyond the front, % low",
+            "beyond high": "beyond the front, % high",
+            "as far": "points as far, %",
+            "as far low": "points as far, % low",
+            "as far high": "points as far, % high",
+        }
+    )
+    caption = (
+        f"Methods against nine fixed weights of both tasks. {found.front.missing()} Tuned on the validation split: "
+        f"{_weights(found.front)}. MTSGD at a threshold of 0 less the tuned weights: {bracketed(own, signed=True)} % "
+        f"of {DELTA}. (Improvements over equal weights; paired 95 %, not corrected.)"
+    )
+    return Exhibit(name="against_front", table=table, shown=shown, caption=caption)
+
+
+# --- sensitivity to weights ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """SGD and MTSGD at several factors on the loss of disparity, each at its best learning rate.
+
+    Attributes:
+        runs: Factor and method to its runs at that rate.
+        rates: Factor and method to the rate.
+        tried: Factor and method to rate to text, see `choose`.
+    """
+
+    runs: Mapping[tuple[float, str], pd.DataFrame]
+    rates: Mapping[tuple[float, str], float]
+    tried: Mapping[tuple[float, str], Mapping[float, str]]
+
+
+def load_sensitivity(setting: Setting) -> Sensitivity:
+    """Read or train the runs at each factor; the rate is chosen with one seed and rerun with the others.
+
+    Args:
+        setting: What all runs share.
+    """
+    baseline = validation_baseline(setting)
+    runs: dict[tuple[float, str], pd.DataFrame] = {}
+    rates: dict[tuple[float, str], float] = {}
+    tried: dict[tuple[float, str], Mapping[float, str]] = {}
+    for name, configs in grids.rate_search(setting).items():
+        if grids.SEARCHED[name] != BALANCE_ALONE:
+            key = (1.0, name)
+            rates[key], tried[key] = choose(setting, name, configs, baseline)
+            runs[key] = _at(setting, name, rates[key], {})
+    for key, configs in grids.sensitivity(setting).items():
+        factor, name = key
+        rates[key], tried[key] = choose(setting, name, configs, baseline)
+        runs[key] = _at(setting, name, rates[key], {"disparity": factor})
+    return Sensitivity(runs, rates, tried)
+
+
+def _at(setting: Setting, name: str, rate: float, scales: dict[str, float]) -> pd.DataFrame:
+    threshold = grids.SEARCHED[name]
+    if not scales and rate == setting.run().lr:
+        return fronts.evaluated(setting, Cell(threshold).runs(setting)[: setting.seeds])
+    fields = {"loss_scales": scales} if scales else {}
+    configs = [grids.at_rate(setting, threshold, rate, seed, **fields) for seed in range(setting.seeds)]
+    return fronts.evaluated(setting, configs)
+
+
+def sensitivity_table(found: Sensitivity) -> pd.DataFrame:
+    """Metrics at each factor on the loss of disparity, one row a factor and method.
+
+    Args:
+        found: As `load_sensitivity` gives it.
+    """
+    rows = []
+    for (factor, name), runs in found.runs.items():
+        row: dict[str, object] = {"loss of disparity times": factor, "method": name, "rate": found.rates[factor, name]}
+        for metric, label in LABELS.items():
+            row |= columns(label, over_seeds(runs[metric], mean_interval))
+        row["tried"] = ", ".join(f"{rate:g}: {text}" for rate, text in found.tried[factor, name].items())
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def changes(found: Sensitivity, name: str, metric: str) -> Interval:
+    """Largest change of a metric's mean over the factors, relative to that at 1, in %: the mean, least, most by seed.
+
+    Args:
+        found: As `load_sensitivity` gives it.
+        name: A method.
+        metric: Column of the runs.
+    """
+    plain = found.runs[1.0, name].set_index("seed")[metric]
+    by_seed = [
+        100 * (runs.set_index("seed")[metric] / plain - 1).abs()
+        for (factor, method), runs in found.runs.items()
+        if method == name and factor != 1
+    ]
+    largest = pd.concat(by_seed, axis=1).max(axis=1).dropna()
+    return Interval(float(largest.mean()), float(largest.min()), float(largest.max()))
+
+
+def sensitivity_exhibit(found: Sensitivity) -> Exhibit:
+    """SGD and MTSGD with the loss of disparity scaled.
+
+    Args:
+        found: As `load_sensitivity` gives it.
+    """
+    texts = [
+        f"{name} {label.split(',')[0]} {bracketed(changes(found, name, metric), 0)} %"
+        for name in ("joint SGD", "MTSGD (0)")
+        for metric, label in LABELS.items()
+    ]
+    caption = (
+        f"How much a factor on the loss of disparity matters, with the learning rate chosen anew at each. Largest "
+        f"change against a factor of 1: {'; '.join(texts)}. (Brackets: the range over seeds; "
+        f"{DELTA} at the rates that were tried: validation split.)"
+    )
+    return Exhibit(name="sensitivity", table=sensitivity_table(found), caption=caption)
+
+
+# --- verdicts -----------------------------------------------------------------------------------------
+
+
+QUESTIONS = (
+    ("MTSGD at its best learning rate is better at {} than joint SGD at its own", "MTSGD (0)", "joint SGD"),
+    ("Balance alone at its best learning rate is better at {} than joint SGD at its own", "MTSGD (-1)", "joint SGD"),
+    ("Equal weights under AdamW are better at {} than MTSGD at its best rate", "AdamW, equal weights", "MTSGD (0)"),
+)
+"""Claim with a place for the task, and the two methods."""
+INSENSITIVE = 5.0
+"""Change in % up to which a metric counts as insensitive to the weights of losses; ours, the article names none."""
+
+
+def claims(found: Controls, factors: Sensitivity) -> list[Verdict]:
+    """Judge what the controls say about the article, and its claim that weights of losses hardly matter.
+
+    Args:
+        found: As `load` gives it.
+        factors: As `load_sensitivity` gives it.
+    """
+    verdicts: list[Verdict] = []
+    best = {one.name: one for one in found.tuned}
+    for metric, task in TASKS.items():
+        for claim, one, other in QUESTIONS:
+            gained = gain(best[one].runs, best[other].runs, metric)
+            verdicts.append(better(claim.format(task), gained, metric, source="our question", kind="ours"))
+        for name in ("mask without balance", "length restored by step", "rate divided by the length"):
+            gained = gain(found.parts[name], found.clipped, metric)
+            claim = f"MTSGD with {name} is better at {task} than without"
+            verdicts.append(better(claim, gained, metric, source="our question", kind="ours"))
+    own = fronts.gains(front_table(found))[title(Cell(NO_CONFLICT))]
+    verdicts.append(
+        Verdict(
+            "MTSGD is better than fixed weights tuned on the validation split",
+            "our question",
+            0.0,
+            0.0,
+            Interval(-own.value, -own.high, -own.low),
+            below=True,
+            reading=f"{DELTA} of the tuned weights less MTSGD's at a threshold of 0, % [paired 95 %, not corrected]",
+            kind="ours",
+        )
+    )
+    for metric, task in TASKS.items():
+        verdicts.append(
+            Verdict(
+                f"With MTSGD the weights of losses hardly matter for {task}",
+                "Introduction",
+                INSENSITIVE,
+                0.0,
+                changes(factors, "MTSGD (0)", metric),
+                below=True,
+                reading="largest change of the metric over factors on the loss of disparity, % [range over seeds]",
+                finding=6,
+            )
+        )
+    return verdicts

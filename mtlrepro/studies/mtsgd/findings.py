@@ -1,0 +1,65 @@
+"""What the chapter found on each claim of its box *What the article claims*."""
+
+from mtlrepro.pages.findings import Finding
+
+PREMISE, TABLES, CONTROLS, CRITIQUE = (
+    "the-premise-figure-3",
+    "tables-2-to-4",
+    "controls",
+    "table-1-read-critically",
+)
+"""Sections that show the evidence."""
+RUNS = "our runs of exact street scenes in a small network of the article's form, SGD as in the article"
+PRINTED = "the printed tables, one run a row"
+
+FINDINGS = (
+    Finding(
+        1,
+        "The gradients of disparity are much larger than those of segmentation (Figure 3)",
+        PREMISE,
+        f"{RUNS}: ratios of their gradients by element and slice, beside two random vectors of equal size",
+    ),
+    Finding(
+        2,
+        "Balance alone rescues segmentation from joint SGD (Table 2, threshold -1)",
+        TABLES,
+        f"{RUNS}, seeds shared with joint SGD, with the loss of disparity as it is and enlarged; {PRINTED}",
+    ),
+    Finding(
+        3,
+        "Clipping slices whose gradients conflict improves both tasks further (Table 2)",
+        TABLES,
+        f"algebra; {RUNS}, with seeds shared by the thresholds; {PRINTED}",
+    ),
+    Finding(
+        4,
+        "Weight decay hurts multi-task learning (Table 3)",
+        TABLES,
+        f"{RUNS}, with and without decay, also of joint SGD, which the article lacks; {PRINTED}",
+    ),
+    Finding(
+        5,
+        "Directions by channel are better than by filter (Table 4)",
+        TABLES,
+        f"{RUNS}, also with the whole parameter as one slice; {PRINTED}",
+    ),
+    Finding(
+        6,
+        "Results do not depend much on the weights of the losses (Section 1)",
+        CONTROLS,
+        f"{RUNS}, with the loss of disparity at several sizes and the learning rate searched at each",
+    ),
+    Finding(
+        7,
+        "A task can benefit from the other: joint learning beats disparity alone (Table 2)",
+        TABLES,
+        f"{RUNS}, single tasks beside joint SGD; {PRINTED}",
+    ),
+    Finding(
+        8,
+        "MTSGD is better than the baselines and other networks by a large margin (Table 1)",
+        CRITIQUE,
+        f"{PRINTED}, beside the papers of the comparators",
+    ),
+)
+"""Claims of the box *What the article claims*, by number."""

@@ -1,0 +1,123 @@
+"""What the chapter on MTSGD reads and trains, in the order of what it cannot do without."""
+
+from typing import Any
+
+from mtlrepro.pages.plan import Plan
+from mtlrepro.studies import plans
+from mtlrepro.studies.experiments import Grid
+from mtlrepro.studies.mtsgd import controls, grids
+from mtlrepro.studies.mtsgd.grids import NO_CONFLICT, TABLE_2, TABLE_3, TABLE_4, Cell
+from mtlrepro.studies.setting import Setting, check_prepared
+from mtlrepro.training.config import RunConfig
+
+SMOKE = {"seeds": 2, "comparison_seeds": 2}
+"""Seeds at the scale `smoke`: the fewest of which there is an interval."""
+RATES, FRONT, FACTORS = "4, learning rates", "4, fixed weights", "4, sensitivity to weights"
+"""Experiments whose first runs choose which others there are."""
+
+
+def plan(**parameters: Any) -> Plan:  # noqa: ANN401
+    """Plan the chapter; see `pages.plan`.
+
+    Args:
+        **parameters: Those of the notebook, which are fields of `Setting`.
+
+    Raises:
+        ValueError: They do not go together, or `data_root` does not hold the data set.
+    """
+    setting = Setting(network="mtsgd", **parameters)
+    check_prepared(setting.dataset, setting.data_root, ("train", "val", "test"))
+    choosing = {RATES: _rate_search, FRONT: grids.front, FACTORS: _factor_search}
+    return plans.plan(setting, experiments(setting), choosing)
+
+
+def experiments(setting: Setting) -> dict[str, Grid]:
+    """The chapter's experiments: part and name to what makes the grid of each."""
+    return {
+        "3, Table 2": lambda at: [*grids.single_tasks(at), *grids.runs_of(at, TABLE_2)],
+        "2, premise": lambda at: [run for runs in grids.premise(at).values() for run in runs],
+        "3, Table 2 at the premise": lambda at: grids.scaled(at, range(at.seeds)),
+        "3, Table 3": lambda at: grids.runs_of(at, TABLE_3),
+        "3, Table 4": lambda at: grids.runs_of(at, TABLE_4),
+        "3, decay of the article's effect": grids.decayed,
+        RATES: searched,
+        "4, step taken apart": lengths,
+        FRONT: front,
+        "4, AdamW": grids.adamw,
+        "4, other methods": grids.others,
+        FACTORS: sensitivity,
+    }
+
+
+def _rate_search(setting: Setting) -> list[RunConfig]:
+    return [run for runs in grids.rate_search(setting).values() for run in runs]
+
+
+def searched(setting: Setting) -> list[RunConfig]:
+    """Runs at every learning rate, and further seeds at the best; before it is known, as if it were the last.
+
+    Args:
+        setting: What all experiments share.
+    """
+    search = _rate_search(setting)
+    rates = dict.fromkeys(grids.SEARCHED, grids.rates(setting)[-1])
+    if controls.settled(setting, [*search, *grids.JOINT.runs(setting)]):
+        rates = controls.best_rates(setting)
+    return [
+        *search,
+        *(
+            grids.at_rate(setting, threshold, rates[name], seed)
+            for name, threshold in grids.SEARCHED.items()
+            for seed in range(setting.seeds)
+            if rates[name] != setting.run().lr
+        ),
+    ]
+
+
+def lengths(setting: Setting) -> list[RunConfig]:
+    """MTSGD taken apart, and with a rate that makes up for its shorter updates; before these are known, half as long.
+
+    Args:
+        setting: What all experiments share.
+    """
+    clipped = Cell(NO_CONFLICT).runs(setting)
+    length = controls.update_length(setting, clipped) if setting.stored(clipped) else 0.5
+    return [
+        *(run for runs in grids.lengths(setting).values() for run in runs),
+        *grids.matched(setting, length),
+    ]
+
+
+def front(setting: Setting) -> list[RunConfig]:
+    """Fixed weights, and the point tuned on the validation split; before it is known, the first.
+
+    Args:
+        setting: What all experiments share.
+    """
+    points = grids.front(setting)
+    first = points[0].method_options["weights"]
+    known = setting.stored([*points, *grids.JOINT.runs(setting)])
+    return [*points, *grids.tuned_front(setting, controls.load_front(setting).tuned if known else first)]
+
+
+def _factor_search(setting: Setting) -> list[RunConfig]:
+    return [run for runs in grids.sensitivity(setting).values() for run in runs]
+
+
+def sensitivity(setting: Setting) -> list[RunConfig]:
+    """Runs with the loss of disparity scaled, and further seeds at the best rate; before it is known, the last.
+
+    Args:
+        setting: What all experiments share.
+    """
+    search = grids.sensitivity(setting)
+    known = controls.settled(setting, [*_factor_search(setting), *grids.JOINT.runs(setting)])
+    rates = controls.best_factor_rates(setting) if known else {key: runs[-1].lr for key, runs in search.items()}
+    return [
+        *_factor_search(setting),
+        *(
+            grids.at_rate(setting, grids.SEARCHED[name], rates[factor, name], seed, loss_scales={"disparity": factor})
+            for factor, name in search
+            for seed in range(setting.seeds)
+        ),
+    ]

@@ -1,0 +1,592 @@
+"""Tables 2 to 4 of the article, in its layout and beside its values, and Figures 5 to 7.
+
+Runs of one seed share initial weights and the order of images, so rows are compared by the differences of such pairs.
+Intervals are Student's, 95 %; a single row has the range of up to three seeds. Delta_m is the mean relative improvement
+over single tasks, in %, with the spread of the single-task runs in it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NotRequired, TypedDict, Unpack
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from mtlrepro.analysis import published
+from mtlrepro.analysis.compare import with_spread_of
+from mtlrepro.analysis.significance import detectable_difference, holm, paired_p_value
+from mtlrepro.analysis.verdicts import Interval, Kind, Verdict, bracketed_over, mean_interval, over_seeds
+from mtlrepro.pages import figures
+from mtlrepro.pages.exhibit import Exhibit
+from mtlrepro.studies import fronts, predictions
+from mtlrepro.studies.comparison import bracketed, columns, fixed
+from mtlrepro.studies.mtsgd import grids
+from mtlrepro.studies.mtsgd.grids import BALANCE_ALONE, JOINT, NO_CONFLICT, TABLE_2, TABLE_3, TABLE_4, Cell
+from mtlrepro.studies.scores import DELTA, Scores
+from mtlrepro.studies.setting import Setting
+from mtlrepro.training.config import RunConfig
+
+MIOU, AEPE = "segmentation.miou", "disparity.aepe"
+SCORES = Scores.of([MIOU, AEPE])
+SIGNS = {MIOU: 1, AEPE: -1}
+"""1 where higher is better."""
+PRINTED = {MIOU: "Segmentation (mIoU)", AEPE: "Disparity (AEPE)"}
+"""Columns of the article's tables."""
+LABELS = {MIOU: "mIoU, %", AEPE: "AEPE, px"}
+DECIMALS = {MIOU: 1, AEPE: 3}
+TASKS = {MIOU: "segmentation", AEPE: "disparity"}
+NOT_PRINTED = "–"
+UNITS = {MIOU: "points", AEPE: "px"}
+ABOUT = {
+    "Table 2": (TABLE_2, Cell(NO_CONFLICT), JOINT),
+    "Table 3": (TABLE_3, Cell(NO_CONFLICT, decay=0.0), Cell(NO_CONFLICT)),
+    "Table 4": (TABLE_4, Cell(NO_CONFLICT), Cell(NO_CONFLICT, "filter")),
+}
+"""The article's tables: their rows, and the two that the caption compares."""
+DECAYS = {
+    "torch": "coupled, the article's effect (Eq. 11)",
+    "decoupled": "decoupled, the article's effect (Eq. 1)",
+}
+"""Forms of weight decay that shrinks weights over a run as much as the article's does over its own."""
+PAIRED = "[paired 95 %, not corrected]"
+
+
+class About(TypedDict):
+    """Further fields of a verdict."""
+
+    source: str
+    kind: NotRequired[Kind]
+    finding: NotRequired[int]
+    case: NotRequired[str]
+
+
+def title(cell: Cell) -> str:
+    """Name of a row: the method, and what is not that of Table 2."""
+    name = "joint SGD" if cell.threshold is None else f"MTSGD, threshold {cell.threshold:g}"
+    level = f", {cell.level}" if cell.level != "channel" else ""
+    decay = "" if cell.decay == grids.PAPER_DECAY else f", decay {cell.decay:g}"
+    return f"{name}{level}{decay}"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Runs of all rows.
+
+    Attributes:
+        single: Single tasks, `[seeds, metrics]`.
+        cells: Row to its runs: one row a run with `seed` and the columns of the metrics.
+        scaled: Row to its runs with the loss of disparity scaled.
+        decayed: Form of decay to threshold (None: joint SGD) to its runs, with decay of the article's effect.
+        factor: Factor on the loss of disparity in `scaled`.
+    """
+
+    single: pd.DataFrame
+    cells: Mapping[Cell, pd.DataFrame]
+    scaled: Mapping[Cell, pd.DataFrame]
+    decayed: Mapping[str, Mapping[float | None, pd.DataFrame]]
+    factor: float = grids.PREMISE
+
+    def delta_m(self, runs: pd.DataFrame) -> pd.Series:
+        """Delta_m of each run against single tasks, in %, with the spread of the single-task runs of its seeds."""
+        moved = with_spread_of(self.single.loc[runs["seed"]], runs.set_index("seed")[SCORES.names])
+        return SCORES.delta_m(moved, self.single.mean()).set_axis(runs.index)
+
+
+def load(setting: Setting) -> Trained:
+    """Read the runs of Tables 2 to 4 and those at the premise; missing ones are trained.
+
+    Args:
+        setting: What all runs share.
+    """
+    alone = grids.single_tasks(setting)
+    single = setting.trained(alone).groupby("seed")[SCORES.names].first()
+    cells = {cell: measured(setting, cell.runs(setting)) for cell in (*TABLE_2, *TABLE_3, *TABLE_4)}
+    configs = grids.scaled(setting, range(setting.seeds))
+    scaled = {
+        cell: measured(setting, [run for run in configs if run.method_options.get("threshold") == cell.threshold])
+        for cell in (JOINT, Cell(BALANCE_ALONE), Cell(NO_CONFLICT))
+    }
+    strong = grids.decayed(setting)
+    decayed = {
+        form: {
+            threshold: measured(
+                setting,
+                [run for run in strong if run.decay == form and run.method_options.get("threshold") == threshold],
+            )
+            for threshold in (None, NO_CONFLICT)
+        }
+        for form in DECAYS
+    }
+    return Trained(single, cells, scaled, decayed)
+
+
+def measured(setting: Setting, configs: Sequence[RunConfig]) -> pd.DataFrame:
+    """Metrics of some runs on the test split, one row a run: `seed` and the columns of the metrics.
+
+    Args:
+        setting: What all runs share.
+        configs: Runs of both tasks; missing ones are trained.
+    """
+    return fronts.evaluated(setting, configs)[["seed", *SCORES.names]]
+
+
+def differences(one: pd.DataFrame, other: pd.DataFrame, metric: str) -> pd.Series:
+    """Differences of one metric between runs of the same seed, one less other."""
+    gap = one.set_index("seed")[metric] - other.set_index("seed")[metric]
+    return gap.dropna()
+
+
+# --- the tables ---------------------------------------------------------------------------------------
+
+
+def rows(trained: Trained, cells: Sequence[Cell], place: str) -> pd.DataFrame:
+    """Rows of one of the article's tables, its values beside ours.
+
+    Args:
+        trained: What `load` gives.
+        cells: Rows of the table.
+        place: The article's table, as `book/published/mtsgd.csv` names it.
+
+    Returns:
+        One row a cell: `method`, `printed mIoU, %`, `mIoU, %` with its bounds, likewise for AEPE in pixels, and `Δm, %`
+        with its bounds.
+    """
+    numbers = published.read("mtsgd")
+    found = []
+    for cell in cells:
+        runs = trained.cells[cell]
+        row: dict[str, Any] = {"method": title(cell)}
+        for metric, label in LABELS.items():
+            row[f"printed {label}"] = _printed(numbers, place, cell, metric)
+            row |= columns(label, over_seeds(runs[metric], mean_interval))
+        row |= columns(f"{DELTA}, %", over_seeds(trained.delta_m(runs), mean_interval))
+        found.append(row)
+    return pd.DataFrame(found)
+
+
+def _printed(numbers: pd.DataFrame, place: str, cell: Cell, metric: str) -> str:
+    """The article's value of a row, as text; a dash where it has none."""
+    names = {
+        "Table 2": "Joint + SGD" if cell.threshold is None else f"Joint + MTSGD, threshold {cell.threshold}",
+        "Table 3": f"MTSGD, weight decay {cell.decay}, threshold {cell.threshold}",
+        "Table 4": f"MTSGD, {cell.level}, threshold {cell.threshold}",
+    }
+    return printed(numbers, place, names[place], metric)
+
+
+def printed(numbers: pd.DataFrame, place: str, row: str, metric: str) -> str:
+    """One of the article's values as text; a dash where it has none.
+
+    Args:
+        numbers: `book/published/mtsgd.csv`.
+        place: Its table.
+        row: Its row.
+        metric: Column of a table of runs.
+    """
+    where = (numbers["place"] == place) & (numbers["row"] == row) & (numbers["column"] == PRINTED[metric])
+    values = numbers[where]["value"]
+    return NOT_PRINTED if values.empty else f"{float(values.iloc[0]):g}"
+
+
+def table_exhibit(trained: Trained, place: str) -> Exhibit:
+    """One of the article's tables rerun, with the difference that it is about.
+
+    Args:
+        trained: What `load` gives.
+        place: `Table 2`, `Table 3` or `Table 4`.
+    """
+    cells, one, other = ABOUT[place]
+    gains = "; ".join(
+        f"{label.split(',')[0]} by {bracketed(gain(trained.cells[one], trained.cells[other], metric), decimals)} {unit}"
+        for (metric, label), decimals, unit in zip(LABELS.items(), DECIMALS.values(), UNITS.values(), strict=True)
+    )
+    caption = (
+        f"{place} on streets beside the article's values, which are of Cityscapes and compare in direction alone. "
+        f"{title(one)[0].upper()}{title(one)[1:]} is better than {title(other)} in {gains}. (Brackets: paired 95 %, "
+        f"not corrected; of rows 95 %, of up to three seeds the range; {DELTA} against single tasks.)"
+    )
+    return Exhibit(name=place.lower().replace(" ", "_"), table=rows(trained, cells, place), caption=caption)
+
+
+def single_exhibit(trained: Trained) -> Exhibit:
+    """Single tasks, the first rows of Table 2."""
+    numbers = published.read("mtsgd")
+    found = []
+    for metric, name in ((MIOU, "Segmentation + SGD"), (AEPE, "Disparity + SGD")):
+        own = over_seeds(trained.single[metric], mean_interval)
+        value = printed(numbers, "Table 2", name, metric)
+        found.append({"task alone": LABELS[metric], "printed": value, **columns("here", own)})
+    seeds = len(trained.single)
+    caption = (
+        f"Each task alone under SGD, the baseline of {DELTA}: mIoU {bracketed(_interval(found[0]))} %, AEPE "
+        f"{bracketed(_interval(found[1]), 3)} px. (Brackets: {bracketed_over(seeds)}.)"
+    )
+    return Exhibit(name="single_tasks", table=pd.DataFrame(found), caption=caption)
+
+
+def _interval(row: Mapping[str, Any]) -> Interval:
+    return Interval(row["here"], row["here low"], row["here high"])
+
+
+def scaled_exhibit(trained: Trained) -> Exhibit:
+    """Table 2's ends once more with the loss of disparity scaled, so that its gradient dominates."""
+    found = []
+    for cell, runs in trained.scaled.items():
+        row: dict[str, Any] = {"method": title(cell)}
+        for metric, label in LABELS.items():
+            row |= columns(label, over_seeds(runs[metric], mean_interval))
+        found.append(row | columns(f"{DELTA}, %", over_seeds(trained.delta_m(runs), mean_interval)))
+    joint, clipped = trained.scaled[JOINT], trained.scaled[Cell(NO_CONFLICT)]
+    gains = {metric: mean_interval(differences(clipped, joint, metric)) for metric in LABELS}
+    caption = (
+        f"Joint SGD and MTSGD with the loss of disparity times {trained.factor:g}. MTSGD at a threshold of 0 changes "
+        f"mIoU by {bracketed(gains[MIOU], signed=True)} points and AEPE by {bracketed(gains[AEPE], 3, signed=True)} "
+        "px. The head of disparity takes the scaled step in all three, since heads are not balanced. (Brackets of "
+        f"rows: {bracketed_over(len(joint))}; of differences: paired 95 %.)"
+    )
+    return Exhibit(name="premise_table", table=pd.DataFrame(found), caption=caption)
+
+
+def decay_rows(trained: Trained) -> dict[str, dict[float | None, pd.DataFrame]]:
+    """Amount and form of decay to threshold (None: joint SGD) to runs: none, the article's number, its effect.
+
+    Args:
+        trained: What `load` gives.
+    """
+    plain = {
+        "none": {one: trained.cells[Cell(one, decay=0.0)] for one in (None, NO_CONFLICT)},
+        f"coupled, {grids.PAPER_DECAY:g}": {one: trained.cells[Cell(one)] for one in (None, NO_CONFLICT)},
+    }
+    return {**plain, **{name: dict(trained.decayed[form]) for form, name in DECAYS.items()}}
+
+
+def decay_exhibit(trained: Trained, amounts: Mapping[str, float]) -> Exhibit:
+    """Weight decay of the article's number and of its effect over a run, for joint SGD and MTSGD alike.
+
+    Args:
+        trained: What `load` gives.
+        amounts: Decay of the article's effect, by form.
+    """
+    by_amount = decay_rows(trained)
+    none = by_amount["none"]
+    found: list[dict[str, Any]] = []
+    for amount, by_threshold in by_amount.items():
+        for threshold, runs in by_threshold.items():
+            row: dict[str, Any] = {"decay": amount, "method": title(Cell(threshold))}
+            for metric, label in LABELS.items():
+                row |= columns(label, over_seeds(runs[metric], mean_interval))
+            found.append(row)
+    costs = "; ".join(
+        f"{title(Cell(threshold))}, {name.split(',')[0]}: "
+        f"{bracketed(gain(by_amount[name][threshold], none[threshold], MIOU))}"
+        for name in DECAYS.values()
+        for threshold in (None, NO_CONFLICT)
+    )
+    caption = (
+        f"Weight decay for joint SGD, the control that the article lacks, and MTSGD. A decay of {grids.PAPER_DECAY:g} "
+        "hardly acts over so few steps; at "
+        f"{' and '.join(f'{amount:g} ({form})' for form, amount in amounts.items())} weights shrink as much as over "
+        f"the article's schedule. What that changes in mIoU against no decay, in points: {costs}. (Paired 95 %, not "
+        "corrected; of rows the range of up to three seeds.)"
+    )
+    return Exhibit(name="decay", table=pd.DataFrame(found), caption=caption)
+
+
+# --- differences --------------------------------------------------------------------------------------
+
+
+def pairs(trained: Trained) -> dict[tuple[Cell, Cell], tuple[pd.DataFrame, pd.DataFrame]]:
+    """Rows that the article's claims compare, the second being the reference, with their runs."""
+    wanted = [
+        *((cell, JOINT) for cell in TABLE_2[1:]),
+        *((Cell(threshold), Cell(BALANCE_ALONE)) for threshold in grids.THRESHOLDS[1:]),
+        (TABLE_3[0], JOINT),
+        *((replace(cell, decay=0.0), cell) for cell in TABLE_2[1:]),
+        *((replace(cell, level="channel"), cell) for cell in TABLE_4),
+    ]
+    return {(one, other): (trained.cells[one], trained.cells[other]) for one, other in wanted}
+
+
+def tests(trained: Trained) -> pd.DataFrame:
+    """Paired differences behind the claims.
+
+    Returns:
+        One row a pair of rows of the tables: `compared`, `with`, `pairs`; for both metrics the gain, positive where the
+        first is better, with its bounds, its p-value with Holm's correction over all rows of this table, and the
+        smallest true gain that so many pairs show with a power of 80 %.
+    """
+    found: list[dict[str, Any]] = []
+    p_values: list[tuple[int, str, float]] = []
+    for (one, other), (first, second) in pairs(trained).items():
+        row: dict[str, Any] = {"compared": title(one), "with": title(other)}
+        for metric, sign in SIGNS.items():
+            gaps = sign * differences(first, second, metric)
+            unit = "points" if metric == MIOU else "px"
+            name = f"gain in {LABELS[metric].split(',')[0]}, {unit}"
+            row["pairs"] = len(gaps)
+            row |= columns(name, mean_interval(gaps))
+            row[f"{name}, would show"] = detectable_difference(len(gaps)) * float(gaps.std(ddof=1))
+            p_values.append((len(found), f"p of {LABELS[metric].split(',')[0]}", paired_p_value(gaps)))
+        found.append(row)
+    table = pd.DataFrame(found)
+    for (row_index, name, _), corrected in zip(p_values, holm([p for *_, p in p_values]), strict=True):
+        table.loc[row_index, name] = corrected
+    return table
+
+
+def tests_exhibit(trained: Trained) -> Exhibit:
+    """Paired differences behind the claims, with what so few pairs can show."""
+    table = tests(trained)
+    clear = int(((table["p of mIoU"] < 0.05) | (table["p of AEPE"] < 0.05)).sum())
+    few, many = (detectable_difference(int(count)) for count in (table["pairs"].min(), table["pairs"].max()))
+    caption = (
+        f"Differences between rows of the tables, positive where the first is better. After Holm's correction over "
+        f"all {2 * len(table)} of them, {clear} of {len(table)} rows differ in one metric at the 5 % level. Fixed "
+        f"before the runs: {table['pairs'].max()} pairs show a difference of {few if few < many else many:.1f} "
+        f"deviations of the pairs with a power of 80 %, {table['pairs'].min()} pairs one of {max(few, many):.1f}; what "
+        "that is in points and pixels stands beside each. (Brackets: paired 95 %, not corrected.)"
+    )
+    return Exhibit(name="differences", table=table, caption=caption)
+
+
+def gain(one: pd.DataFrame, other: pd.DataFrame, metric: str) -> Interval:
+    """By how much `one` is better than `other` in a metric, in its unit: the mean over seeds with its paired interval.
+
+    Args:
+        one: Runs, one row each, with `seed` and the metric.
+        other: Runs of the same seeds.
+        metric: Column of both.
+    """
+    return mean_interval(SIGNS[metric] * differences(one, other, metric))
+
+
+def better(claim: str, gained: Interval, metric: str, **about: Unpack[About]) -> Verdict:
+    """Verdict on the claim that one row is better than another.
+
+    Args:
+        claim: In a sentence.
+        gained: As `gain` gives it.
+        metric: Of what.
+        **about: Further fields of the verdict.
+    """
+    unit = "points of mIoU" if metric == MIOU else "px of AEPE"
+    reading = f"{unit} by which it is worse, mean over seeds {PAIRED}"
+    lost = Interval(-gained.value, -gained.high, -gained.low)
+    return Verdict(claim, claimed=0.0, tolerance=0.0, measured=lost, below=True, reading=reading, **about)
+
+
+def claims(trained: Trained) -> list[Verdict]:
+    """Judge the article's claims about Tables 2 to 4 by runs of the same seed.
+
+    Args:
+        trained: What `load` gives.
+    """
+    premise = f"loss of disparity times {trained.factor:g}"
+    balance, clipped = Cell(BALANCE_ALONE), Cell(NO_CONFLICT)
+    cells = trained.cells
+    found: list[Verdict] = []
+    for case, runs in (("losses as they are", cells), (premise, trained.scaled)):
+        for claim, number, one, other, metric in (
+            ("Balance alone improves segmentation over joint SGD", 2, balance, JOINT, MIOU),
+            ("Balance alone makes disparity worse than joint SGD", 2, JOINT, balance, AEPE),
+            ("Clipping at a threshold of 0 improves segmentation over balance alone", 3, clipped, balance, MIOU),
+            ("Clipping at a threshold of 0 improves disparity over balance alone", 3, clipped, balance, AEPE),
+        ):
+            gained = gain(runs[one], runs[other], metric)
+            found.append(better(claim, gained, metric, source="Table 2", finding=number, case=case))
+    for threshold in grids.THRESHOLDS:
+        cell, case = Cell(threshold), f"threshold {threshold:g}"
+        for metric, task in TASKS.items():
+            gained = gain(cells[replace(cell, decay=0.0)], cells[cell], metric)
+            claim = f"MTSGD without weight decay is better at {task}"
+            found.append(better(claim, gained, metric, source="Table 3", finding=4, case=case))
+            gained = gain(cells[cell], cells[replace(cell, level="filter")], metric)
+            claim = f"Directions by channel are better at {task} than by filter"
+            found.append(better(claim, gained, metric, source="Table 4", finding=5, case=case))
+    for metric, task in TASKS.items():
+        gained = gain(cells[TABLE_3[0]], cells[JOINT], metric)
+        claim = f"Joint SGD without weight decay is better at {task}"
+        found.append(better(claim, gained, metric, source="our question", kind="ours"))
+    for form, by_threshold in trained.decayed.items():
+        for clip, strong in by_threshold.items():
+            name = "Joint SGD" if clip is None else "MTSGD"
+            claim = f"{name} is better at segmentation without weight decay than with one of the article's effect"
+            gained = gain(cells[Cell(clip, decay=0.0)], strong, MIOU)
+            found.append(better(claim, gained, MIOU, source="our question", kind="ours", case=DECAYS[form]))
+    gained = gain(cells[JOINT], trained.single.reset_index(), AEPE)
+    claim = "Joint SGD is better at disparity than disparity alone"
+    found.append(better(claim, gained, AEPE, source="Section 4.4, Table 2", finding=7))
+    return found
+
+
+# --- figures ------------------------------------------------------------------------------------------
+
+
+def curves(setting: Setting) -> pd.DataFrame:
+    """Training losses and metrics over the epochs of the central rows, Figure 5.
+
+    Args:
+        setting: Holds the stored runs.
+
+    Returns:
+        One row a method, epoch and quantity: `method`, `epoch`, `quantity`, and mean over seeds `mean`, `low`, `high`.
+    """
+    found = []
+    for cell in TABLE_2:
+        if not cell.central:
+            continue
+        entries = [
+            {"seed": config.seed, "epoch": entry["epoch"], **_quantities(entry)}
+            for config, record in zip(cell.runs(setting), setting.records(cell.runs(setting)).values(), strict=True)
+            for entry in record["history"]
+        ]
+        table = pd.DataFrame(entries)
+        for epoch, own in table.groupby("epoch"):
+            for quantity in own.columns.drop(["seed", "epoch"]):
+                values = own[quantity].dropna()
+                if len(values):
+                    interval = over_seeds(values, mean_interval)
+                    found.append((title(cell), epoch, quantity, interval.value, interval.low, interval.high))
+    return pd.DataFrame(found, columns=["method", "epoch", "quantity", "mean", "low", "high"])
+
+
+def _quantities(entry: Mapping[str, Any]) -> dict[str, float]:
+    losses = {f"loss of {task}": value for task, value in entry["losses"].items()}
+    metrics = entry.get("metrics") or {}
+    values = {
+        LABELS[name]: metrics.get(name.split(".")[0], {}).get(name.split(".")[1], np.nan) for name in SCORES.names
+    }
+    return {**losses, **values}
+
+
+def curves_exhibit(setting: Setting) -> Exhibit:
+    """Figure 5: losses and metrics over the epochs.
+
+    Args:
+        setting: Holds the stored runs.
+    """
+    table = curves(setting)
+    quantities = list(dict.fromkeys(table["quantity"]))
+    drawing = Figure(figsize=(7.2, 5.2), layout="constrained")
+    grid = drawing.subplots(2, 2, sharex=True)
+    for axes, quantity in zip(grid.flat, quantities, strict=True):
+        figures.curves(axes, table[table["quantity"] == quantity], "epoch", by="method")
+        axes.set_ylabel(quantity)
+        axes.set_xlabel("epoch")
+    figures.legend(drawing, grid[0, 0], 3)
+    last = table[table["epoch"] == table["epoch"].max()]
+    texts = []
+    for label in LABELS.values():
+        own = last[last["quantity"] == label].set_index("method")["mean"]
+        texts.append(f"{label.split(',')[0]} {', '.join(f'{name} {fixed(value, 2)}' for name, value in own.items())}")
+    caption = (
+        f"Losses and metrics over the epochs (Figure 5 with its missing seeds). At the end: {'; '.join(texts)}. "
+        "(Means over seeds; bars: 95 %, the range of up to three.)"
+    )
+    return Exhibit(
+        name="figure_5",
+        table=table,
+        caption=caption,
+        figure=drawing,
+        alt="Four panels over the epochs: training losses of segmentation and disparity, mIoU and AEPE, with a curve "
+        "for joint SGD and one for each end of MTSGD's thresholds.",
+        uses=("scale", "comparison_seeds"),
+    )
+
+
+def plane(trained: Trained, front: pd.DataFrame) -> pd.DataFrame:
+    """Points of Figure 7: both metrics of each row, and of fixed weights.
+
+    Args:
+        trained: What `load` gives.
+        front: Runs of fixed weights, as `fronts.evaluated` gives them.
+
+    Returns:
+        One row a point: `group`, `name`, and both metrics with their bounds.
+    """
+    found = []
+    groups = {
+        "joint SGD": [JOINT, TABLE_3[0]],
+        "MTSGD, channel": [cell for cell in (*TABLE_2, *TABLE_3) if cell.threshold is not None],
+        "MTSGD, filter or parameter": list(TABLE_4),
+    }
+    for group, cells in groups.items():
+        for cell in cells:
+            runs = trained.cells[cell]
+            found.append({"group": group, "name": title(cell), **_point(runs)})
+    for weights in front["weights"].unique():
+        name = " : ".join(f"{share:g}" for share in weights)
+        found.append({"group": "fixed weights", "name": name, **_point(front[front["weights"] == weights])})
+    return pd.DataFrame(found)
+
+
+def _point(runs: pd.DataFrame) -> dict[str, float]:
+    return {
+        name: value
+        for metric, label in LABELS.items()
+        for name, value in columns(label, over_seeds(runs[metric], mean_interval)).items()
+    }
+
+
+def plane_exhibit(trained: Trained, front: pd.DataFrame) -> Exhibit:
+    """Figure 7: both metrics in one plane, with the front of fixed weights.
+
+    Args:
+        trained: What `load` gives.
+        front: Runs of fixed weights.
+    """
+    table = plane(trained, front)
+    drawing, axes = figures.canvas(height=4.2)
+    x, y = LABELS[AEPE], LABELS[MIOU]
+    looks = figures.styles(list(dict.fromkeys(table["group"])))
+    for group, own in table.groupby("group", sort=False):
+        colour, marker = looks[str(group)]
+        axes.errorbar(
+            own[x],
+            own[y],
+            xerr=_bars(own, x),
+            yerr=_bars(own, y),
+            fmt=marker,
+            color=colour,
+            capsize=2,
+            label=str(group),
+            linestyle="--" if group == "fixed weights" else "none",
+            linewidth=1,
+        )
+    alone = trained.single.mean()
+    axes.axhline(alone[MIOU], color="0.5", linestyle=":", linewidth=1)
+    axes.axvline(alone[AEPE], color="0.5", linestyle=":", linewidth=1)
+    axes.set_xlabel(f"{x} (lower is better)")
+    axes.set_ylabel(f"{y} (higher is better)")
+    figures.legend(drawing, axes, 2)
+    best = table.sort_values(y).iloc[-1]
+    caption = (
+        f"Both metrics in one plane (Figure 7): the better corner is the upper left. The highest mIoU has "
+        f"{best['name']} of {best['group']}, {fixed(best[y])} % at {fixed(best[x], 3)} px. (Dotted: single tasks; "
+        "bars: 95 %, the range of up to three seeds.)"
+    )
+    return Exhibit(
+        name="figure_7",
+        table=table,
+        caption=caption,
+        figure=drawing,
+        alt="A plane of AEPE and mIoU with a point for each row of Tables 2 to 4, a dashed line through the points of "
+        "fixed weights, and dotted lines at single-task learning.",
+        uses=("scale", "comparison_seeds"),
+    )
+
+
+def _bars(table: pd.DataFrame, label: str) -> np.ndarray:
+    bars: np.ndarray = np.abs(table[[f"{label} low", f"{label} high"]].to_numpy().T - table[label].to_numpy())
+    return bars
+
+
+def pictures_exhibit(setting: Setting) -> Exhibit:
+    """Figure 6: estimates and errors of joint SGD and MTSGD, and of single tasks.
+
+    Args:
+        setting: Holds the stored runs.
+    """
+    shown = predictions.load(setting, [run for cell in TABLE_2[::4] for run in cell.runs(setting)])
+    return predictions.panels_exhibit(shown, "mtsgd")
