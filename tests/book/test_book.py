@@ -587,14 +587,7 @@ CUT = """() => [...document.querySelectorAll(".mtlrepro-table")]
     .map((box) => box.getAttribute("aria-label"))"""
 
 
-WIDE = pytest.mark.xfail(strict=True, reason="tables of methods in this chapter are still too wide")
-
-
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, marks=WIDE if path.stem == "loss_scale_balancing" else ()) for path in NOTEBOOKS],
-    ids=lambda path: path.stem,
-)
+@each_notebook
 def test_tables_hide_nothing_at_a_thousand_pixels(browser, site, path):
     page = browser.new_page(viewport={"width": 1000, "height": 900})
     open_page(page, f"{site}{path.stem}.html")
