@@ -159,8 +159,8 @@ class Front:
 
     def missing(self) -> str:
         """Which seeds the front has, and what of it is not stored, in a sentence."""
-        rest = f"; {self.lacking} runs of further seeds are not stored" if self.lacking else ""
-        return f"Fixed weights: {self.runs['weights'].nunique()} points, seeds {_listed(self.seeds)}{rest}."
+        rest = f"; runs of further seeds that are not stored: {self.lacking}" if self.lacking else ""
+        return f"Fixed weights: {self.runs['weights'].nunique()} points, {seeds_in_words(self.seeds)}{rest}."
 
 
 def load(setting: Setting, configs: Sequence[RunConfig], equal: Sequence[RunConfig], scores: Scores) -> Front:
@@ -182,8 +182,9 @@ def load(setting: Setting, configs: Sequence[RunConfig], equal: Sequence[RunConf
     return Front(runs, evaluated(setting, equal), scores, configs[0].tasks, lacking)
 
 
-def _listed(values: Sequence[int]) -> str:
-    return ", ".join(map(str, values))
+def seeds_in_words(seeds: Sequence[int]) -> str:
+    """Write which seeds there are: `seed 0`, or `seeds 0, 1`."""
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 # --- methods against the front ------------------------------------------------------------------------

@@ -145,9 +145,9 @@ def test_a_front_is_read_as_far_as_its_seeds_are_whole(tmp_path):
     assert front.seeds == [0]
     assert front.lacking == 1
     assert front.tasks == setting.run().tasks
-    assert front.missing() == "Fixed weights: 3 points, seeds 0; 1 runs of further seeds are not stored."
+    assert front.missing() == "Fixed weights: 3 points, seed 0; runs of further seeds that are not stored: 1."
     whole = fronts.load(setting, configs[:3], equal_runs(setting), scores)
-    assert whole.missing() == "Fixed weights: 3 points, seeds 0."
+    assert whole.missing() == "Fixed weights: 3 points, seed 0."
     assert (front.runs["validation depth.delta1"] == 2 * front.runs["depth.delta1"]).all()
 
 

@@ -267,7 +267,8 @@ def planes_exhibit(found: Found) -> Exhibit:
     operating = pd.concat([hypervolume.points(both, plane) for plane in planes.values()], ignore_index=True)
     caption = (
         "The front of fixed weights of three tasks in the planes of two of them, and where LSB, GLS and their own mean "
-        f"weights lie. Lines: points that no other one dominates in that plane. Seeds {', '.join(map(str, seeds))}."
+        f"weights lie. Lines: points that no other one dominates in that plane. (Fixed weights: "
+        f"{fronts.seeds_in_words(seeds)}.)"
     )
     return Exhibit(
         name="front_planes",
