@@ -277,8 +277,8 @@ def _median_sentence(shown: Premise) -> str:
     """Medians over elements of all kernels, by epoch."""
     table = medians(shown).query("factor == 1 and layers == @KERNELS and level == 'element'")
     found = [
-        f"{Interval(row.mean, row.low, row.high)} after epoch {row.epoch}"
-        for row in summarised(table, ["epoch", "level"]).itertuples()
+        f"{Interval(row['mean'], row['low'], row['high'])} after epoch {row['epoch']}"
+        for row in summarised(table, ["epoch", "level"]).to_dict("records")
     ]
     return (
         f"The median, which the null has at 1, is {', '.join(found)}; much larger would be {MUCH:g} "
@@ -295,12 +295,15 @@ def medians_exhibit(shown: Premise) -> Exhibit:
     plain = medians(shown).query("factor == 1")
     table = summarised(plain, ["level", "layers", "epoch"])
     drawing = Figure(figsize=(7.2, 3.4), layout="constrained")
-    panels = drawing.subplots(1, len(LEVELS), sharey=True)
+    panels = drawing.subplots(1, len(LEVELS), sharex=True, sharey=True)
+    bounds = min(table["low"].min(), 1) / 1.2, 1.2 * max(table["high"].max(), 1)
+    steps = (1, 2, 5) if bounds[1] < 10 * bounds[0] else (1,)
+    ticks = [step * 10.0**decade for decade in range(-DECADES, DECADES) for step in steps]
     for axes, kind in zip(panels, LEVELS, strict=True):
         own = table[table["level"] == kind]
         dots(axes, own.assign(epoch=own["epoch"].map(_after)), "layers", by="epoch", reference=1)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
+        log_x(axes, [tick for tick in ticks if bounds[0] <= tick <= bounds[1]])
+        axes.set_xlim(bounds)
         axes.set_title(f"by {kind}", fontsize=9)
     drawing.supxlabel("median of disparity : segmentation", fontsize=10)
     legend(drawing, panels[0], len(shown.epochs))

@@ -280,13 +280,13 @@ def kept_exhibit(shown: Survival) -> Exhibit:
     Args:
         shown: What `load` gives.
     """
-    steps, shares = shown.steps, rate_shares(shown.steps)
+    steps = shown.steps
     rows = []
     for (kind, threshold), own in steps.groupby(["level", "threshold"], sort=False):
         seeds = own.groupby("seed")[["length", "slices", "elements"]].mean()
         row: dict[str, object] = {"level": kind, "threshold": f"{threshold:g}"}
         row |= columns("length of the step", _shares(seeds["length"]))
-        row |= columns("effective learning rate", _shares(shares[kind][threshold]))
+        row |= columns("effective learning rate", _shares(rate_shares(own)))
         row |= columns("slices kept, %", over_seeds(seeds["slices"].clip(upper=100), percent_interval))
         row |= columns("elements kept, %", over_seeds(seeds["elements"].clip(upper=100), percent_interval))
         rows.append(row)
@@ -381,7 +381,7 @@ def _layers_frame(own: pd.DataFrame, epoch: int) -> tuple[Figure, str]:
         panel.set_xlim(0, 1.05)
         panel.set_title(f"by {level}", fontsize=10)
     drawing.supxlabel("length of the sum over the plain one", fontsize=10)
-    legend(drawing, panels[0], 5)
+    legend(drawing, panels[0], 3)
     alt = (
         f"Dots with bars after epoch {epoch}, a panel for each level, a line for each part of the network and a colour "
         "for each threshold; hollow diamonds where random directions would be."
