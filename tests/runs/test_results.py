@@ -135,7 +135,7 @@ def test_grid(store, file, stand_in, capsys):
     assert err.splitlines()[-1] == (
         f"run {configs(1)[0].hash} failed: epoch 1, step 3: the loss of depth is not finite, seed 1"
     )
-    assert "2/2" in err
+    assert "grid: 2 of 2 runs have ended, 1 failed" in err.splitlines()
     assert main(["grid", str(file), "--store", str(store), "--dry-run"]) == 0
     assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()[2:]] == ["complete", "failed"]
     stand_in()
