@@ -121,7 +121,7 @@ def download(file: RemoteFile, folder: Path, *, mirror: str | None = None, progr
 
 def _transfer(url: str, part: Path, size: int | None, progress: bool) -> None:
     """Bring `part` to its full length; a dropped connection is resumed while new bytes come."""
-    bar = tqdm(desc=part.stem, total=size, unit="B", unit_scale=True, disable=None if progress else True)
+    bar = tqdm(desc=part.stem, total=size, unit="B", unit_scale=True, disable=not progress)
     failures = 0
     problem: Exception | None = None
     with bar:
@@ -209,7 +209,7 @@ def unpack(archive: str | Path, folder: str | Path, *, progress: bool = True) ->
         inside = temporary / "inside"
         inside.mkdir()
         with _members(archive) as members:
-            for member in tqdm(members, desc=archive.name, unit=" files", disable=None if progress else True):
+            for member in tqdm(members, desc=archive.name, unit=" files", disable=not progress):
                 _write(archive, member, inside)
         inside.replace(folder)
     finally:

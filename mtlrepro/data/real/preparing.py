@@ -84,9 +84,7 @@ def write_split(
     with (
         Writer(folder, len(names), meta, resume=True) as writer,
         ThreadPoolExecutor(THREADS) as pool,
-        tqdm(
-            desc=folder.name, total=len(names), initial=writer.done, unit=" images", disable=None if progress else True
-        ) as bar,
+        tqdm(desc=folder.name, total=len(names), initial=writer.done, unit=" images", disable=not progress) as bar,
     ):
         for start in range(writer.done, len(names), PIECE):
             piece = names[start : start + PIECE]

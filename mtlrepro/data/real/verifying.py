@@ -105,7 +105,7 @@ def verify_target(
 
 
 def _check_values(findings: Findings, split: str, store: Store, rays: Rays | None, progress: bool) -> None:
-    for name in tqdm(store.names, desc=f"{split}: values", disable=None if progress else True):
+    for name in tqdm(store.names, desc=f"{split}: values", disable=not progress):
         if name in RANGES:
             _check_range(findings, split, store, name)
         elif name == "segmentation" and "classes" in store.meta:

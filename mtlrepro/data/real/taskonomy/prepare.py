@@ -114,7 +114,7 @@ def prepare(
         )
     views: dict[str, Views] = {name: {} for name in SPLITS}
     for name in SPLITS:
-        for building in tqdm(present[name], desc=f"{name}: buildings", disable=None if progress else True):
+        for building in tqdm(present[name], desc=f"{name}: buildings", disable=not progress):
             chosen = list(find_views(source, building).items())[::every]
             views[name] |= {f"{building}/point_{p}_view_{v}": entries for (p, v), entries in chosen}
     shape = _first_shape(views)
