@@ -28,6 +28,8 @@ REPLAYED = {method: f"{method}'s mean weights" for method in ADAPTIVE}
 """Method whose weights are replayed to what the replay is called."""
 SOURCE = "our question"
 UNCORRECTED = "not corrected for several comparisons"
+RANGES = ("beyond the front, %", "points as far, %")
+"""Columns of the table that have the range over the front's seeds."""
 LEVEL = 5.0
 """Share in % of the front's own points that may be as far beyond the others as a method that counts as beyond."""
 
@@ -214,6 +216,8 @@ def table_exhibit(found: Found) -> Exhibit:
             "as far high": "points as far, % high",
         }
     )
+    if len(found.front.seeds) == 1:  # one seed has no range
+        shown = shown.drop(columns=[f"{name} {end}" for name in RANGES for end in ("low", "high")])
     return Exhibit(name="against_front", table=rows, shown=shown, caption=caption)
 
 

@@ -95,6 +95,7 @@ def test_shares_of_points_are_percentages(found):
 def test_exhibits_say_what_is_missing_and_what_was_searched(setting, found):
     shown = lsb_front.table_exhibit(found)
     assert "Fixed weights: 3 points, seed 0; runs of further seeds that are not stored: 2." in shown.caption
+    assert not [column for column in shown.shown if column.endswith((" low", " high")) and "less" not in column]
     assert "UW-SO, T = 4 9 (" in shown.caption
     assert "tuned fixed weights 3 (" in shown.caption
     triangle = lsb_front.triangle_exhibit(found)
