@@ -13,7 +13,8 @@ With `gate: true` each task has the mean of the tasks' weights in place of its o
 multiplied by their sum, the gate. For mclgs, `mean` is then the constant gate of the same mean, `random` a random gate
 with the distribution of its epochs, and `steps` one with the distribution of the steps of each epoch.
 
-`warmup` takes `run` too: its ramp ends where the mean of its factor over the whole run is the mean gate of that run.
+`warmup` takes `run` too: its ramp ends where the mean of its factor over the whole run is the mean gate of that run. It
+comes from 0, or from 2, the largest gate of mclgs, where that mean is above 1.
 
 Records hold the means of epochs. Where a method weights each step differently, as mclgs does, the weights of steps
 spread more than these means, and a replay has the spread of the means, but for `steps`.
@@ -27,7 +28,7 @@ import torch
 MODES = ("mean", "last", "sequence", "shuffled", "random", "steps")
 
 _OWN = {"replay": ("run", "mode", "gate"), "warmup": ("run",)}
-_REPLACED = {"replay": ("weights", "draw", "step"), "warmup": ("length", "steps")}
+_REPLACED = {"replay": ("weights", "draw", "step"), "warmup": ("length", "steps", "start")}
 """Method to its options that a stored run stands for."""
 
 
@@ -80,7 +81,7 @@ def with_weights(
     rest = {name: value for name, value in options.items() if name not in _OWN["replay"]}
     mode = options.get("mode")
     if mode is None:
-        return rest | {"steps": ramp(rows.sum(1).mean().item(), epochs * steps)}
+        return rest | ramp(rows.sum(1).mean().item(), epochs * steps)
     if mode == "mean":
         rows = rows.mean(0, keepdim=True)
     elif mode == "last":
@@ -100,16 +101,18 @@ def with_weights(
     return rest | {"weights": rows.tolist(), "draw": mode == "random"}
 
 
-def ramp(gate: float, steps: int) -> int:
-    """Steps n of a linear ramp from 1/n to 1 whose mean over a run, 1 - (n - 1) / (2 steps), is nearest to a gate.
+def ramp(gate: float, steps: int) -> dict[str, Any]:
+    """Make options of `warmup` whose mean factor over a run is nearest to a gate: `steps` n, and `start` above 1.
+
+    A ramp from s to 1 has the mean 1 - (1 - s) (n - 1) / (2 steps); s is 0 for gates up to 1, and 2 above.
 
     Raises:
         ValueError: No ramp within the run has that mean.
     """
-    n = round(1 + 2 * steps * (1 - gate))
+    n = round(1 + 2 * steps * abs(1 - gate))
     if not 1 <= n <= steps:
         raise ValueError(
             f"the mean gate of the stored run is {gate:g}; accepted for a ramp within {steps} steps: "
-            f"{0.5 + 0.5 / steps:g} to 1"
+            f"{0.5 + 0.5 / steps:g} to {1.5 - 0.5 / steps:g}"
         )
-    return n
+    return {"steps": n, "start": 2.0} if gate > 1 else {"steps": n}

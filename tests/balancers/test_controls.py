@@ -196,6 +196,15 @@ def test_warmup_is_a_linear_ramp_of_the_mean_step():
         balancer.end_epoch([1.0, 1.0, 1.0])
 
 
+def test_a_ramp_may_fall_from_above():
+    """From 2 in four steps: 7/4, 6/4, 5/4 and 1 of the mean."""
+    balancer = create("warmup", 2, steps=4, start=2.0)
+    factors = weights_of(balancer, 5, losses=(1.0, 1.0)).sum(1)
+    torch.testing.assert_close(factors, f64(1.75, 1.5, 1.25, 1.0, 1.0))
+    with pytest.raises(ValueError, match="start is -1; accepted: a number of at least 0"):
+        create("warmup", 2, start=-1)
+
+
 def test_warmup_of_plain_sgd_is_a_ramp_of_the_learning_rate():
     x, y = (nn.Parameter(f64(1.0, -2.0)) for _ in range(2))
     balancer, equal = create("warmup", 2, steps=3), create("equal", 2)

@@ -69,21 +69,22 @@ def test_steps_are_shuffled_within_their_epochs():
         resolved(rows, epochs=2, steps=5, mode="steps")
 
 
-@pytest.mark.parametrize("gate", [0.51, 0.7, 0.999, 1.0])
+@pytest.mark.parametrize("gate", [0.51, 0.7, 0.999, 1.0, 1.001, 1.4])
 @pytest.mark.parametrize(("epochs", "steps"), [(3, 10), (20, 50)])
 def test_a_ramp_has_the_mean_gate_of_the_run(gate, epochs, steps):
     """The mean of the factor over the run, step by step; the number of steps is whole."""
     rows = [[0.0, gate - 0.1, 0.0], [gate / 3 + 0.1, gate / 3, gate / 3]]
-    n = resolved(rows, method="warmup", epochs=epochs, steps=steps)["steps"]
-    total = epochs * steps
-    mean = sum(min(t / n, 1) for t in range(1, total + 1)) / total
+    made = resolved(rows, method="warmup", epochs=epochs, steps=steps)
+    n, start, total = made["steps"], made.get("start", 0.0), epochs * steps
+    assert start == (2 if gate > 1 else 0)
+    mean = sum(start + (1 - start) * min(t / n, 1) for t in range(1, total + 1)) / total
     assert mean == pytest.approx(gate, abs=0.25 / total + 1e-12)
 
 
-@pytest.mark.parametrize("gate", [0.4, 1.2])
+@pytest.mark.parametrize("gate", [0.4, 1.6])
 def test_a_gate_that_no_ramp_has_is_refused(gate):
     with pytest.raises(
-        ValueError, match=rf"mean gate .* is {gate}; accepted for a ramp within 30 steps: 0.516667 to 1"
+        ValueError, match=rf"mean gate .* is {gate}; accepted for a ramp within 30 steps: 0.516667 to 1.48333"
     ):
         resolved([[gate, 0.0, 0.0]], method="warmup")
 
@@ -118,9 +119,10 @@ def test_options_without_a_run_are_those_of_the_method():
         ("replay", {"weights": [1, 1]}, "accepted: 3 numbers of at least 0, or a row of them for each epoch"),
         ("warmup", {"run": RUN, "length": 0.5}, "it has 'run' and 'length'; accepted: one"),
         ("warmup", {"run": RUN, "steps": 5}, "it has 'run' and 'steps'; accepted: one"),
+        ("warmup", {"run": RUN, "start": 2.0}, "it has 'run' and 'start'; accepted: one"),
         ("warmup", {"length": 0.5, "steps": 5}, "it has 'length' and 'steps'; accepted: one"),
         ("warmup", {"length": 2}, r"length is 2.0; accepted: a number in \(0, 1\]"),
-        ("warmup", {"run": RUN, "mode": "mean"}, "warmup: option 'mode' is unknown; accepted: steps"),
+        ("warmup", {"run": RUN, "mode": "mean"}, "warmup: option 'mode' is unknown; accepted: steps, start"),
         ("mclgs", {"run": RUN}, "mclgs: option 'run' is unknown"),
     ],
 )
