@@ -17,8 +17,9 @@ class Replay(DrawnWeighting):
     """Given weights that do not look at this run: sum_k w_k L_k, a row of weights for each epoch or step.
 
     The control of a method that adapts its weights. With the mean or the last weights of one of its runs, nothing
-    adapts; with its epochs or steps in another order, weights have the same distribution, but answer to nothing. Rows of equal
-    weights f/T are a gate f on the plain mean step, the control of `mclgs`, which for two tasks is such a gate itself.
+    adapts; with its epochs or steps in another order, weights have the same distribution, but answer to nothing. Rows
+    of equal weights f/T are a gate f on the plain mean step, the control of `mclgs`, which for two tasks is such a gate
+    itself.
     `RunConfig` takes `run`, the hash of a stored run, and `mode` in the place of `weights`, see `training.controls`.
 
     Scale: as given, not normalised: T equal gradients g give (sum_k w_k) g. The weights act on shared parameters and

@@ -15,12 +15,12 @@ class Warmup(LossWeighting):
 
     From another start s the factor goes to 1 likewise, s + (1 - s) min(t/n, 1), and falls if s is above 1.
 
-    The control of methods that take shorter or longer steps at first, such as `mclgs`: the linear ramp of a learning rate's gradual
-    warm-up (Goyal et al., arXiv 1706.02677), put where the gate of `mclgs` acts, on the gradients of shared parameters
-    and heads. Only for SGD without momentum and decay is that the same as a ramp of the learning rate; Adam nearly
-    cancels a slowly changing factor, this one as well as the gate's. Over N >= n steps the mean of the factor is
-    1 - (1 - s) (n - 1) / (2 N). `RunConfig` takes `length`, a share of the run, or `run`, the hash of a stored run whose mean
-    gate it shall have, in the place of `steps` and `start`, see `training.controls`.
+    The control of methods that take shorter or longer steps at first, such as `mclgs`: the linear ramp of a learning
+    rate's gradual warm-up (Goyal et al., arXiv 1706.02677), put where the gate of `mclgs` acts, on the gradients of
+    shared parameters and heads. Only for SGD without momentum and decay is that the same as a ramp of the learning
+    rate; Adam nearly cancels a slowly changing factor, this one as well as the gate's. Over N >= n steps the mean of
+    the factor is 1 - (1 - s) (n - 1) / (2 N). `RunConfig` takes `length`, a share of the run, or `run`, the hash of a
+    stored run whose mean gate it shall have, in the place of `steps` and `start`, see `training.controls`.
 
     Scale: the mean from step n on; before, T equal gradients g give the factor times g.
 

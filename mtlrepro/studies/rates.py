@@ -65,8 +65,8 @@ def rate_table(scored: pd.DataFrame, sign: int = 1) -> pd.DataFrame:
 
     Returns:
         One row a method: `method`; a column for each rate with the mean and the range over seeds in per cent, as
-        text, or `diverged` where the method has no runs at that rate; `best`; and `at the edge`, whether the best rate is the smallest or the largest tried, so that a still
-        better one may lie outside.
+        text, or `diverged` where the method has no runs at that rate; `best`; and `at the edge`, whether the best rate
+        is the smallest or the largest tried, so that a still better one may lie outside.
     """
     best = best_rates(scored, sign)
     edges = scored["lr"].min(), scored["lr"].max()

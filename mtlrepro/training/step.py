@@ -173,11 +173,12 @@ class Trainer:
 
         Returns:
             `losses`: raw mean losses of the epoch by task, over what was labelled; `weights`: mean of its weights over
-            the steps in which the balancer had the task's loss, or None where the method has none; `loss_scales`: their product,
-            times the configuration's factor on the loss; `lr`: the network's learning rate. NaN stands for a task that
-            had no label. If some batch had no label of a task, or the configuration says which have, `absent`: the
-            share of the epoch's batches without one by task. With `method` in the configuration's `observe`,
-            `observed`: means of the balancer's quantities over the steps that had them, NaN for one that no step had.
+            the steps in which the balancer had the task's loss, or None where the method has none; `loss_scales`: their
+            product, times the configuration's factor on the loss; `lr`: the network's learning rate. NaN stands for a
+            task that had no label. If some batch had no label of a task, or the configuration says which have,
+            `absent`: the share of the epoch's batches without one by task. With `method` in the configuration's
+            `observe`, `observed`: means of the balancer's quantities over the steps that had them, NaN for one that no
+            step had.
 
         Raises:
             FloatingPointError: A loss or gradient was not finite; names epoch, step and task.

@@ -163,7 +163,7 @@ def test_steps_are_read_from_beside_the_record(tmp_path):
         train(run, store=tmp_path),
     )
     assert [len(rows), len(rows[0]), len(rows[0][0])] == [3, 3, 3]
-    assert sum(rows, []) == original.tolist()
+    assert [step for epoch in rows for step in epoch] == original.tolist()
     kept = observations.step_weights(tmp_path, run.hash)
     for epoch in range(3):
         steps = slice(3 * epoch, 3 * epoch + 3)

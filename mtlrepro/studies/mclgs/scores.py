@@ -1,7 +1,7 @@
 """How the methods of the poster's tables are scored, in both conventions of Delta_m.
 
-The poster names no metrics: those of its first table are the nine of the public benchmark on NYUv2; of detection we take
-mAP and mAP at an IoU of 0.5, and of segmentation on streets mIoU.
+The poster names no metrics. For its first table we take the nine of the public benchmark on NYUv2, for its second mAP
+and mAP at an IoU of 0.5 of detection, and mIoU of segmentation.
 """
 
 from dataclasses import replace
@@ -22,9 +22,9 @@ ROOMS = Scores.of(
         "normal.within_30",
     )
 )
-"""Those of the poster's first table; Delta_m is the mean over the metrics of a task, then over tasks, as the poster's."""
+"""Those of the first table; Delta_m is the mean over the metrics of a task, then over tasks, as the poster's."""
 STREETS = Scores.of(("detection.map50", "detection.map", "segmentation.miou"))
-"""Those of its second table."""
+"""Those of the second table."""
 
 
 def scores_of(setting: Setting) -> Scores:
