@@ -80,12 +80,15 @@ def _street(setting: Setting) -> bool:
 
 
 def _methods(setting: Setting) -> Sequence[str]:
-    return STREET_METHODS if _street(setting) else METHODS
+    """Methods of the table that a setting is for; on streets three at `smoke`."""
+    if not _street(setting):
+        return METHODS
+    return ("equal", "mgda", "mclgs") if setting.scale == "smoke" else STREET_METHODS
 
 
-def _rates(setting: Setting, rates: Sequence[float] = RATES) -> tuple[float, ...]:
+def _rates(setting: Setting) -> tuple[float, ...]:
     """Learning rates that are tried; at `smoke` that of its runs, and one at which nothing is learned."""
-    return (1e-5, setting.run().lr) if setting.scale == "smoke" else tuple(rates)
+    return (1e-5, setting.run().lr) if setting.scale == "smoke" else RATES
 
 
 def _search_seeds(setting: Setting) -> range:
@@ -204,13 +207,14 @@ def unpaired_single(setting: Setting) -> list[RunConfig]:
 
 
 def star(setting: Setting, **fields: Any) -> dict[str, list[RunConfig]]:  # noqa: ANN401
-    """Curricula of MCLGS by name, see `STAR`.
+    """Curricula of MCLGS by name, see `STAR`; the first three at `smoke`.
 
     Args:
         setting: What all runs share.
         **fields: Further fields of the runs.
     """
-    return {name: _curriculum(setting, options, **fields) for name, options in STAR.items()}
+    names = [*STAR][: 3 if setting.scale == "smoke" else None]
+    return {name: _curriculum(setting, STAR[name], **fields) for name in names}
 
 
 def _curriculum(setting: Setting, options: Mapping[str, Any], **fields: Any) -> list[RunConfig]:  # noqa: ANN401
@@ -251,11 +255,12 @@ def controls(setting: Setting, **fields: Any) -> dict[str, list[RunConfig]]:  # 
 
 
 def sgd_search(setting: Setting) -> dict[str, list[RunConfig]]:
-    """Equal weights and the centre under SGD at each of `SGD_RATES`, two seeds each, by name."""
+    """Equal weights and the centre under SGD at each of `SGD_RATES`, two seeds each, by name; at `smoke` at its own."""
+    tried = (setting.run().lr,) if setting.scale == "smoke" else SGD_RATES
     return {
         method: [
             run(setting, seed, method, lr=rate, **SGD)
-            for rate in _rates(setting, SGD_RATES)
+            for rate in tried
             for seed in _search_seeds(setting)
         ]
         for method in CENTRAL
@@ -292,7 +297,7 @@ def scaled(setting: Setting) -> dict[tuple[float, str], list[RunConfig]]:
         (factor, method): [
             run(setting, seed, method, loss_scales={SCALED_TASK: factor}, **told.get(method, {})) for seed in seeds
         ]
-        for factor in (1.0, *FACTORS)
+        for factor in (1.0, *(FACTORS[1:] if setting.scale == "smoke" else FACTORS))
         for method in SCALED_METHODS
     }
 

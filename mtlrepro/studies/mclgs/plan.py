@@ -78,7 +78,7 @@ def experiments(setting: Setting) -> dict[str, Grid]:
             "6, one loss scaled": lambda at: _all(grids.scaled(at)),
             "5, weights of samples": lambda at: _all(grids.sampled(at)),
         }
-    if street and setting.dataset != "bdd100k":
+    if street and setting.dataset != "bdd100k" and setting.scale != "smoke":
         found[STREET_RATES] = lambda at: tuned(grids.streets(at))
     return found
 

@@ -126,7 +126,7 @@ def test_the_plan_is_in_order_of_priority(scale, monkeypatch, tmp_path):
     monkeypatch.setenv("MTLREPRO_CACHE", str(tmp_path))
     setting = plan.setting_of(**VALUES | {"scale": scale})
     parts = plan.experiments(setting)
-    assert [name[0] for name in parts] == [*"2442733341653"]
+    assert [name[0] for name in parts] == [*"244273334165", *("3" if scale != "smoke" else "")]
     assert [*parts][:3] == ["2, methods", "4, star", "4, controls"]
     assert all(grid(setting) for grid in parts.values())
 
@@ -162,7 +162,7 @@ def test_streets_alone_have_their_table(tmp_path):
 
 
 def good(run):
-    """All methods are best at the rate of the scale, MCLGS at the other one, and more so under SGD."""
+    """All methods are best at the rate of the scale, MCLGS at the other one."""
     if run.method == "mclgs":
         return 3.0 if run.lr < 1e-3 else 2.0
     return 1.0 if run.lr < 1e-3 else 2.0
@@ -183,12 +183,10 @@ def test_rates_are_chosen_on_validation(chosen):
     low, high = 1e-5, 1e-2
     assert rates.of_methods(chosen).rates == {**dict.fromkeys(grids.METHODS, high), "mclgs": low}
     assert rates.of_single_tasks(chosen).rates == dict.fromkeys(chosen.run().tasks, high)
-    assert rates.of_sgd(chosen).rates == {"equal": high, "mclgs": low}
+    assert rates.of_sgd(chosen).rates == {"equal": high, "mclgs": high}
     tuned = plan.tuned(chosen)
     assert {run.lr for run in tuned if run.method == "mclgs" and run.seed == 2} == {low}
     assert {run.lr for run in tuned if run.method == "cagrad" and run.seed == 2} == {high}
-    under = plan.under_sgd(chosen)
-    assert {run.lr for run in under if run.method in ("replay", "warmup")} == {low}
 
 
 def test_a_rate_at_which_a_run_broke_off_is_out(chosen, monkeypatch):
