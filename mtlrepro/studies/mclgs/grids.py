@@ -258,11 +258,7 @@ def sgd_search(setting: Setting) -> dict[str, list[RunConfig]]:
     """Equal weights and the centre under SGD at each of `SGD_RATES`, two seeds each, by name; at `smoke` at its own."""
     tried = (setting.run().lr,) if setting.scale == "smoke" else SGD_RATES
     return {
-        method: [
-            run(setting, seed, method, lr=rate, **SGD)
-            for rate in tried
-            for seed in _search_seeds(setting)
-        ]
+        method: [run(setting, seed, method, lr=rate, **SGD) for rate in tried for seed in _search_seeds(setting)]
         for method in CENTRAL
     }
 
