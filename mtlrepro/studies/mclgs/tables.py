@@ -21,12 +21,11 @@ from mtlrepro.studies import fronts
 from mtlrepro.studies.comparison import ALPHA, bracketed, columns, fixed
 from mtlrepro.studies.mclgs import grids, rates
 from mtlrepro.studies.mclgs.poster import BDD100K, DELTA_M, NYUV2, PRINTED, Poster
-from mtlrepro.studies.mclgs.scores import by_metric, of_task, scores_of
+from mtlrepro.studies.mclgs.scores import better, by_metric, of_task, scores_of
 from mtlrepro.studies.scores import DELTA, Scores, method_title
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training.config import RunConfig
 
-PAIRED = "[paired 95 %, not corrected]"
 NOT_PRINTED = "–"
 
 
@@ -255,19 +254,9 @@ def claims(table: Table) -> list[Verdict]:
             if other in (method, "cagrad+mclgs"):
                 continue
             gained = mean_interval(table.gains(method, other))
-            found.append(
-                Verdict(
-                    f"{method_title(method)} is better than every other method",
-                    table.poster.place,
-                    0.0,
-                    0.0,
-                    Interval(-gained.value, -gained.high, -gained.low),
-                    below=True,
-                    reading=f"points of % by which the other's {DELTA} is better, mean over seeds {PAIRED}",
-                    case=method_title(other),
-                    finding=finding,
-                )
-            )
+            claim = f"{method_title(method)} is better than every other method"
+            about = {"source": table.poster.place, "case": method_title(other), "finding": finding}
+            found.append(better(claim, gained, **about))
     for method, subject in (("equal", "Equal weights are"), ("mclgs", "MCLGS is")):
         own = mean_interval(table.spread(method)[DELTA])
         found.append(
