@@ -320,11 +320,11 @@ def updates_exhibit(parts: Sequence[Runs]) -> Exhibit:
     axes.set_xlabel("epoch")
     axes.set_ylabel("change of the next update, %")
     figures.legend(drawing, axes, 2)
-    early = {part.optimizer: mean_interval(early_updates(part)) for part in parts}
+    early = {part.optimizer: range_interval(early_updates(part)) for part in parts}
     texts = ", ".join(f"{name} {bracketed(interval)} %" for name, interval in early.items())
     caption = (
         f"By how much MCLGS changes the optimizer's next update of the shared parameters, of its length. While the "
-        f"curriculum lasts: {texts}. (Bars: range over seeds; brackets: 95 % over seeds.)"
+        f"curriculum lasts: {texts}. (Bars and brackets: range over {len(parts[0].equal)} seeds.)"
     )
     return Exhibit(
         name="updates_changed",

@@ -196,17 +196,16 @@ def exhibits(table: Table) -> list[Exhibit]:
     own = compared[(compared["method"] == method_title("mclgs")) & (compared["against"] == method_title("equal"))].iloc[
         0
     ]
-    better, worse = (
-        compared[(compared["p"] < ALPHA) & (sign * compared["gain"] > 0)][["method", "against"]].agg(
-            " over ".join, axis=1
-        )
+    clear = [row for row in compared.to_dict("records") if row["p"] < ALPHA]
+    better_pairs, worse_pairs = (
+        "; ".join(f"{row['method']} over {row['against']}" for row in clear if sign * row["gain"] > 0) or "none"
         for sign in (1, -1)
     )
     second = (
         f"Differences of {DELTA} in runs of the same seed. MCLGS less equal weights: "
         f"{bracketed(Interval(own['gain'], own['low'], own['high']), signed=True)} points; so many pairs would show "
         f"{fixed(own['would show'])}. After Holm's correction over the {len(compared)} rows better: "
-        f"{'; '.join(better) or 'none'}; worse: {'; '.join(worse) or 'none'}. (Brackets: paired 95 %, not corrected.)"
+        f"{better_pairs}; worse: {worse_pairs}. (Brackets: paired 95 %, not corrected.)"
     )
     title = table.poster.title.lower()
     return [
