@@ -1,4 +1,4 @@
-"""Does a loss of 0 for the task without a label explain the collapse of MGDA on the poster's BDD100K?
+"""Whether a loss of 0 for the task without a label explains the collapse of MGDA on the poster's BDD100K.
 
 In BDD100K boxes and masks are mostly on different images. Where a task has no label in a batch, a loop that adds up
 whatever its losses return gives MGDA a gradient of 0 for it, and the point of least norm between any gradient and 0 is
@@ -106,12 +106,12 @@ def exhibit(found: Unpaired) -> Exhibit:
     printed = BDD100K.numbers().loc[PRINTED["mgda"]]
     texts = [f"{title}: {bracketed(_changed(found, title), signed=True)} points" for title in ZERO]
     seeds = len(found.single)
+    row = ", ".join(f"{printed[column]:.2f} % ({task})" for task, column in BDD100K.tasks.items())
     caption = (
         f"Boxes and masks on different images of streets, improvements over single tasks with the same labels. The "
-        f"poster prints for MGDA {', '.join(f'{printed[name]:.2f} % ({task})' for task, name in BDD100K.tasks.items())}. "
-        f"What the loss of 0 changes in {DELTA}: {'; '.join(texts)}. (Brackets of rows: {bracketed_over(seeds)}; of "
-        "changes: paired 95 %, not corrected. MGDA with batches of one task in turn and the other task absent takes "
-        "the steps of equal weights.)"
+        f"poster prints for MGDA {row}. What the loss of 0 changes in {DELTA}: {'; '.join(texts)}. (Brackets of rows: "
+        f"{bracketed_over(seeds)}; of changes: paired 95 %, not corrected. MGDA with batches of one task in turn and "
+        "the other task absent takes the steps of equal weights.)"
     )
     return Exhibit(name="unpaired_labels", table=rows(found), caption=caption)
 
