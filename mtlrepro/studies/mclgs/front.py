@@ -78,8 +78,8 @@ def exhibit(found: Found) -> Exhibit:
     gained = fronts.gains(rows)[method_title("mclgs")]
     weights = ", ".join(f"{task} {share:g}" for task, share in zip(found.front.tasks, found.front.tuned, strict=True))
     caption = (
-        f"The poster's methods against fixed weights. {found.front.missing()} Tuned on the validation split: {weights}. "
-        f"MCLGS less the tuned weights: {bracketed(gained, signed=True)} points of {DELTA}; less its own mean weights "
+        f"The poster's methods against fixed weights. {found.front.missing()} Tuned on the validation split: "
+        f"{weights}. MCLGS less the tuned weights: {bracketed(gained, signed=True)} points of {DELTA}; less its own mean weights "
         f"held fixed: {bracketed(replayed(found), signed=True)}. (Improvements over equal weights; paired 95 %, not "
         "corrected; all methods at the learning rate of the scale.)"
     )

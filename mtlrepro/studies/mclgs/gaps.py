@@ -106,8 +106,8 @@ def exhibit(found: Gaps) -> Exhibit:
     ]
     own = mean_interval(found.gained(largest, "mclgs", "pcgrad"))
     caption = (
-        f"Methods with the loss of {grids.SCALED_TASK} scaled. Share of the next update that a method changes, mean over "
-        f"the run, at a factor of 1 and of {largest:g}: {'; '.join(texts)}. At a factor of {largest:g} MCLGS less "
+        f"Methods with the loss of {grids.SCALED_TASK} scaled. Share of the next update that a method changes, mean "
+        f"over the run, at a factor of 1 and of {largest:g}: {'; '.join(texts)}. At a factor of {largest:g} MCLGS less "
         f"PCGrad: {bracketed(own, signed=True)} points of {DELTA}. (Brackets of rows: range of up to three seeds; of "
         "the difference: paired 95 %; improvements over equal weights at a factor of 1.)"
     )
