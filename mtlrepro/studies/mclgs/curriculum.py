@@ -282,8 +282,8 @@ def controls_exhibit(parts: Sequence[Runs]) -> Exhibit:
     table = controls_table(parts)
     texts = []
     for part in parts:
-        own = table[table["optimizer"] == part.optimizer].set_index("control")
-        texts.append(f"{part.optimizer}, rate {part.rate:g}: " + ", ".join(_against(own, name) for name in own.index))
+        own = table[table["optimizer"] == part.optimizer].to_dict("records")
+        texts.append(f"{part.optimizer}, rate {part.rate:g}: " + ", ".join(map(_against, own)))
     caption = (
         f"The centre of MCLGS less what takes steps of the same lengths without looking at gradients, in points of "
         f"{DELTA}. {'; '.join(texts)}. Constant gate: its mean; random gate: the gates of an epoch's steps in another "
@@ -293,9 +293,9 @@ def controls_exhibit(parts: Sequence[Runs]) -> Exhibit:
     return Exhibit(name="similarity_or_length", table=table, caption=caption)
 
 
-def _against(table: pd.DataFrame, name: str) -> str:
-    value, low, high = (float(table.loc[name, f"centre less control, points{end}"]) for end in ("", " low", " high"))
-    return f"{name} {bracketed(Interval(value, low, high), signed=True)}"
+def _against(row: Mapping[Any, Any]) -> str:
+    interval = Interval(*(float(row[f"centre less control, points{end}"]) for end in ("", " low", " high")))
+    return f"{row['control']} {bracketed(interval, signed=True)}"
 
 
 def updates_exhibit(parts: Sequence[Runs]) -> Exhibit:

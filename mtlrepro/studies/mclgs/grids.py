@@ -46,7 +46,7 @@ FACTORS = (10.0, 100.0)
 SCALED_METHODS = ("equal", "pcgrad", "mclgs")
 MASKS = 0.1
 """Share of the images of streets that have masks; the others have boxes. Of BDD100K's, about one in ten has masks."""
-SMALL = {"size": (32, 48), "batch_size": 8, "cuda_graph": False}
+SMALL: Mapping[str, Any] = {"size": (32, 48), "batch_size": 8, "cuda_graph": False}
 """Images of runs whose samples have weights of their own: each step costs a backward pass for every sample and task."""
 BATCHES = 25
 """Batches on which gradients of single samples are compared after an epoch."""

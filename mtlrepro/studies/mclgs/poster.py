@@ -66,6 +66,16 @@ class Poster:
         printed = published.read("mclgs")
         return published.pivot(printed[printed["place"] == self.place], values)
 
+    def printed(self, method: str, column: str = DELTA_M, values: str = "value") -> float:
+        """One printed number.
+
+        Args:
+            method: A method by name, which the table has.
+            column: A column of the table.
+            values: See `numbers`.
+        """
+        return float(self.numbers(values).to_dict()[column][PRINTED[method]])
+
 
 NYUV2 = Poster("NYUv2", {"segmentation": "Delta_seg", "depth": "Delta_depth", "normal": "Delta_normal"}, 1)
 BDD100K = Poster("BDD100K", {"detection": "Delta_od", "segmentation": "Delta_seg"}, 3)
@@ -143,9 +153,8 @@ def gain(poster: Poster, method: str, other: str) -> Interval:
         method: A method by name.
         other: Likewise.
     """
-    means, errors = poster.numbers()[DELTA_M], poster.numbers("uncertainty")[DELTA_M]
-    one, against = PRINTED[method], PRINTED[other]
-    return welch(float(means[one] - means[against]), float(errors[one]), float(errors[against]))[0]
+    errors = [poster.printed(name, values="uncertainty") for name in (method, other)]
+    return welch(poster.printed(method) - poster.printed(other), *errors)[0]
 
 
 # --- exhibits and verdicts ----------------------------------------------------------------------------

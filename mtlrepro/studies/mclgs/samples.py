@@ -174,8 +174,9 @@ def _cosines(found: Cosines, kind: str) -> np.ndarray:
         pairs = combinations(tasks, 2) if kind == TASKS_OTHER else ((task, task) for task in tasks)
         b = found.samples.shape[2]
         values = [found.between_samples(*pair)[:, ~np.eye(b, dtype=bool)] for pair in pairs]
-    joined = np.concatenate([part.ravel() for part in values])
-    return joined[~np.isnan(joined)]
+    joined: np.ndarray = np.concatenate([part.ravel() for part in values])
+    known: np.ndarray = joined[~np.isnan(joined)]
+    return known
 
 
 # --- exhibits and verdicts ----------------------------------------------------------------------------

@@ -20,13 +20,11 @@ from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies import fronts
 from mtlrepro.studies.comparison import ALPHA, bracketed, columns, fixed
 from mtlrepro.studies.mclgs import grids, rates
-from mtlrepro.studies.mclgs.poster import BDD100K, DELTA_M, NYUV2, PRINTED, Poster
+from mtlrepro.studies.mclgs.poster import BDD100K, NYUV2, Poster
 from mtlrepro.studies.mclgs.scores import better, by_metric, of_task, scores_of
 from mtlrepro.studies.scores import DELTA, Scores, method_title
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training.config import RunConfig
-
-NOT_PRINTED = "–"
 
 
 @dataclass(frozen=True)
@@ -127,25 +125,20 @@ def rows(table: Table) -> pd.DataFrame:
         `... low` and `... high`, see `over_seeds`, with the spread of single tasks; `standard error` of Delta_m over
         seeds without it, as the poster's; and `mean drop, %` in the other convention, likewise with bounds.
     """
-    numbers, errors = table.poster.numbers(), table.poster.numbers("uncertainty")
-    found = []
+    poster, found = table.poster, []
     for method in table.runs:
-        own, name = table.spread(method), PRINTED[method]
+        own = table.spread(method)
         row: dict[str, Any] = {"method": method_title(method), "learning rate": table.rates[method]}
-        for task, column in table.poster.tasks.items():
-            row[f"printed Δ of {task}, %"] = _printed(numbers, name, column)
+        for task, column in poster.tasks.items():
+            row[f"printed Δ of {task}, %"] = f"{poster.printed(method, column):.2f}"
             row |= columns(f"Δ of {task}, %", over_seeds(own[task], mean_interval))
-        error = f" ± {errors.loc[name, DELTA_M]:.2f}" if name in errors.index else ""
-        row[f"printed {DELTA}, %"] = _printed(numbers, name, DELTA_M) + error
+        error = poster.printed(method, values="uncertainty")
+        row[f"printed {DELTA}, %"] = f"{poster.printed(method):.2f} ± {error:.2f}"
         row |= columns(f"{DELTA}, %", over_seeds(own[DELTA], mean_interval))
         values = table.of(method)[DELTA]
         row["standard error"] = float(values.std(ddof=1) / np.sqrt(len(values)))
         found.append(row | columns("mean drop, %", over_seeds(own["drop"], mean_interval)))
     return pd.DataFrame(found)
-
-
-def _printed(numbers: pd.DataFrame, row: str, column: str) -> str:
-    return f"{numbers.loc[row, column]:.2f}" if row in numbers.index else NOT_PRINTED
 
 
 def tests(table: Table) -> pd.DataFrame:
@@ -228,7 +221,7 @@ def single_exhibit(table: Table) -> Exhibit:
         row["spread of seeds, % of the mean"] = float(100 * values.std(ddof=1) / values.mean())
         found.append(row)
     rows = pd.DataFrame(found)
-    widest = rows.loc[rows["spread of seeds, % of the mean"].idxmax()]
+    widest = rows.sort_values("spread of seeds, % of the mean").iloc[-1]
     caption = (
         f"Each task alone on {table.dataset}, the baseline of {DELTA}. Seeds spread most in {widest['metric']}: a "
         f"standard deviation of {fixed(widest['spread of seeds, % of the mean'])} % of its mean. (Brackets: "

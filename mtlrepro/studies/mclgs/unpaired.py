@@ -17,7 +17,7 @@ from mtlrepro.analysis.verdicts import Interval, Verdict, bracketed_over, mean_i
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies.comparison import bracketed, columns
 from mtlrepro.studies.mclgs import grids
-from mtlrepro.studies.mclgs.poster import BDD100K, PRINTED
+from mtlrepro.studies.mclgs.poster import BDD100K
 from mtlrepro.studies.mclgs.scores import STREETS, of_task
 from mtlrepro.studies.mclgs.tables import measured
 from mtlrepro.studies.scores import DELTA
@@ -68,7 +68,7 @@ def load(setting: Setting) -> Unpaired:
     for title, configs in by_title.items():
         setting.trained(configs)
         entries = [entry["absent"] for record in setting.records(configs).values() for entry in record["history"]]
-        absent[title] = {task: float(100 * share) for task, share in pd.DataFrame(entries).mean().items()}
+        absent[title] = {str(task): float(100 * share) for task, share in pd.DataFrame(entries).mean().items()}
     return Unpaired(
         single.groupby("seed")[STREETS.names].first(),
         {title: measured(setting, configs, STREETS) for title, configs in by_title.items()},
@@ -103,10 +103,9 @@ def exhibit(found: Unpaired) -> Exhibit:
     Args:
         found: As `load` gives it.
     """
-    printed = BDD100K.numbers().loc[PRINTED["mgda"]]
     texts = [f"{title}: {bracketed(_changed(found, title), signed=True)} points" for title in ZERO]
     seeds = len(found.single)
-    row = ", ".join(f"{printed[column]:.2f} % ({task})" for task, column in BDD100K.tasks.items())
+    row = ", ".join(f"{BDD100K.printed('mgda', column):.2f} % ({task})" for task, column in BDD100K.tasks.items())
     caption = (
         f"Boxes and masks on different images of streets, improvements over single tasks with the same labels. The "
         f"poster prints for MGDA {row}. What the loss of 0 changes in {DELTA}: {'; '.join(texts)}. (Brackets of rows: "
@@ -128,7 +127,6 @@ def claims(found: Unpaired) -> list[Verdict]:
     Args:
         found: As `load` gives it.
     """
-    printed = BDD100K.numbers().loc[PRINTED["mgda"]]
     verdicts = []
     for title in ZERO:
         verdicts.append(
@@ -152,7 +150,7 @@ def claims(found: Unpaired) -> list[Verdict]:
                 Verdict(
                     f"MGDA falls as far below single tasks as on the poster ({task})",
                     BDD100K.place,
-                    float(printed[column]),
+                    BDD100K.printed("mgda", column),
                     0.0,
                     own,
                     below=True,
