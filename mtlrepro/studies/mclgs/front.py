@@ -79,9 +79,9 @@ def exhibit(found: Found) -> Exhibit:
     weights = ", ".join(f"{task} {share:g}" for task, share in zip(found.front.tasks, found.front.tuned, strict=True))
     caption = (
         f"The poster's methods against fixed weights. {found.front.missing()} Tuned on the validation split: "
-        f"{weights}. MCLGS less the tuned weights: {bracketed(gained, signed=True)} points of {DELTA}; "
-        f"less its own mean weights held fixed: {bracketed(replayed(found), signed=True)}. (Improvements over equal weights; paired 95 %, not "
-        "corrected; all methods at the learning rate of the scale.)"
+        f"{weights}. MCLGS less the tuned weights: {bracketed(gained, signed=True)} points of {DELTA}; less its own "
+        f"mean weights held fixed: {bracketed(replayed(found), signed=True)}. (Improvements over equal weights; paired "
+        "95 %, not corrected; all methods at the learning rate of the scale.)"
     )
     shown = rows.rename(
         columns={
