@@ -27,14 +27,14 @@ SEARCH_SEEDS = 2
 """Seeds of each learning rate that is tried."""
 OBSERVED = ("method", "update", "weights")
 """What runs of MCLGS keep of their steps."""
-CENTRE = "centre"
+CENTRE, ITERATIONS = "centre", "by iteration"
 STAR: Mapping[str, Mapping[str, Any]] = {
     CENTRE: {},
     "a0 = 1": {"a0": 1.0},
     "a0 = 4": {"a0": 4.0},
     "a quarter of the run": {"length": 0.25},
     "the whole run": {"length": 1.0},
-    "by iteration": {"step": "iteration"},
+    ITERATIONS: {"step": "iteration"},
 }
 """Curricula: the centre, and one option after the other changed; lengths are shares of the run."""
 CONSTANT, RANDOM, SHUFFLED, WARM_UP = "constant gate", "random gate", "shuffled weights", "warm-up"

@@ -1,0 +1,104 @@
+"""Where the poster slips or leaves something open: what is printed, what follows, what is taken, what else is tried."""
+
+import pandas as pd
+
+from mtlrepro.pages.exhibit import Exhibit
+from mtlrepro.studies.mclgs.grids import CENTRE, ITERATIONS, STAR
+from mtlrepro.studies.mclgs.rule import STRENGTHS
+
+COLUMNS = ("place", "as printed", "what follows", "taken here", "also tried")
+NONE = "nothing else"
+
+
+def slips() -> pd.DataFrame:
+    """Formulas that cannot be meant as they are printed; columns `COLUMNS`."""
+    return _table(
+        (
+            "naive update rule",
+            "a sum from i = 0 to N, over N",
+            "N + 1 terms for N tasks",
+            "N terms, the mean",
+            NONE,
+        ),
+        (
+            "loss weight",
+            "w of tasks i and j, of the gradients 1 and 2",
+            "one weight for all pairs",
+            "the gradients of tasks i and j",
+            NONE,
+        ),
+        (
+            "PCGrad",
+            "both projections, without a condition",
+            "gradients that agree would lose what they share",
+            "only where the inner product is negative, as in PCGrad's paper",
+            NONE,
+        ),
+    )
+
+
+def gaps() -> pd.DataFrame:
+    """What the poster does not say; columns `COLUMNS`."""
+    return _table(
+        (
+            "curriculum p(t)",
+            "a0 and its decrease are hyperparameters, without values",
+            "from no effect to a binary gate",
+            f"a0 = {STRENGTHS[0]:g}, that of a third-party version; p falls to 0 over half of the run",
+            "; ".join(name for name in STAR if name not in (CENTRE, ITERATIONS)),
+        ),
+        (
+            "curriculum p(t)",
+            "t",
+            "epochs or iterations; nearly the same curve for the same length",
+            "epochs",
+            "iterations",
+        ),
+        (
+            "similarity",
+            "samples that generate conflicts",
+            "gradients of single samples, or of batches as in the formulas",
+            "batches",
+            "single samples, on small images",
+        ),
+        (
+            "update rule",
+            "all parameters, the heads too",
+            "a head's steps are gated by conflicts that it has no part in",
+            "shared parameters and heads alike",
+            NONE,
+        ),
+        (
+            "CAGrad + MCLGS",
+            "not how they are combined",
+            "weights before or after CAGrad's search",
+            "CAGrad on the gradients times N W; heads have W",
+            NONE,
+        ),
+        (
+            "tables",
+            "improvements in %, not of which metrics",
+            "a mean over metrics within a task hides the choice",
+            "the benchmark's nine on rooms; mAP, mAP at IoU 0.5 and mIoU on streets",
+            "the mean drop over all metrics",
+        ),
+        (
+            "tables",
+            "network, epochs, batches, learning rates, how batches of BDD100K are drawn",
+            "values compare in direction alone",
+            "our choices, and learning rates searched alike",
+            "batches of both sets together and in turn",
+        ),
+    )
+
+
+def _table(*rows: tuple[str, ...]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def exhibits() -> list[Exhibit]:
+    """Slips and gaps as exhibits."""
+    return [
+        Exhibit(name="slips", table=slips(), caption="Formulas of the poster that are read otherwise than printed."),
+        Exhibit(name="left_open", table=gaps(), caption="What the poster leaves open, and what is taken here."),
+    ]

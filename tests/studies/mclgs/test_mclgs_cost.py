@@ -1,0 +1,44 @@
+"""What an epoch costs, and the readings that the chapter takes."""
+
+import pytest
+from study_stores import keep_evaluated
+
+from mtlrepro.runs.store import Store
+from mtlrepro.studies.mclgs import cost, grids, readings
+from mtlrepro.studies.setting import Setting
+
+
+@pytest.fixture
+def setting(tmp_path):
+    """Epochs of two seconds, of MCLGS six in the first half; one run of each had to wait in one of its epochs."""
+    setting = Setting(scale="smoke", seeds=2, comparison_seeds=2, store=Store(tmp_path))
+    for method, runs in grids.methods(setting).items():
+        for run in runs:
+            base = 2.0 if method in ("equal", "mclgs") else 5.0
+            first = 6.0 if method == "mclgs" else base
+            halves = [first] * (run.epochs // 2) + [base] * (run.epochs // 2)
+            history = [{"epoch": i, "seconds": own * (1 + run.seed)} for i, own in enumerate(halves, 1)]
+            history[1]["seconds"] *= 10
+            keep_evaluated(tmp_path, run, history=history)
+    return setting
+
+
+def test_an_epoch_counts_by_its_median_and_a_method_by_its_quickest_run(setting):
+    found = cost.seconds(setting)
+    assert found[cost.DURING] == 6 and found[cost.AFTER] == found["equal"] == 2
+    assert found["PCGrad"] == 5
+    shown = cost.exhibit(setting)
+    assert "takes 3.00 times as long" in shown.caption and "and 1.00 times once p is 0" in shown.caption
+    assert shown.table["times equal"].tolist() == pytest.approx([1, 2.5, 2.5, 2.5, 2.5, 3, 1, 2.5])
+    assert [one.status for one in cost.claims(setting)] == ["holds"]
+
+
+def test_every_reading_says_what_is_printed_what_follows_and_what_is_taken():
+    tables = {one.name: one.table for one in readings.exhibits()}
+    assert list(tables) == ["slips", "left_open"]
+    for table in tables.values():
+        assert list(table) == list(readings.COLUMNS)
+        assert (table.map(str.strip).map(len) > 0).all(axis=None)
+        assert not table.duplicated(["place", "as printed"]).any()
+    tried = tables["left_open"]["also tried"].iloc[0]
+    assert tried == "a0 = 1; a0 = 4; a quarter of the run; the whole run"
