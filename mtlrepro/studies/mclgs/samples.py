@@ -2,8 +2,9 @@
 
 The poster speaks of samples that generate gradient conflicts, and takes them for the hard ones of curriculum learning.
 Runs of equal weights keep the gradients of the tasks on single samples, early and late in training, of the same images
-with the same transforms. The weight of a sample is that of the rule at a0, the mean over pairs of tasks; a sample is as
-hard as its loss under the trained network. Conflicts occur between samples of one task too (arXiv 2311.04698): they
+with the same transforms. The weight of a sample is that of the rule at a0, the mean over pairs of tasks; there it is
+nearly 0 or 2 for each pair, so that correlations are those of the similarity itself. A sample is as hard as its loss
+under the trained network. Conflicts occur between samples of one task too (arXiv 2311.04698): they
 are the control of those between tasks.
 """
 
@@ -84,6 +85,17 @@ def load(setting: Setting) -> Samples:
     return Samples(cosines, {name: fronts.evaluated(setting, runs) for name, runs in by_name.items()})
 
 
+def similarities(found: Cosines) -> np.ndarray:
+    """Cosines of the tasks' gradients on each sample, `[pairs, m, B]`; NaN where a task has no label.
+
+    Args:
+        found: Gradients of the samples of m batches.
+    """
+    pairs = combinations(found.tasks.tolist(), 2)
+    similar: np.ndarray = np.stack([np.diagonal(found.between_samples(*pair), axis1=1, axis2=2) for pair in pairs])
+    return similar
+
+
 def sample_weights(found: Cosines, p: float = A0) -> np.ndarray:
     """Weight of each sample, 1 + tanh(p s) on average over pairs of tasks, `[m, B]`; NaN where a task has no label.
 
@@ -91,9 +103,7 @@ def sample_weights(found: Cosines, p: float = A0) -> np.ndarray:
         found: Gradients of the samples of m batches.
         p: Strength of the curriculum.
     """
-    pairs = combinations(found.tasks.tolist(), 2)
-    similar = [np.diagonal(found.between_samples(*pair), axis1=1, axis2=2) for pair in pairs]
-    weights: np.ndarray = (1 + np.tanh(p * np.stack(similar))).mean(axis=0)
+    weights: np.ndarray = (1 + np.tanh(p * similarities(found))).mean(axis=0)
     return weights
 
 
@@ -101,8 +111,8 @@ def of_samples(found: Samples) -> pd.DataFrame:
     """Weight and losses of every sample.
 
     Returns:
-        One row a seed and sample: `seed`, `index` among the training images; `weight` at the start of the curriculum
-        after the first of the compared epochs; and `loss then` and `loss in the end`, the mean over tasks under the
+        One row a seed and sample: `seed`, `index` among the training images; `similarity`, the mean over pairs of tasks
+        after the first of the compared epochs, and `weight` there at the start of the curriculum; and `loss then` and `loss in the end`, the mean over tasks under the
         network of the first and of the last of them.
     """
     rows = []
@@ -114,6 +124,7 @@ def of_samples(found: Samples) -> pd.DataFrame:
                 {
                     "seed": seed,
                     "index": first.indices[: len(weights)].ravel(),
+                    "similarity": similarities(first).mean(axis=0).ravel(),
                     "weight": weights.ravel(),
                     "loss then": first.losses.mean(axis=1).ravel(),
                     "loss in the end": last.losses.mean(axis=1).ravel(),
@@ -124,13 +135,13 @@ def of_samples(found: Samples) -> pd.DataFrame:
 
 
 def hardness(table: pd.DataFrame) -> pd.DataFrame:
-    """How the weight of samples goes with their losses.
+    """How the similarity of gradients on a sample goes with its losses.
 
     Args:
         table: As `of_samples` gives it.
 
     Returns:
-        One row a seed: `seed`; Spearman's rank correlation of the weight with `loss then` and `loss in the end`;
+        One row a seed: `seed`; Spearman's rank correlation of the similarity with `loss then` and `loss in the end`;
         `weighed down, %`, the share of samples with a weight below 1; and `of the hardest, %`, that among the `HARDEST`
         with the largest loss in the end.
     """
@@ -139,7 +150,7 @@ def hardness(table: pd.DataFrame) -> pd.DataFrame:
         hard = own["loss in the end"] >= own["loss in the end"].quantile(1 - HARDEST / 100)
         row = {"seed": seed}
         for name in ("loss then", "loss in the end"):
-            row[name] = float(stats.spearmanr(own["weight"], own[name]).statistic)
+            row[name] = float(stats.spearmanr(own["similarity"], own[name]).statistic)
         row["weighed down, %"] = float(100 * (own["weight"] < 1).mean())
         row["of the hardest, %"] = float(100 * (own[hard]["weight"] < 1).mean())
         rows.append(row)
@@ -183,7 +194,7 @@ def _cosines(found: Cosines, kind: str) -> np.ndarray:
 
 
 def hardness_exhibit(found: Samples) -> Exhibit:
-    """The weight of samples early in training, against their loss under the trained network.
+    """Similarity of gradients on samples early in training, against their loss then and under the trained network.
 
     Args:
         found: As `load` gives it.
@@ -192,17 +203,17 @@ def hardness_exhibit(found: Samples) -> Exhibit:
     measured = hardness(table)
     drawing = Figure(figsize=(7.2, 3.4), layout="constrained")
     for axes, name in zip(drawing.subplots(1, 2, sharey=True), ("loss then", "loss in the end"), strict=True):
-        axes.plot(table[name], table["weight"], ".", color=COLOURS[0], alpha=0.4)
-        axes.axhline(1, color="0.5", linewidth=1)
+        axes.plot(table[name], table["similarity"], ".", color=COLOURS[0], alpha=0.4)
+        axes.axhline(0, color="0.5", linewidth=1)
         axes.set_xlabel(name)
-    drawing.axes[0].set_ylabel("weight of the sample")
+    drawing.axes[0].set_ylabel("mean similarity on the sample")
     own = {name: over_seeds(measured[name], correlation_interval) for name in ("loss then", "loss in the end")}
     down, hard = (over_seeds(measured[name], percent_interval) for name in ("weighed down, %", "of the hardest, %"))
     caption = (
-        f"Weight that a sample has at the start of the curriculum (a0 = {A0:g}), by its loss after epoch "
-        f"{found.epochs[0]} and under the trained network. Rank correlations: {bracketed(own['loss then'], 2)} and "
-        f"{bracketed(own['loss in the end'], 2)}. Weighed down are {bracketed(down)} % of the samples, and "
-        f"{bracketed(hard)} % of the {HARDEST} % that are hardest in the end. (Equal weights; brackets: "
+        f"Similarity of the tasks' gradients on single samples after epoch {found.epochs[0]}, by the sample's loss then "
+        f"and under the trained network. Rank correlations: {bracketed(own['loss then'], 2)} and "
+        f"{bracketed(own['loss in the end'], 2)}. With a0 = {A0:g}, weighed down are {bracketed(down)} % of the samples, "
+        f"and {bracketed(hard)} % of the {HARDEST} % that are hardest in the end. (Equal weights; brackets: "
         f"{bracketed_over(len(measured))}.)"
     )
     return Exhibit(
@@ -210,7 +221,8 @@ def hardness_exhibit(found: Samples) -> Exhibit:
         table=measured,
         caption=caption,
         figure=drawing,
-        alt="Two clouds of dots, one a sample: its weight against its loss early in training and in the end.",
+        alt="Two clouds of dots, one a sample: the similarity of gradients against its loss early in training and in "
+        "the end.",
         uses=("scale", "seeds"),
         form="drawing",
     )
@@ -281,7 +293,7 @@ def claims(found: Samples) -> list[Verdict]:
             0.0,
             over_seeds(correlations, correlation_interval),
             below=True,
-            reading="rank correlation of a sample's first weight and its loss under the trained network "
+            reading="rank correlation of the first similarity on a sample and its loss under the trained network "
             f"[{bracketed_over(len(correlations))}]",
             finding=5,
         ),

@@ -96,7 +96,7 @@ def test_exhibits_of_samples(found):
     shown = samples.hardness_exhibit(found)
     assert "Rank correlations: 1.00 [1.00, 1.00] and -1.00 [-1.00, -1.00]." in shown.caption
     assert (
-        "Weighed down are 40.0 [40.0, 40.0] % of the samples, and 100.0 [100.0, 100.0] % of the 20 %" in shown.caption
+        "weighed down are 40.0 [40.0, 40.0] % of the samples, and 100.0 [100.0, 100.0] % of the 20 %" in shown.caption
     )
     conflicts = samples.conflicts_exhibit(found)
     assert len(conflicts.table) == 2 * 4
