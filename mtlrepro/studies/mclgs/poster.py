@@ -153,8 +153,8 @@ def gain(poster: Poster, method: str, other: str) -> Interval:
         method: A method by name.
         other: Likewise.
     """
-    errors = [poster.printed(name, values="uncertainty") for name in (method, other)]
-    return welch(poster.printed(method) - poster.printed(other), *errors)[0]
+    error, other_error = (poster.printed(name, values="uncertainty") for name in (method, other))
+    return welch(poster.printed(method) - poster.printed(other), error, other_error)[0]
 
 
 # --- exhibits and verdicts ----------------------------------------------------------------------------

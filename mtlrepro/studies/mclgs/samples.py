@@ -111,8 +111,8 @@ def of_samples(found: Samples) -> pd.DataFrame:
     """Weight and losses of every sample.
 
     Returns:
-        One row a seed and sample: `seed`, `index` among the training images; `similarity`, the mean over pairs of tasks
-        after the first of the compared epochs, and `weight` there at the start of the curriculum; and `loss then` and `loss in the end`, the mean over tasks under the
+        One row a seed and sample: `seed`, `index` among the training images; `similarity`, the mean over pairs of
+        tasks after the first of the compared epochs, and `weight`, that at the start of the curriculum; and `loss then` and `loss in the end`, the mean over tasks under the
         network of the first and of the last of them.
     """
     rows = []
@@ -210,10 +210,10 @@ def hardness_exhibit(found: Samples) -> Exhibit:
     own = {name: over_seeds(measured[name], correlation_interval) for name in ("loss then", "loss in the end")}
     down, hard = (over_seeds(measured[name], percent_interval) for name in ("weighed down, %", "of the hardest, %"))
     caption = (
-        f"Similarity of the tasks' gradients on single samples after epoch {found.epochs[0]}, by the sample's loss then "
-        f"and under the trained network. Rank correlations: {bracketed(own['loss then'], 2)} and "
-        f"{bracketed(own['loss in the end'], 2)}. With a0 = {A0:g}, weighed down are {bracketed(down)} % of the samples, "
-        f"and {bracketed(hard)} % of the {HARDEST} % that are hardest in the end. (Equal weights; brackets: "
+        f"Similarity of the tasks' gradients on single samples after epoch {found.epochs[0]}, by the sample's loss "
+        f"then and under the trained network. Rank correlations: {bracketed(own['loss then'], 2)} and "
+        f"{bracketed(own['loss in the end'], 2)}. With a0 = {A0:g}, weighed down are {bracketed(down)} % of the "
+        f"samples, and {bracketed(hard)} % of the {HARDEST} % that are hardest in the end. (Equal weights; brackets: "
         f"{bracketed_over(len(measured))}.)"
     )
     return Exhibit(
