@@ -112,8 +112,8 @@ def of_samples(found: Samples) -> pd.DataFrame:
 
     Returns:
         One row a seed and sample: `seed`, `index` among the training images; `similarity`, the mean over pairs of
-        tasks after the first of the compared epochs, and `weight`, that at the start of the curriculum; and `loss then` and `loss in the end`, the mean over tasks under the
-        network of the first and of the last of them.
+        tasks after the first of the compared epochs, and `weight`, that at the start of the curriculum; and `loss then`
+        and `loss in the end`, the mean over tasks under the network of the first and of the last of them.
     """
     rows = []
     for seed, by_epoch in found.cosines.items():
