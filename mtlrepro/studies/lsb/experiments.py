@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from mtlrepro import losses
+from mtlrepro import losses, tasks
 from mtlrepro.analysis.verdicts import Interval, Verdict, number
 from mtlrepro.models import encoders
 from mtlrepro.pages.exhibit import Exhibit
