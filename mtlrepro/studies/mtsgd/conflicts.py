@@ -25,7 +25,15 @@ from mtlrepro.analysis.verdicts import (
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import dots, legend, panels, styles
 from mtlrepro.studies.comparison import columns
-from mtlrepro.studies.mtsgd.comparisons import ALONE, APART, TASKS, Epochs, pooled
+from mtlrepro.studies.mtsgd.comparisons import (
+    ALONE,
+    APART,
+    TASKS,
+    Epochs,
+    exhibit_by_epoch,
+    last_by_channel,
+    pooled,
+)
 from mtlrepro.studies.mtsgd.premise import Premise
 from mtlrepro.training.slices import LEVELS, STEPS, THRESHOLDS, Slices
 
@@ -128,18 +136,12 @@ def conflicts_exhibit(shown: Premise) -> Exhibit:
         shown: Comparisons of joint SGD.
     """
     table = conflicts(shown.plain)
-    frames = {f"epoch {epoch}": _conflicts_frame(table[table["epoch"] == epoch], epoch) for epoch in shown.epochs}
-    return Exhibit(
+    return exhibit_by_epoch(
         name="conflicts",
         table=table,
         caption=f"How many slices conflict (c < 0), of two tasks and of one. {_conflicts_sentence(table)} (Dashed: "
         f"gradients without any relation; bars: {bracketed_over(len(shown.plain))}.)",
-        frames=frames,
-        sliders=("after",),
-        start=list(frames)[-1],
-        uses=("scale", "comparison_seeds"),
-        form="drawing",
-        rtol=1e-3,
+        frames={epoch: _conflicts_frame(table[table["epoch"] == epoch], epoch) for epoch in shown.epochs},
     )
 
 
@@ -158,9 +160,8 @@ def _conflicts_frame(own: pd.DataFrame, epoch: int) -> tuple[Figure, str]:
 
 def _conflicts_sentence(table: pd.DataFrame) -> str:
     """Conflicts at the level of channels after the last epoch, in sentences."""
-    last = table[(table["epoch"] == table["epoch"].max()) & (table["level"] == "channel")]
     parts = []
-    for kind, own in last.groupby("kernels", sort=False):
+    for kind, own in last_by_channel(table).groupby("kernels", sort=False):
         rows = own.set_index("pair")
         alone = [f"{number(rows.loc[name, 'mean'])} % of {task}'s own" for task, name in _alone_names().items()]
         parts.append(
@@ -191,15 +192,15 @@ def survival_exhibit(shown: Premise, expected: Callable[[float, int], float]) ->
             for level in ("channel", "filter")
         }
         nulls = {level: _expected(slices, level, expected) for level in kept}
-        frames[f"epoch {epoch}"] = _survival_frame(kept, nulls, epoch)
+        frames[epoch] = _survival_frame(kept, nulls, epoch)
         rows += [
             (epoch, level, name, *(float(shares[at(one)]) for one in (-0.75, *CUTS)))
             for level, by_name in kept.items()
             for name, shares in {**by_name, "random directions": nulls[level]}.items()
         ]
     table = pd.DataFrame(rows, columns=["epoch", "level", "pair", "kept at -0.75, %", "at -0.5, %", "at 0, %"])
-    last = table[(table["epoch"] == shown.epochs[-1]) & (table["level"] == "channel")].set_index("pair")["at 0, %"]
-    return Exhibit(
+    last = last_by_channel(table).set_index("pair")["at 0, %"]
+    return exhibit_by_epoch(
         name="survival",
         table=table,
         caption="How many slices of 3x3 kernels each threshold keeps. By channel, after the last epoch, a threshold of "
@@ -208,11 +209,6 @@ def survival_exhibit(shown: Premise, expected: Callable[[float, int], float]) ->
         f"{number(last['random directions'])} %. (Dashed: independent random directions; {len(shown.plain)} seeds "
         "together.)",
         frames=frames,
-        sliders=("after",),
-        start=list(frames)[-1],
-        uses=("scale", "comparison_seeds"),
-        form="drawing",
-        rtol=1e-3,
     )
 
 

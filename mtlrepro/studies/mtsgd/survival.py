@@ -32,7 +32,16 @@ from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import METHODS, dots, legend, styles
 from mtlrepro.studies.comparison import columns
 from mtlrepro.studies.mtsgd import grids
-from mtlrepro.studies.mtsgd.comparisons import KERNELS, TASKS, Epochs, groups, pooled, read
+from mtlrepro.studies.mtsgd.comparisons import (
+    KERNELS,
+    TASKS,
+    Epochs,
+    exhibit_by_epoch,
+    groups,
+    last_by_channel,
+    pooled,
+    read,
+)
 from mtlrepro.studies.mtsgd.conflicts import at
 from mtlrepro.studies.mtsgd.grids import Cell
 from mtlrepro.studies.setting import Setting
@@ -323,19 +332,13 @@ def layers_exhibit(shown: Survival) -> Exhibit:
     """
     runs = shown.compared[grids.NO_CONFLICT]
     table = by_layer(runs)
-    frames = {f"epoch {epoch}": _layers_frame(table[table["epoch"] == epoch], epoch) for epoch in runs[0]}
-    return Exhibit(
+    return exhibit_by_epoch(
         name="length_by_layer",
         table=table,
         caption="Length of the sum under the rule over that of the plain sum, in each part of the network along runs "
         f"of {_name(grids.NO_CONFLICT)}. {_layers_sentence(table)} (Hollow: at a threshold of 0 if directions were "
         f"independent and random; bars: {bracketed_over(len(runs))}.)",
-        frames=frames,
-        sliders=("after",),
-        start=list(frames)[-1],
-        uses=("scale", "comparison_seeds"),
-        form="drawing",
-        rtol=1e-3,
+        frames={epoch: _layers_frame(table[table["epoch"] == epoch], epoch) for epoch in runs[0]},
     )
 
 
@@ -391,7 +394,7 @@ def _layers_frame(own: pd.DataFrame, epoch: int) -> tuple[Figure, str]:
 
 def _layers_sentence(table: pd.DataFrame) -> str:
     """Where the sum is shortest by channel after the last epoch, and what random directions would have."""
-    last = table[(table["epoch"] == table["epoch"].max()) & (table["level"] == "channel")]
+    last = last_by_channel(table)
     own = last[last["threshold"] == _name(grids.NO_CONFLICT)].set_index("layers")
     parts = own.drop(index=KERNELS)["mean"]
     whole = own.loc[KERNELS]
