@@ -21,7 +21,7 @@ from mtlrepro.pages import figures
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies import fronts, predictions
 from mtlrepro.studies.comparison import bracketed, columns, fixed
-from mtlrepro.studies.mtsgd import grids
+from mtlrepro.studies.mtsgd import grids, printed
 from mtlrepro.studies.mtsgd.grids import BALANCE_ALONE, JOINT, NO_CONFLICT, TABLE_2, TABLE_3, TABLE_4, Cell
 from mtlrepro.studies.scores import DELTA, Scores
 from mtlrepro.studies.setting import Setting
@@ -31,12 +31,11 @@ MIOU, AEPE = "segmentation.miou", "disparity.aepe"
 SCORES = Scores.of([MIOU, AEPE])
 SIGNS = {MIOU: 1, AEPE: -1}
 """1 where higher is better."""
-PRINTED = {MIOU: "Segmentation (mIoU)", AEPE: "Disparity (AEPE)"}
+PRINTED = {MIOU: printed.SEGMENTATION, AEPE: printed.DISPARITY}
 """Columns of the article's tables."""
 LABELS = {MIOU: "mIoU, %", AEPE: "AEPE, px"}
 DECIMALS = {MIOU: 1, AEPE: 3}
 TASKS = {MIOU: "segmentation", AEPE: "disparity"}
-NOT_PRINTED = "–"
 UNITS = {MIOU: "points", AEPE: "px"}
 ABOUT = {
     "Table 2": (TABLE_2, Cell(NO_CONFLICT), JOINT),
@@ -158,35 +157,11 @@ def rows(trained: Trained, cells: Sequence[Cell], place: str) -> pd.DataFrame:
         runs = trained.cells[cell]
         row: dict[str, Any] = {"method": title(cell)}
         for metric, label in LABELS.items():
-            row[f"printed {label}"] = _printed(numbers, place, cell, metric)
+            row[f"printed {label}"] = printed.text(numbers, place, printed.label(cell, place), PRINTED[metric])
             row |= columns(label, over_seeds(runs[metric], mean_interval))
         row |= columns(f"{DELTA}, %", over_seeds(trained.delta_m(runs), mean_interval))
         found.append(row)
     return pd.DataFrame(found)
-
-
-def _printed(numbers: pd.DataFrame, place: str, cell: Cell, metric: str) -> str:
-    """The article's value of a row, as text; a dash where it has none."""
-    names = {
-        "Table 2": "Joint + SGD" if cell.threshold is None else f"Joint + MTSGD, threshold {cell.threshold}",
-        "Table 3": f"MTSGD, weight decay {cell.decay}, threshold {cell.threshold}",
-        "Table 4": f"MTSGD, {cell.level}, threshold {cell.threshold}",
-    }
-    return printed(numbers, place, names[place], metric)
-
-
-def printed(numbers: pd.DataFrame, place: str, row: str, metric: str) -> str:
-    """One of the article's values as text; a dash where it has none.
-
-    Args:
-        numbers: `book/published/mtsgd.csv`.
-        place: Its table.
-        row: Its row.
-        metric: Column of a table of runs.
-    """
-    where = (numbers["place"] == place) & (numbers["row"] == row) & (numbers["column"] == PRINTED[metric])
-    values = numbers[where]["value"]
-    return NOT_PRINTED if values.empty else f"{float(values.iloc[0]):g}"
 
 
 def table_exhibit(trained: Trained, place: str) -> Exhibit:
@@ -213,9 +188,9 @@ def single_exhibit(trained: Trained) -> Exhibit:
     """Single tasks, the first rows of Table 2."""
     numbers = published.read("mtsgd")
     found = []
-    for metric, name in ((MIOU, "Segmentation + SGD"), (AEPE, "Disparity + SGD")):
+    for metric, column in PRINTED.items():
         own = over_seeds(trained.single[metric], mean_interval)
-        value = printed(numbers, "Table 2", name, metric)
+        value = printed.text(numbers, "Table 2", printed.SINGLE[column], column)
         found.append({"task alone": LABELS[metric], "printed": value, **columns("here", own)})
     seeds = len(trained.single)
     caption = (
