@@ -5,7 +5,7 @@ so by noise, and a threshold drops them as it drops those of two tasks. What it 
 halves beyond that is due to the tasks. All four kinds of pairs stand in the same comparisons, so that they are paired.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,7 @@ from mtlrepro.studies.mtsgd.comparisons import (
     pooled,
 )
 from mtlrepro.studies.mtsgd.premise import Premise
+from mtlrepro.studies.mtsgd.rule import expected_part
 from mtlrepro.training.slices import LEVELS, STEPS, THRESHOLDS, Slices
 
 OURS = "our question"
@@ -176,12 +177,11 @@ def _alone_names() -> dict[str, str]:
     return {task: next(name for name, own in PAIRS.items() if own == pair) for task, pair in ALONE.items()}
 
 
-def survival_exhibit(shown: Premise, expected: Callable[[float, int], float]) -> Exhibit:
+def survival_exhibit(shown: Premise) -> Exhibit:
     """Share of the slices of 3x3 kernels that each threshold keeps, a picture an epoch.
 
     Args:
         shown: Comparisons of joint SGD.
-        expected: Share that a threshold keeps of slices of n elements under independent random directions.
     """
     names = [name for name in PAIRS if name != TOGETHER]
     frames, rows = {}, []
@@ -191,7 +191,7 @@ def survival_exhibit(shown: Premise, expected: Callable[[float, int], float]) ->
             level: {name: 100 * slices.survival(PAIRS[name], level, _of(slices, "3x3")) for name in names}
             for level in ("channel", "filter")
         }
-        nulls = {level: _expected(slices, level, expected) for level in kept}
+        nulls = {level: _expected(slices, level) for level in kept}
         frames[epoch] = _survival_frame(kept, nulls, epoch)
         rows += [
             (epoch, level, name, *(float(shares[at(one)]) for one in (-0.75, *CUTS)))
@@ -212,13 +212,13 @@ def survival_exhibit(shown: Premise, expected: Callable[[float, int], float]) ->
     )
 
 
-def _expected(slices: Slices, level: str, expected: Callable[[float, int], float]) -> np.ndarray:
+def _expected(slices: Slices, level: str) -> np.ndarray:
     """Shares in % that thresholds keep of 3x3 kernels under independent random directions, [thresholds]."""
     layers = _of(slices, "3x3")
     counts = slices.counts[layers, LEVELS.index(level)]
     sizes = slices.sizes[layers] // counts
     by_size = {int(n): counts[sizes == n].sum() for n in np.unique(sizes)}
-    shares = [[expected(float(one), n) for one in THRESHOLDS] for n in by_size]
+    shares = [[expected_part(float(one), n, power=0) for one in THRESHOLDS] for n in by_size]
     return np.asarray(100 * np.average(shares, axis=0, weights=list(by_size.values())))
 
 

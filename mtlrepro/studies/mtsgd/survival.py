@@ -15,7 +15,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from mtlrepro.analysis.verdicts import (
     Interval,
@@ -44,6 +43,7 @@ from mtlrepro.studies.mtsgd.comparisons import (
 )
 from mtlrepro.studies.mtsgd.conflicts import at
 from mtlrepro.studies.mtsgd.grids import Cell
+from mtlrepro.studies.mtsgd.rule import expected_part
 from mtlrepro.studies.setting import Setting
 from mtlrepro.studies.trends import by_epoch
 from mtlrepro.training.config import RunConfig
@@ -154,20 +154,6 @@ def _shares(values: ArrayLike) -> Interval:
     return over_seeds(np.minimum(values, 1.0), share_interval)
 
 
-def expected_squares(threshold: float, n: int) -> float:
-    """Part of the squared length of balanced slices that a threshold leaves under independent random directions.
-
-    Args:
-        threshold: Least cosine of a slice that is kept, in [-1, 1].
-        n: Elements of a slice; one of a single element has all of its squared length where both agree.
-
-    Returns:
-        In [0, 1].
-    """
-    # The density of c in R^n times 1 + c is that of a Beta variable in (1 + c) / 2.
-    return 1.0 if n == 1 else float(stats.beta.sf((1 + threshold) / 2, (n + 1) / 2, (n - 1) / 2))
-
-
 def thinned(slices: Slices, level: str, layers: np.ndarray) -> np.ndarray:
     """Length of the step at each of `THRESHOLDS` over that without one, balance alone.
 
@@ -192,7 +178,7 @@ def expected_thinned(slices: Slices, level: str, layers: np.ndarray, threshold: 
     positions = np.flatnonzero(layers)
     sizes = slices.sizes[positions] // slices.counts[positions, LEVELS.index(level)]
     squares = [slices.length(TASKS, level, i)[0] ** 2 * slices.plain[_pair(slices), i] for i in positions]
-    parts = [expected_squares(threshold, int(n)) for n in sizes]
+    parts = [expected_part(threshold, int(n), power=2) for n in sizes]
     return float(np.sqrt(np.average(parts, weights=squares)))
 
 
