@@ -90,7 +90,8 @@ def last_by_channel(table: pd.DataFrame) -> pd.DataFrame:
     Args:
         table: With `epoch` and `level`.
     """
-    return table[(table["epoch"] == table["epoch"].max()) & (table["level"] == "channel")]
+    rows: pd.DataFrame = table[(table["epoch"] == table["epoch"].max()) & (table["level"] == "channel")]
+    return rows
 
 
 def exhibit_by_epoch(name: str, table: pd.DataFrame, caption: str, frames: Mapping[int, tuple[Figure, str]]) -> Exhibit:

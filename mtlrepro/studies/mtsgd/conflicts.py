@@ -163,10 +163,10 @@ def _conflicts_sentence(table: pd.DataFrame) -> str:
     """Conflicts at the level of channels after the last epoch, in sentences."""
     parts = []
     for kind, own in last_by_channel(table).groupby("kernels", sort=False):
-        rows = own.set_index("pair")
-        alone = [f"{number(rows.loc[name, 'mean'])} % of {task}'s own" for task, name in _alone_names().items()]
+        means = own.set_index("pair")["mean"]
+        alone = [f"{number(means[name])} % of {task}'s own" for task, name in _alone_names().items()]
         parts.append(
-            f"of {kind} kernels {number(rows.loc[BETWEEN, 'mean'])} % conflict between two tasks on different images, "
+            f"of {kind} kernels {number(means[BETWEEN])} % conflict between two tasks on different images, "
             f"beside {' and '.join(alone)}"
         )
     return f"By channel, after the last epoch, {'; '.join(parts)}."

@@ -383,7 +383,7 @@ def _layers_sentence(table: pd.DataFrame) -> str:
     last = last_by_channel(table)
     own = last[last["threshold"] == _name(grids.NO_CONFLICT)].set_index("layers")
     parts = own.drop(index=KERNELS)["mean"]
-    whole = own.loc[KERNELS]
+    whole = own.loc[KERNELS].to_dict()
     return (
         f"By channel at 0, after the last epoch, it is {number(whole['mean'])} over all convolutions, where random "
         f"directions would leave {number(whole['random'])}; from {number(parts.min())} ({parts.idxmin()}) to "
