@@ -249,15 +249,12 @@ def parts_exhibit(found: Controls) -> Exhibit:
     )
     caption = (
         f"MTSGD at a threshold of 0 taken apart, and fixed weights tuned on the validation split "
-        f"({_weights(found.front)}). Its updates have {100 * found.length:.0f} % of the plain length. Against joint "
-        f"SGD its mIoU changes by {own} points, and with the mask alone by {mask}. (Gains: positive where better than "
-        "joint SGD, paired 95 %, not corrected; brackets of rows: the range of up to three seeds.)"
+        f"({found.front.weights_in_words(found.front.tuned)}). Its updates have {100 * found.length:.0f} % of the "
+        f"plain length. Against joint SGD its mIoU changes by {own} points, and with the mask alone by {mask}. "
+        "(Gains: positive where better than joint SGD, paired 95 %, not corrected; brackets of rows: the range of up "
+        "to three seeds.)"
     )
     return Exhibit(name="taken_apart", table=pd.DataFrame(rows), caption=caption)
-
-
-def _weights(front: Front) -> str:
-    return ", ".join(f"{task} {share:g}" for task, share in zip(front.tasks, front.tuned, strict=True))
 
 
 def tuned_exhibits(found: Controls) -> list[Exhibit]:
@@ -320,24 +317,12 @@ def front_exhibit(found: Controls) -> Exhibit:
     table = front_table(found)
     gains = fronts.gains(table)
     own = gains[title(Cell(NO_CONFLICT))]
-    shown = table.rename(
-        columns={
-            "delta": f"{DELTA} against equal, %",
-            "gain": "less tuned weights, %",
-            "beyond": "beyond the front, %",
-            "beyond low": "beyond the front, % low",
-            "beyond high": "beyond the front, % high",
-            "as far": "points as far, %",
-            "as far low": "points as far, % low",
-            "as far high": "points as far, % high",
-        }
-    )
     caption = (
         f"Methods against nine fixed weights of both tasks. {found.front.missing()} Tuned on the validation split: "
-        f"{_weights(found.front)}. MTSGD at a threshold of 0 less the tuned weights: {bracketed(own, signed=True)} % "
-        f"of {DELTA}. (Improvements over equal weights; paired 95 %, not corrected.)"
+        f"{found.front.weights_in_words(found.front.tuned)}. MTSGD at a threshold of 0 less the tuned weights: "
+        f"{bracketed(own, signed=True)} % of {DELTA}. (Improvements over equal weights; paired 95 %, not corrected.)"
     )
-    return Exhibit(name="against_front", table=table, shown=shown, caption=caption)
+    return Exhibit(name="against_front", table=table, shown=fronts.shown(found.front, table), caption=caption)
 
 
 # --- sensitivity to weights ---------------------------------------------------------------------------

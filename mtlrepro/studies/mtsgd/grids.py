@@ -3,7 +3,7 @@
 Losses have weights of 0.5 and 0.5 as in the article's tables, which is the mean, so that learning rates are its own.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -193,16 +193,20 @@ def decays(setting: Setting) -> dict[Decay, float]:
     """
     run = setting.run()
     steps = (run.n_train or 0) // run.batch_size
-    ends = [*run.milestones, run.epochs]
-    starts = [0, *run.milestones]
-    rates = [run.lr * run.factor**i for i in range(len(ends))]
-    ours = steps * sum(rate * (end - start) for rate, start, end in zip(rates, starts, ends, strict=True))
-    starts = [0, *list(PAPER_RATES)[:-1]]
-    theirs = PAPER_STEPS * sum(
-        rate * (end - start) for (end, rate), start in zip(PAPER_RATES.items(), starts, strict=True)
-    )
+    ours = steps * summed_rates({end: run.lr * run.factor**i for i, end in enumerate((*run.milestones, run.epochs))})
+    theirs = PAPER_STEPS * summed_rates(PAPER_RATES)
     by_steps = PAPER_STEPS * max(PAPER_RATES) / (steps * run.epochs)
     return {"torch": _rounded(PAPER_DECAY * theirs / ours), "decoupled": _rounded(PAPER_DECAY * by_steps)}
+
+
+def summed_rates(rates: Mapping[int, float]) -> float:
+    """Sum of a schedule's learning rates over its epochs.
+
+    Args:
+        rates: Last epoch of each rate, in rising order, to that rate.
+    """
+    starts = (0, *rates)
+    return sum(rate * (end - start) for start, (end, rate) in zip(starts, rates.items(), strict=False))
 
 
 def _rounded(value: float) -> float:

@@ -21,7 +21,7 @@ from mtlrepro.pages import figures
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies import fronts, predictions
 from mtlrepro.studies.comparison import bracketed, columns, fixed
-from mtlrepro.studies.mtsgd import grids
+from mtlrepro.studies.mtsgd import grids, printed
 from mtlrepro.studies.mtsgd.grids import BALANCE_ALONE, JOINT, NO_CONFLICT, TABLE_2, TABLE_3, TABLE_4, Cell
 from mtlrepro.studies.scores import DELTA, Scores
 from mtlrepro.studies.setting import Setting
@@ -31,12 +31,11 @@ MIOU, AEPE = "segmentation.miou", "disparity.aepe"
 SCORES = Scores.of([MIOU, AEPE])
 SIGNS = {MIOU: 1, AEPE: -1}
 """1 where higher is better."""
-PRINTED = {MIOU: "Segmentation (mIoU)", AEPE: "Disparity (AEPE)"}
+PRINTED = {MIOU: printed.SEGMENTATION, AEPE: printed.DISPARITY}
 """Columns of the article's tables."""
 LABELS = {MIOU: "mIoU, %", AEPE: "AEPE, px"}
 DECIMALS = {MIOU: 1, AEPE: 3}
 TASKS = {MIOU: "segmentation", AEPE: "disparity"}
-NOT_PRINTED = "–"
 UNITS = {MIOU: "points", AEPE: "px"}
 ABOUT = {
     "Table 2": (TABLE_2, Cell(NO_CONFLICT), JOINT),
@@ -158,35 +157,11 @@ def rows(trained: Trained, cells: Sequence[Cell], place: str) -> pd.DataFrame:
         runs = trained.cells[cell]
         row: dict[str, Any] = {"method": title(cell)}
         for metric, label in LABELS.items():
-            row[f"printed {label}"] = _printed(numbers, place, cell, metric)
+            row[f"printed {label}"] = printed.text(numbers, place, printed.label(cell, place), PRINTED[metric])
             row |= columns(label, over_seeds(runs[metric], mean_interval))
         row |= columns(f"{DELTA}, %", over_seeds(trained.delta_m(runs), mean_interval))
         found.append(row)
     return pd.DataFrame(found)
-
-
-def _printed(numbers: pd.DataFrame, place: str, cell: Cell, metric: str) -> str:
-    """The article's value of a row, as text; a dash where it has none."""
-    names = {
-        "Table 2": "Joint + SGD" if cell.threshold is None else f"Joint + MTSGD, threshold {cell.threshold}",
-        "Table 3": f"MTSGD, weight decay {cell.decay}, threshold {cell.threshold}",
-        "Table 4": f"MTSGD, {cell.level}, threshold {cell.threshold}",
-    }
-    return printed(numbers, place, names[place], metric)
-
-
-def printed(numbers: pd.DataFrame, place: str, row: str, metric: str) -> str:
-    """One of the article's values as text; a dash where it has none.
-
-    Args:
-        numbers: `book/published/mtsgd.csv`.
-        place: Its table.
-        row: Its row.
-        metric: Column of a table of runs.
-    """
-    where = (numbers["place"] == place) & (numbers["row"] == row) & (numbers["column"] == PRINTED[metric])
-    values = numbers[where]["value"]
-    return NOT_PRINTED if values.empty else f"{float(values.iloc[0]):g}"
 
 
 def table_exhibit(trained: Trained, place: str) -> Exhibit:
@@ -213,9 +188,9 @@ def single_exhibit(trained: Trained) -> Exhibit:
     """Single tasks, the first rows of Table 2."""
     numbers = published.read("mtsgd")
     found = []
-    for metric, name in ((MIOU, "Segmentation + SGD"), (AEPE, "Disparity + SGD")):
+    for metric, column in PRINTED.items():
         own = over_seeds(trained.single[metric], mean_interval)
-        value = printed(numbers, "Table 2", name, metric)
+        value = printed.text(numbers, "Table 2", printed.SINGLE[column], column)
         found.append({"task alone": LABELS[metric], "printed": value, **columns("here", own)})
     seeds = len(trained.single)
     caption = (
@@ -322,8 +297,7 @@ def tests(trained: Trained) -> pd.DataFrame:
         row: dict[str, Any] = {"compared": title(one), "with": title(other)}
         for metric, sign in SIGNS.items():
             gaps = sign * differences(first, second, metric)
-            unit = "points" if metric == MIOU else "px"
-            name = f"gain in {LABELS[metric].split(',')[0]}, {unit}"
+            name = f"gain in {LABELS[metric].split(',')[0]}, {UNITS[metric]}"
             row["pairs"] = len(gaps)
             row |= columns(name, mean_interval(gaps))
             row[f"{name}, would show"] = detectable_difference(len(gaps)) * float(gaps.std(ddof=1))
@@ -339,13 +313,14 @@ def tests_exhibit(trained: Trained) -> Exhibit:
     """Paired differences behind the claims, with what so few pairs can show."""
     table = tests(trained)
     clear = int(((table["p of mIoU"] < 0.05) | (table["p of AEPE"] < 0.05)).sum())
-    few, many = (detectable_difference(int(count)) for count in (table["pairs"].min(), table["pairs"].max()))
+    counts = sorted(set(table["pairs"]), reverse=True)
+    detectable = ", ".join(f"{detectable_difference(count):.1f} with {count} pairs" for count in counts)
     caption = (
         f"Differences between rows of the tables, positive where the first is better. After Holm's correction over "
-        f"all {2 * len(table)} of them, {clear} of {len(table)} rows differ in one metric at the 5 % level. Fixed "
-        f"before the runs: {table['pairs'].max()} pairs show a difference of {few if few < many else many:.1f} "
-        f"deviations of the pairs with a power of 80 %, {table['pairs'].min()} pairs one of {max(few, many):.1f}; what "
-        "that is in points and pixels stands beside each. (Brackets: paired 95 %, not corrected.)"
+        f"all {2 * len(table)} of them, {clear} of {len(table)} rows differ in a metric at the 5 % level. The "
+        "smallest difference that shows with a power of 80 % was known before the runs: in standard deviations of the "
+        f"pairs it is {detectable}; what that is in points and pixels stands beside each. (Brackets: paired 95 %, not "
+        "corrected.)"
     )
     return Exhibit(name="differences", table=table, caption=caption)
 
@@ -583,10 +558,13 @@ def _bars(table: pd.DataFrame, label: str) -> np.ndarray:
 
 
 def pictures_exhibit(setting: Setting) -> Exhibit:
-    """Figure 6: estimates and errors of joint SGD and MTSGD, and of single tasks.
+    """Figure 6: estimates and errors of single tasks, of joint SGD, and of MTSGD at both ends of the thresholds.
 
     Args:
-        setting: Holds the stored runs.
+        setting: Holds the stored runs, whose first seed keeps its predictions.
     """
-    shown = predictions.load(setting, [run for cell in TABLE_2[::4] for run in cell.runs(setting)])
-    return predictions.panels_exhibit(shown, "mtsgd")
+    columns = {"single tasks": grids.single_tasks(setting)}
+    columns |= {name: Cell(threshold).runs(setting) for name, threshold in grids.SEARCHED.items()}
+    titles = {run.hash: name for name, runs in columns.items() for run in runs}
+    configs = [run for runs in columns.values() for run in runs]
+    return predictions.panels_exhibit(predictions.load(setting, configs, titles), "mtsgd")
