@@ -180,6 +180,25 @@ def expected_part(threshold: float, n: int, power: int) -> float:
     return float(1 - betainc((n - 1 + power) / 2, (n - 1) / 2, (1 + threshold) / 2))
 
 
+def expected_exhibit() -> Exhibit:
+    """What each threshold leaves of independent random directions, by the size of the slice."""
+    sizes = {"1x1 by channel": 1, "3x3 by channel": 9, "3x3 by filter, 64 channels": 576}
+    rows = [
+        (name, threshold, 100 * expected_part(threshold, n, power=1), 100 * expected_part(threshold, n, power=0))
+        for name, n in sizes.items()
+        for threshold in THRESHOLDS
+    ]
+    columns = ["slice", "threshold", "summed length left, %", "slices kept, %"]
+    nine = {threshold: 100 * (1 - expected_part(threshold, 9, power=1)) for threshold in THRESHOLDS}
+    caption = (
+        "What thresholds leave of two independent random directions. In a 3x3 slice the summed length falls by "
+        + ", ".join(f"{number(nine[one], 2)} % at {one:g}" for one in THRESHOLDS[1:])
+        + "; the larger the slice, the nearer to a right angle are all pairs, so that a threshold of 0 drops half of the "
+        "slices by chance. (Closed form; lengths in that of balance alone)"
+    )
+    return Exhibit(name="random_directions", table=pd.DataFrame(rows, columns=columns), caption=caption)
+
+
 def right_angle(ratio: float) -> tuple[Tensor, Tensor]:
     """Gradients of one 3x3 slice at a right angle, the first `ratio` times as long as the second."""
     first, second = torch.zeros(2, 1, 1, 3, 3, dtype=torch.float64).unbind()
