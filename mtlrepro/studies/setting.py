@@ -203,6 +203,12 @@ class Setting:
         failures = {config.hash: self.store.failure(config) for config in configs}
         return {name: record for name, record in failures.items() if record and record["error"].startswith(NOT_FINITE)}
 
+    def unbroken(self, configs: Iterable[RunConfig]) -> list[RunConfig]:
+        """Those of some runs that did not break off, see `broken_off`; the others would again, and are not repeated."""
+        configs = list(configs)
+        lost = self.broken_off(configs)
+        return [config for config in configs if config.hash not in lost]
+
     def stored(self, configs: Iterable[RunConfig]) -> bool:
         """Whether all of some runs are complete."""
         return all(config in self.store for config in configs)

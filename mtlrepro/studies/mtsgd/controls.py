@@ -33,8 +33,7 @@ class Chosen:
     Attributes:
         name: What the method is called.
         rate: Its learning rate.
-        tried: One row a rate: `learning rate`, and text of its mean Delta_m on the validation split, `diverged` where a
-            run broke off.
+        tried: Rate to text of its mean Delta_m on the validation split, `diverged` where a run broke off.
         runs: Runs at that rate, as `fronts.evaluated` gives them.
         searched: Number of runs among which the rate was chosen.
     """
@@ -88,9 +87,9 @@ def finite(setting: Setting, configs: Sequence[RunConfig]) -> list[RunConfig]:
         setting: What all runs share.
         configs: Runs.
     """
-    setting.trained(configs)
-    lost = setting.broken_off(configs)
-    return [config for config in configs if config.hash not in lost]
+    if tried := setting.unbroken(configs):
+        setting.trained(tried)
+    return setting.unbroken(tried)
 
 
 def choose(
@@ -132,17 +131,6 @@ def validation_baseline(setting: Setting) -> pd.Series:
     values = fronts.evaluated(setting, JOINT.runs(setting))
     means = values[[f"{VALIDATION}{name}" for name in SCORES.names]].mean()
     return means.set_axis(SCORES.names)
-
-
-def settled(setting: Setting, configs: Sequence[RunConfig]) -> bool:
-    """Whether runs are stored or are known to break off.
-
-    Args:
-        setting: Holds the store.
-        configs: Runs.
-    """
-    lost = setting.broken_off(configs)
-    return all(config in setting.store or config.hash in lost for config in configs)
 
 
 def best_rates(setting: Setting) -> dict[str, float]:

@@ -43,14 +43,15 @@ def experiments(setting: Setting) -> dict[str, Grid]:
         RATES: searched,
         "4, step taken apart": lengths,
         FRONT: front,
-        "4, AdamW": grids.adamw,
-        "4, other methods": grids.others,
+        "4, AdamW": lambda at: at.unbroken(grids.adamw(at)),
+        "4, other methods": lambda at: at.unbroken(grids.others(at)),
         FACTORS: sensitivity,
     }
 
 
 def _rate_search(setting: Setting) -> list[RunConfig]:
-    return [run for runs in grids.rate_search(setting).values() for run in runs]
+    """Runs at every learning rate; one that broke off has its answer, and is not planned again."""
+    return setting.unbroken(run for runs in grids.rate_search(setting).values() for run in runs)
 
 
 def searched(setting: Setting) -> list[RunConfig]:
@@ -61,7 +62,7 @@ def searched(setting: Setting) -> list[RunConfig]:
     """
     search = _rate_search(setting)
     rates = dict.fromkeys(grids.SEARCHED, grids.rates(setting)[-1])
-    if controls.settled(setting, [*search, *grids.JOINT.runs(setting)]):
+    if setting.stored([*search, *grids.JOINT.runs(setting)]):
         rates = controls.best_rates(setting)
     return [
         *search,
@@ -101,7 +102,8 @@ def front(setting: Setting) -> list[RunConfig]:
 
 
 def _factor_search(setting: Setting) -> list[RunConfig]:
-    return [run for runs in grids.sensitivity(setting).values() for run in runs]
+    """Runs with the loss of disparity scaled, at every learning rate; see `_rate_search`."""
+    return setting.unbroken(run for runs in grids.sensitivity(setting).values() for run in runs)
 
 
 def sensitivity(setting: Setting) -> list[RunConfig]:
@@ -111,10 +113,11 @@ def sensitivity(setting: Setting) -> list[RunConfig]:
         setting: What all experiments share.
     """
     search = grids.sensitivity(setting)
-    known = controls.settled(setting, [*_factor_search(setting), *grids.JOINT.runs(setting)])
+    tried = _factor_search(setting)
+    known = setting.stored([*tried, *grids.JOINT.runs(setting)])
     rates = controls.best_factor_rates(setting) if known else {key: runs[-1].lr for key, runs in search.items()}
     return [
-        *_factor_search(setting),
+        *tried,
         *(
             grids.at_rate(setting, grids.SEARCHED[name], rates[factor, name], seed, loss_scales={"disparity": factor})
             for factor, name in search

@@ -172,14 +172,14 @@ def table_exhibit(trained: Trained, place: str) -> Exhibit:
         place: `Table 2`, `Table 3` or `Table 4`.
     """
     cells, one, other = ABOUT[place]
-    gains = "; ".join(
-        f"{label.split(',')[0]} by {bracketed(gain(trained.cells[one], trained.cells[other], metric), decimals)} {unit}"
+    gains = " and ".join(
+        f"{bracketed(gain(trained.cells[one], trained.cells[other], metric), decimals)} {unit} of {label.split(',')[0]}"
         for (metric, label), decimals, unit in zip(LABELS.items(), DECIMALS.values(), UNITS.values(), strict=True)
     )
     caption = (
         f"{place} on streets beside the article's values, which are of Cityscapes and compare in direction alone. "
-        f"{title(one)[0].upper()}{title(one)[1:]} is better than {title(other)} in {gains}. (Brackets: paired 95 %, "
-        f"not corrected; of rows 95 %, of up to three seeds the range; {DELTA} against single tasks.)"
+        f"The gain of {title(one)} over {title(other)} is {gains}. (Positive: better; brackets: paired 95 %, not "
+        f"corrected; of rows 95 %, of up to three seeds the range; {DELTA} against single tasks.)"
     )
     return Exhibit(name=place.lower().replace(" ", "_"), table=rows(trained, cells, place), caption=caption)
 
