@@ -147,6 +147,12 @@ class Setting:
         """Whether the data set has a validation split beside the test split, by which learning rates can be chosen."""
         return entry_of(self.dataset).validated
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Splits that are read: training, evaluation, and validation if that is another one."""
+        own = ("train", entry_of(self.dataset).test_split)
+        return (*own, "val") if self.validated else own
+
     # --- runs ---------------------------------------------------------------------------------------------
 
     def trained(self, configs: Iterable[RunConfig]) -> pd.DataFrame:

@@ -81,9 +81,11 @@ def mtsgd(
 
 
 def _run(setting: Setting, seed: int, **changes: Any) -> RunConfig:  # noqa: ANN401
-    """A run that is evaluated ten times, on both splits."""
-    every = max(setting.epochs // 10, 1)
-    return setting.run(seed=seed, **{"evaluate_on": "both", "evaluate_every": every, **changes})
+    """A run that is evaluated ten times, also on the validation split if there is one beside the evaluated one."""
+    fields: dict[str, Any] = {"evaluate_every": max(setting.epochs // 10, 1)}
+    if setting.validated:
+        fields["evaluate_on"] = "both"
+    return setting.run(seed=seed, **{**fields, **changes})
 
 
 def compared(setting: Setting) -> dict[str, Any]:
@@ -192,7 +194,8 @@ def decays(setting: Setting) -> dict[Decay, float]:
         setting: What all runs share.
     """
     run = setting.run()
-    steps = (run.n_train or 0) // run.batch_size
+    # Cityscapes, whose images are not counted before they are read, has the article's steps.
+    steps = run.n_train // run.batch_size if run.n_train else PAPER_STEPS
     ours = steps * summed_rates({end: run.lr * run.factor**i for i, end in enumerate((*run.milestones, run.epochs))})
     theirs = PAPER_STEPS * summed_rates(PAPER_RATES)
     by_steps = PAPER_STEPS * max(PAPER_RATES) / (steps * run.epochs)

@@ -26,20 +26,28 @@ def plan(**parameters: Any) -> Plan:  # noqa: ANN401
         ValueError: They do not go together, or `data_root` does not hold the data set.
     """
     setting = Setting(network="mtsgd", **parameters)
-    check_prepared(setting.dataset, setting.data_root, ("train", "val", "test"))
+    check_prepared(setting.dataset, setting.data_root, setting.splits)
     choosing = {RATES: _rate_search, FRONT: grids.front, FACTORS: _factor_search}
     return plans.plan(setting, experiments(setting), choosing)
 
 
 def experiments(setting: Setting) -> dict[str, Grid]:
-    """The chapter's experiments: part and name to what makes the grid of each."""
-    return {
+    """The chapter's experiments: part and name to what makes the grid of each, in the order of their use.
+
+    Those of the controls choose by the validation split, and are left out where there is none.
+
+    Args:
+        setting: What all experiments share.
+    """
+    found: dict[str, Grid] = {
         "3, Table 2": lambda at: [*grids.single_tasks(at), *grids.runs_of(at, TABLE_2)],
         "2, premise": lambda at: [run for runs in grids.premise(at).values() for run in runs],
         "3, Table 2 at the premise": lambda at: grids.scaled(at, range(at.seeds)),
         "3, Table 3": lambda at: grids.runs_of(at, TABLE_3),
         "3, Table 4": lambda at: grids.runs_of(at, TABLE_4),
         "3, decay of the article's effect": grids.decayed,
+    }
+    controlled: dict[str, Grid] = {
         RATES: searched,
         "4, step taken apart": lengths,
         FRONT: front,
@@ -47,6 +55,7 @@ def experiments(setting: Setting) -> dict[str, Grid]:
         "4, other methods": lambda at: at.unbroken(grids.others(at)),
         FACTORS: sensitivity,
     }
+    return {**found, **controlled} if setting.validated else found
 
 
 def _rate_search(setting: Setting) -> list[RunConfig]:

@@ -316,6 +316,7 @@ def medians_exhibit(shown: Premise) -> Exhibit:
         alt="Dots with bars on logarithmic axes, a panel for each kind of slice, a line for each part of the network "
         "and a colour for each epoch, beside a dashed line at one.",
         uses=("scale", "comparison_seeds"),
+        form="drawing",
         rtol=1e-3,
     )
 

@@ -193,8 +193,8 @@ def expected_exhibit() -> Exhibit:
     caption = (
         "What thresholds leave of two independent random directions. In a 3x3 slice the summed length falls by "
         + ", ".join(f"{number(nine[one], 2)} % at {one:g}" for one in THRESHOLDS[1:])
-        + "; the larger the slice, the nearer to a right angle are all pairs, so that a threshold of 0 drops half of the "
-        "slices by chance. (Closed form; lengths in that of balance alone)"
+        + "; the larger the slice, the nearer to a right angle are all pairs, so that at 0 chance alone drops half of "
+        "the slices. (Closed form; lengths in that of balance alone)"
     )
     return Exhibit(name="random_directions", table=pd.DataFrame(rows, columns=columns), caption=caption)
 

@@ -5,7 +5,7 @@ Intervals are Student's, 95 %; a single row has the range of up to three seeds. 
 over single tasks, in %, with the spread of the single-task runs in it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NotRequired, TypedDict, Unpack
 
@@ -43,6 +43,9 @@ ABOUT = {
     "Table 4": (TABLE_4, Cell(NO_CONFLICT), Cell(NO_CONFLICT, "filter")),
 }
 """The article's tables: their rows, and the two that the caption compares."""
+SCALED, DECAYED = "Table 2 at the premise", "decay of the article's effect"
+PARTS = (*ABOUT, SCALED, DECAYED)
+"""What the section shows, each part from runs of its own."""
 DECAYS = {
     "torch": "coupled, the article's effect (Eq. 11)",
     "decoupled": "decoupled, the article's effect (Eq. 1)",
@@ -70,11 +73,11 @@ def title(cell: Cell) -> str:
 
 @dataclass(frozen=True)
 class Trained:
-    """Runs of all rows.
+    """Runs of the rows of some parts.
 
     Attributes:
         single: Single tasks, `[seeds, metrics]`.
-        cells: Row to its runs: one row a run with `seed` and the columns of the metrics.
+        cells: Row of the article's tables to its runs: one row a run with `seed` and the columns of the metrics.
         scaled: Row to its runs with the loss of disparity scaled.
         decayed: Form of decay to threshold (None: joint SGD) to its runs, with decay of the article's effect.
         factor: Factor on the loss of disparity in `scaled`.
@@ -92,22 +95,36 @@ class Trained:
         return SCORES.delta_m(moved, self.single.mean()).set_axis(runs.index)
 
 
-def load(setting: Setting) -> Trained:
-    """Read the runs of Tables 2 to 4 and those at the premise; missing ones are trained.
+def load(setting: Setting, parts: Collection[str] = PARTS) -> Trained:
+    """Read the runs of Tables 2 to 4 and those beside them; missing ones are trained.
 
     Args:
         setting: What all runs share.
+        parts: Of `PARTS`; the rows of others are left out.
     """
-    alone = grids.single_tasks(setting)
-    single = setting.trained(alone).groupby("seed")[SCORES.names].first()
-    cells = {cell: measured(setting, cell.runs(setting)) for cell in (*TABLE_2, *TABLE_3, *TABLE_4)}
+    single = setting.trained(grids.single_tasks(setting)).groupby("seed")[SCORES.names].first()
+    cells = dict.fromkeys(cell for place, (rows, *_) in ABOUT.items() if place in parts for cell in rows)
+    return Trained(
+        single,
+        {cell: measured(setting, cell.runs(setting)) for cell in cells},
+        _scaled(setting) if SCALED in parts else {},
+        _decayed(setting) if DECAYED in parts else {},
+    )
+
+
+def _scaled(setting: Setting) -> dict[Cell, pd.DataFrame]:
+    """Rows of Table 2 with the loss of disparity scaled to their runs."""
     configs = grids.scaled(setting, range(setting.seeds))
-    scaled = {
+    return {
         cell: measured(setting, [run for run in configs if run.method_options.get("threshold") == cell.threshold])
         for cell in (JOINT, Cell(BALANCE_ALONE), Cell(NO_CONFLICT))
     }
+
+
+def _decayed(setting: Setting) -> dict[str, dict[float | None, pd.DataFrame]]:
+    """Form of a decay of the article's effect to threshold to its runs."""
     strong = grids.decayed(setting)
-    decayed = {
+    return {
         form: {
             threshold: measured(
                 setting,
@@ -117,7 +134,6 @@ def load(setting: Setting) -> Trained:
         }
         for form in DECAYS
     }
-    return Trained(single, cells, scaled, decayed)
 
 
 def measured(setting: Setting, configs: Sequence[RunConfig]) -> pd.DataFrame:
@@ -272,7 +288,7 @@ def decay_exhibit(trained: Trained, amounts: Mapping[str, float]) -> Exhibit:
 
 
 def pairs(trained: Trained) -> dict[tuple[Cell, Cell], tuple[pd.DataFrame, pd.DataFrame]]:
-    """Rows that the article's claims compare, the second being the reference, with their runs."""
+    """Rows that the article's claims compare, the second being the reference, with their runs; those that are there."""
     wanted = [
         *((cell, JOINT) for cell in TABLE_2[1:]),
         *((Cell(threshold), Cell(BALANCE_ALONE)) for threshold in grids.THRESHOLDS[1:]),
@@ -280,7 +296,8 @@ def pairs(trained: Trained) -> dict[tuple[Cell, Cell], tuple[pd.DataFrame, pd.Da
         *((replace(cell, decay=0.0), cell) for cell in TABLE_2[1:]),
         *((replace(cell, level="channel"), cell) for cell in TABLE_4),
     ]
-    return {(one, other): (trained.cells[one], trained.cells[other]) for one, other in wanted}
+    cells = trained.cells
+    return {(one, other): (cells[one], cells[other]) for one, other in wanted if {one, other} <= cells.keys()}
 
 
 def tests(trained: Trained) -> pd.DataFrame:
@@ -352,15 +369,20 @@ def better(claim: str, gained: Interval, metric: str, **about: Unpack[About]) ->
 
 
 def claims(trained: Trained) -> list[Verdict]:
-    """Judge the article's claims about Tables 2 to 4 by runs of the same seed.
+    """Judge the article's claims about Tables 2 to 4 by runs of the same seed, those whose rows are there.
 
     Args:
         trained: What `load` gives.
     """
-    premise = f"loss of disparity times {trained.factor:g}"
-    balance, clipped = Cell(BALANCE_ALONE), Cell(NO_CONFLICT)
-    cells = trained.cells
+    cells, balance, clipped = trained.cells, Cell(BALANCE_ALONE), Cell(NO_CONFLICT)
     found: list[Verdict] = []
+
+    def judge(claim: str, rows: tuple[Cell, Cell], metric: str, **about: Unpack[About]) -> None:
+        """Judge whether the first of two rows is better, if both are there."""
+        if {*rows} <= cells.keys():
+            found.append(better(claim, gain(*(cells[row] for row in rows), metric), metric, **about))
+
+    premise = f"loss of disparity times {trained.factor:g}"
     for case, runs in (("losses as they are", cells), (premise, trained.scaled)):
         for claim, number, one, other, metric in (
             ("Balance alone improves segmentation over joint SGD", 2, balance, JOINT, MIOU),
@@ -368,21 +390,19 @@ def claims(trained: Trained) -> list[Verdict]:
             ("Clipping at a threshold of 0 improves segmentation over balance alone", 3, clipped, balance, MIOU),
             ("Clipping at a threshold of 0 improves disparity over balance alone", 3, clipped, balance, AEPE),
         ):
-            gained = gain(runs[one], runs[other], metric)
-            found.append(better(claim, gained, metric, source="Table 2", finding=number, case=case))
+            if runs:
+                gained = gain(runs[one], runs[other], metric)
+                found.append(better(claim, gained, metric, source="Table 2", finding=number, case=case))
     for threshold in grids.THRESHOLDS:
         cell, case = Cell(threshold), f"threshold {threshold:g}"
         for metric, task in TASKS.items():
-            gained = gain(cells[replace(cell, decay=0.0)], cells[cell], metric)
             claim = f"MTSGD without weight decay is better at {task}"
-            found.append(better(claim, gained, metric, source="Table 3", finding=4, case=case))
-            gained = gain(cells[cell], cells[replace(cell, level="filter")], metric)
+            judge(claim, (replace(cell, decay=0.0), cell), metric, source="Table 3", finding=4, case=case)
             claim = f"Directions by channel are better at {task} than by filter"
-            found.append(better(claim, gained, metric, source="Table 4", finding=5, case=case))
+            judge(claim, (cell, replace(cell, level="filter")), metric, source="Table 4", finding=5, case=case)
     for metric, task in TASKS.items():
-        gained = gain(cells[TABLE_3[0]], cells[JOINT], metric)
         claim = f"Joint SGD without weight decay is better at {task}"
-        found.append(better(claim, gained, metric, source="our question", kind="ours"))
+        judge(claim, (TABLE_3[0], JOINT), metric, source="our question", kind="ours")
     for form, by_threshold in trained.decayed.items():
         for clip, strong in by_threshold.items():
             name = "Joint SGD" if clip is None else "MTSGD"
@@ -467,15 +487,16 @@ def curves_exhibit(setting: Setting) -> Exhibit:
         alt="Four panels over the epochs: training losses of segmentation and disparity, mIoU and AEPE, with a curve "
         "for joint SGD and one for each end of MTSGD's thresholds.",
         uses=("scale", "comparison_seeds"),
+        form="drawing",
     )
 
 
-def plane(trained: Trained, front: pd.DataFrame) -> pd.DataFrame:
+def plane(trained: Trained, front: pd.DataFrame | None = None) -> pd.DataFrame:
     """Points of Figure 7: both metrics of each row, and of fixed weights.
 
     Args:
         trained: What `load` gives.
-        front: Runs of fixed weights, as `fronts.evaluated` gives them.
+        front: Runs of fixed weights, as `fronts.evaluated` gives them; None if there are none.
 
     Returns:
         One row a point: `group`, `name`, and both metrics with their bounds.
@@ -488,9 +509,9 @@ def plane(trained: Trained, front: pd.DataFrame) -> pd.DataFrame:
     }
     for group, cells in groups.items():
         for cell in cells:
-            runs = trained.cells[cell]
-            found.append({"group": group, "name": title(cell), **_point(runs)})
-    for weights in front["weights"].unique():
+            if cell in trained.cells:
+                found.append({"group": group, "name": title(cell), **_point(trained.cells[cell])})
+    for weights in [] if front is None else front["weights"].unique():
         name = " : ".join(f"{share:g}" for share in weights)
         found.append({"group": "fixed weights", "name": name, **_point(front[front["weights"] == weights])})
     return pd.DataFrame(found)
@@ -504,12 +525,12 @@ def _point(runs: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def plane_exhibit(trained: Trained, front: pd.DataFrame) -> Exhibit:
+def plane_exhibit(trained: Trained, front: pd.DataFrame | None = None) -> Exhibit:
     """Figure 7: both metrics in one plane, with the front of fixed weights.
 
     Args:
         trained: What `load` gives.
-        front: Runs of fixed weights.
+        front: See `plane`.
     """
     table = plane(trained, front)
     drawing, axes = figures.canvas(height=4.2)

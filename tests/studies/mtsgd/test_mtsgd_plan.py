@@ -3,6 +3,8 @@
 import pytest
 from mtsgd_runs import SMOKE, broken, stored
 
+from mtlrepro.data.real.cityscapes import prepare as cityscapes
+from mtlrepro.data.scenes.streets.generate import generate
 from mtlrepro.runs.store import Store
 from mtlrepro.studies.mtsgd import grids, plan
 from mtlrepro.studies.setting import Setting
@@ -45,6 +47,24 @@ def test_runs_of_each_experiment_where_nothing_is_stored(tmp_path):
     chosen = {"dataset": "streets", "network": "mtsgd", "store": Store(tmp_path)}
     assert counted(Setting(scale="cpu", seeds=3, comparison_seeds=5, **chosen)) == CPU
     assert counted(Setting(scale="smoke", seeds=2, comparison_seeds=3, **chosen)) == SMALL
+
+
+def test_without_a_validation_split_there_are_the_articles_tables_and_no_choices(monkeypatch, tmp_path):
+    """Cityscapes has no labels of its test split, so that its validation split is the one that is evaluated."""
+    monkeypatch.setenv("MTLREPRO_CACHE", str(tmp_path))
+    batch = generate(range(4), split="train", size=(48, 96))
+    scenes = [{key: values[i] for key, values in batch.items()} for i in range(4)]
+    for split in ("train", "val"):
+        cityscapes.export(tmp_path / "source", scenes, split, focal=100.0, baseline=0.2)
+    cityscapes.prepare(tmp_path / "source", tmp_path / "target", progress=False)
+    root = {"dataset": "cityscapes", "data_root": str(tmp_path / "target")}
+    parts = plan.plan(scale="paper", seeds=3, comparison_seeds=5, jobs=1, **root).parts
+    assert [part.name for part in parts] == list(CPU)[:6]
+    own = Setting(scale="paper", network="mtsgd", store=Store(tmp_path), **root)
+    runs = [run for grid in plan.experiments(own).values() for run in grid(own)]
+    assert {(run.evaluate_on, run.classes, run.size) for run in runs} == {("test", 19, None)}
+    # This is the article's own schedule, over which its decay has its own effect.
+    assert grids.decays(own) == {"torch": 1e-4, "decoupled": 1e-4}
 
 
 def test_what_results_decide_is_open_until_they_are_stored(monkeypatch, tmp_path):
