@@ -34,7 +34,8 @@ class Chosen:
         name: What the method is called.
         rate: Its learning rate.
         tried: Rate to text of its mean Delta_m on the validation split, `diverged` where a run broke off.
-        runs: Runs at that rate, as `fronts.evaluated` gives them.
+        runs: Runs at that rate, as `fronts.evaluated` gives them, without those that broke off.
+        lost: How many did.
         searched: Number of runs among which the rate was chosen.
     """
 
@@ -42,6 +43,7 @@ class Chosen:
     rate: float
     tried: Mapping[float, str]
     runs: pd.DataFrame
+    lost: int
     searched: int
 
 
@@ -167,15 +169,21 @@ def searched(setting: Setting) -> list[Chosen]:
         own = Cell(threshold).runs(setting)[: setting.seeds]
         if rate != setting.run().lr:
             own = [grids.at_rate(setting, threshold, rate, seed) for seed in range(setting.seeds)]
-        found.append(Chosen(name, rate, tried, fronts.evaluated(setting, own), len(configs)))
+        found.append(Chosen(name, rate, tried, *_of_finite(setting, own), len(configs)))
     by_method: dict[str, list[RunConfig]] = {"AdamW, equal weights": grids.adamw(setting)}
     for config in grids.others(setting):
         by_method.setdefault(method_title(config.method), []).append(config)
     for name, configs in by_method.items():
         rate, tried = choose(setting, name, configs, baseline)
         own = [config for config in configs if config.lr == rate]
-        found.append(Chosen(name, rate, tried, fronts.evaluated(setting, own), len(configs)))
+        found.append(Chosen(name, rate, tried, *_of_finite(setting, own), len(configs)))
     return found
+
+
+def _of_finite(setting: Setting, configs: Sequence[RunConfig]) -> tuple[pd.DataFrame, int]:
+    """Metrics of the runs that did not break off, and how many did; seeds that chose a rate did not."""
+    left = finite(setting, configs)
+    return fronts.evaluated(setting, left), len(configs) - len(left)
 
 
 def load_front(setting: Setting) -> Front:
@@ -270,10 +278,12 @@ def tuned_exhibits(found: Controls) -> list[Exhibit]:
     reference = found.tuned[0]
     rows = [{**_row(one.name, one.runs, reference.runs), "rate": one.rate} for one in found.tuned[1:]]
     ahead = [one.name for one in found.tuned[1:] if _delta(one, reference).low > 0]
+    lost = [f"{one.lost} of {one.name}" for one in found.tuned if one.lost]
+    left_out = f" Runs that broke off are left out: {', '.join(lost)}." if lost else ""
     caption = (
         f"Methods at their best learning rate against joint SGD at its own, {reference.rate:g}: its mIoU is "
         f"{fixed(reference.runs[MIOU].mean())} % and its AEPE {fixed(reference.runs[AEPE].mean(), 3)} px. Clearly "
-        f"better by {DELTA}: {', '.join(ahead) or 'none'}. (Gains: paired 95 %, not corrected.)"
+        f"better by {DELTA}: {', '.join(ahead) or 'none'}.{left_out} (Gains: paired 95 %, not corrected.)"
     )
     return [search, Exhibit(name="tuned", table=pd.DataFrame(rows), caption=caption)]
 
@@ -359,7 +369,7 @@ def _at(setting: Setting, name: str, rate: float, scales: dict[str, float]) -> p
         return fronts.evaluated(setting, Cell(threshold).runs(setting)[: setting.seeds])
     fields = {"loss_scales": scales} if scales else {}
     configs = [grids.at_rate(setting, threshold, rate, seed, **fields) for seed in range(setting.seeds)]
-    return fronts.evaluated(setting, configs)
+    return _of_finite(setting, configs)[0]
 
 
 def sensitivity_table(found: Sensitivity) -> pd.DataFrame:

@@ -73,15 +73,13 @@ def searched(setting: Setting) -> list[RunConfig]:
     rates = dict.fromkeys(grids.SEARCHED, grids.rates(setting)[-1])
     if setting.stored([*search, *grids.JOINT.runs(setting)]):
         rates = controls.best_rates(setting)
-    return [
-        *search,
-        *(
-            grids.at_rate(setting, threshold, rates[name], seed)
-            for name, threshold in grids.SEARCHED.items()
-            for seed in range(setting.seeds)
-            if rates[name] != setting.run().lr
-        ),
+    further = [
+        grids.at_rate(setting, threshold, rates[name], seed)
+        for name, threshold in grids.SEARCHED.items()
+        for seed in range(setting.seeds)
+        if rates[name] != setting.run().lr
     ]
+    return [*search, *setting.unbroken(further)]
 
 
 def lengths(setting: Setting) -> list[RunConfig]:
@@ -125,11 +123,9 @@ def sensitivity(setting: Setting) -> list[RunConfig]:
     tried = _factor_search(setting)
     known = setting.stored([*tried, *grids.JOINT.runs(setting)])
     rates = controls.best_factor_rates(setting) if known else {key: runs[-1].lr for key, runs in search.items()}
-    return [
-        *tried,
-        *(
-            grids.at_rate(setting, grids.SEARCHED[name], rates[factor, name], seed, loss_scales={"disparity": factor})
-            for factor, name in search
-            for seed in range(setting.seeds)
-        ),
+    further = [
+        grids.at_rate(setting, grids.SEARCHED[name], rates[factor, name], seed, loss_scales={"disparity": factor})
+        for factor, name in search
+        for seed in range(setting.seeds)
     ]
+    return [*tried, *setting.unbroken(further)]

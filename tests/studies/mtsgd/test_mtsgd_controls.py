@@ -8,7 +8,7 @@ from mtsgd_runs import SMOKE, broken, numbers, record, stored
 from study_stores import keep
 
 from mtlrepro.runs.store import Store
-from mtlrepro.studies.mtsgd import controls, grids
+from mtlrepro.studies.mtsgd import controls, grids, plan
 from mtlrepro.studies.mtsgd.controls import Sensitivity
 from mtlrepro.studies.mtsgd.grids import JOINT
 from mtlrepro.studies.mtsgd.tables import AEPE, MIOU
@@ -99,6 +99,24 @@ def test_a_rate_that_is_not_that_of_the_scale_gets_further_seeds(tmp_path):
     setting = stored(tmp_path, of=other_way_round)
     one = controls.searched(setting)[0]
     assert (one.name, one.rate, one.runs[MIOU].tolist()) == ("joint SGD", 1e-5, [90, 91])
+
+
+def test_a_further_seed_that_breaks_off_is_left_out_and_counted(tmp_path):
+    """The search has two seeds; the third at the rate that they chose breaks off."""
+    setting = Setting(**SMOKE | {"seeds": 3, "comparison_seeds": 3}, store=Store(tmp_path))
+    lost = grids.at_rate(setting, None, grids.rates(setting)[0], 2)
+
+    def slow_rate_is_best(run):
+        made = numbers(run)
+        return made if run.lr != 1e-5 else {**made, "segmentation": {"miou": 90.0 + run.seed}}
+
+    broken(tmp_path, lost)
+    setting = stored(tmp_path, of=slow_rate_is_best, seeds=3)
+    one = controls.searched(setting)[0]
+    assert (one.rate, one.lost, one.runs["seed"].tolist()) == (1e-5, 1, [0, 1])
+    shown = controls.tuned_exhibits(controls.load(setting))[1]
+    assert "Runs that broke off are left out: 1 of joint SGD." in shown.caption
+    assert lost not in plan.searched(setting)
 
 
 def test_parts_stand_beside_joint_sgd_in_runs_of_the_same_seed(found):
