@@ -316,7 +316,7 @@ def front_exhibit(found: Controls) -> Exhibit:
     gains = fronts.gains(table)
     own = gains[title(Cell(NO_CONFLICT))]
     caption = (
-        f"Methods against nine fixed weights of both tasks. {found.front.missing()} Tuned on the validation split: "
+        f"Methods against fixed weights of both tasks. {found.front.missing()} Tuned on the validation split: "
         f"{found.front.weights_in_words(found.front.tuned)}. MTSGD at a threshold of 0 less the tuned weights: "
         f"{bracketed(own, signed=True)} % of {DELTA}. (Improvements over equal weights; paired 95 %, not corrected.)"
     )

@@ -89,7 +89,7 @@ def steps_exhibit() -> Exhibit:
         "A grid of small maps with a number in each cell, four rows of slices and six columns of steps. The last map of"
         " the second and of the fourth row is zero everywhere."
     )
-    return Exhibit(name="rule_steps", table=table, figure=figure, caption=caption, alt=alt)
+    return Exhibit(name="rule_steps", table=table, figure=figure, caption=caption, alt=alt, form="drawing")
 
 
 def _draw_numbers(axes: Axes, values: np.ndarray) -> None:

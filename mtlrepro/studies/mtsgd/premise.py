@@ -232,7 +232,7 @@ def histograms_figure(drawn: dict[str, np.ndarray], nulls: dict[str, np.ndarray]
         nulls: Level to shares [bars] of both signs under the null.
         middle: Level to the median.
     """
-    drawing = Figure(figsize=(7.2, 4.2), dpi=110, layout="constrained")
+    drawing = Figure(figsize=(7.2, 4.2), dpi=95, layout="constrained")
     for axes, (kind, both) in zip(drawing.subplots(2, 2, sharex=True).flat, drawn.items(), strict=True):
         for name, shares, sign, colour in zip(("positive", "negative"), both, (1, -1), COLOURS, strict=False):
             axes.stairs(sign * shares, EDGES, fill=True, color=colour, alpha=0.6, label=name)

@@ -264,8 +264,8 @@ def _lengths_sentence(steps: pd.DataFrame) -> str:
     shares = rate_shares(steps)
     ends = [f"{_name(end)} {_shares(shares['channel'][end])}" for end in grids.ENDS]
     return (
-        "By channel the learning rate that a run of MTSGD has in effect is this part of that of its schedule, by "
-        f"{bracketed_over(len(shares['channel'][grids.NO_CONFLICT]))}: {', '.join(ends)}."
+        f"By channel the learning rate in effect, as a part of the schedule's, is {' and '.join(ends)} "
+        f"({bracketed_over(len(shares['channel'][grids.NO_CONFLICT]))})."
     )
 
 

@@ -252,7 +252,7 @@ def decay_rows(trained: Trained) -> dict[str, dict[float | None, pd.DataFrame]]:
     return {**plain, **{name: dict(trained.decayed[form]) for form, name in DECAYS.items()}}
 
 
-def decay_exhibit(trained: Trained, amounts: Mapping[str, float]) -> Exhibit:
+def decay_exhibit(trained: Trained, amounts: Mapping[grids.Decay, float]) -> Exhibit:
     """Weight decay of the article's number and of its effect over a run, for joint SGD and MTSGD alike.
 
     Args:
@@ -274,12 +274,12 @@ def decay_exhibit(trained: Trained, amounts: Mapping[str, float]) -> Exhibit:
         for name in DECAYS.values()
         for threshold in (None, NO_CONFLICT)
     )
+    scaled = [f"{amount:g} ({DECAYS[form].split(',')[0]})" for form, amount in amounts.items()]
     caption = (
         f"Weight decay for joint SGD, the control that the article lacks, and MTSGD. A decay of {grids.PAPER_DECAY:g} "
         "hardly acts over so few steps; at "
-        f"{' and '.join(f'{amount:g} ({form})' for form, amount in amounts.items())} weights shrink as much as over "
-        f"the article's schedule. What that changes in mIoU against no decay, in points: {costs}. (Paired 95 %, not "
-        "corrected; of rows the range of up to three seeds.)"
+        f"{' and '.join(scaled)} weights shrink as much as over the article's schedule. What that changes in mIoU "
+        f"against no decay, in points: {costs}. (Paired 95 %, not corrected; of rows the range of up to three seeds.)"
     )
     return Exhibit(name="decay", table=pd.DataFrame(found), caption=caption)
 
@@ -570,6 +570,7 @@ def plane_exhibit(trained: Trained, front: pd.DataFrame | None = None) -> Exhibi
         alt="A plane of AEPE and mIoU with a point for each row of Tables 2 to 4, a dashed line through the points of "
         "fixed weights, and dotted lines at single-task learning.",
         uses=("scale", "comparison_seeds"),
+        form="drawing",
     )
 
 
