@@ -379,8 +379,9 @@ def claims(trained: Trained) -> list[Verdict]:
 
     def judge(claim: str, rows: tuple[Cell, Cell], metric: str, **about: Unpack[About]) -> None:
         """Judge whether the first of two rows is better, if both are there."""
-        if {*rows} <= cells.keys():
-            found.append(better(claim, gain(*(cells[row] for row in rows), metric), metric, **about))
+        one, other = rows
+        if {one, other} <= cells.keys():
+            found.append(better(claim, gain(cells[one], cells[other], metric), metric, **about))
 
     premise = f"loss of disparity times {trained.factor:g}"
     for case, runs in (("losses as they are", cells), (premise, trained.scaled)):
@@ -511,9 +512,10 @@ def plane(trained: Trained, front: pd.DataFrame | None = None) -> pd.DataFrame:
         for cell in cells:
             if cell in trained.cells:
                 found.append({"group": group, "name": title(cell), **_point(trained.cells[cell])})
-    for weights in [] if front is None else front["weights"].unique():
-        name = " : ".join(f"{share:g}" for share in weights)
-        found.append({"group": "fixed weights", "name": name, **_point(front[front["weights"] == weights])})
+    if front is not None:
+        for weights in front["weights"].unique():
+            name = " : ".join(f"{share:g}" for share in weights)
+            found.append({"group": "fixed weights", "name": name, **_point(front[front["weights"] == weights])})
     return pd.DataFrame(found)
 
 
