@@ -1,6 +1,7 @@
-"""Weights that another run has had: its mean, its last ones, or its epochs in some order."""
+"""Weights that another run has had: its mean, its last ones, or its epochs or steps in some order."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,11 +14,12 @@ Rows = Sequence[float] | Sequence[Sequence[float]]
 
 @register("replay")
 class Replay(DrawnWeighting):
-    """Given weights that do not look at this run: sum_k w_k L_k, a row of weights for each epoch.
+    """Given weights that do not look at this run: sum_k w_k L_k, a row of weights for each epoch or step.
 
     The control of a method that adapts its weights. With the mean or the last weights of one of its runs, nothing
-    adapts; with its epochs in another order, weights have the same distribution, but answer to nothing. Rows of equal
-    weights f/T are a gate f on the plain mean step, the control of `mclgs`, which for two tasks is such a gate itself.
+    adapts; with its epochs or steps in another order, weights have the same distribution, but answer to nothing. Rows
+    of equal weights f/T are a gate f on the plain mean step, the control of `mclgs`, which for two tasks is such a gate
+    itself.
     `RunConfig` takes `run`, the hash of a stored run, and `mode` in the place of `weights`, see `training.controls`.
 
     Scale: as given, not normalised: T equal gradients g give (sum_k w_k) g. The weights act on shared parameters and
@@ -31,17 +33,29 @@ class Replay(DrawnWeighting):
         weights: T numbers of at least 0, or E rows of them, one for each epoch; the last one stays in force. Equal, 1/T
             each, if not given.
         draw: Take a row at random in each step, whatever the epoch.
+        step: What a row is for. With `iteration` there is one for each training step, and none is drawn.
         seed: Of the draws; the stream is the balancer's own and part of `state_dict`.
 
     Raises:
-        ValueError: `weights` or `draw` is out of range.
+        ValueError: `weights`, `draw` or `step` is out of range, or the last two do not go together.
     """
 
-    def __init__(self, n_tasks: int, weights: Rows | None = None, draw: bool = False, seed: int = 0) -> None:
+    def __init__(
+        self,
+        n_tasks: int,
+        weights: Rows | None = None,
+        draw: bool = False,
+        seed: int = 0,
+        step: Literal["epoch", "iteration"] = "epoch",
+    ) -> None:
         super().__init__(n_tasks, seed)
         if not isinstance(draw, bool):
             raise ValueError(f"draw is {draw!r}; accepted: True, False")
-        self.draw = draw
+        if step not in ("epoch", "iteration"):
+            raise ValueError(f"step is {step!r}; accepted: 'epoch', 'iteration'")
+        if draw and step == "iteration":
+            raise ValueError("draw is True; accepted with step='iteration': False")
+        self.draw, self.step = draw, step
         self._rows: Tensor
         self._weights: Tensor
         self.register_buffer("_rows", _rows(weights, n_tasks))
@@ -49,22 +63,31 @@ class Replay(DrawnWeighting):
 
     @property
     def weights(self) -> Tensor | None:
-        """[T] float64, in force until the epoch ends; None where each step draws its own."""
-        return None if self.draw else self._weights.clone()
+        """[T] float64, of the next step, which are in force for the whole epoch unless each step has its own.
+
+        None where each step draws its own.
+        """
+        return None if self.draw else self._given().clone()
 
     def draw_weights(self, device: torch.device) -> Tensor:
-        """Return the weights of this epoch, or of a row drawn for this step."""
+        """Return the weights of this epoch or step, or of a row drawn for this step."""
         if not self.draw:
-            return self._weights
+            return self._given()
         index = torch.randint(len(self._rows), (1,), device=device, generator=self.generator(device))
         return self._rows.index_select(0, index).squeeze(0)
+
+    def _given(self) -> Tensor:
+        """Weights [T] of the next step; steps are counted on the device, so that a CUDA graph takes row after row."""
+        if self.step == "epoch":
+            return self._weights
+        return self._rows.index_select(0, self._count.clamp_max(len(self._rows) - 1)[None]).squeeze(0)
 
     def _end_epoch(self, losses: Tensor) -> None:
         if not self.draw:  # in place, where a CUDA graph looks for it
             self._weights.copy_(self._rows[min(self.epochs + 1, len(self._rows) - 1)])
 
     def _waits_for_epochs(self) -> bool:
-        return not self.draw and len(self._rows) > 1
+        return self.step == "epoch" and not self.draw and len(self._rows) > 1
 
 
 def _rows(weights: Rows | None, n_tasks: int) -> Tensor:

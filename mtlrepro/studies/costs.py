@@ -9,6 +9,7 @@ import pandas as pd
 
 from mtlrepro import files
 from mtlrepro.bench.train import NETWORKS, configuration
+from mtlrepro.data.datasets import part_of
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.runs.store import Store
 from mtlrepro.studies.experiments import Experiment, Grid, shown
@@ -65,7 +66,8 @@ def minutes(run: RunConfig, speeds: pd.DataFrame) -> float | None:
         return None
     if len(run.tasks) > len(scales.config("cpu", dataset=run.dataset, network=run.model).tasks):
         return None
-    return float(run.n_train * run.epochs / measured["images/s"].iloc[0] / 60)
+    images = set().union(*(part_of(run.n_train, run.labels.get(task, (0, 1))) for task in run.tasks))
+    return float(len(images) * run.epochs / measured["images/s"].iloc[0] / 60)
 
 
 def machine(runs: Iterable[RunConfig]) -> str:

@@ -14,6 +14,7 @@ from mtlrepro.training.config import RunConfig
 
 CHANGE = tuple(f"change, points of %{bound}" for bound in ("", " low", " high"))
 """Columns of what tuning changes."""
+DIVERGED = "diverged"
 
 
 def rates_grid(setting: Setting, methods: Iterable[str], rates: Sequence[float], seeds: int = 2) -> list[RunConfig]:
@@ -64,8 +65,8 @@ def rate_table(scored: pd.DataFrame, sign: int = 1) -> pd.DataFrame:
 
     Returns:
         One row a method: `method`; a column for each rate with the mean and the range over seeds in per cent, as
-        text; `best`; and `at the edge`, whether the best rate is the smallest or the largest tried, so that a still
-        better one may lie outside.
+        text, or `diverged` where the method has no runs at that rate; `best`; and `at the edge`, whether the best rate
+        is the smallest or the largest tried, so that a still better one may lie outside.
     """
     best = best_rates(scored, sign)
     edges = scored["lr"].min(), scored["lr"].max()
@@ -78,7 +79,7 @@ def rate_table(scored: pd.DataFrame, sign: int = 1) -> pd.DataFrame:
         name, rate = str(method), best[str(method)]
         edge = "yes" if rate in edges else "no"
         rows.append({"method": method_title(name), **cells, "best": rate, "at the edge": edge})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).fillna(DIVERGED)
 
 
 def rate_finding(table: pd.DataFrame) -> str:

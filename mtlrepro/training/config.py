@@ -39,6 +39,7 @@ LATER = {
     "balancer_lr",
     "labels",
     "draw",
+    "unlabelled",
 }
 """Fields added after the first records: left out of the JSON at their default, so that old hashes stay valid."""
 OBSERVED = ("classes", "method", "update", "weights")
@@ -205,6 +206,9 @@ class RunConfig(BaseModel):
             only that task is present in the step, so that no step compares two of them. An epoch has as many steps as
             with `union`, so that both cost the same; each task's images are passed through as a whole, in an order of
             their own that goes on over the ends of epochs. The history has `absent` where labels are lacking.
+        unlabelled: What the balancer is given for a task without a label in a batch: `absent`, nothing, or `zero`, a
+            loss of 0, whose gradient is 0, in the place of a loop that adds up whatever its losses return. The latter
+            is there to show what it does: a method that compares tasks takes it for a task that is learned perfectly.
         flip: Probability of a mirror image.
         scales: Zoom factors of the training images.
         crop: (height, width) of training images; default: not cropped.
@@ -274,6 +278,7 @@ class RunConfig(BaseModel):
         Field(strict=False, description="an object of tasks and shares [start, end], 0 <= start < end <= 1"),
     ] = {}
     draw: Literal["union", "alternating"] = "union"
+    unlabelled: Literal["absent", "zero"] = "absent"
     flip: Annotated[Number, Field(description="a probability in [0, 1]")] = 0.5
     scales: Annotated[tuple[Positive, ...], Field(strict=False, description="a list of numbers of at least 1")] = (1.0,)
     crop: OptionalSize = None
@@ -391,7 +396,7 @@ class RunConfig(BaseModel):
         """Hash of the stored run whose weights the options of the method name; None if they name none."""
         return self.method_options.get("run")
 
-    def balancer_options(self, steps: int, weights: Sequence[Sequence[float]] | None = None) -> dict[str, Any]:
+    def balancer_options(self, steps: int, weights: Sequence[Sequence[Any]] | None = None) -> dict[str, Any]:
         """Complete the options of the method for `balancers.create`.
 
         A method that draws numbers has the run's seed unless the options have one. The `length` of a curriculum becomes
@@ -401,7 +406,7 @@ class RunConfig(BaseModel):
 
         Args:
             steps: Training steps in an epoch.
-            weights: Those of `source`, a row for each of its epochs, see `records.source_weights`.
+            weights: Those of `source`, as `records.source_weights` gives them.
 
         Returns:
             Options that the method itself has.
@@ -459,7 +464,7 @@ class RunConfig(BaseModel):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; accepted: tasks of the run, {self.tasks!r}")
         if self.draw == "alternating" and len(self.tasks) == 1:
             raise ValueError("draw is 'alternating'; accepted with one task: 'union'")
-        for name, plain in (("labels", {}), ("draw", "union")):
+        for name, plain in (("labels", {}), ("draw", "union"), ("unlabelled", "absent")):
             if self.cuda_graph and getattr(self, name) != plain:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; accepted with cuda_graph: {plain!r}")
         if self.labels and self.dataset in GENERATED:

@@ -10,7 +10,7 @@ them in the same way, so that samples of one task look less alike than they are,
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -111,6 +111,8 @@ class Cosines:
         indices: [n, B], which training samples a batch holds.
         batches: [n, 3 T, 3 T] inner products; NaN where a gradient is absent or not finite.
         samples: [m, T, B, T, B], those of the samples of the first m batches.
+        losses: [m, T, B], what each of these samples adds to the mean loss of its batch, times B; 0 without a label.
+            Empty where no samples are compared.
     """
 
     tasks: np.ndarray
@@ -118,6 +120,7 @@ class Cosines:
     indices: np.ndarray
     batches: np.ndarray
     samples: np.ndarray
+    losses: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0)))
 
     def between(self, first: str, second: str) -> np.ndarray:
         """Cosines [n] of two gradients of each batch by their names; 0 with a zero gradient, NaN with an absent one.

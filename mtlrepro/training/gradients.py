@@ -83,6 +83,7 @@ def compare(
     indices: list[Tensor] = []
     products: list[Tensor] = []
     of_samples: list[Tensor] = []
+    sample_losses: list[Tensor] = []
 
     def losses(batch: Batch) -> dict[str, Terms]:
         predictions = predict(model, batch, precision)
@@ -99,6 +100,7 @@ def compare(
             rows = cosines.gradients(terms, parameters)
             if len(of_samples) < samples:
                 of_samples.append(cosines.sample_products(terms, parameters))
+                sample_losses.append(torch.stack([term.samples().detach() for term in terms.values()]).double().cpu())
             for half, part in cosines.halves(batch).items():
                 rows |= {f"{name}/{half}": row for name, row in cosines.gradients(losses(part), parameters).items()}
             statistics.add(rows)
@@ -112,6 +114,7 @@ def compare(
         "indices": torch.stack(indices),
         "batches": torch.stack(products),
         "samples": torch.stack(of_samples) if of_samples else torch.zeros(0, len(names), b, len(names), b).double(),
+        "losses": torch.stack(sample_losses) if sample_losses else torch.zeros(0, len(names), b).double(),
     }
     parts = {"slices": statistics.state(), "cosines": found}
     return {f"{part}/{field}": value for part, fields in parts.items() for field, value in fields.items()}

@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from mtlrepro import files
+from mtlrepro.training import observations
 from mtlrepro.training.config import ALGORITHM, RunConfig
 from mtlrepro.training.controls import epochs_needed
 
@@ -119,7 +122,7 @@ def completed(folder: Path, config: RunConfig) -> Record | None:
     return record
 
 
-def source_weights(folder: Path | None, config: RunConfig) -> list[list[float]] | None:
+def source_weights(folder: Path | None, config: RunConfig) -> list[list[Any]] | None:
     """Weights of the stored run that a configuration's method replays.
 
     Args:
@@ -127,7 +130,8 @@ def source_weights(folder: Path | None, config: RunConfig) -> list[list[float]] 
         config: The run that replays them.
 
     Returns:
-        A row for each epoch of the stored run, in the order of its tasks; None if no run is named.
+        A row for each epoch of the stored run, in the order of its tasks, or rows of its steps for each epoch where the
+        mode is `steps`; None if no run is named.
 
     Raises:
         ValueError: There is no complete record of it here, or its tasks, epochs or weights are not what is needed.
@@ -143,6 +147,8 @@ def source_weights(folder: Path | None, config: RunConfig) -> list[list[float]] 
             raise ValueError(f"its tasks are {', '.join(names)}")
         if len(record["history"]) < needed:
             raise ValueError(f"it has {len(record['history'])} epochs")
+        if config.method_options.get("mode") == "steps":
+            return _step_weights(folder, record)
         return [_weights_of(entry, config.tasks) for entry in record["history"]]
     except (ValueError, OSError) as error:
         raise ValueError(f"method_options: run is {run!r}: {error}; accepted: {accepted}") from None
@@ -168,6 +174,19 @@ def _weights_of(entry: Record, names: Sequence[str]) -> list[float]:
     if None in row:
         raise ValueError(f"in epoch {entry['epoch']} a task had no label, and so no weight")
     return row
+
+
+def _step_weights(folder: Path | None, record: Record) -> list[list[Any]]:
+    """Weights of each step of each epoch."""
+    if folder is None or "weights" not in record["config"].get("observe", ()):
+        raise ValueError("its observe is without 'weights'")
+    weights = observations.step_weights(folder, record["hash"])
+    if np.isnan(weights).any():
+        raise ValueError("in a step a task had no label, or the method no weights")
+    if len(weights) % len(record["history"]):
+        raise ValueError("its epochs have different numbers of steps")
+    rows: list[list[Any]] = weights.reshape(len(record["history"]), -1, weights.shape[1]).tolist()
+    return rows
 
 
 def numbers(record: Record) -> Record:

@@ -67,7 +67,7 @@ class Trainer:
         config: RunConfig,
         device: torch.device,
         data_root: str | Path | None = None,
-        weights: Sequence[Sequence[float]] | None = None,
+        weights: Sequence[Sequence[Any]] | None = None,
     ) -> None:
         if config.batch_size % processes():
             raise ValueError(f"batch_size is {config.batch_size}; accepted with {processes()} processes: its multiples")
@@ -165,18 +165,20 @@ class Trainer:
     def epoch(self, after_step: Callable[[], object] = lambda: None) -> dict[str, Any]:
         """Train for one epoch.
 
-        A task without a label in a batch is absent from its step, and a batch without any label is left out.
+        A task without a label in a batch is absent from its step, or has a loss of 0 in it where the configuration says
+        so; a batch without any label is left out.
 
         Args:
             after_step: Called after every step.
 
         Returns:
             `losses`: raw mean losses of the epoch by task, over what was labelled; `weights`: mean of its weights over
-            the steps in which the task was present, or None where the method has none; `loss_scales`: their product,
-            times the configuration's factor on the loss; `lr`: the network's learning rate. NaN stands for a task that
-            had no label. If some batch had no label of a task, or the configuration says which have, `absent`: the
-            share of the epoch's batches without one by task. With `method` in the configuration's `observe`,
-            `observed`: means of the balancer's quantities over the steps that had them, NaN for one that no step had.
+            the steps in which the balancer had the task's loss, or None where the method has none; `loss_scales`: their
+            product, times the configuration's factor on the loss; `lr`: the network's learning rate. NaN stands for a
+            task that had no label. If some batch had no label of a task, or the configuration says which have,
+            `absent`: the share of the epoch's batches without one by task. With `method` in the configuration's
+            `observe`, `observed`: means of the balancer's quantities over the steps that had them, NaN for one that no
+            step had.
 
         Raises:
             FloatingPointError: A loss or gradient was not finite; names epoch, step and task.
@@ -187,12 +189,15 @@ class Trainer:
             sums.zero_()
         self._observations.start()
         take_step = self.step if self._captured is None else self._captured
-        steps = [0] * len(self.tasks)
+        steps, lacking = [0] * len(self.tasks), [0] * len(self.tasks)
         for batch in self.train_loader:
-            present = self.present(batch)
-            if any(present):
+            present = labelled = self.present(batch)
+            if any(labelled):
+                if self.config.unlabelled == "zero":
+                    present = [True] * len(self.tasks)
                 take_step(batch, present)
                 steps = [n + there for n, there in zip(steps, present, strict=True)]
+            lacking = [n + (not there) for n, there in zip(lacking, labelled, strict=True)]
             after_step()
         try:
             self.balancer.check()
@@ -217,8 +222,8 @@ class Trainer:
             "lr": lr,
             **({"observed": self._observations.means()} if "method" in self.config.observe else {}),
         }
-        if self.config.labels or min(steps) < batches:
-            entry["absent"] = {task.name: (batches - n) / batches for task, n in zip(self.tasks, steps, strict=True)}
+        if self.config.labels or any(lacking):
+            entry["absent"] = {task.name: n / batches for task, n in zip(self.tasks, lacking, strict=True)}
         return entry
 
     def probe_batch(self) -> Batch:

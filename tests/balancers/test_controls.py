@@ -107,6 +107,24 @@ def test_replay_takes_a_row_an_epoch_at_its_own_scale():
         balancer.end_epoch([1.0, None, 2.0])
 
 
+def test_replay_takes_a_row_a_step():
+    """Epochs do not count, and the last row stays; a checkpoint goes on with the next one."""
+    balancer, other = (create("replay", 3, weights=ROWS, step="iteration") for _ in range(2))
+    for step in range(5):
+        torch.testing.assert_close(balancer.weights, f64(*ROWS[min(step, 2)]))
+        torch.testing.assert_close(weights_of(balancer, 1)[0], f64(*ROWS[min(step, 2)]))
+        balancer.end_epoch([1.0, 1.0, 1.0])
+        if step == 0:
+            other.load_state_dict(balancer.state_dict())
+    torch.testing.assert_close(weights_of(other, 2), f64(*ROWS[1:]))
+    for options, message in (
+        ({"step": "batch"}, "step is 'batch'; accepted: 'epoch', 'iteration'"),
+        ({"step": "iteration", "draw": True}, "draw is True; accepted with step='iteration': False"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            create("replay", 3, weights=ROWS, **options)
+
+
 def test_replay_of_one_row_holds_it():
     balancer = create("replay", 3, weights=ROWS[0])
     balancer.end_epoch([1.0, 1.0, 1.0])
@@ -176,6 +194,15 @@ def test_warmup_is_a_linear_ramp_of_the_mean_step():
         torch.testing.assert_close(combined, factor * g.mean(0))
         torch.testing.assert_close(heads, weights)
         balancer.end_epoch([1.0, 1.0, 1.0])
+
+
+def test_a_ramp_may_fall_from_above():
+    """From 2 in four steps: 7/4, 6/4, 5/4 and 1 of the mean."""
+    balancer = create("warmup", 2, steps=4, start=2.0)
+    factors = weights_of(balancer, 5, losses=(1.0, 1.0)).sum(1)
+    torch.testing.assert_close(factors, f64(1.75, 1.5, 1.25, 1.0, 1.0))
+    with pytest.raises(ValueError, match="start is -1; accepted: a number of at least 0"):
+        create("warmup", 2, start=-1)
 
 
 def test_warmup_of_plain_sgd_is_a_ramp_of_the_learning_rate():

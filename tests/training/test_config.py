@@ -65,6 +65,7 @@ def test_later_fields_change_the_hash_only_off_their_defaults():
         {"optimizer": "sgd", "decay": "decoupled"},
         {"labels": {"depth": [0.0, 0.1]}},
         {"draw": "alternating"},
+        {"unlabelled": "zero"},
         {"gradients": {"epochs": [2, 20], "batches": 5, "samples": 0}},
         {"observe": ["classes", "weights"]},
     ):
@@ -402,10 +403,15 @@ def test_every_method_is_accepted(name):
             "batch_size is 8; accepted: up to 7, the images with labels",
         ),
         ({"draw": "both"}, "draw is 'both'; accepted: 'union', 'alternating'"),
+        ({"unlabelled": 0}, "unlabelled is 0; accepted: 'absent', 'zero'"),
         ({"draw": "alternating", "tasks": ["depth"]}, "draw is 'alternating'; accepted with one task: 'union'"),
         (
             {"draw": "alternating", "device": "cuda", "cuda_graph": True},
             "draw is 'alternating'; accepted with cuda_graph: 'union'",
+        ),
+        (
+            {"unlabelled": "zero", "device": "cuda", "cuda_graph": True},
+            "unlabelled is 'zero'; accepted with cuda_graph: 'absent'",
         ),
         (
             {"labels": {"depth": [0, 0.5]}, "device": "cuda", "cuda_graph": True},

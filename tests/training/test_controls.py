@@ -6,7 +6,7 @@ from training_cases import config
 from mtlrepro import balancers, runs
 from mtlrepro.runs import grids
 from mtlrepro.runs.verify import verify_records
-from mtlrepro.training import controls, records
+from mtlrepro.training import controls, observations, records
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.records import numbers
 from mtlrepro.training.run import train
@@ -54,21 +54,37 @@ def test_the_gate_is_the_sum_of_the_weights_on_the_mean_step():
     assert resolved(mode="mean", gate=False) == resolved(mode="mean")
 
 
-@pytest.mark.parametrize("gate", [0.51, 0.7, 0.999, 1.0])
+def test_steps_are_shuffled_within_their_epochs():
+    """Three epochs of four steps, of which the first two are taken; every gate is the sum of its row."""
+    rows = [[[(10 * epoch + step) / 3] * 3 for step in range(4)] for epoch in range(3)]
+    orders = [resolved(rows, epochs=2, steps=4, mode="steps", seed=seed) for seed in range(5)]
+    for order in orders:
+        assert order["step"] == "iteration" and order["draw"] is False
+        for epoch in range(2):
+            assert sorted(order["weights"][4 * epoch : 4 * epoch + 4]) == rows[epoch]
+    assert len({str(order["weights"]) for order in orders}) == 5
+    gates = resolved([[[0.1, 0.2, 0.6]]], epochs=1, steps=1, mode="steps", gate=True)["weights"]
+    assert gates == [pytest.approx([0.3] * 3)]
+    with pytest.raises(ValueError, match="the stored run has 4 steps in an epoch; accepted: 5"):
+        resolved(rows, epochs=2, steps=5, mode="steps")
+
+
+@pytest.mark.parametrize("gate", [0.51, 0.7, 0.999, 1.0, 1.001, 1.4])
 @pytest.mark.parametrize(("epochs", "steps"), [(3, 10), (20, 50)])
 def test_a_ramp_has_the_mean_gate_of_the_run(gate, epochs, steps):
     """The mean of the factor over the run, step by step; the number of steps is whole."""
     rows = [[0.0, gate - 0.1, 0.0], [gate / 3 + 0.1, gate / 3, gate / 3]]
-    n = resolved(rows, method="warmup", epochs=epochs, steps=steps)["steps"]
-    total = epochs * steps
-    mean = sum(min(t / n, 1) for t in range(1, total + 1)) / total
+    made = resolved(rows, method="warmup", epochs=epochs, steps=steps)
+    n, start, total = made["steps"], made.get("start", 0.0), epochs * steps
+    assert start == (2 if gate > 1 else 0)
+    mean = sum(start + (1 - start) * min(t / n, 1) for t in range(1, total + 1)) / total
     assert mean == pytest.approx(gate, abs=0.25 / total + 1e-12)
 
 
-@pytest.mark.parametrize("gate", [0.4, 1.2])
+@pytest.mark.parametrize("gate", [0.4, 1.6])
 def test_a_gate_that_no_ramp_has_is_refused(gate):
     with pytest.raises(
-        ValueError, match=rf"mean gate .* is {gate}; accepted for a ramp within 30 steps: 0.516667 to 1"
+        ValueError, match=rf"mean gate .* is {gate}; accepted for a ramp within 30 steps: 0.516667 to 1.48333"
     ):
         resolved([[gate, 0.0, 0.0]], method="warmup")
 
@@ -93,7 +109,7 @@ def test_options_without_a_run_are_those_of_the_method():
         ("replay", {"run": "abc", "mode": "mean"}, "run is 'abc'; accepted: the hash of a stored run, 12 hex"),
         ("replay", {"run": RUN.upper(), "mode": "mean"}, "run is '0123456789AB'; accepted"),
         ("replay", {"run": 123456789012, "mode": "mean"}, "run is 123456789012; accepted"),
-        ("replay", {"run": RUN}, "mode is None; accepted: 'mean', 'last', 'sequence', 'shuffled', 'random'"),
+        ("replay", {"run": RUN}, "mode is None; accepted: 'mean', 'last', 'sequence', 'shuffled', 'random', 'steps'"),
         ("replay", {"run": RUN, "mode": "first"}, "mode is 'first'; accepted: 'mean'"),
         ("replay", {"mode": "mean"}, "run is None; accepted"),
         ("replay", {"gate": True, "weights": [1, 1, 1]}, "run is None; accepted"),
@@ -103,9 +119,10 @@ def test_options_without_a_run_are_those_of_the_method():
         ("replay", {"weights": [1, 1]}, "accepted: 3 numbers of at least 0, or a row of them for each epoch"),
         ("warmup", {"run": RUN, "length": 0.5}, "it has 'run' and 'length'; accepted: one"),
         ("warmup", {"run": RUN, "steps": 5}, "it has 'run' and 'steps'; accepted: one"),
+        ("warmup", {"run": RUN, "start": 2.0}, "it has 'run' and 'start'; accepted: one"),
         ("warmup", {"length": 0.5, "steps": 5}, "it has 'length' and 'steps'; accepted: one"),
         ("warmup", {"length": 2}, r"length is 2.0; accepted: a number in \(0, 1\]"),
-        ("warmup", {"run": RUN, "mode": "mean"}, "warmup: option 'mode' is unknown; accepted: steps"),
+        ("warmup", {"run": RUN, "mode": "mean"}, "warmup: option 'mode' is unknown; accepted: steps, start"),
         ("mclgs", {"run": RUN}, "mclgs: option 'run' is unknown"),
     ],
 )
@@ -134,6 +151,26 @@ def test_weights_are_read_from_the_record(tmp_path):
     assert records.source_weights(tmp_path, replay(source, epochs=3)) == expected
     assert records.source_weights(tmp_path, replay(source, "mean", epochs=9)) == expected  # one row is enough
     assert records.source_weights(None, config()) is None
+
+
+def test_steps_are_read_from_beside_the_record(tmp_path):
+    """MCLGS by iteration keeps its weights; a replay of its steps has their mean in each epoch, in another order."""
+    source = config(method="mclgs", method_options={"a0": 5.0, "step": "iteration"}, observe=["weights"])
+    train(source, store=tmp_path)
+    run = replay(source, "steps", observe=["weights"])
+    (original, rows), found = (
+        (observations.step_weights(tmp_path, source.hash), records.source_weights(tmp_path, run)),
+        train(run, store=tmp_path),
+    )
+    assert [len(rows), len(rows[0]), len(rows[0][0])] == [3, 3, 3]
+    assert [step for epoch in rows for step in epoch] == original.tolist()
+    kept = observations.step_weights(tmp_path, run.hash)
+    for epoch in range(3):
+        steps = slice(3 * epoch, 3 * epoch + 3)
+        assert sorted(kept[steps].tolist()) == sorted(original[steps].tolist())
+        mean = dict(zip(run.tasks, original[steps].mean(0), strict=True))
+        assert found["history"][epoch]["weights"] == pytest.approx(mean)
+    assert kept.tolist() != original.tolist()
 
 
 def refused(store, run, message):
@@ -169,6 +206,7 @@ def test_what_cannot_be_replayed_is_refused(tmp_path, monkeypatch):
     refused(tmp_path, replay(source, tasks=source.tasks[:2]), "its tasks are segmentation, depth, normal")
     for mode in ("sequence", "shuffled"):
         refused(tmp_path, replay(source, mode, epochs=4), "it has 3 epochs")
+    refused(tmp_path, replay(source, "steps"), "its observe is without 'weights'")
     put(source, None)
     refused(tmp_path, replay(source), "its method has no weights")
     put(source, {"segmentation": None, "depth": 0.5, "normal": 0.5})
@@ -240,7 +278,7 @@ SHORT = ("replay", {"weights": [0.2] * 3})
 def controls_of(source, short):
     """Every control as method and options, those of MCLGS against one of its runs, the ramp against a shorter gate."""
     named = [{"mode": mode} for mode in controls.MODES]
-    named += [{"mode": mode, "gate": True} for mode in ("mean", "shuffled", "random")]
+    named += [{"mode": mode, "gate": True} for mode in ("mean", "shuffled", "random", "steps")]
     return [
         ("rlw", {}),
         ("uw-so", {"temperature": 2.0}),
@@ -259,7 +297,9 @@ def controls_of(source, short):
 def test_grids_of_two_runs_for_each_control(tmp_path, monkeypatch):
     """The runs that are replayed are in the grid too, at its end; every control takes steps of its own."""
     monkeypatch.setattr(grids, "train_here", in_this_process)
-    sources = [config(method="mclgs", method_options={"a0": 0.5}, seed=seed, epochs=5) for seed in (0, 1)]
+    sources = [
+        config(method="mclgs", method_options={"a0": 0.5}, seed=seed, epochs=5, observe=["weights"]) for seed in (0, 1)
+    ]
     configs = []
     for source in sources:
         plain = source.replace(method=SHORT[0], method_options=SHORT[1])
@@ -269,7 +309,7 @@ def test_grids_of_two_runs_for_each_control(tmp_path, monkeypatch):
         ]
     table = runs.grid([*configs, *sources], store=tmp_path, progress=False)
     assert (table["status"] == "complete").all()
-    assert len(table) == 2 * 18 + 2
+    assert len(table) == 2 * 20 + 2
     store = runs.Store(tmp_path)
     losses = {run.hash: store.record(run)["history"][-1]["losses"]["depth"] for run in [*configs, *sources]}
     assert len(set(losses.values())) == len(losses)

@@ -289,6 +289,31 @@ def test_training_on_some_labels_is_a_loop_over_them(draw, method):
     assert number == 12
 
 
+def test_a_loss_of_zero_for_an_unlabelled_task_stops_mgda():
+    """Batches of one task in turn: the point of least norm between its gradient and 0 is 0, so that only heads learn.
+
+    The mean has no such weight to choose; it takes the steps that it takes without the task.
+    """
+    turns = {**SGD_RUN, **PAIR, "draw": "alternating", "weight_decay": 0.0, "momentum": 0.0}
+    runs = {
+        (method, given): Trainer(config(**turns, method=method, unlabelled=given), CPU)
+        for method in ("mgda", "equal")
+        for given in ("absent", "zero")
+    }
+    start = [p.detach().clone() for p in runs["mgda", "zero"].model.shared_parameters()]
+    entries = {key: trainer.epoch() for key, trainer in runs.items()}
+    for found, expected in zip(runs["mgda", "zero"].model.shared_parameters(), start, strict=True):
+        assert torch.equal(found, expected)
+    assert entries["mgda", "zero"]["weights"] == {"segmentation": 0.5, "depth": 0.5}  # 0 and 1 by turns
+    head = next(runs["mgda", "zero"].model.heads["depth"].parameters())
+    assert not torch.equal(head, next(Trainer(config(**PAIR), CPU).model.heads["depth"].parameters()))
+    for one, other in zip(parameters(runs["equal", "zero"]), parameters(runs["equal", "absent"]), strict=True):
+        torch.testing.assert_close(one, other)
+    for given in ("absent", "zero"):
+        assert entries["equal", given]["absent"] == {"segmentation": 0.5, "depth": 0.5}
+        assert entries["equal", given]["losses"] == pytest.approx(entries["equal", "absent"]["losses"])
+
+
 def test_about_ten_boxes_to_one_mask():
     """Shares of 10 and 1 in 11 of 132 images: 120 and 12, on different images, in 33 steps with either way to draw."""
     shares = {"labels": {"depth": [0, 10 / 11], "segmentation": [10 / 11, 1]}, "tasks": ["depth", "segmentation"]}

@@ -92,6 +92,8 @@ def test_all_products_are_those_of_single_backward_passes(fields):
     shape = (1, len(tasks), b, len(tasks), b)
     assert found.samples.shape == shape
     np.testing.assert_allclose(found.samples, (samples @ samples.T).view(shape), rtol=1e-9, atol=1e-12)
+    own = [task.loss(model(batches[0])[task.name], batches[0]).mean().item() for task in tasks]
+    np.testing.assert_allclose(found.losses[0].mean(axis=1), own, rtol=1e-5)
     means = found.samples[0].mean(axis=(1, 3))  # a task's gradient is the mean of those of its samples
     np.testing.assert_allclose(means, found.batches[0, : len(tasks), : len(tasks)], rtol=1e-9, atol=1e-12)
     unit = samples / samples.norm(dim=1, keepdim=True)

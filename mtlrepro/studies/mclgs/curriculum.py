@@ -1,0 +1,403 @@
+"""The curriculum: similarity and weight over training, other curricula, and what is left without the similarity.
+
+The *gate* of a step is the mean weight of all pairs of tasks, sum_k W_k: by that factor the step of equal weights would
+be longer if all pairs agreed alike. Delta_m is that over equal weights, in %, and differences are those of runs of the
+same seed: Student's paired interval, 95 %, not corrected.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from mtlrepro.analysis.significance import holm, paired_p_value
+from mtlrepro.analysis.verdicts import (
+    Interval,
+    Verdict,
+    bracketed_over,
+    mean_interval,
+    over_seeds,
+    percent_interval,
+    range_interval,
+)
+from mtlrepro.pages import figures
+from mtlrepro.pages.exhibit import Exhibit
+from mtlrepro.studies import fronts
+from mtlrepro.studies.comparison import bracketed, columns, fixed
+from mtlrepro.studies.mclgs import grids, rates
+from mtlrepro.studies.mclgs.grids import CENTRE
+from mtlrepro.studies.mclgs.scores import better, gains, scores_of
+from mtlrepro.studies.scores import DELTA, Scores
+from mtlrepro.studies.setting import Setting
+from mtlrepro.training.config import RunConfig
+
+ADAMW, SGD = "AdamW", "SGD"
+EVEN = 1e-9
+"""Gates that differ from 1 by no more are 1."""
+BANDS = (10, 90)
+"""Percentiles of the weights of an epoch's steps that the figure shows."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs of one optimizer.
+
+    Attributes:
+        optimizer: Its name.
+        rate: Learning rate of the centre and of what is compared with it.
+        scores: Metrics.
+        equal: Equal weights at that learning rate, as `fronts.evaluated` gives them.
+        runs: Name of a curriculum or control to its runs, likewise.
+        gates: Name to the gates of each run, `[steps]` each; of replays those of each epoch, repeated.
+        epochs: Of the centre, see `history`.
+    """
+
+    optimizer: str
+    rate: float
+    scores: Scores
+    equal: pd.DataFrame
+    runs: Mapping[str, pd.DataFrame]
+    gates: Mapping[str, Sequence[np.ndarray]]
+    epochs: pd.DataFrame
+
+    def gained(self, one: str, other: str = "equal") -> pd.Series:
+        """Delta_m of some runs less that of others of the same seed, in points of %; `equal` names equal weights."""
+        runs = {"equal": self.equal, **self.runs}
+        return gains(runs[one], runs[other], self.equal, self.scores)
+
+
+def load(setting: Setting) -> Runs:
+    """Read the curricula and controls under AdamW; missing runs are trained.
+
+    Args:
+        setting: What all runs share.
+    """
+    by_name = {**grids.star(setting), **grids.controls(setting)}
+    equal = grids.methods(setting)["equal"][: setting.seeds]
+    return _load(setting, ADAMW, equal, by_name)
+
+
+def load_sgd(setting: Setting) -> Runs:
+    """Read the centre and its controls under SGD, at the best of the rates that were tried for the centre.
+
+    Args:
+        setting: What all runs share; missing runs are trained.
+    """
+    found = grids.sgd(setting, rates.of_sgd(setting).rates)
+    best, equal = found.pop("equal"), found.pop("equal, same rate")
+    return _load(setting, SGD, equal, {**found, "equal at its best rate": best})
+
+
+def _load(
+    setting: Setting, optimizer: str, equal: Sequence[RunConfig], by_name: Mapping[str, Sequence[RunConfig]]
+) -> Runs:
+    runs = {name: fronts.evaluated(setting, configs) for name, configs in by_name.items()}
+    return Runs(
+        optimizer,
+        equal[0].lr,
+        scores_of(setting),
+        fronts.evaluated(setting, equal),
+        runs,
+        {name: [gate(setting, run) for run in configs] for name, configs in by_name.items()},
+        history(setting, by_name[CENTRE]),
+    )
+
+
+def gate(setting: Setting, run: RunConfig) -> np.ndarray:
+    """Gates of a run's steps, `[steps]`; where steps were not kept, the means of the epochs.
+
+    Args:
+        setting: Holds the stored run.
+        run: A run of a method that has weights.
+    """
+    if "weights" in run.observe:
+        gates: np.ndarray = setting.store.step_weights(run).sum(1)
+        return gates
+    (record,) = setting.records([run]).values()
+    return np.array([sum(entry["weights"].values()) for entry in record["history"]])
+
+
+def pair_weights(weights: np.ndarray) -> np.ndarray:
+    """Weights w_ij of the pairs (1, 2), (1, 3) and (2, 3) of three tasks from W_k = sum_j w_kj / 6.
+
+    Args:
+        weights: `[steps, 3]`, W of each step.
+
+    Returns:
+        `[steps, 3]`, w_ij = 3 (W_i + W_j - W_k).
+    """
+    total = weights.sum(1)
+    found: np.ndarray = np.stack([3 * (total - 2 * weights[:, k]) for k in (2, 1, 0)], axis=1)
+    return found
+
+
+def history(setting: Setting, configs: Sequence[RunConfig]) -> pd.DataFrame:
+    """What runs of MCLGS on three tasks report, epoch by epoch.
+
+    Args:
+        setting: Holds the stored runs.
+        configs: The runs, which keep `grids.OBSERVED`.
+
+    Returns:
+        One row a seed, epoch and pair of tasks: `seed`, `epoch`, `pair`; `p` at the start of the epoch; `similarity`,
+        the pair's cosine on the probe batch after the epoch; `weight`, the mean of w_ij over the epoch's steps, with
+        `low` and `high`, percentiles `BANDS`; and `update`, by how much the method would change the optimizer's next
+        update of the shared parameters, in % of its length.
+    """
+    rows = []
+    for config, record in zip(configs, setting.records(configs).values(), strict=True):
+        weights = pair_weights(setting.store.step_weights(config))
+        steps = len(weights) // config.epochs
+        for entry in record["history"]:
+            own = weights[steps * (entry["epoch"] - 1) : steps * entry["epoch"]]
+            probe = entry["probe"]
+            for number, (i, j) in enumerate(combinations(range(len(config.tasks)), 2)):
+                low, high = np.percentile(own[:, number], BANDS)
+                rows.append(
+                    {
+                        "seed": config.seed,
+                        "epoch": entry["epoch"],
+                        "pair": f"{config.tasks[i]}, {config.tasks[j]}",
+                        "p": entry["observed"]["p"],
+                        "similarity": probe["cosines"][i][j],
+                        "weight": float(own[:, number].mean()),
+                        "low": float(low),
+                        "high": float(high),
+                        "update": 100 * probe["update_change"]["shared"],
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def weighed_down(gates: np.ndarray) -> float:
+    """Share in % of the steps with a gate below 1 among those whose gate is not 1; 0 if there are none such."""
+    early = gates[np.abs(gates - 1) > EVEN]
+    return float(100 * (early < 1).mean()) if len(early) else 0.0
+
+
+# --- exhibits -----------------------------------------------------------------------------------------
+
+
+def weights_exhibit(found: Runs) -> Exhibit:
+    """The poster's figure: similarity and weight of each pair of tasks over training.
+
+    Args:
+        found: As `load` gives it.
+    """
+    table = found.epochs.groupby(["epoch", "pair"], sort=False, as_index=False)[
+        ["p", "similarity", "weight", "low", "high"]
+    ].mean()
+    drawing = Figure(figsize=(7.2, 3.4), layout="constrained")
+    left, right = drawing.subplots(1, 2)
+    similar = table.rename(columns={"similarity": "mean"})[["epoch", "pair", "mean"]]
+    figures.curves(left, similar, "epoch", by="pair")
+    figures.curves(right, table.rename(columns={"weight": "mean"}), "epoch", by="pair")
+    figures.level(left, 0.0, "")
+    figures.level(right, 1.0, "")
+    left.set_ylabel("similarity of gradients")
+    right.set_ylabel("weight of the pair")
+    for axes in (left, right):
+        axes.set_xlabel("epoch")
+    figures.legend(drawing, left, 3)
+    first, last = (table[table["epoch"] == table["epoch"].agg(name)] for name in ("min", "max"))
+    down = over_seeds([weighed_down(gates) for gates in found.gates[CENTRE]], percent_interval)
+    caption = (
+        "Similarity of the tasks' gradients on one batch after each epoch, and the weight of each pair of tasks in the "
+        f"steps of the epoch. Weights begin at {fixed(first['weight'].min(), 2)} to {fixed(first['weight'].max(), 2)} "
+        f"and end at {fixed(last['weight'].min(), 2)}. While the curriculum lasts, {bracketed(down)} % of the steps "
+        f"are weighed down and the others up. (Means over {found.epochs['seed'].nunique()} seeds; bars: {BANDS[0]} to "
+        f"{BANDS[1]} % of the steps.)"
+    )
+    return Exhibit(
+        name="weights_over_training",
+        table=table,
+        caption=caption,
+        figure=drawing,
+        alt="Two panels over the epochs, with a curve for each pair of tasks: the similarity of their gradients, and "
+        "their weight with bars, which is one from the middle of the run on.",
+        uses=("scale", "seeds"),
+    )
+
+
+def star_exhibit(found: Runs) -> Exhibit:
+    """Other curricula beside the centre.
+
+    Args:
+        found: As `load` gives it.
+    """
+    table = pd.DataFrame([_row(found, name) for name in grids.STAR if name in found.runs])
+    own = mean_interval(found.gained(CENTRE))
+    clear = table[(table[f"{DELTA} less centre, points low"] > 0) | (table[f"{DELTA} less centre, points high"] < 0)]
+    differing = ", ".join(clear["curriculum"]) or "none"
+    caption = (
+        f"Curricula of MCLGS: a0 = 40 over half of the run is the centre, and one option is changed in each other row. "
+        f"The centre less equal weights: {bracketed(own, signed=True)} points of {DELTA}. Its interval is on one side "
+        f"of the centre for: {differing}. (Brackets: paired 95 %, not corrected; of gates and shares "
+        f"{bracketed_over(len(found.equal))}.)"
+    )
+    return Exhibit(name="curricula", table=table, caption=caption)
+
+
+def _row(found: Runs, name: str) -> dict[str, Any]:
+    gates = found.gates[name]
+    row: dict[str, Any] = {"curriculum": name}
+    row |= columns("mean gate", over_seeds([float(own.mean()) for own in gates], mean_interval))
+    row |= columns("early steps weighed down, %", over_seeds([weighed_down(own) for own in gates], percent_interval))
+    row |= columns(f"{DELTA} against equal, %", mean_interval(found.gained(name)))
+    return row | columns(f"{DELTA} less centre, points", mean_interval(found.gained(name, CENTRE)))
+
+
+def controls_table(parts: Sequence[Runs]) -> pd.DataFrame:
+    """The centre against what takes steps of the same lengths, and against equal weights, under each optimizer.
+
+    Args:
+        parts: As `load` and `load_sgd` give them.
+
+    Returns:
+        One row an optimizer and control: `optimizer`, `control`, `mean gate`; `centre less control, points` of Delta_m
+        with `... low` and `... high`; and `p` with Holm's correction over all rows.
+    """
+    rows = []
+    for part in parts:
+        for name in [*grids.CONTROLS, "equal"]:
+            gained = part.gained(CENTRE, name)
+            mean = 1.0 if name == "equal" else float(np.mean([own.mean() for own in part.gates[name]]))
+            row: dict[str, Any] = {"optimizer": part.optimizer, "control": name, "mean gate": mean}
+            row |= columns("centre less control, points", mean_interval(gained))
+            rows.append(row | {"p": paired_p_value(gained)})
+    table = pd.DataFrame(rows)
+    return table.assign(p=holm(table["p"]))
+
+
+def controls_exhibit(parts: Sequence[Runs]) -> Exhibit:
+    """Whether it is the similarity, or the length of steps.
+
+    Args:
+        parts: As `load` and `load_sgd` give them.
+    """
+    table = controls_table(parts)
+    texts = []
+    for part in parts:
+        own = table[table["optimizer"] == part.optimizer].to_dict("records")
+        texts.append(f"{part.optimizer}, rate {part.rate:g}: " + ", ".join(map(_against, own)))
+    caption = (
+        f"The centre of MCLGS less what takes steps of the same lengths without looking at gradients, in points of "
+        f"{DELTA}. {'; '.join(texts)}. Constant gate: its mean; random gate: the gates of an epoch's steps in another "
+        "order; shuffled weights: those of another seed's steps, likewise; warm-up: a ramp to 1 of the same mean. "
+        f"(Brackets: paired 95 %, not corrected; p: Holm over all rows; {len(parts[0].equal)} seeds.)"
+    )
+    return Exhibit(name="similarity_or_length", table=table, caption=caption)
+
+
+def _against(row: Mapping[Any, Any]) -> str:
+    interval = Interval(*(float(row[f"centre less control, points{end}"]) for end in ("", " low", " high")))
+    return f"{row['control']} {bracketed(interval, signed=True)}"
+
+
+def updates_exhibit(parts: Sequence[Runs]) -> Exhibit:
+    """How much of the optimizer's update the method changes, under each optimizer.
+
+    Args:
+        parts: As `load` and `load_sgd` give them.
+    """
+    table = pd.concat(
+        [
+            part.epochs.groupby(["seed", "epoch"], as_index=False)["update"]
+            .first()
+            .groupby("epoch", as_index=False)["update"]
+            .agg(mean="mean", low="min", high="max")
+            .assign(optimizer=part.optimizer)
+            for part in parts
+        ],
+        ignore_index=True,
+    )
+    drawing, axes = figures.canvas()
+    figures.curves(axes, table, "epoch", by="optimizer")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("change of the next update, %")
+    figures.legend(drawing, axes, 2)
+    early = {part.optimizer: range_interval(early_updates(part)) for part in parts}
+    texts = ", ".join(f"{name} {bracketed(interval)} %" for name, interval in early.items())
+    caption = (
+        f"By how much MCLGS changes the optimizer's next update of the shared parameters, of its length. While the "
+        f"curriculum lasts: {texts}. (Bars and brackets: range over {len(parts[0].equal)} seeds.)"
+    )
+    return Exhibit(
+        name="updates_changed",
+        table=table,
+        caption=caption,
+        figure=drawing,
+        alt="A curve for each optimizer over the epochs that falls to zero when the curriculum ends.",
+        uses=("scale", "seeds"),
+    )
+
+
+def early_updates(part: Runs) -> pd.Series:
+    """Mean change of the update by seed, in %, over the epochs after which the curriculum goes on."""
+    later = part.epochs.groupby(["seed", "pair"])["p"].shift(-1)
+    lasting = part.epochs[later.fillna(0) > 0]
+    return lasting.groupby("seed")["update"].mean()
+
+
+# --- verdicts -----------------------------------------------------------------------------------------
+
+
+def claims(parts: Sequence[Runs]) -> list[Verdict]:
+    """Judge what the poster says about the curriculum, and ask whether it is the similarity or the length of steps.
+
+    Args:
+        parts: As `load` and `load_sgd` give them, AdamW first.
+    """
+    first = parts[0]
+    last = first.epochs[first.epochs["epoch"] == first.epochs["epoch"].max()]["weight"]
+    up = [100 - weighed_down(gates) for gates in first.gates[CENTRE]]
+    found = [
+        Verdict(
+            "The weight is 1 at the end of training",
+            "figure of weights",
+            1.0,
+            1e-6,
+            range_interval(last),
+            reading="weights of all pairs in the last epoch, mean [range]",
+            finding=4,
+        ),
+        Verdict(
+            "Most early steps are weighed down",
+            "Proposed method",
+            50.0,
+            0.0,
+            over_seeds(up, percent_interval),
+            below=True,
+            reading=f"% of the steps with a gate other than 1 whose gate is above 1 [{bracketed_over(len(up))}]",
+            finding=5,
+        ),
+    ]
+    for part in parts:
+        for name in grids.CONTROLS:
+            claim = f"MCLGS is better than steps of the same lengths ({name})"
+            gained = mean_interval(part.gained(CENTRE, name))
+            found.append(better(claim, gained, source="our question", kind="ours", case=part.optimizer, finding=5))
+    for name in first.runs:
+        if name in grids.STAR and name != CENTRE:
+            claim, gained = "Another curriculum is better than the centre", mean_interval(first.gained(name, CENTRE))
+            found.append(better(claim, gained, source="our question", kind="ours", case=name))
+    if len(parts) > 1:
+        gap = mean_interval((early_updates(parts[0]) - early_updates(parts[1])).dropna())
+        found.append(
+            Verdict(
+                f"Under {parts[0].optimizer} MCLGS changes less of the update than under {parts[1].optimizer}",
+                "our question",
+                0.0,
+                0.0,
+                gap,
+                below=True,
+                reading="difference of the changed share while the curriculum lasts, points of %, mean over seeds "
+                "[paired 95 %]",
+                kind="ours",
+            )
+        )
+    return found

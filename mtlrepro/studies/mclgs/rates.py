@@ -1,0 +1,66 @@
+"""Learning rates of the chapter on MCLGS: chosen for each method alike, on the validation split.
+
+Where a data set has no validation split, all runs have the learning rate of the scale.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from mtlrepro.studies import fronts
+from mtlrepro.studies.fronts import VALIDATION
+from mtlrepro.studies.mclgs import grids
+from mtlrepro.studies.mclgs.scores import of_task, scores_of
+from mtlrepro.studies.rates import RateSearch
+from mtlrepro.studies.scores import Scores
+from mtlrepro.studies.setting import Setting
+from mtlrepro.training.config import RunConfig
+
+
+def of_methods(setting: Setting) -> RateSearch:
+    """Delta_m of every method at each rate, against equal weights at that of the scale; missing runs are trained."""
+    return _searched(setting, grids.rate_search(setting), _equal(setting), scores_of(setting))
+
+
+def of_sgd(setting: Setting) -> RateSearch:
+    """Delta_m of equal weights and MCLGS at each rate under SGD, against equal weights under AdamW."""
+    return _searched(setting, grids.sgd_search(setting), _equal(setting), scores_of(setting))
+
+
+def of_single_tasks(setting: Setting) -> RateSearch:
+    """Mean improvement of each task by itself at each rate, against its own runs at that of the scale."""
+    scored = []
+    for task, configs in grids.single_search(setting).items():
+        at_scale = [run for run in configs if run.lr == setting.run().lr]
+        scored.append(_searched(setting, {task: configs}, at_scale, of_task(scores_of(setting), task)).scored)
+    return RateSearch(pd.concat(scored, ignore_index=True))
+
+
+def _equal(setting: Setting) -> list[RunConfig]:
+    return [run for run in grids.rate_search(setting)["equal"] if run.lr == setting.run().lr]
+
+
+def _searched(
+    setting: Setting, by_name: Mapping[str, Sequence[RunConfig]], reference: Sequence[RunConfig], scores: Scores
+) -> RateSearch:
+    """Score runs on the validation split; a rate at which one broke off is left out.
+
+    Args:
+        setting: What all runs share; missing runs are trained.
+        by_name: Name to its runs at all rates.
+        reference: Runs whose means are the baseline.
+        scores: Metrics that count.
+    """
+    columns = {f"{VALIDATION}{name}": name for name in scores.names}
+    baseline = fronts.evaluated(setting, reference)[list(columns)].rename(columns=columns).mean()
+    scored = []
+    for name, configs in by_name.items():
+        setting.trained(configs)
+        lost = {config.lr for config in configs if config.hash in setting.broken_off(configs)}
+        left = [config for config in configs if config.lr not in lost]
+        if not left:
+            raise ValueError(f"{name}: every learning rate diverged; accepted: one that does not")
+        values = fronts.evaluated(setting, left)[list(columns)].rename(columns=columns)
+        keys = pd.DataFrame([{"method": name, "lr": run.lr, "seed": run.seed} for run in left])
+        scored.append(keys.assign(score=scores.delta_m(values, baseline)))
+    return RateSearch(pd.concat(scored, ignore_index=True), scores.sign)

@@ -1,0 +1,304 @@
+"""Samples: which of them MCLGS would weigh down, whether these are the hard ones, and runs with weights by sample.
+
+The poster speaks of samples that generate gradient conflicts, and takes them for the hard ones of curriculum learning.
+Runs of equal weights keep the gradients of the tasks on single samples, early and late in training, of the same images
+with the same transforms. The weight of a sample is that of the rule at a0, the mean over pairs of tasks; a sample is as
+hard as its loss under the trained network. Conflicts occur between samples of one task too (arXiv 2311.04698): they
+are the control of those between tasks.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy import stats
+
+from mtlrepro.analysis.verdicts import (
+    Verdict,
+    bracketed_over,
+    correlation_interval,
+    mean_interval,
+    over_seeds,
+    percent_interval,
+)
+from mtlrepro.balancers import MCLGS
+from mtlrepro.pages.exhibit import Exhibit
+from mtlrepro.pages.figures import COLOURS
+from mtlrepro.studies import fronts
+from mtlrepro.studies.comparison import bracketed, columns, fixed
+from mtlrepro.studies.mclgs import grids
+from mtlrepro.studies.mclgs.scores import ROOMS, better, gains
+from mtlrepro.studies.scores import DELTA
+from mtlrepro.studies.setting import Setting
+from mtlrepro.training.cosines import Cosines
+
+A0 = MCLGS(1).a0
+"""Strength of the curriculum at its start."""
+TASKS_SAMPLE, TASKS_OTHER, ONE_TASK, TASKS_BATCH = (
+    "two tasks, the same sample",
+    "two tasks, two samples",
+    "one task, two samples",
+    "two tasks, the same batch",
+)
+KINDS = (TASKS_SAMPLE, TASKS_OTHER, ONE_TASK, TASKS_BATCH)
+"""Gradients that are compared."""
+BY_BATCH, BY_SAMPLE = "MCLGS by batch", "MCLGS by sample"
+HARDEST = 20
+"""Share in % of the samples that count as the hardest."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What gradients of single samples say.
+
+    Attributes:
+        cosines: Seed to epoch to gradients of batches and of their samples.
+        runs: `equal`, `BY_BATCH` and `BY_SAMPLE` to runs on small images, as `fronts.evaluated` gives them.
+    """
+
+    cosines: Mapping[int, Mapping[int, Cosines]]
+    runs: Mapping[str, pd.DataFrame]
+
+    @property
+    def epochs(self) -> list[int]:
+        """Epochs after which gradients were compared."""
+        return sorted(next(iter(self.cosines.values())))
+
+
+def load(setting: Setting) -> Samples:
+    """Read the runs, and train what is missing.
+
+    Args:
+        setting: What all runs share.
+    """
+    compared = grids.compared(setting)
+    setting.trained(compared)
+    cosines = {
+        run.seed: {epoch: found.cosines for epoch, found in setting.store.gradients(run).items()} for run in compared
+    }
+    by_name = grids.sampled(setting)
+    return Samples(cosines, {name: fronts.evaluated(setting, runs) for name, runs in by_name.items()})
+
+
+def sample_weights(found: Cosines, p: float = A0) -> np.ndarray:
+    """Weight of each sample, 1 + tanh(p s) on average over pairs of tasks, `[m, B]`; NaN where a task has no label.
+
+    Args:
+        found: Gradients of the samples of m batches.
+        p: Strength of the curriculum.
+    """
+    pairs = combinations(found.tasks.tolist(), 2)
+    similar = [np.diagonal(found.between_samples(*pair), axis1=1, axis2=2) for pair in pairs]
+    weights: np.ndarray = (1 + np.tanh(p * np.stack(similar))).mean(axis=0)
+    return weights
+
+
+def of_samples(found: Samples) -> pd.DataFrame:
+    """Weight and losses of every sample.
+
+    Returns:
+        One row a seed and sample: `seed`, `index` among the training images; `weight` at the start of the curriculum
+        after the first of the compared epochs; and `loss then` and `loss in the end`, the mean over tasks under the
+        network of the first and of the last of them.
+    """
+    rows = []
+    for seed, by_epoch in found.cosines.items():
+        first, last = (by_epoch[epoch] for epoch in (found.epochs[0], found.epochs[-1]))
+        weights = sample_weights(first)
+        rows.append(
+            pd.DataFrame(
+                {
+                    "seed": seed,
+                    "index": first.indices[: len(weights)].ravel(),
+                    "weight": weights.ravel(),
+                    "loss then": first.losses.mean(axis=1).ravel(),
+                    "loss in the end": last.losses.mean(axis=1).ravel(),
+                }
+            )
+        )
+    return pd.concat(rows, ignore_index=True).dropna()
+
+
+def hardness(table: pd.DataFrame) -> pd.DataFrame:
+    """How the weight of samples goes with their losses.
+
+    Args:
+        table: As `of_samples` gives it.
+
+    Returns:
+        One row a seed: `seed`; Spearman's rank correlation of the weight with `loss then` and `loss in the end`;
+        `weighed down, %`, the share of samples with a weight below 1; and `of the hardest, %`, that among the `HARDEST`
+        with the largest loss in the end.
+    """
+    rows = []
+    for seed, own in table.groupby("seed"):
+        hard = own["loss in the end"] >= own["loss in the end"].quantile(1 - HARDEST / 100)
+        row = {"seed": seed}
+        for name in ("loss then", "loss in the end"):
+            row[name] = float(stats.spearmanr(own["weight"], own[name]).statistic)
+        row["weighed down, %"] = float(100 * (own["weight"] < 1).mean())
+        row["of the hardest, %"] = float(100 * (own[hard]["weight"] < 1).mean())
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def conflicts(found: Samples) -> pd.DataFrame:
+    """Cosines of tasks and of samples, with those of one task on two samples as the control.
+
+    Returns:
+        One row an epoch, kind of `KINDS` and seed: `epoch`, `compared`, `seed`; the mean `cosine`; `conflicts, %`, the
+        share of negative ones; and `weight at a0`, the mean of 1 + tanh(a0 s).
+    """
+    rows = []
+    for seed, by_epoch in found.cosines.items():
+        for epoch, cosines in by_epoch.items():
+            for kind in KINDS:
+                values = _cosines(cosines, kind)
+                weight = float((1 + np.tanh(A0 * values)).mean())
+                rows.append((epoch, kind, seed, float(values.mean()), float(100 * (values < 0).mean()), weight))
+    return pd.DataFrame(rows, columns=["epoch", "compared", "seed", "cosine", "conflicts, %", "weight at a0"])
+
+
+def _cosines(found: Cosines, kind: str) -> np.ndarray:
+    """All cosines of a kind, those of absent gradients left out."""
+    tasks = found.tasks.tolist()
+    if kind == TASKS_BATCH:
+        values = [found.between(*pair) for pair in combinations(tasks, 2)]
+    elif kind == TASKS_SAMPLE:
+        values = [np.diagonal(found.between_samples(*pair), axis1=1, axis2=2) for pair in combinations(tasks, 2)]
+    else:
+        pairs = combinations(tasks, 2) if kind == TASKS_OTHER else ((task, task) for task in tasks)
+        b = found.samples.shape[2]
+        values = [found.between_samples(*pair)[:, ~np.eye(b, dtype=bool)] for pair in pairs]
+    joined: np.ndarray = np.concatenate([part.ravel() for part in values])
+    known: np.ndarray = joined[~np.isnan(joined)]
+    return known
+
+
+# --- exhibits and verdicts ----------------------------------------------------------------------------
+
+
+def hardness_exhibit(found: Samples) -> Exhibit:
+    """The weight of samples early in training, against their loss under the trained network.
+
+    Args:
+        found: As `load` gives it.
+    """
+    table = of_samples(found)
+    measured = hardness(table)
+    drawing = Figure(figsize=(7.2, 3.4), layout="constrained")
+    for axes, name in zip(drawing.subplots(1, 2, sharey=True), ("loss then", "loss in the end"), strict=True):
+        axes.plot(table[name], table["weight"], ".", color=COLOURS[0], alpha=0.4)
+        axes.axhline(1, color="0.5", linewidth=1)
+        axes.set_xlabel(name)
+    drawing.axes[0].set_ylabel("weight of the sample")
+    own = {name: over_seeds(measured[name], correlation_interval) for name in ("loss then", "loss in the end")}
+    down, hard = (over_seeds(measured[name], percent_interval) for name in ("weighed down, %", "of the hardest, %"))
+    caption = (
+        f"Weight that a sample has at the start of the curriculum (a0 = {A0:g}), by its loss after epoch "
+        f"{found.epochs[0]} and under the trained network. Rank correlations: {bracketed(own['loss then'], 2)} and "
+        f"{bracketed(own['loss in the end'], 2)}. Weighed down are {bracketed(down)} % of the samples, and "
+        f"{bracketed(hard)} % of the {HARDEST} % that are hardest in the end. (Equal weights; brackets: "
+        f"{bracketed_over(len(measured))}.)"
+    )
+    return Exhibit(
+        name="weighed_down_samples",
+        table=measured,
+        caption=caption,
+        figure=drawing,
+        alt="Two clouds of dots, one a sample: its weight against its loss early in training and in the end.",
+        uses=("scale", "seeds"),
+        form="drawing",
+    )
+
+
+def conflicts_exhibit(found: Samples) -> Exhibit:
+    """Conflicts between tasks and between samples of one task.
+
+    Args:
+        found: As `load` gives it.
+    """
+    table = conflicts(found)
+    rows: list[dict[str, Any]] = []
+    for (epoch, kind), own in table.groupby(["epoch", "compared"], sort=False):
+        row: dict[str, Any] = {"after epoch": epoch, "compared": kind}
+        row |= columns("cosine", over_seeds(own["cosine"], mean_interval))
+        row |= columns("conflicts, %", over_seeds(own["conflicts, %"], percent_interval))
+        rows.append(row | columns("weight at a0", over_seeds(own["weight at a0"], mean_interval)))
+    shown = pd.DataFrame(rows).sort_values("after epoch", kind="stable").reset_index(drop=True)
+    first = shown[shown["after epoch"] == found.epochs[0]].set_index("compared")["conflicts, %"]
+    texts = ", ".join(f"{kind} {fixed(value)} %" for kind, value in first.items())
+    caption = (
+        f"Negative cosines of gradients over the shared parameters. After epoch {found.epochs[0]}: {texts}. The last "
+        "but one is the control: samples of one task conflict too. (Samples share a forward pass, in which batch "
+        f"normalisation couples them; brackets: {bracketed_over(len(found.cosines))}.)"
+    )
+    return Exhibit(name="conflicts_of_samples", table=shown, caption=caption)
+
+
+def training_exhibit(found: Samples) -> Exhibit:
+    """Runs with weights by batch and by sample, beside equal weights.
+
+    Args:
+        found: As `load` gives it.
+    """
+    rows = []
+    for name, runs in found.runs.items():
+        deltas = ROOMS.delta_m(runs, found.runs["equal"][ROOMS.names].mean())
+        row: dict[str, Any] = {"runs": name, **columns(f"{DELTA}, %", over_seeds(deltas, mean_interval))}
+        rows.append(row | columns("less equal, points", mean_interval(_gained(found, name, "equal"))))
+    own = mean_interval(_gained(found, BY_SAMPLE, BY_BATCH))
+    caption = (
+        f"MCLGS with weights by batch and by sample on small images. By sample less by batch: "
+        f"{bracketed(own, signed=True)} points of {DELTA}. (Differences: paired 95 %, not corrected; rows: "
+        f"{bracketed_over(len(found.runs['equal']))}; against the mean of equal weights.)"
+    )
+    return Exhibit(name="weights_by_sample", table=pd.DataFrame(rows), caption=caption)
+
+
+def _gained(found: Samples, one: str, other: str) -> pd.Series:
+    return gains(found.runs[one], found.runs[other], found.runs["equal"], ROOMS)
+
+
+def claims(found: Samples) -> list[Verdict]:
+    """Judge whether conflicts mark hard samples, and ask what weights by sample gain.
+
+    Args:
+        found: As `load` gives it.
+    """
+    correlations = hardness(of_samples(found))["loss in the end"]
+    early = conflicts(found)
+    early = early[early["epoch"] == found.epochs[0]].pivot(index="seed", columns="compared", values="conflicts, %")
+    return [
+        Verdict(
+            "The samples that are weighed down are the hard ones",
+            "Proposed method",
+            0.0,
+            0.0,
+            over_seeds(correlations, correlation_interval),
+            below=True,
+            reading="rank correlation of a sample's first weight and its loss under the trained network "
+            f"[{bracketed_over(len(correlations))}]",
+            finding=5,
+        ),
+        Verdict(
+            "Two tasks conflict on a sample more often than one task on two samples",
+            "our question",
+            0.0,
+            0.0,
+            mean_interval(early[ONE_TASK] - early[TASKS_SAMPLE]),
+            below=True,
+            reading="difference of the shares of negative cosines, points of %, mean over seeds [paired 95 %]",
+            kind="ours",
+        ),
+        better(
+            "Weights by sample are better than by batch",
+            mean_interval(_gained(found, BY_SAMPLE, BY_BATCH)),
+            source="our question",
+            kind="ours",
+        ),
+    ]

@@ -1,0 +1,267 @@
+"""The poster's two tables rerun: improvements over single tasks, beside its values.
+
+Delta of a task is the mean relative improvement over the task's metrics against single tasks, in %, and Delta_m the
+mean over tasks, as on the poster; beside it stands the mean drop over all metrics, the convention of CAGrad and others.
+Runs of one seed share initial weights and the order of images, so methods are compared by the differences of such
+pairs: Student's interval and test, 95 %.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mtlrepro.analysis.compare import with_spread_of
+from mtlrepro.analysis.significance import detectable_difference, holm, paired_p_value
+from mtlrepro.analysis.verdicts import Interval, Verdict, bracketed_over, mean_interval, over_seeds
+from mtlrepro.pages.exhibit import Exhibit
+from mtlrepro.studies import fronts
+from mtlrepro.studies.comparison import ALPHA, bracketed, columns, fixed
+from mtlrepro.studies.mclgs import grids, rates
+from mtlrepro.studies.mclgs.poster import BDD100K, NYUV2, Poster
+from mtlrepro.studies.mclgs.scores import better, by_metric, of_task, scores_of
+from mtlrepro.studies.scores import DELTA, Scores, method_title
+from mtlrepro.studies.setting import Setting
+from mtlrepro.training.config import RunConfig
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table rerun.
+
+    Attributes:
+        poster: The table that is rerun.
+        dataset: Data of the runs.
+        scores: Metrics, and the poster's convention.
+        single: Single tasks, `[seeds, metrics]`.
+        runs: Method to its runs: one row a run with `seed` and the columns of the metrics.
+        rates: Learning rate of each method and single task.
+        tuned: Whether the rates were chosen on the validation split.
+    """
+
+    poster: Poster
+    dataset: str
+    scores: Scores
+    single: pd.DataFrame
+    runs: Mapping[str, pd.DataFrame]
+    rates: Mapping[str, float]
+    tuned: bool
+
+    def improvements(self, runs: pd.DataFrame) -> pd.DataFrame:
+        """Delta of each task, and Delta_m in both conventions, of each run against the mean of single tasks, in %.
+
+        Args:
+            runs: `[runs, metrics]`, indexed by seed.
+
+        Returns:
+            A column for each task, `Δm`, and `drop`, the mean drop over all metrics.
+        """
+        baseline = self.single.mean()
+        found = {}
+        for task in self.poster.tasks:
+            own = of_task(self.scores, task)
+            found[task] = own.delta_m(runs, baseline[own.names])
+        drop = by_metric(self.scores).delta_m(runs, baseline)
+        return pd.DataFrame({**found, DELTA: self.scores.delta_m(runs, baseline), "drop": drop})
+
+    def of(self, method: str) -> pd.DataFrame:
+        """Improvements of a method's runs by seed, see `improvements`."""
+        return self.improvements(self.runs[method].set_index("seed")[self.scores.names])
+
+    def spread(self, method: str) -> pd.DataFrame:
+        """The same with the spread of the single-task runs of these seeds, see `compare.with_spread_of`."""
+        own = self.runs[method].set_index("seed")[self.scores.names]
+        return self.improvements(with_spread_of(self.single.loc[own.index], own))
+
+    def gains(self, method: str, other: str) -> pd.Series:
+        """Delta_m of one method less that of another in runs of the same seed, in points of %."""
+        return (self.of(method)[DELTA] - self.of(other)[DELTA]).dropna()
+
+
+def load(setting: Setting, *, tuned: bool) -> Table:
+    """Read the runs of a table, and train what is missing.
+
+    Args:
+        setting: What all runs share; that of `grids.streets` for the second table.
+        tuned: Whether each method and single task has the best of the learning rates that were tried.
+    """
+    chosen = {**rates.of_methods(setting).rates, **rates.of_single_tasks(setting).rates} if tuned else None
+    methods = grids.methods(setting, chosen)
+    single = setting.trained(grids.single_tasks(setting, chosen))
+    default = dict.fromkeys([*methods, *setting.run().tasks], setting.run().lr)
+    scores = scores_of(setting)
+    return Table(
+        poster=BDD100K if setting.network == "detection" else NYUV2,
+        dataset=setting.dataset,
+        scores=scores,
+        single=single.groupby("seed")[scores.names].first(),
+        runs={method: measured(setting, configs, scores) for method, configs in methods.items()},
+        rates=chosen or default,
+        tuned=tuned,
+    )
+
+
+def measured(setting: Setting, configs: Iterable[RunConfig], scores: Scores) -> pd.DataFrame:
+    """Metrics of some runs on the test split, one row a run: `seed` and the columns of the metrics.
+
+    Args:
+        setting: What all runs share; missing ones are trained.
+        configs: Runs of all tasks.
+        scores: Metrics.
+    """
+    return fronts.evaluated(setting, configs)[["seed", *scores.names]]
+
+
+# --- tables -------------------------------------------------------------------------------------------
+
+
+def rows(table: Table) -> pd.DataFrame:
+    """The poster's table with our values beside the printed ones.
+
+    Returns:
+        One row a method: `method`, `learning rate`; for each task and for Delta_m `printed ...` as text, and ours with
+        `... low` and `... high`, see `over_seeds`, with the spread of single tasks; `standard error` of Delta_m over
+        seeds without it, as the poster's; and `mean drop, %` in the other convention, likewise with bounds.
+    """
+    poster, found = table.poster, []
+    for method in table.runs:
+        own = table.spread(method)
+        row: dict[str, Any] = {"method": method_title(method), "learning rate": table.rates[method]}
+        for task, column in poster.tasks.items():
+            row[f"printed Δ of {task}, %"] = f"{poster.printed(method, column):.2f}"
+            row |= columns(f"Δ of {task}, %", over_seeds(own[task], mean_interval))
+        error = poster.printed(method, values="uncertainty")
+        row[f"printed {DELTA}, %"] = f"{poster.printed(method):.2f} ± {error:.2f}"
+        row |= columns(f"{DELTA}, %", over_seeds(own[DELTA], mean_interval))
+        values = table.of(method)[DELTA]
+        row["standard error"] = float(values.std(ddof=1) / np.sqrt(len(values)))
+        found.append(row | columns("mean drop, %", over_seeds(own["drop"], mean_interval)))
+    return pd.DataFrame(found)
+
+
+def tests(table: Table) -> pd.DataFrame:
+    """Every method against equal weights and, if it is another one, against MCLGS, in runs of the same seed.
+
+    Returns:
+        One row a pair: `method`, `against`, `pairs`; `gain`, points of % of Delta_m by which the method is better, with
+        `low` and `high` of the paired 95 % interval; `p` with Holm's correction over all rows; and `would show`, the
+        smallest true gain that so many pairs show with a power of 80 %.
+    """
+    found: list[dict[str, Any]] = []
+    pairs = [(method, "equal") for method in table.runs if method != "equal"]
+    pairs += [("mclgs", method) for method in table.runs if method not in ("equal", "mclgs")]
+    for method, other in pairs:
+        gains = table.gains(method, other)
+        gained = mean_interval(gains)
+        found.append(
+            {
+                "method": method_title(method),
+                "against": method_title(other),
+                "pairs": len(gains),
+                "gain": gained.value,
+                "low": gained.low,
+                "high": gained.high,
+                "p": paired_p_value(gains),
+                "would show": detectable_difference(len(gains)) * float(gains.std(ddof=1)),
+            }
+        )
+    rows = pd.DataFrame(found)
+    return rows.assign(p=holm(rows["p"]))
+
+
+def exhibits(table: Table) -> list[Exhibit]:
+    """The table beside the poster's, and the differences between its methods."""
+    kind = "tuned" if table.tuned else "untuned"
+    main, compared = rows(table), tests(table)
+    order = main.sort_values(f"{DELTA}, %", ascending=False)["method"].tolist()
+    drops = main.sort_values("mean drop, %")["method"].tolist()
+    seeds = sorted({len(runs) for runs in table.runs.values()})
+    rate = "the best of the learning rates that were tried" if table.tuned else "the learning rate of the scale"
+    first = (
+        f"The poster's table of {table.poster.title} rerun on {table.dataset}, each method and single task at {rate}. "
+        f"By {DELTA} the order is {', '.join(order)}; by the mean drop over all metrics it is "
+        f"{'the same' if order == drops else ', '.join(drops)}. The printed values are of other data and compare in "
+        f"direction alone. (Brackets: {bracketed_over(seeds[-1])}, with the spread of single tasks; seeds: "
+        f"{' or '.join(map(str, seeds))}; {DELTA}: mean over tasks, a gain is positive.)"
+    )
+    own = compared[(compared["method"] == method_title("mclgs")) & (compared["against"] == method_title("equal"))].iloc[
+        0
+    ]
+    clear = [row for row in compared.to_dict("records") if row["p"] < ALPHA]
+    better_pairs, worse_pairs = (
+        "; ".join(f"{row['method']} over {row['against']}" for row in clear if sign * row["gain"] > 0) or "none"
+        for sign in (1, -1)
+    )
+    second = (
+        f"Differences of {DELTA} in runs of the same seed. MCLGS less equal weights: "
+        f"{bracketed(Interval(own['gain'], own['low'], own['high']), signed=True)} points; so many pairs would show "
+        f"{fixed(own['would show'])}. After Holm's correction over the {len(compared)} rows better: "
+        f"{better_pairs}; worse: {worse_pairs}. (Brackets: paired 95 %, not corrected.)"
+    )
+    title = table.poster.title.lower()
+    return [
+        Exhibit(name=f"{title}_{kind}", table=main, caption=first),
+        Exhibit(
+            name=f"{title}_{kind}_differences",
+            table=compared,
+            caption=second,
+        ),
+    ]
+
+
+def single_exhibit(table: Table) -> Exhibit:
+    """Single tasks, the baseline, with their spread over seeds."""
+    found = []
+    for name, measure in table.scores.metrics.items():
+        values = table.single[name]
+        row: dict[str, Any] = {"metric": measure.label, "task": name.split(".")[0]}
+        row |= columns("alone", over_seeds(values, mean_interval))
+        row["spread of seeds, % of the mean"] = float(100 * values.std(ddof=1) / values.mean())
+        found.append(row)
+    rows = pd.DataFrame(found)
+    widest = rows.sort_values("spread of seeds, % of the mean").iloc[-1]
+    caption = (
+        f"Each task alone on {table.dataset}, the baseline of {DELTA}. Seeds spread most in {widest['metric']}: a "
+        f"standard deviation of {fixed(widest['spread of seeds, % of the mean'])} % of its mean. (Brackets: "
+        f"{bracketed_over(len(table.single))}.)"
+    )
+    return Exhibit(name=f"{table.poster.title.lower()}_single", table=rows, caption=caption)
+
+
+# --- verdicts -----------------------------------------------------------------------------------------
+
+
+def claims(table: Table) -> list[Verdict]:
+    """Judge the poster's claims about a table by runs of the same seed; MCLGS is best, and so is CAGrad after it.
+
+    Whether CAGrad with MCLGS is better than every other method is the second finding, which the first table has alone.
+    """
+    found = []
+    for method, finding in (("mclgs", table.poster.finding), ("cagrad+mclgs", 2)):
+        if method not in table.runs:
+            continue
+        for other in table.runs:
+            if other in (method, "cagrad+mclgs"):
+                continue
+            gained = mean_interval(table.gains(method, other))
+            claim = f"{method_title(method)} is better than every other method"
+            about = {"source": table.poster.place, "case": method_title(other), "finding": finding}
+            found.append(better(claim, gained, **about))
+    for method, subject in (("equal", "Equal weights are"), ("mclgs", "MCLGS is")):
+        own = mean_interval(table.spread(method)[DELTA])
+        found.append(
+            Verdict(
+                f"{subject} better than single tasks",
+                table.poster.place,
+                0.0,
+                0.0,
+                Interval(-own.value, -own.high, -own.low),
+                below=True,
+                reading=f"points of % by which single tasks are better in {DELTA}, mean over seeds [95 % with the "
+                "spread of single tasks]",
+                finding=table.poster.finding,
+            )
+        )
+    return found

@@ -1,0 +1,162 @@
+"""Whether a loss of 0 for the task without a label explains the collapse of MGDA on the poster's BDD100K.
+
+In BDD100K boxes and masks are mostly on different images. Where a task has no label in a batch, a loop that adds up
+whatever its losses return gives MGDA a gradient of 0 for it, and the point of least norm between any gradient and 0 is
+0: the shared parameters take no step. The poster does not say how its batches are drawn; here both ways are trained on
+streets whose boxes and masks are on different images. With batches of one task in turn and the other task absent, MGDA
+is left with one gradient, so that its steps are those of equal weights.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from mtlrepro.analysis.verdicts import Interval, Verdict, bracketed_over, mean_interval, over_seeds
+from mtlrepro.pages.exhibit import Exhibit
+from mtlrepro.studies.comparison import bracketed, columns
+from mtlrepro.studies.mclgs import grids
+from mtlrepro.studies.mclgs.poster import BDD100K
+from mtlrepro.studies.mclgs.scores import STREETS, of_task
+from mtlrepro.studies.mclgs.tables import measured
+from mtlrepro.studies.scores import DELTA
+from mtlrepro.studies.setting import Setting
+
+ZERO = {
+    "MGDA, union, loss of 0": "MGDA, union",
+    "MGDA, alternating, loss of 0": "equal, alternating",
+}
+"""Runs with a loss of 0, to those that differ in nothing else."""
+FINDING = 7
+"""The poster's row of MGDA in the box *What the poster claims*."""
+
+
+@dataclass(frozen=True)
+class Unpaired:
+    """Runs on labels of different images.
+
+    Attributes:
+        single: Single tasks with the same labels, `[seeds, metrics]`.
+        runs: Title to its runs: one row a run with `seed` and the columns of the metrics.
+        absent: Title to the share in % of batches without a label of each task.
+    """
+
+    single: pd.DataFrame
+    runs: Mapping[str, pd.DataFrame]
+    absent: Mapping[str, Mapping[str, float]]
+
+    def improvements(self, title: str) -> pd.DataFrame:
+        """Delta of each task and Delta_m of runs by seed against the mean of single tasks, in %."""
+        own, baseline = self.runs[title].set_index("seed")[STREETS.names], self.single.mean()
+        by_task = {}
+        for task in BDD100K.tasks:
+            scores = of_task(STREETS, task)
+            by_task[task] = scores.delta_m(own, baseline[scores.names])
+        return pd.DataFrame({**by_task, DELTA: STREETS.delta_m(own, baseline)})
+
+
+def load(setting: Setting) -> Unpaired:
+    """Read the runs, and train what is missing.
+
+    Args:
+        setting: That of `grids.streets`.
+    """
+    single = setting.trained(grids.unpaired_single(setting))
+    by_title = grids.unpaired(setting)
+    absent = {}
+    for title, configs in by_title.items():
+        setting.trained(configs)
+        entries = [entry["absent"] for record in setting.records(configs).values() for entry in record["history"]]
+        absent[title] = {str(task): float(100 * share) for task, share in pd.DataFrame(entries).mean().items()}
+    return Unpaired(
+        single.groupby("seed")[STREETS.names].first(),
+        {title: measured(setting, configs, STREETS) for title, configs in by_title.items()},
+        absent,
+    )
+
+
+def rows(found: Unpaired) -> pd.DataFrame:
+    """Every way to train on labels of different images.
+
+    Returns:
+        One row a title: `runs`; `batches without boxes, %` and `batches without masks, %`; and Delta of each task and
+        Delta_m in % with `... low` and `... high`, see `over_seeds`.
+    """
+    table: list[dict[str, Any]] = []
+    for title, absent in found.absent.items():
+        row: dict[str, Any] = {
+            "runs": title,
+            "batches without boxes, %": absent["detection"],
+            "batches without masks, %": absent["segmentation"],
+        }
+        for name, values in found.improvements(title).items():
+            label = f"{DELTA}, %" if name == DELTA else f"Δ of {name}, %"
+            row |= columns(label, over_seeds(values, mean_interval))
+        table.append(row)
+    return pd.DataFrame(table)
+
+
+def exhibit(found: Unpaired) -> Exhibit:
+    """The table, beside the poster's row of MGDA.
+
+    Args:
+        found: As `load` gives it.
+    """
+    texts = [f"{title}: {bracketed(_changed(found, title), signed=True)} points" for title in ZERO]
+    seeds = len(found.single)
+    row = ", ".join(f"{BDD100K.printed('mgda', column):.2f} % ({task})" for task, column in BDD100K.tasks.items())
+    caption = (
+        f"Boxes and masks on different images of streets, improvements over single tasks with the same labels. The "
+        f"poster prints for MGDA {row}. What the loss of 0 changes in {DELTA}: {'; '.join(texts)}. (Brackets of rows: "
+        f"{bracketed_over(seeds)}; of changes: paired 95 %, not corrected. MGDA with batches of one task in turn and "
+        "the other task absent takes the steps of equal weights.)"
+    )
+    return Exhibit(name="unpaired_labels", table=rows(found), caption=caption)
+
+
+def _changed(found: Unpaired, title: str) -> Interval:
+    """Delta_m with a loss of 0 less that without, in runs of the same seed, in points of %."""
+    gap = found.improvements(title)[DELTA] - found.improvements(ZERO[title])[DELTA]
+    return mean_interval(gap.dropna())
+
+
+def claims(found: Unpaired) -> list[Verdict]:
+    """Judge whether the loss of 0 hurts, and whether it alone makes as much as the poster prints.
+
+    Args:
+        found: As `load` gives it.
+    """
+    verdicts = []
+    for title in ZERO:
+        verdicts.append(
+            Verdict(
+                "A loss of 0 for the task without a label makes MGDA worse",
+                "our question",
+                0.0,
+                0.0,
+                _changed(found, title),
+                below=True,
+                reading=f"change of {DELTA}, points of %, mean over seeds [paired 95 %, not corrected]",
+                kind="ours",
+                case=title,
+                finding=FINDING,
+            )
+        )
+    for task, column in BDD100K.tasks.items():
+        for title in (*ZERO, "MGDA, union"):
+            own = over_seeds(found.improvements(title)[task], mean_interval)
+            verdicts.append(
+                Verdict(
+                    f"MGDA falls as far below single tasks as on the poster ({task})",
+                    BDD100K.place,
+                    BDD100K.printed("mgda", column),
+                    0.0,
+                    own,
+                    below=True,
+                    reading=f"Δ of {task}, %, mean [{bracketed_over(len(found.single))}]",
+                    case=title,
+                    finding=FINDING,
+                )
+            )
+    return verdicts

@@ -1,0 +1,105 @@
+"""The curriculum and its controls, on stores of runs that were never trained."""
+
+import numpy as np
+import pytest
+import torch
+from curriculum_stores import STEPS, put_plain, put_steps
+
+from mtlrepro.balancers.mclgs import similarity_weights
+from mtlrepro.runs.store import Store
+from mtlrepro.studies.mclgs import curriculum, grids
+from mtlrepro.studies.setting import Setting
+
+CENTRE = 1.2
+"""How good the centre is; other curricula are 1.1, controls 1.15, equal weights 1."""
+
+
+@pytest.fixture
+def setting(tmp_path):
+    setting = Setting(scale="smoke", seeds=3, comparison_seeds=3, store=Store(tmp_path))
+    for optimizer, fields, changed in (("adamw", {}, 10.0), ("sgd", {**grids.SGD, "lr": 1e-2}, 40.0)):
+        by_name = grids.star(setting, **fields) if optimizer == "adamw" else {}
+        by_name[grids.CENTRE] = grids.star(setting, **fields)[grids.CENTRE]
+        for name, runs in by_name.items():
+            for run in runs:
+                value = (CENTRE if name == grids.CENTRE else 1.1) + 0.01 * run.seed
+                put_steps(tmp_path, run, value, changed=changed + run.seed)
+        for runs in grids.controls(setting, **fields).values():
+            for run in runs:
+                put_plain(tmp_path, run, 1.15 + 0.01 * run.seed**2, [0.35, 0.35, 0.35])
+    equal = [run for run in grids.sgd(setting, dict.fromkeys(grids.CENTRAL, 1e-2)).values() for run in run]
+    for run in [*grids.methods(setting)["equal"], *(run for run in equal if run.method == "equal")]:
+        put_plain(tmp_path, run, 1.0 + 0.01 * run.seed)
+    return setting
+
+
+def test_weights_of_pairs_come_back_from_those_of_tasks():
+    gramian = torch.tensor([[1.0, 0.1, -0.2], [0.1, 1.0, 0.05], [-0.2, 0.05, 1.0]], dtype=torch.float64)
+    weights = similarity_weights(gramian, 5.0).numpy()
+    expected = 1 + np.tanh(5 * np.array([0.1, -0.2, 0.05]))
+    assert curriculum.pair_weights(weights[None])[0] == pytest.approx(expected)
+    assert weights.sum() == pytest.approx(expected.mean())
+
+
+def test_shares_of_steps_that_are_weighed_down():
+    assert curriculum.weighed_down(np.array([1.0, 0.5, 1.5, 1.7, 1.0])) == pytest.approx(100 / 3)
+    assert curriculum.weighed_down(np.ones(4)) == 0
+
+
+def test_history_of_the_centre(setting):
+    found = curriculum.load(setting)
+    first = found.epochs[(found.epochs["epoch"] == 1) & (found.epochs["seed"] == 0)].set_index("pair")
+    pairs = ["segmentation, depth", "segmentation, normal", "depth, normal"]
+    assert first.index.tolist() == pairs
+    means = np.mean([[1.2, 1.8, 0.6], [0.6, 0.6, 1.2]], axis=0)  # 3 (W_i + W_j - W_k) of both steps
+    assert first["weight"].tolist() == pytest.approx(means)
+    assert first["similarity"].tolist() == [0.2, -0.1, 0.3]
+    assert found.gates[grids.CENTRE][0][:2].tolist() == pytest.approx([sum(step) for step in STEPS])
+    assert (found.epochs[found.epochs["epoch"] > 4]["weight"] - 1).abs().max() < 1e-12
+    assert curriculum.early_updates(found).tolist() == pytest.approx([10, 11, 12])
+
+
+def test_exhibits_of_the_curriculum(setting):
+    parts = [curriculum.load(setting), curriculum.load_sgd(setting)]
+    weights = curriculum.weights_exhibit(parts[0])
+    assert "Weights begin at 0.90 to 1.20 and end at 1.00. While the curriculum lasts, 50.0" in weights.caption
+    assert len(weights.table) == 8 * 3
+    star = curriculum.star_exhibit(parts[0])
+    assert star.table["curriculum"].tolist() == [*grids.STAR][:3]
+    assert star.table["mean gate"].tolist() == pytest.approx([1.0] * 3)
+    assert star.table["Δm less centre, points"].iloc[0] == 0
+    assert "on one side of the centre for: a0 = 1, a0 = 4." in star.caption
+    controls = curriculum.controls_exhibit(parts)
+    assert len(controls.table) == 2 * 5
+    assert controls.table["mean gate"].tolist() == pytest.approx([1.05, 1.05, 1.05, 1.05, 1.0] * 2)
+    assert "SGD, rate 0.01: constant gate +" in controls.caption
+    updates = curriculum.updates_exhibit(parts)
+    assert updates.table.groupby("optimizer")["mean"].max().tolist() == pytest.approx([11, 41])
+
+
+def test_gains_are_over_equal_weights_and_paired(setting):
+    """20 % better on what is better when higher, 1 - 1/1.2 on errors; depth has errors alone."""
+    found = curriculum.load(setting)
+    baseline = 1.01  # the mean of the seeds
+    gained = found.gained(grids.CENTRE)
+    good, plain = CENTRE + 0.01, 1.01
+    up, down = (good - plain) / baseline, baseline_error(plain) - baseline_error(good)
+    expected = 100 * np.mean([up, down, np.mean([down, down, up, up, up])])
+    assert gained[1] == pytest.approx(expected, rel=1e-3)
+    assert gained.index.tolist() == [0, 1, 2]
+
+
+def baseline_error(value):
+    """An error of 1 / value relative to the mean of the errors of equal weights."""
+    return (1 / value) / np.mean([1 / (1 + 0.01 * seed) for seed in range(3)])
+
+
+def test_claims_of_the_curriculum(setting):
+    verdicts = curriculum.claims([curriculum.load(setting), curriculum.load_sgd(setting)])
+    statuses = {(one.claim, one.case): one.status for one in verdicts}
+    assert statuses["The weight is 1 at the end of training", ""] == "holds"
+    assert statuses["Most early steps are weighed down", ""] == "holds"
+    assert statuses["MCLGS is better than steps of the same lengths (random gate)", "SGD"] == "holds"
+    assert statuses["Another curriculum is better than the centre", "a0 = 4"] == "does not hold"
+    assert statuses["Under AdamW MCLGS changes less of the update than under SGD", ""] == "holds"
+    assert {one.finding for one in verdicts} == {0, 4, 5}

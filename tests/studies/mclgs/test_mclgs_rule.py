@@ -1,0 +1,78 @@
+"""The rule of MCLGS by hand, and where it ends on quadratics."""
+
+import numpy as np
+import pytest
+import torch
+
+from mtlrepro.studies.mclgs import rule, toy
+
+
+def test_both_forms_by_hand():
+    """g_1 = (1, 0), g_2 = (0, 1), g_3 = (-1, 0): cosines 0, -1 and 0, so w = 1, 1 - tanh 2 and 1 at p = 2."""
+    gradients = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64)
+    w = [1.0, 1 - np.tanh(2), 1.0]
+    expected = (w[0] * np.array([1, 1]) + w[1] * np.array([0, 0]) + w[2] * np.array([-1, 1])) / 6
+    for form in (rule.pair_form, rule.task_form):
+        assert form(gradients, 2.0).tolist() == pytest.approx(expected.tolist(), abs=1e-12)
+    two = rule.task_form(gradients[:2], 2.0)
+    assert two.tolist() == pytest.approx([0.5, 0.5])
+
+
+def test_two_tasks_are_gated_and_three_are_turned():
+    two, three = (rule.turns(n, 4.0) for n in (2, 3))
+    assert two["turned"].max() < 1e-5 < three["turned"].median()
+    assert two["length"].tolist() == pytest.approx((1 + np.tanh(4 * two["similarity"])).tolist())
+
+
+@pytest.mark.parametrize("kind", rule.GATES)
+def test_gates_have_the_same_mean(kind):
+    gates = rule.gate(kind)
+    assert len(gates) == rule.STEPS
+    assert gates.mean() == pytest.approx(rule.MEAN_GATE)
+    assert gates.min() >= 0
+
+
+def test_adam_cancels_a_constant_gate_and_sgd_does_not():
+    table = rule.optimizers().set_index("gate")
+    assert table.loc["constant", "SGD"] == pytest.approx(0.5)
+    assert table.loc["constant", "Adam"] == pytest.approx(1, abs=1e-3)
+    assert table.loc["random", "Adam"] < table.loc["constant", "Adam"]
+
+
+def test_identities_of_the_rule():
+    assert [one.status for one in rule.claims()] == ["holds"] * 4
+
+
+def test_exhibits_of_the_rule():
+    weights = rule.weights_exhibit()
+    assert "similarities of -0.05 and 0.05 have weights of 0.036 and 1.964." in weights.caption
+    assert weights.table.groupby("p")["mean"].max()["p = 40"] == pytest.approx(2)
+    assert len(rule.turns_exhibit().table) == 2 * rule.DRAWS
+    assert rule.optimizers_exhibit().table["gate"].tolist() == list(rule.GATES)
+
+
+# --- quadratics
+
+
+def test_the_optimum_is_where_the_mean_gradient_vanishes():
+    for factor in toy.FACTORS:
+        x = toy.optimum(factor).requires_grad_()
+        sum(toy._toy(factor).losses(x)).backward()
+        assert x.grad.abs().max() < 1e-12
+    assert toy.optimum(1.0).norm() < 1e-12
+
+
+def test_deviations_by_hand():
+    """At the centre of three equal quadratics PCGrad's and the plain step are 0, away from it two methods differ."""
+    problem = toy._toy(1.0)
+    points = torch.tensor([[3.0, 0.0]], dtype=torch.float64)
+    assert toy.deviation(problem, "equal", points, {}) == 0
+    gated = toy.deviation(problem, "mclgs", points, {"a0": 1e9, "delta_a": 0.0})
+    assert gated == pytest.approx(1)  # all agree so far out: weights of 2
+
+
+def test_where_methods_end():
+    found = [path for method in ("equal", "mclgs") for path in toy.paths(10.0, method)]
+    assert all(path.to_optimum < toy.NEAR and path.to_front < toy.NEAR for path in found)
+    (first, _) = toy.paths(10.0, "equal")
+    assert first.deviation == 0

@@ -1,0 +1,158 @@
+"""The poster's tables, as printed and rerun, on stores of runs that were never trained."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from study_stores import keep, metrics_of
+
+from mtlrepro.pages.readable import readable
+from mtlrepro.runs.store import Store
+from mtlrepro.studies.mclgs import grids, poster, tables
+from mtlrepro.studies.mclgs.poster import BDD100K, NYUV2
+from mtlrepro.studies.setting import Setting
+
+GOOD = {"equal": 1.0, "mgda": 0.5, "pcgrad": 1.1, "graddrop": 1.0, "cagrad": 1.2, "mclgs": 1.5, "cagrad+mclgs": 1.6}
+"""How good the runs of each method are, on all metrics alike; single tasks are 1."""
+
+# --- as printed
+
+
+def test_printed_delta_m_is_the_mean_of_the_columns():
+    table = poster.recomputed()
+    assert len(table) == 7 + 6
+    mclgs = table[(table["table"] == "NYUv2") & (table["method"] == "MCLGS (ours)")].iloc[0]
+    assert mclgs["mean of the columns, %"] == pytest.approx((1.94 + 6.59 - 2.18) / 3)
+    assert table["difference"].abs().max() == pytest.approx(0.005, abs=1e-9)  # MGDA on BDD100K: -22.855, printed -22.85
+    assert "13 of 13 rows agree within rounding" in poster.recomputed_exhibit().caption
+
+
+def test_welch_is_that_of_scipy():
+    one, other = np.array([1.0, 2.0, 4.0]), np.array([0.0, 0.5, 0.2])
+    expected = stats.ttest_ind(one, other, equal_var=False)
+    interval, p = poster.welch(one.mean() - other.mean(), stats.sem(one), stats.sem(other))
+    assert p == pytest.approx(expected.pvalue)
+    bounds = expected.confidence_interval(0.95)
+    assert (interval.low, interval.high) == pytest.approx((bounds.low, bounds.high))
+
+
+def test_differences_of_printed_means():
+    table = poster.differences(NYUV2)
+    assert len(table) == 7 * 6 / 2
+    assert (table["difference"] >= 0).all()
+    best = table[(table["method"] == "MCLGS (ours)") & (table["against"] == "PCGrad")].iloc[0]
+    assert best["difference"] == pytest.approx(0.72)
+    assert best["low"] < 0 < best["high"]
+    assert (table["corrected p"] >= table["p"]).all()
+    assert len(poster.differences(BDD100K)) == 6 * 5 / 2
+    caption = poster.differences_exhibit().caption
+    assert "MCLGS less PCGrad: NYUv2 +0.72 [" in caption
+
+
+def test_the_posters_own_numbers_are_judged():
+    verdicts = poster.claims()
+    assert verdicts[0].status == "holds"
+    assert {one.finding for one in verdicts} == {0, 1, 2, 3}
+    cases = {(one.source, one.finding, one.case): one.status for one in verdicts[1:]}
+    assert len(cases) == 5 + 6 + 5
+    assert cases["poster, table of NYUv2", 1, "PCGrad"] == "inconclusive"
+    assert cases["poster, table of BDD100K", 3, "MGDA"] == "holds"
+
+
+# --- rerun
+
+
+def setting_with(folder, good=GOOD, street=False, spread=0.01):
+    """A setting whose store has the table, at rates of the scale; seeds of one method spread alike in all methods."""
+    setting = Setting(scale="smoke", seeds=2, comparison_seeds=3, store=Store(folder))
+    setting = grids.streets(setting) if street else setting
+    for run in grids.single_tasks(setting):
+        keep(folder, run, metrics=metrics_of(run, 1.0), validation_metrics=metrics_of(run, 1.0))
+    for method, runs in grids.methods(setting).items():
+        for run in runs:
+            value = good[method] + spread * (run.seed - 1) * (1 + (method == "mclgs"))
+            keep(folder, run, metrics=metrics_of(run, value), validation_metrics=metrics_of(run, value))
+    return setting
+
+
+def test_improvements_by_hand(tmp_path):
+    """Where higher is better 1.5 is a gain of 50 %; errors of 1/1.5 are a gain of a third; depth has errors alone."""
+    table = tables.load(setting_with(tmp_path, spread=0.0), tuned=False)
+    found = table.of("mclgs").mean()
+    third = 100 / 3
+    assert found["segmentation"] == pytest.approx(50)
+    assert found["depth"] == pytest.approx(third)
+    assert found["normal"] == pytest.approx((2 * third + 3 * 50) / 5)
+    assert found["Δm"] == pytest.approx((50 + third + found["normal"]) / 3)
+    assert found["drop"] == pytest.approx(-(2 * 50 + 2 * third + 2 * third + 3 * 50) / 9)
+    assert table.of("equal").abs().max(axis=None) == pytest.approx(0)
+
+
+def test_rows_stand_beside_the_poster(tmp_path):
+    table = tables.load(setting_with(tmp_path), tuned=False)
+    rows = tables.rows(table).set_index("method")
+    assert rows.loc["MCLGS", "printed Δm, %"] == "2.12 ± 0.48"
+    assert rows.loc["equal", "printed Δ of normal, %"] == "-4.59"
+    assert rows.loc["MCLGS", "learning rate"] == 1e-2
+    deltas = table.of("mclgs")["Δm"]
+    assert rows.loc["MCLGS", "standard error"] == pytest.approx(deltas.std(ddof=1) / 3**0.5)
+    main, compared = tables.exhibits(table)
+    assert "By Δm the order is CAGrad + MCLGS, MCLGS, CAGrad, PCGrad" in main.caption
+    assert "MGDA; by the mean drop over all metrics it is the same." in main.caption
+    assert len(readable(main.table)[0]) == len(main.table) == 7
+    assert len(compared.table) == 6 + 5
+    assert readable(compared.table)[0]["gain"].str.contains(r"\[").all()
+
+
+def test_differences_are_paired(tmp_path):
+    """MCLGS spreads by twice the others' step a seed, so a pair's difference varies by one step."""
+    table = tables.load(setting_with(tmp_path), tuned=False)
+    tests = tables.tests(table).set_index(["method", "against"])
+    gains = table.of("mclgs")["Δm"] - table.of("equal")["Δm"]
+    row = tests.loc["MCLGS", "equal"]
+    assert row["gain"] == pytest.approx(gains.mean())
+    half = stats.t.ppf(0.975, 2) * gains.std(ddof=1) / 3**0.5
+    assert (row["low"], row["high"]) == pytest.approx((gains.mean() - half, gains.mean() + half))
+    assert row["pairs"] == 3
+
+
+def test_streets_have_their_own_metrics_and_seeds(tmp_path):
+    table = tables.load(setting_with(tmp_path, street=True), tuned=False)
+    rows = tables.rows(table)
+    assert rows["method"].tolist() == ["equal", "MGDA", "MCLGS"]
+    assert rows["printed Δ of detection, %"].tolist() == ["3.10", "-39.57", "3.71"]
+    assert {method: len(runs) for method, runs in table.runs.items()} == {"equal": 3, "mgda": 2, "mclgs": 3}
+    assert tables.tests(table)["pairs"].tolist() == [2, 3, 2]
+    single = tables.single_exhibit(table)
+    assert single.table["metric"].tolist() == ["mAP at IoU 0.5, %", "mAP, %", "mIoU, %"]
+    assert np.isclose(single.table["alone"], 1).all()
+
+
+def test_claims_of_the_tables(tmp_path):
+    table = tables.load(setting_with(tmp_path), tuned=False)
+    statuses = {(one.claim, one.case): one.status for one in tables.claims(table)}
+    assert statuses["MCLGS is better than every other method", "CAGrad"] == "holds"
+    assert statuses["CAGrad + MCLGS is better than every other method", "MCLGS"] == "holds"
+    assert statuses["MCLGS is better than single tasks", ""] == "holds"
+    assert statuses["Equal weights are better than single tasks", ""] == "inconclusive"
+    assert {one.finding for one in tables.claims(table)} == {1, 2}
+    street = tables.load(setting_with(tmp_path / "street", street=True), tuned=False)
+    assert {one.finding for one in tables.claims(street)} == {3}
+
+
+def test_tuned_tables_have_the_chosen_rates(tmp_path):
+    """Nothing is learned at the lower rate, but MCLGS is better there on validation."""
+    setting = setting_with(tmp_path)
+    for runs in (*grids.rate_search(setting).values(), *grids.single_search(setting).values()):
+        for run in runs:
+            if run.lr == 1e-2 and len(run.tasks) > 1:
+                continue
+            good = 2.0 if run.method == "mclgs" else 0.3 if run.lr == 1e-5 else 1.0
+            keep(tmp_path, run, metrics=metrics_of(run, good), validation_metrics=metrics_of(run, good))
+    for run in grids.methods(setting, dict.fromkeys(grids.METHODS, 1e-5))["mclgs"]:
+        keep(tmp_path, run, metrics=metrics_of(run, 2.0), validation_metrics=metrics_of(run, 2.0))
+    table = tables.load(setting, tuned=True)
+    assert table.rates == {**dict.fromkeys([*grids.METHODS, *setting.run().tasks], 1e-2), "mclgs": 1e-5}
+    assert table.of("mclgs")["segmentation"].tolist() == pytest.approx([100] * 3)
+    assert tables.exhibits(table)[0].name == "nyuv2_tuned"
+    assert isinstance(table.single, pd.DataFrame) and len(table.single) == 3
