@@ -29,7 +29,8 @@ BENCHMARKS = {
     "models": "mtlrepro.bench.models",
     "train": "mtlrepro.bench.train",
 }
-
+SELECTABLE = ("balancers", "models")
+"""Benchmarks of which a part can be measured alone."""
 
 PIPE_CLOSED = 128 + 13
 """Exit status where nobody reads the output any more, as shells report a process that SIGPIPE ended."""
@@ -171,6 +172,12 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="measure speed on this machine")
     bench.add_argument("benchmark", choices=list(BENCHMARKS))
     bench.add_argument("--device", default="cpu", help="a torch device (default: cpu)")
+    bench.add_argument(
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        help=f"what to measure of {' and '.join(SELECTABLE)} (default: all)",
+    )
     bench.add_argument(
         "--json", type=_new_file, metavar="FILE", help="also write the rows, and where they come from, to a JSON file"
     )
@@ -325,7 +332,10 @@ def _bench(args: argparse.Namespace) -> int:
     from mtlrepro import files
     from mtlrepro.training.provenance import processor, provenance
 
-    frame = getattr(import_module(BENCHMARKS[args.benchmark]), args.benchmark)(device=args.device)
+    if args.only is not None and args.benchmark not in SELECTABLE:
+        raise ValueError(f"--only is {' '.join(args.only)!r}; accepted with: {', '.join(SELECTABLE)}")
+    chosen = {} if args.only is None else {"only": args.only}
+    frame = getattr(import_module(BENCHMARKS[args.benchmark]), args.benchmark)(device=args.device, **chosen)
     print(frame.to_string())
     if args.json is not None:
         rows = json.loads(frame.to_json(orient="records", double_precision=15))

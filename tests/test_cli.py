@@ -266,6 +266,17 @@ def test_bench(tmp_path, monkeypatch, capsys):
     assert {"commit", "device", "threads", "torch", "processor"} <= stored["provenance"].keys()
 
 
+def test_bench_measures_what_is_named(monkeypatch, capsys):
+    def balancers(device: str, only: list[str]) -> pandas.DataFrame:
+        return pandas.DataFrame({"device": [device], "only": [" ".join(only)]})
+
+    monkeypatch.setitem(sys.modules, "mtlrepro.bench.balancers", SimpleNamespace(balancers=balancers))
+    assert main(["bench", "balancers", "--only", "mtsgd", "mgda"]) == 0
+    assert "mtsgd mgda" in capsys.readouterr().out
+    assert main(["bench", "noise", "--only", "mtsgd"]) == 2
+    assert "--only is 'mtsgd'; accepted with: balancers, models" in capsys.readouterr().err
+
+
 def test_help_is_light():
     """The module runs, names its subcommands, and imports nothing heavy on the way."""
     code = (

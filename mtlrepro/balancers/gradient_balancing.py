@@ -239,8 +239,9 @@ class SliceRule(GradientBalancer):
     """
 
     draws = False
-    """Whether the rule draws random numbers. It then sees one parameter after the other in blocks of `BLOCK`, so that
-    its numbers stay as they were; other rules see larger blocks, and small parameters with like slices joined."""
+    """Whether the rule draws random numbers. Which element gets which number follows from the order and the size of the
+    blocks, and stored runs have one parameter after the other in blocks of `BLOCK`; such a rule keeps to these. Other
+    rules see larger blocks, and small parameters with like slices joined."""
 
     def __init__(self, n_tasks: int) -> None:
         super().__init__(n_tasks)

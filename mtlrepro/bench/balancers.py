@@ -163,6 +163,9 @@ def balancers(
         One row per trunk, T, size and variant (column `arm`): median seconds and the images/s they make, the ratio to
         the floor and to the plain step with the quartiles of the per-round ratio, and peak memory over the plain step
         in gradient rows.
+
+    Raises:
+        ValueError: There is no variant of a name in `only`.
     """
     keep_freed_memory()
     kept = None if only is None else {"plain", "floor", *only}
@@ -171,7 +174,10 @@ def balancers(
         for n_tasks in tasks:
             for size in sizes:
                 work = Workload(trunk, n_tasks, size, device)
-                chosen = {name: run for name, run in variants(work).items() if kept is None or name in kept}
+                every = variants(work)
+                if unknown := sorted((kept or set()) - set(every)):
+                    raise ValueError(f"only has {', '.join(unknown)}; accepted: {', '.join(every)}")
+                chosen = {name: run for name, run in every.items() if kept is None or name in kept}
                 times = dict(zip(chosen, interleave(chosen, rounds).T, strict=True))
                 work.network.zero_grad()
                 peaks = {}

@@ -157,6 +157,10 @@ class Front:
         best: tuple[float, ...] = list(means.index)[int((self.scores.sign * means).argmax())]
         return best
 
+    def weights_in_words(self, weights: Iterable[float]) -> str:
+        """Write weights beside their tasks: `segmentation 0.3, disparity 0.7`."""
+        return ", ".join(f"{task} {share:g}" for task, share in zip(self.tasks, weights, strict=True))
+
     def missing(self) -> str:
         """Which seeds the front has, and what of it is not stored, in a sentence."""
         rest = f"; runs of further seeds that are not stored: {self.lacking}" if self.lacking else ""
@@ -265,6 +269,22 @@ def summary(held: pd.DataFrame, sign: int = 1) -> pd.DataFrame:
             row |= {name: found.value, f"{name} low": found.low, f"{name} high": found.high}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def shown(front: Front, table: pd.DataFrame) -> pd.DataFrame:
+    """Give a `summary` the titles that readers see, without ranges where the front has one seed.
+
+    Args:
+        front: The front.
+        table: As `summary` gives it.
+    """
+    titles = {"delta": f"{DELTA} against equal, %", "gain": "less tuned weights, %"}
+    for name, title in {"beyond": "beyond the front, %", "as far": "points as far, %"}.items():
+        bounds = (f"{name} low", f"{name} high")
+        if len(front.seeds) == 1:
+            table = table.drop(columns=list(bounds))
+        titles |= {name: title, **{bound: bound.replace(name, title) for bound in bounds}}
+    return table.rename(columns=titles)
 
 
 def search(front: Front, methods: Mapping[str, pd.DataFrame]) -> str:

@@ -75,12 +75,14 @@ class Shown:
         return [int(position) for position in order]
 
 
-def load(setting: Setting, configs: Sequence[RunConfig]) -> Shown:
+def load(setting: Setting, configs: Sequence[RunConfig], titles: Mapping[str, str] | None = None) -> Shown:
     """Read the predictions of the runs that keep some, and the images that they are for.
 
     Args:
         setting: Holds the store, and the folder of a real data set.
         configs: Stored runs of one data set and size; those without pictures are left out.
+        titles: Hash of a run to what pictures call it; by default its method. Runs of one title and of different tasks,
+            such as single tasks, are shown as one.
 
     Raises:
         FileNotFoundError: The predictions of a run are absent.
@@ -88,11 +90,15 @@ def load(setting: Setting, configs: Sequence[RunConfig]) -> Shown:
     kept = [config for config in configs if config.pictures]
     first = kept[0]
     chosen = first.pictures["images"]
-    tasks = [task for task in first.tasks if task in ERRORS]
+    tasks = list(dict.fromkeys(task for config in kept for task in config.tasks if task in ERRORS))
     keys = [*tasks, *(["valid"] if any(TARGETS[task].known == "mask" for task in tasks) else [])]
     count = max(chosen) + 1 if first.dataset in GENERATED else None
     data = datasets.load(first.dataset, "test", root=setting.data_root or None, keys=keys, n=count, size=first.size)
-    found = {method_title(config.method): setting.store.predictions(config) for config in kept}
+    found: dict[str, dict[int, dict[str, np.ndarray]]] = {}
+    for config in kept:
+        epochs = found.setdefault(titles[config.hash] if titles else method_title(config.method), {})
+        for epoch, maps in setting.store.predictions(config).items():
+            epochs.setdefault(epoch, {}).update(maps)
     return Shown(tasks, data.batch(chosen), found, data.n_classes)
 
 

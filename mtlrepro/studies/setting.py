@@ -147,6 +147,12 @@ class Setting:
         """Whether the data set has a validation split beside the test split, by which learning rates can be chosen."""
         return entry_of(self.dataset).validated
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Splits that are read: training, evaluation, and validation if that is another one."""
+        own = ("train", entry_of(self.dataset).test_split)
+        return (*own, "val") if self.validated else own
+
     # --- runs ---------------------------------------------------------------------------------------------
 
     def trained(self, configs: Iterable[RunConfig]) -> pd.DataFrame:
@@ -202,6 +208,12 @@ class Setting:
         """Hash to record of those runs that broke off as their numbers were no longer finite."""
         failures = {config.hash: self.store.failure(config) for config in configs}
         return {name: record for name, record in failures.items() if record and record["error"].startswith(NOT_FINITE)}
+
+    def unbroken(self, configs: Iterable[RunConfig]) -> list[RunConfig]:
+        """Those of some runs that did not break off, see `broken_off`; the others would again, and are not repeated."""
+        configs = list(configs)
+        lost = self.broken_off(configs)
+        return [config for config in configs if config.hash not in lost]
 
     def stored(self, configs: Iterable[RunConfig]) -> bool:
         """Whether all of some runs are complete."""

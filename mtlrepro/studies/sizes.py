@@ -1,17 +1,33 @@
-"""How large training runs are, and what they cost by a stored benchmark and by their records."""
+"""How large training runs and their networks are, and what they cost by a stored benchmark and by their records."""
 
 from collections.abc import Iterable
 from datetime import datetime
 
 import numpy as np
 import pandas as pd
+import torch
 
+from mtlrepro import models, tasks
 from mtlrepro.bench.train import NETWORKS
+from mtlrepro.models.base import MultiTaskModel
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.runs.tables import flat
 from mtlrepro.studies.costs import Scale, benchmark, minutes, speeds, variant
 from mtlrepro.training import scales
+from mtlrepro.training.config import RunConfig
 from mtlrepro.training.records import Record
+
+
+def network_of(run: RunConfig) -> MultiTaskModel:
+    """Network of a run, without memory, so that no weights are needed."""
+    options = {name: value for name, value in run.model_options.items() if name != "weights"}
+    with torch.device("meta"):
+        return models.create(run.model, tasks.create(run.tasks), **options)
+
+
+def parameters(run: RunConfig) -> int:
+    """Parameters of the network of a run."""
+    return sum(parameter.numel() for parameter in network_of(run).parameters())
 
 
 def costs(scale: Scale, records: Iterable[Record] = ()) -> Exhibit:

@@ -13,6 +13,7 @@ from scipy import stats
 
 from mtlrepro.analysis.significance import (
     cliffs_delta,
+    detectable_difference,
     effect_interval,
     hedges_g,
     holm,
@@ -240,6 +241,35 @@ def test_pairs_needed_at_the_ends():
         pairs_needed([1.0])
     with pytest.raises(ValueError, match=r"power is 0.01, alpha is 0.05; accepted: 0 < alpha < power < 1"):
         pairs_needed([1.0, 2.0], power=0.01)
+
+
+@pytest.mark.parametrize("pairs", [2, 3, 5, 10])
+def test_a_detectable_difference_is_found_with_the_power_by_simulation(pairs):
+    effect = detectable_difference(pairs)
+    drawn = np.random.default_rng(pairs).normal(effect, 1, size=(200_000, pairs))
+    found = stats.ttest_1samp(drawn, 0, axis=1).statistic > stats.t.ppf(0.975, pairs - 1)
+    assert np.mean(found) == pytest.approx(0.8, abs=0.004)
+
+
+@pytest.mark.parametrize("pairs", [3, 5, 10, 20])
+def test_the_detectable_difference_is_the_least_for_which_so_many_pairs_are_needed(pairs):
+    effect = detectable_difference(pairs)
+    for factor, needed in ((1.001, pairs), (0.999, pairs + 1)):
+        mean = factor * effect  # of differences whose standard deviation is 1
+        assert pairs_needed([mean - 1, mean, mean + 1]) == needed
+
+
+def test_detectable_differences_at_other_powers_and_levels():
+    assert detectable_difference(5, power=0.5) < detectable_difference(5) < detectable_difference(5, power=0.95)
+    assert detectable_difference(5, alpha=0.01) > detectable_difference(5)
+    # With many pairs that of normal quantiles: 1.959964 + 0.841621, over the root of their number.
+    assert detectable_difference(10_000) == pytest.approx(0.02801585, rel=1e-3)
+
+
+@pytest.mark.parametrize("wrong", [{"pairs": 1}, {"pairs": 5, "power": 0.05}, {"pairs": 5, "alpha": 0.0}])
+def test_detectable_difference_refuses(wrong):
+    with pytest.raises(ValueError, match=r"^pairs is .*accepted: 2 or more, and 0 < alpha < power < 1$"):
+        detectable_difference(**wrong)
 
 
 def test_effect_interval_excludes_zero_just_where_the_t_test_does():

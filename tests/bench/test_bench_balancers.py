@@ -22,6 +22,11 @@ def test_table_has_a_row_per_variant_with_ratios_to_the_floor():
     assert (table["/floor low"] <= table["/floor high"]).all()
 
 
+def test_a_name_that_is_no_variant_is_refused():
+    with pytest.raises(ValueError, match="only has pcgrad2; accepted: plain, floor, "):
+        balancers(trunks=["mobilenet_v2"], tasks=[2], sizes=[32], rounds=1, only=["pcgrad2"])
+
+
 def test_memory_stays_within_the_gradients():
     """No T x P copy: at T = 3 the peak over the plain step is two rows, the other tasks' gradients."""
     work = Workload("mobilenet_v2", 3, 32, "cpu", batch=2)

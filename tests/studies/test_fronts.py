@@ -120,6 +120,19 @@ def test_a_method_far_out_is_beyond_all_points():
     assert held["as far"].tolist() == [0, 0]
 
 
+def test_readers_see_ranges_only_where_the_front_has_seeds():
+    tuned = runs_of({(0.5, 0.5): (55.0, 52.0)})
+    for seeds, bounds in (((0, 1), (" low", " high")), ((0,), ())):
+        front = front_of(seeds=seeds)
+        table = fronts.summary(fronts.against(front, {"LSB": runs_of({(): (56.0, 53.0)})}, tuned))
+        shown = fronts.shown(front, table)
+        titles = ("beyond the front, %", "points as far, %")
+        distances = [f"{name}{bound}" for name in titles for bound in ("", *bounds)]
+        assert list(shown)[2:] == ["Δm against equal, %", "less tuned weights, %", "low", "high", *distances]
+        assert shown["beyond the front, %"].tolist() == pytest.approx([2])  # mIoU 56 against 55, of 50
+    assert front.weights_in_words((0.25, 0.75)) == "segmentation 0.25, depth 0.75"
+
+
 def test_size_of_the_search_is_counted_in_runs_and_hours():
     text = fronts.search(front_of(), {"LSB": runs_of({(): (50.0, 50.0)})})
     assert text.endswith("one core: tuned fixed weights 6 (3.0), LSB 2 (1.0).")

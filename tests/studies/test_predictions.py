@@ -159,6 +159,21 @@ def test_what_runs_kept_meets_its_targets(tmp_path, tasks):
     assert found.predictions.keys() == {"equal"}
 
 
+def test_single_tasks_are_shown_as_one(tmp_path):
+    setting = Setting(scale="smoke", tasks=("segmentation", "depth"), store=Store(tmp_path))
+    fields = {"method": "equal", "pictures": {"epochs": [2], "images": [1]}}
+    both, *single = (setting.run(tasks=own, **fields) for own in (setting.tasks, ("segmentation",), ("depth",)))
+    for run, value in zip((both, *single), (1, 2, 3), strict=True):
+        shapes = {"segmentation": (torch.int8, (1, 2, 2)), "depth": (torch.float16, (1, 1, 2, 2))}
+        maps = {task: torch.full(shapes[task][1], value, dtype=shapes[task][0]) for task in run.tasks}
+        predictions.write(tmp_path / f"{run.hash}.npz", {2: maps})
+    titles = {**{run.hash: "alone" for run in single}, both.hash: "joint"}
+    found = studies_predictions.load(setting, [*single, both], titles)
+    assert list(found.tasks) == ["segmentation", "depth"]
+    values = {title: {task: maps.max() for task, maps in own[2].items()} for title, own in found.predictions.items()}
+    assert values == {"alone": {"segmentation": 2, "depth": 3}, "joint": {"segmentation": 1, "depth": 1}}
+
+
 def test_pictures_are_of_the_first_images_of_which_most_is_known():
     """A rule of the targets alone; images of which less is known come last, in their order."""
     rows = []

@@ -95,9 +95,7 @@ def load(setting: Setting) -> Ablation:
 
 def unbroken(setting: Setting) -> list[RunConfig]:
     """Runs of the ablation, without those that broke off; see `load`."""
-    runs = [run for own in lsb_grids.ablation(setting).values() for run in own]
-    broken = setting.broken_off(runs)
-    return [run for run in runs if run.hash not in broken]
+    return setting.unbroken(run for own in lsb_grids.ablation(setting).values() for run in own)
 
 
 def breaks(grids: Mapping[str, Sequence[RunConfig]], broken: Mapping[str, Record]) -> pd.DataFrame:

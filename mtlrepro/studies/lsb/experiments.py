@@ -11,11 +11,11 @@ import pandas as pd
 import torch
 from torch import nn
 
-from mtlrepro import losses, models, tasks
+from mtlrepro import losses, tasks
 from mtlrepro.analysis.verdicts import Interval, Verdict, number
 from mtlrepro.models import encoders
-from mtlrepro.models.base import MultiTaskModel
 from mtlrepro.pages.exhibit import Exhibit
+from mtlrepro.studies import sizes
 from mtlrepro.studies.comparison import Comparison, fixed, in_words
 from mtlrepro.studies.lsb import grids, plan
 from mtlrepro.studies.lsb.grids import EIGHT, FOUR, TASKS
@@ -73,7 +73,7 @@ def decoder_parts(run: RunConfig) -> dict[str, int]:
     Returns:
         `convolutions` of 3 x 3 and bilinear `upsamplings`.
     """
-    parts = list(next(iter(_network(run).heads.children())).modules())
+    parts = list(next(iter(sizes.network_of(run).heads.children())).modules())
     convolutions = [part for part in parts if isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3)]
     upsamplings = [part for part in parts if isinstance(part, nn.Upsample) and part.mode == "bilinear"]
     return {"convolutions": len(convolutions), "upsamplings": len(upsamplings)}
@@ -81,15 +81,8 @@ def decoder_parts(run: RunConfig) -> dict[str, int]:
 
 def shared_channels() -> int:
     """Count the output channels of our full-sharing network for the three tasks of NYUv2."""
-    last = _network(_paper("full_sharing")).heads.modules()
+    last = sizes.network_of(_paper("full_sharing")).heads.modules()
     return sum(part.out_channels for part in last if isinstance(part, nn.Conv2d))
-
-
-def _network(run: RunConfig) -> MultiTaskModel:
-    """Network of a run, without memory."""
-    options = {name: value for name, value in run.model_options.items() if name != "weights"}
-    with torch.device("meta"):
-        return models.create(run.model, tasks.create(run.tasks), **options)
 
 
 def _paper(network: str) -> RunConfig:
@@ -200,7 +193,7 @@ def _run(setting: Setting) -> dict[str, str]:
         "stride of the encoder": f"{run.model_options.get('output_stride', 32)}",
         "convolutions of a decoder": f"{decoder['convolutions']}",
         "upsamplings of a decoder": f"{decoder['upsamplings']}",
-        "parameters": f"{parameters(run):,}",
+        "parameters": f"{sizes.parameters(run):,}",
         "optimizer": "AdamW",
         "learning rate": f"{run.lr:g}",
         "weight decay": f"{run.weight_decay:g}",
@@ -208,11 +201,6 @@ def _run(setting: Setting) -> dict[str, str]:
         "mirror images": f"with a probability of {run.flip:g}",
         "scored": "on the test split after the last epoch",
     }
-
-
-def parameters(run: RunConfig) -> int:
-    """Parameters of the network of a run."""
-    return sum(parameter.numel() for parameter in _network(run).parameters())
 
 
 def both_mious(comparison: Comparison) -> pd.DataFrame:

@@ -28,8 +28,6 @@ REPLAYED = {method: f"{method}'s mean weights" for method in ADAPTIVE}
 """Method whose weights are replayed to what the replay is called."""
 SOURCE = "our question"
 UNCORRECTED = "not corrected for several comparisons"
-RANGES = ("beyond the front, %", "points as far, %")
-"""Columns of the table that have the range over the front's seeds."""
 LEVEL = 5.0
 """Share in % of the front's own points that may be as far beyond the others as a method that counts as beyond."""
 
@@ -198,27 +196,13 @@ def table_exhibit(found: Found) -> Exhibit:
     """
     rows = table(found)
     gains = fronts.gains(rows)
-    weights = ", ".join(f"{task} {share:g}" for task, share in zip(found.front.tasks, found.front.tuned, strict=True))
     caption = (
-        f"Methods against fixed weights. {found.front.missing()} Tuned on the validation split: {weights}; "
-        f"{DELTA} {number(float(found.front.delta_m(found.tuned).mean()))} % against equal weights. "
+        f"Methods against fixed weights. {found.front.missing()} Tuned on the validation split: "
+        f"{found.front.weights_in_words(found.front.tuned)}; {DELTA} "
+        f"{number(float(found.front.delta_m(found.tuned).mean()))} % against equal weights. "
         f"LSB less the tuned weights: {gains['LSB']} %. {fronts.search(found.front, _choices(found))}"
     )
-    shown = rows.rename(
-        columns={
-            "delta": f"{DELTA} against equal, %",
-            "gain": "less tuned weights, %",
-            "beyond": "beyond the front, %",
-            "beyond low": "beyond the front, % low",
-            "beyond high": "beyond the front, % high",
-            "as far": "points as far, %",
-            "as far low": "points as far, % low",
-            "as far high": "points as far, % high",
-        }
-    )
-    if len(found.front.seeds) == 1:  # one seed has no range
-        shown = shown.drop(columns=[f"{name} {end}" for name in RANGES for end in ("low", "high")])
-    return Exhibit(name="against_front", table=rows, shown=shown, caption=caption)
+    return Exhibit(name="against_front", table=rows, shown=fronts.shown(found.front, rows), caption=caption)
 
 
 def _choices(found: Found) -> dict[str, pd.DataFrame]:
@@ -237,7 +221,7 @@ def triangle_exhibit(found: Found) -> Exhibit:
     means = front.delta_m(front.runs).groupby(front.runs["weights"]).mean()
     rows = pd.DataFrame(list(means.index), columns=list(front.tasks)).assign(**{DELTA: means.to_numpy()})
     best = max(rows.to_dict("records"), key=lambda row: TABLE_S3.sign * row[DELTA])
-    shares = ", ".join(f"{task} {best[task]:g}" for task in front.tasks)
+    shares = front.weights_in_words(best[task] for task in front.tasks)
     caption = (
         f"{DELTA} on the test split over the simplex of fixed weights, and where the mean weights of methods lie, "
         f"scaled to sum 1. The best point is {shares}, with {number(float(best[DELTA]))} %; {len(rows)} points reach "

@@ -26,8 +26,7 @@ def plan(**parameters: Any) -> Plan:  # noqa: ANN401
         ValueError: They do not go together, or `data_root` does not hold the data set.
     """
     setting = Setting(**parameters)
-    splits = ("train", "val", "test") if setting.validated else ("train", "test")
-    check_prepared(setting.dataset, setting.data_root, splits)
+    check_prepared(setting.dataset, setting.data_root, setting.splits)
     return plans.plan(setting, experiments(setting), {TUNED: grids.tuning})
 
 

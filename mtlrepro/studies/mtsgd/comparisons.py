@@ -1,11 +1,14 @@
-"""Stored comparisons of the gradients of segmentation and disparity: read, pooled, and by part of the network."""
+"""Stored comparisons of the gradients of segmentation and disparity: read, pooled, by part of the network, shown."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 
+from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training import gradients
 from mtlrepro.training.config import RunConfig
@@ -74,3 +77,40 @@ def _part(layer: str) -> str:
     stage, module = found.groups()
     # The first part of the encoder is its stem, modules 0 to 3, and behind it its first stage.
     return "stem" if stage == "0" and module in "0123" else f"stage {int(stage) + 1}"
+
+
+def after(epoch: int) -> str:
+    """What sliders and curves call the state of a network after an epoch."""
+    return f"epoch {epoch}"
+
+
+def last_by_channel(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the last epoch at the level of channels, the article's own, of which captions speak.
+
+    Args:
+        table: With `epoch` and `level`.
+    """
+    rows: pd.DataFrame = table[(table["epoch"] == table["epoch"].max()) & (table["level"] == "channel")]
+    return rows
+
+
+def exhibit_by_epoch(name: str, table: pd.DataFrame, caption: str, frames: Mapping[int, tuple[Figure, str]]) -> Exhibit:
+    """Exhibit with a picture for each epoch after which gradients are compared; it starts at the last.
+
+    Args:
+        name: Of the table.
+        table: Every number that is drawn.
+        caption: The finding.
+        frames: Epoch, in rising order, to its picture and the alternative text.
+    """
+    return Exhibit(
+        name=name,
+        table=table,
+        caption=caption,
+        frames={after(epoch): frame for epoch, frame in frames.items()},
+        sliders=("after",),
+        start=after(max(frames)),
+        uses=("scale", "comparison_seeds"),
+        form="drawing",
+        rtol=1e-3,
+    )

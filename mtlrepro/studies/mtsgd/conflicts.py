@@ -5,7 +5,7 @@ so by noise, and a threshold drops them as it drops those of two tasks. What it 
 halves beyond that is due to the tasks. All four kinds of pairs stand in the same comparisons, so that they are paired.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -25,8 +25,17 @@ from mtlrepro.analysis.verdicts import (
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import dots, legend, panels, styles
 from mtlrepro.studies.comparison import columns
-from mtlrepro.studies.mtsgd.comparisons import ALONE, APART, TASKS, Epochs, pooled
+from mtlrepro.studies.mtsgd.comparisons import (
+    ALONE,
+    APART,
+    TASKS,
+    Epochs,
+    exhibit_by_epoch,
+    last_by_channel,
+    pooled,
+)
 from mtlrepro.studies.mtsgd.premise import Premise
+from mtlrepro.studies.mtsgd.rule import expected_part
 from mtlrepro.training.slices import LEVELS, STEPS, THRESHOLDS, Slices
 
 OURS = "our question"
@@ -128,18 +137,12 @@ def conflicts_exhibit(shown: Premise) -> Exhibit:
         shown: Comparisons of joint SGD.
     """
     table = conflicts(shown.plain)
-    frames = {f"epoch {epoch}": _conflicts_frame(table[table["epoch"] == epoch], epoch) for epoch in shown.epochs}
-    return Exhibit(
+    return exhibit_by_epoch(
         name="conflicts",
         table=table,
         caption=f"How many slices conflict (c < 0), of two tasks and of one. {_conflicts_sentence(table)} (Dashed: "
         f"gradients without any relation; bars: {bracketed_over(len(shown.plain))}.)",
-        frames=frames,
-        sliders=("after",),
-        start=list(frames)[-1],
-        uses=("scale", "comparison_seeds"),
-        form="drawing",
-        rtol=1e-3,
+        frames={epoch: _conflicts_frame(table[table["epoch"] == epoch], epoch) for epoch in shown.epochs},
     )
 
 
@@ -158,13 +161,12 @@ def _conflicts_frame(own: pd.DataFrame, epoch: int) -> tuple[Figure, str]:
 
 def _conflicts_sentence(table: pd.DataFrame) -> str:
     """Conflicts at the level of channels after the last epoch, in sentences."""
-    last = table[(table["epoch"] == table["epoch"].max()) & (table["level"] == "channel")]
     parts = []
-    for kind, own in last.groupby("kernels", sort=False):
-        rows = own.set_index("pair")
-        alone = [f"{number(rows.loc[name, 'mean'])} % of {task}'s own" for task, name in _alone_names().items()]
+    for kind, own in last_by_channel(table).groupby("kernels", sort=False):
+        means = own.set_index("pair")["mean"]
+        alone = [f"{number(means[name])} % of {task}'s own" for task, name in _alone_names().items()]
         parts.append(
-            f"of {kind} kernels {number(rows.loc[BETWEEN, 'mean'])} % conflict between two tasks on different images, "
+            f"of {kind} kernels {number(means[BETWEEN])} % conflict between two tasks on different images, "
             f"beside {' and '.join(alone)}"
         )
     return f"By channel, after the last epoch, {'; '.join(parts)}."
@@ -175,12 +177,11 @@ def _alone_names() -> dict[str, str]:
     return {task: next(name for name, own in PAIRS.items() if own == pair) for task, pair in ALONE.items()}
 
 
-def survival_exhibit(shown: Premise, expected: Callable[[float, int], float]) -> Exhibit:
+def survival_exhibit(shown: Premise) -> Exhibit:
     """Share of the slices of 3x3 kernels that each threshold keeps, a picture an epoch.
 
     Args:
         shown: Comparisons of joint SGD.
-        expected: Share that a threshold keeps of slices of n elements under independent random directions.
     """
     names = [name for name in PAIRS if name != TOGETHER]
     frames, rows = {}, []
@@ -190,16 +191,16 @@ def survival_exhibit(shown: Premise, expected: Callable[[float, int], float]) ->
             level: {name: 100 * slices.survival(PAIRS[name], level, _of(slices, "3x3")) for name in names}
             for level in ("channel", "filter")
         }
-        nulls = {level: _expected(slices, level, expected) for level in kept}
-        frames[f"epoch {epoch}"] = _survival_frame(kept, nulls, epoch)
+        nulls = {level: _expected(slices, level) for level in kept}
+        frames[epoch] = _survival_frame(kept, nulls, epoch)
         rows += [
             (epoch, level, name, *(float(shares[at(one)]) for one in (-0.75, *CUTS)))
             for level, by_name in kept.items()
             for name, shares in {**by_name, "random directions": nulls[level]}.items()
         ]
     table = pd.DataFrame(rows, columns=["epoch", "level", "pair", "kept at -0.75, %", "at -0.5, %", "at 0, %"])
-    last = table[(table["epoch"] == shown.epochs[-1]) & (table["level"] == "channel")].set_index("pair")["at 0, %"]
-    return Exhibit(
+    last = last_by_channel(table).set_index("pair")["at 0, %"]
+    return exhibit_by_epoch(
         name="survival",
         table=table,
         caption="How many slices of 3x3 kernels each threshold keeps. By channel, after the last epoch, a threshold of "
@@ -208,21 +209,16 @@ def survival_exhibit(shown: Premise, expected: Callable[[float, int], float]) ->
         f"{number(last['random directions'])} %. (Dashed: independent random directions; {len(shown.plain)} seeds "
         "together.)",
         frames=frames,
-        sliders=("after",),
-        start=list(frames)[-1],
-        uses=("scale", "comparison_seeds"),
-        form="drawing",
-        rtol=1e-3,
     )
 
 
-def _expected(slices: Slices, level: str, expected: Callable[[float, int], float]) -> np.ndarray:
+def _expected(slices: Slices, level: str) -> np.ndarray:
     """Shares in % that thresholds keep of 3x3 kernels under independent random directions, [thresholds]."""
     layers = _of(slices, "3x3")
     counts = slices.counts[layers, LEVELS.index(level)]
     sizes = slices.sizes[layers] // counts
     by_size = {int(n): counts[sizes == n].sum() for n in np.unique(sizes)}
-    shares = [[expected(float(one), n) for one in THRESHOLDS] for n in by_size]
+    shares = [[expected_part(float(one), n, power=0) for one in THRESHOLDS] for n in by_size]
     return np.asarray(100 * np.average(shares, axis=0, weights=list(by_size.values())))
 
 

@@ -3,7 +3,7 @@
 Losses have weights of 0.5 and 0.5 as in the article's tables, which is the mean, so that learning rates are its own.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -81,9 +81,11 @@ def mtsgd(
 
 
 def _run(setting: Setting, seed: int, **changes: Any) -> RunConfig:  # noqa: ANN401
-    """A run that is evaluated ten times, on both splits."""
-    every = max(setting.epochs // 10, 1)
-    return setting.run(seed=seed, **{"evaluate_on": "both", "evaluate_every": every, **changes})
+    """A run that is evaluated ten times, also on the validation split if there is one beside the evaluated one."""
+    fields: dict[str, Any] = {"evaluate_every": max(setting.epochs // 10, 1)}
+    if setting.validated:
+        fields["evaluate_on"] = "both"
+    return setting.run(seed=seed, **{**fields, **changes})
 
 
 def compared(setting: Setting) -> dict[str, Any]:
@@ -192,17 +194,22 @@ def decays(setting: Setting) -> dict[Decay, float]:
         setting: What all runs share.
     """
     run = setting.run()
-    steps = (run.n_train or 0) // run.batch_size
-    ends = [*run.milestones, run.epochs]
-    starts = [0, *run.milestones]
-    rates = [run.lr * run.factor**i for i in range(len(ends))]
-    ours = steps * sum(rate * (end - start) for rate, start, end in zip(rates, starts, ends, strict=True))
-    starts = [0, *list(PAPER_RATES)[:-1]]
-    theirs = PAPER_STEPS * sum(
-        rate * (end - start) for (end, rate), start in zip(PAPER_RATES.items(), starts, strict=True)
-    )
+    # Cityscapes, whose images are not counted before they are read, has the article's steps.
+    steps = run.n_train // run.batch_size if run.n_train else PAPER_STEPS
+    ours = steps * summed_rates({end: run.lr * run.factor**i for i, end in enumerate((*run.milestones, run.epochs))})
+    theirs = PAPER_STEPS * summed_rates(PAPER_RATES)
     by_steps = PAPER_STEPS * max(PAPER_RATES) / (steps * run.epochs)
     return {"torch": _rounded(PAPER_DECAY * theirs / ours), "decoupled": _rounded(PAPER_DECAY * by_steps)}
+
+
+def summed_rates(rates: Mapping[int, float]) -> float:
+    """Sum of a schedule's learning rates over its epochs.
+
+    Args:
+        rates: Last epoch of each rate, in rising order, to that rate.
+    """
+    starts = (0, *rates)
+    return sum(rate * (end - start) for start, (end, rate) in zip(starts, rates.items(), strict=False))
 
 
 def _rounded(value: float) -> float:

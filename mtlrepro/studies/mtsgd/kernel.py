@@ -24,7 +24,7 @@ COLUMNS = {"Δ₁": "Eq. 2", "Δ₂": "Eq. 2", "e₁": "Eq. 3", "e₂": "Eq. 3",
 """Drawn columns, to the equations that define them."""
 ANGLES = (0, 30, 60, 90, 100, 120, 150, 170)
 """Angles between the gradients, in degrees; at 180 two of one length have no sum."""
-RATIOS = (1, 3, 10, 30, 100)
+RATIOS = (1, 3, 10, 100)
 """Lengths of the first gradient in that of the second."""
 START = ("100°", "10")
 """Angle and ratio at which the sliders start: the plain sum follows one task, and a threshold of 0 drops the slice."""
@@ -60,7 +60,7 @@ def steps() -> tuple[pd.DataFrame, dict[str, dict[str, Tensor]]]:
 def steps_exhibit() -> Exhibit:
     """Show each step of the rule on a 3x3 and a 1x1 kernel as maps with their numbers."""
     table, drawn = steps()
-    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     heights = [3 if name.startswith("3x3") else 1.4 for name in drawn]
     grid = figure.subplots(len(drawn), len(COLUMNS), gridspec_kw={"height_ratios": heights})
     for row, (name, numbers) in enumerate(drawn.items()):
@@ -89,7 +89,7 @@ def steps_exhibit() -> Exhibit:
         "A grid of small maps with a number in each cell, four rows of slices and six columns of steps. The last map of"
         " the second and of the fourth row is zero everywhere."
     )
-    return Exhibit(name="rule_steps", table=table, figure=figure, caption=caption, alt=alt)
+    return Exhibit(name="rule_steps", table=table, figure=figure, caption=caption, alt=alt, form="drawing")
 
 
 def _draw_numbers(axes: Axes, values: np.ndarray) -> None:

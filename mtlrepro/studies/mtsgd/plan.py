@@ -26,31 +26,41 @@ def plan(**parameters: Any) -> Plan:  # noqa: ANN401
         ValueError: They do not go together, or `data_root` does not hold the data set.
     """
     setting = Setting(network="mtsgd", **parameters)
-    check_prepared(setting.dataset, setting.data_root, ("train", "val", "test"))
+    check_prepared(setting.dataset, setting.data_root, setting.splits)
     choosing = {RATES: _rate_search, FRONT: grids.front, FACTORS: _factor_search}
     return plans.plan(setting, experiments(setting), choosing)
 
 
 def experiments(setting: Setting) -> dict[str, Grid]:
-    """The chapter's experiments: part and name to what makes the grid of each."""
-    return {
+    """The chapter's experiments: part and name to what makes the grid of each, in the order of their use.
+
+    Those of the controls choose by the validation split, and are left out where there is none.
+
+    Args:
+        setting: What all experiments share.
+    """
+    found: dict[str, Grid] = {
         "3, Table 2": lambda at: [*grids.single_tasks(at), *grids.runs_of(at, TABLE_2)],
         "2, premise": lambda at: [run for runs in grids.premise(at).values() for run in runs],
         "3, Table 2 at the premise": lambda at: grids.scaled(at, range(at.seeds)),
         "3, Table 3": lambda at: grids.runs_of(at, TABLE_3),
         "3, Table 4": lambda at: grids.runs_of(at, TABLE_4),
         "3, decay of the article's effect": grids.decayed,
+    }
+    controlled: dict[str, Grid] = {
         RATES: searched,
         "4, step taken apart": lengths,
         FRONT: front,
-        "4, AdamW": grids.adamw,
-        "4, other methods": grids.others,
+        "4, AdamW": lambda at: at.unbroken(grids.adamw(at)),
+        "4, other methods": lambda at: at.unbroken(grids.others(at)),
         FACTORS: sensitivity,
     }
+    return {**found, **controlled} if setting.validated else found
 
 
 def _rate_search(setting: Setting) -> list[RunConfig]:
-    return [run for runs in grids.rate_search(setting).values() for run in runs]
+    """Runs at every learning rate; one that broke off has its answer, and is not planned again."""
+    return setting.unbroken(run for runs in grids.rate_search(setting).values() for run in runs)
 
 
 def searched(setting: Setting) -> list[RunConfig]:
@@ -61,17 +71,15 @@ def searched(setting: Setting) -> list[RunConfig]:
     """
     search = _rate_search(setting)
     rates = dict.fromkeys(grids.SEARCHED, grids.rates(setting)[-1])
-    if controls.settled(setting, [*search, *grids.JOINT.runs(setting)]):
+    if setting.stored([*search, *grids.JOINT.runs(setting)]):
         rates = controls.best_rates(setting)
-    return [
-        *search,
-        *(
-            grids.at_rate(setting, threshold, rates[name], seed)
-            for name, threshold in grids.SEARCHED.items()
-            for seed in range(setting.seeds)
-            if rates[name] != setting.run().lr
-        ),
+    further = [
+        grids.at_rate(setting, threshold, rates[name], seed)
+        for name, threshold in grids.SEARCHED.items()
+        for seed in range(setting.seeds)
+        if rates[name] != setting.run().lr
     ]
+    return [*search, *setting.unbroken(further)]
 
 
 def lengths(setting: Setting) -> list[RunConfig]:
@@ -101,7 +109,8 @@ def front(setting: Setting) -> list[RunConfig]:
 
 
 def _factor_search(setting: Setting) -> list[RunConfig]:
-    return [run for runs in grids.sensitivity(setting).values() for run in runs]
+    """Runs with the loss of disparity scaled, at every learning rate; see `_rate_search`."""
+    return setting.unbroken(run for runs in grids.sensitivity(setting).values() for run in runs)
 
 
 def sensitivity(setting: Setting) -> list[RunConfig]:
@@ -111,13 +120,12 @@ def sensitivity(setting: Setting) -> list[RunConfig]:
         setting: What all experiments share.
     """
     search = grids.sensitivity(setting)
-    known = controls.settled(setting, [*_factor_search(setting), *grids.JOINT.runs(setting)])
+    tried = _factor_search(setting)
+    known = setting.stored([*tried, *grids.JOINT.runs(setting)])
     rates = controls.best_factor_rates(setting) if known else {key: runs[-1].lr for key, runs in search.items()}
-    return [
-        *_factor_search(setting),
-        *(
-            grids.at_rate(setting, grids.SEARCHED[name], rates[factor, name], seed, loss_scales={"disparity": factor})
-            for factor, name in search
-            for seed in range(setting.seeds)
-        ),
+    further = [
+        grids.at_rate(setting, grids.SEARCHED[name], rates[factor, name], seed, loss_scales={"disparity": factor})
+        for factor, name in search
+        for seed in range(setting.seeds)
     ]
+    return [*tried, *setting.unbroken(further)]

@@ -27,7 +27,7 @@ from mtlrepro.analysis.verdicts import (
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import COLOURS, canvas, curves, dots, legend, level, log_x
 from mtlrepro.studies.mtsgd import grids
-from mtlrepro.studies.mtsgd.comparisons import KERNELS, TASKS, Epochs, groups, pooled, read
+from mtlrepro.studies.mtsgd.comparisons import KERNELS, TASKS, Epochs, after, groups, pooled, read
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.slices import BINS, DECADES, LEVELS, PER_DECADE, Slices
@@ -174,10 +174,6 @@ def summarised(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 # --- exhibits -----------------------------------------------------------------------------------------
 
 
-def _after(epoch: int) -> str:
-    return f"epoch {epoch}"
-
-
 def histograms_exhibit(shown: Premise) -> Exhibit:
     """Figure 3: the ratio by epoch and part of the network, a panel for each kind of slice.
 
@@ -195,7 +191,7 @@ def histograms_exhibit(shown: Premise) -> Exhibit:
             drawn = {kind: bars(histogram(slices, kind, layers)) for kind in LEVELS}
             nulls = {kind: _null_bars(slices, kind, layers) for kind in LEVELS}
             middle = {kind: median(slices, kind, layers) for kind in LEVELS}
-            frames[_after(epoch), part] = histograms_figure(drawn, nulls, middle), _histograms_alt(part, epoch, middle)
+            frames[after(epoch), part] = histograms_figure(drawn, nulls, middle), _histograms_alt(part, epoch, middle)
             rows += [
                 (epoch, part, kind, sign, *shares)
                 for kind, both in drawn.items()
@@ -214,7 +210,7 @@ def histograms_exhibit(shown: Premise) -> Exhibit:
         f"{len(shown.plain)} seeds together.)",
         frames=frames,
         sliders=("after", "layers"),
-        start=(_after(start), KERNELS),
+        start=(after(start), KERNELS),
         uses=("scale", "comparison_seeds"),
         form="drawing",
         rtol=1e-3,
@@ -236,7 +232,7 @@ def histograms_figure(drawn: dict[str, np.ndarray], nulls: dict[str, np.ndarray]
         nulls: Level to shares [bars] of both signs under the null.
         middle: Level to the median.
     """
-    drawing = Figure(figsize=(7.2, 4.2), dpi=110, layout="constrained")
+    drawing = Figure(figsize=(7.2, 4.2), dpi=95, layout="constrained")
     for axes, (kind, both) in zip(drawing.subplots(2, 2, sharex=True).flat, drawn.items(), strict=True):
         for name, shares, sign, colour in zip(("positive", "negative"), both, (1, -1), COLOURS, strict=False):
             axes.stairs(sign * shares, EDGES, fill=True, color=colour, alpha=0.6, label=name)
@@ -301,7 +297,7 @@ def medians_exhibit(shown: Premise) -> Exhibit:
     ticks = [step * 10.0**decade for decade in range(-DECADES, DECADES) for step in steps]
     for axes, kind in zip(panels, LEVELS, strict=True):
         own = table[table["level"] == kind]
-        dots(axes, own.assign(epoch=own["epoch"].map(_after)), "layers", by="epoch", reference=1)
+        dots(axes, own.assign(epoch=own["epoch"].map(after)), "layers", by="epoch", reference=1)
         log_x(axes, [tick for tick in ticks if bounds[0] <= tick <= bounds[1]])
         axes.set_xlim(bounds)
         axes.set_title(f"by {kind}", fontsize=9)
@@ -320,6 +316,7 @@ def medians_exhibit(shown: Premise) -> Exhibit:
         alt="Dots with bars on logarithmic axes, a panel for each kind of slice, a line for each part of the network "
         "and a colour for each epoch, beside a dashed line at one.",
         uses=("scale", "comparison_seeds"),
+        form="drawing",
         rtol=1e-3,
     )
 
@@ -378,7 +375,7 @@ def scales_exhibit(shown: Premise) -> Exhibit:
     """
     table = responses(shown)
     figure, axes = canvas()
-    curves(axes, table.assign(epoch=table["epoch"].map(_after)), "factor", by="epoch", expected="expected")
+    curves(axes, table.assign(epoch=table["epoch"].map(after)), "factor", by="epoch", expected="expected")
     axes.set(yscale="log", xlabel="factor on the loss of disparity", ylabel="median of disparity : segmentation")
     axes.yaxis.set_major_formatter("{x:g}")
     log_x(axes, list(shown.factors))

@@ -3,12 +3,14 @@
 The article states neither seeds nor repeats, so that each row counts as one run, and differences have no interval.
 """
 
+import math
+
 import pandas as pd
 
 from mtlrepro.analysis import compare, published
 from mtlrepro.analysis.verdicts import Interval, Verdict, number
 from mtlrepro.pages.exhibit import Exhibit
-from mtlrepro.studies.mtsgd.grids import PAPER_DECAY, THRESHOLDS
+from mtlrepro.studies.mtsgd.grids import PAPER_DECAY, THRESHOLDS, Cell, Level
 from mtlrepro.studies.mtsgd.rule import exactly
 
 SEGMENTATION, DISPARITY = "Segmentation (mIoU)", "Disparity (AEPE)"
@@ -18,6 +20,7 @@ JOINT = "Joint + SGD"
 SINGLE = {SEGMENTATION: "Segmentation + SGD", DISPARITY: "Disparity + SGD"}
 """Rows of Table 2 with single tasks."""
 ABLATIONS = ("Table 2", "Table 3", "Table 4")
+NOT_PRINTED = "–"
 
 
 def table(numbers: pd.DataFrame, place: str) -> pd.DataFrame:
@@ -35,7 +38,30 @@ def cell(numbers: pd.DataFrame, place: str, row: str, metric: str) -> float:
     return float(table(numbers, place).to_dict()[metric][row])
 
 
-def rows_of(decay: float = PAPER_DECAY, level: str = "channel", place: str = "") -> list[tuple[str, str]]:
+def text(numbers: pd.DataFrame, place: str, row: str, metric: str) -> str:
+    """One printed number as text, `NOT_PRINTED` where there is none; see `table`."""
+    value = float(table(numbers, place)[metric].get(row, math.nan))
+    return NOT_PRINTED if math.isnan(value) else f"{value:g}"
+
+
+def label(row: Cell, place: str) -> str:
+    """What a table would call a row, whether it has that row or not.
+
+    Args:
+        row: Its threshold, level and decay.
+        place: `Table 2`, `Table 3` or `Table 4`.
+    """
+    if row.threshold is None:
+        return JOINT
+    start = {
+        "Table 2": "Joint + MTSGD",
+        "Table 3": f"MTSGD, weight decay {row.decay}",
+        "Table 4": f"MTSGD, {row.level}",
+    }
+    return f"{start[place]}, threshold {row.threshold}"
+
+
+def rows_of(decay: float = PAPER_DECAY, level: Level = "channel", place: str = "") -> list[tuple[str, str]]:
     """Give place and label of the rows of MTSGD at each of `THRESHOLDS`.
 
     Args:
@@ -48,15 +74,11 @@ def rows_of(decay: float = PAPER_DECAY, level: str = "channel", place: str = "")
         ValueError: No table has these rows.
     """
     usual = decay == PAPER_DECAY, level == "channel"
-    labels = {
-        "Table 2": ("Joint + MTSGD", all(usual)),
-        "Table 3": (f"MTSGD, weight decay {decay}", usual[1]),
-        "Table 4": (f"MTSGD, {level}", usual[0]),
-    }
-    places = [one for one, (_, there) in labels.items() if there and place in ("", one)]
+    there = dict(zip(ABLATIONS, (all(usual), usual[1], usual[0]), strict=True))
+    places = [one for one in ABLATIONS if there[one] and place in ("", one)]
     if not places:
         raise ValueError(f"decay, level, place are {decay}, {level!r}, {place!r}; accepted: rows of Tables 2 to 4")
-    return [(places[0], f"{labels[places[0]][0]}, threshold {threshold}") for threshold in THRESHOLDS]
+    return [(places[0], label(Cell(threshold, level, decay), places[0])) for threshold in THRESHOLDS]
 
 
 # --- what each change brings --------------------------------------------------------------------------

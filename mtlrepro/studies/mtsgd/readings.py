@@ -12,6 +12,7 @@ from mtlrepro.studies.mtsgd.grids import (
     PAPER_RATES,
     PAPER_STEPS,
     SENSITIVITY,
+    summed_rates,
 )
 from mtlrepro.studies.mtsgd.rule import RHO
 
@@ -28,9 +29,7 @@ def shrinkage() -> dict[str, float]:
         `coupled`, where decay is a part of the gradient (Eq. 11) and acts through learning rate and momentum, and
         `decoupled`, where it acts once a step whatever the rate (Eq. 1).
     """
-    starts = [0, *PAPER_RATES][:-1]
-    rates = sum(rate * (end - start) for (end, rate), start in zip(PAPER_RATES.items(), starts, strict=True))
-    coupled = PAPER_DECAY * PAPER_STEPS * rates / (1 - RHO)
+    coupled = PAPER_DECAY * PAPER_STEPS * summed_rates(PAPER_RATES) / (1 - RHO)
     decoupled = PAPER_DECAY * PAPER_STEPS * max(PAPER_RATES)
     return {"coupled": math.exp(-coupled), "decoupled": math.exp(-decoupled)}
 
@@ -233,7 +232,7 @@ def measurement() -> pd.DataFrame:
             "Tables 3 and 4",
             "Table 3 without its level, Table 4 without its weight decay",
             "they follow from the rows that the tables share",
-            "level channel, and a decay of 0.0001",
+            f"level channel, and a decay of {PAPER_DECAY:g}",
             NONE,
         ),
         (

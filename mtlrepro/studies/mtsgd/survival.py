@@ -15,7 +15,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from mtlrepro.analysis.verdicts import (
     Interval,
@@ -32,9 +31,19 @@ from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import METHODS, dots, legend, styles
 from mtlrepro.studies.comparison import columns
 from mtlrepro.studies.mtsgd import grids
-from mtlrepro.studies.mtsgd.comparisons import KERNELS, TASKS, Epochs, groups, pooled, read
+from mtlrepro.studies.mtsgd.comparisons import (
+    KERNELS,
+    TASKS,
+    Epochs,
+    exhibit_by_epoch,
+    groups,
+    last_by_channel,
+    pooled,
+    read,
+)
 from mtlrepro.studies.mtsgd.conflicts import at
 from mtlrepro.studies.mtsgd.grids import Cell
+from mtlrepro.studies.mtsgd.rule import expected_part
 from mtlrepro.studies.setting import Setting
 from mtlrepro.studies.trends import by_epoch
 from mtlrepro.training.config import RunConfig
@@ -145,20 +154,6 @@ def _shares(values: ArrayLike) -> Interval:
     return over_seeds(np.minimum(values, 1.0), share_interval)
 
 
-def expected_squares(threshold: float, n: int) -> float:
-    """Part of the squared length of balanced slices that a threshold leaves under independent random directions.
-
-    Args:
-        threshold: Least cosine of a slice that is kept, in [-1, 1].
-        n: Elements of a slice; one of a single element has all of its squared length where both agree.
-
-    Returns:
-        In [0, 1].
-    """
-    # The density of c in R^n times 1 + c is that of a Beta variable in (1 + c) / 2.
-    return 1.0 if n == 1 else float(stats.beta.sf((1 + threshold) / 2, (n + 1) / 2, (n - 1) / 2))
-
-
 def thinned(slices: Slices, level: str, layers: np.ndarray) -> np.ndarray:
     """Length of the step at each of `THRESHOLDS` over that without one, balance alone.
 
@@ -183,7 +178,7 @@ def expected_thinned(slices: Slices, level: str, layers: np.ndarray, threshold: 
     positions = np.flatnonzero(layers)
     sizes = slices.sizes[positions] // slices.counts[positions, LEVELS.index(level)]
     squares = [slices.length(TASKS, level, i)[0] ** 2 * slices.plain[_pair(slices), i] for i in positions]
-    parts = [expected_squares(threshold, int(n)) for n in sizes]
+    parts = [expected_part(threshold, int(n), power=2) for n in sizes]
     return float(np.sqrt(np.average(parts, weights=squares)))
 
 
@@ -269,8 +264,8 @@ def _lengths_sentence(steps: pd.DataFrame) -> str:
     shares = rate_shares(steps)
     ends = [f"{_name(end)} {_shares(shares['channel'][end])}" for end in grids.ENDS]
     return (
-        "By channel the learning rate that a run of MTSGD has in effect is this part of that of its schedule, by "
-        f"{bracketed_over(len(shares['channel'][grids.NO_CONFLICT]))}: {', '.join(ends)}."
+        f"By channel the learning rate in effect, as a part of the schedule's, is {' and '.join(ends)} "
+        f"({bracketed_over(len(shares['channel'][grids.NO_CONFLICT]))})."
     )
 
 
@@ -323,19 +318,13 @@ def layers_exhibit(shown: Survival) -> Exhibit:
     """
     runs = shown.compared[grids.NO_CONFLICT]
     table = by_layer(runs)
-    frames = {f"epoch {epoch}": _layers_frame(table[table["epoch"] == epoch], epoch) for epoch in runs[0]}
-    return Exhibit(
+    return exhibit_by_epoch(
         name="length_by_layer",
         table=table,
         caption="Length of the sum under the rule over that of the plain sum, in each part of the network along runs "
         f"of {_name(grids.NO_CONFLICT)}. {_layers_sentence(table)} (Hollow: at a threshold of 0 if directions were "
         f"independent and random; bars: {bracketed_over(len(runs))}.)",
-        frames=frames,
-        sliders=("after",),
-        start=list(frames)[-1],
-        uses=("scale", "comparison_seeds"),
-        form="drawing",
-        rtol=1e-3,
+        frames={epoch: _layers_frame(table[table["epoch"] == epoch], epoch) for epoch in runs[0]},
     )
 
 
@@ -391,10 +380,10 @@ def _layers_frame(own: pd.DataFrame, epoch: int) -> tuple[Figure, str]:
 
 def _layers_sentence(table: pd.DataFrame) -> str:
     """Where the sum is shortest by channel after the last epoch, and what random directions would have."""
-    last = table[(table["epoch"] == table["epoch"].max()) & (table["level"] == "channel")]
+    last = last_by_channel(table)
     own = last[last["threshold"] == _name(grids.NO_CONFLICT)].set_index("layers")
     parts = own.drop(index=KERNELS)["mean"]
-    whole = own.loc[KERNELS]
+    whole = own.loc[KERNELS].to_dict()
     return (
         f"By channel at 0, after the last epoch, it is {number(whole['mean'])} over all convolutions, where random "
         f"directions would leave {number(whole['random'])}; from {number(parts.min())} ({parts.idxmin()}) to "

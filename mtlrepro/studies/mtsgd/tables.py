@@ -5,7 +5,7 @@ Intervals are Student's, 95 %; a single row has the range of up to three seeds. 
 over single tasks, in %, with the spread of the single-task runs in it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NotRequired, TypedDict, Unpack
 
@@ -21,7 +21,7 @@ from mtlrepro.pages import figures
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies import fronts, predictions
 from mtlrepro.studies.comparison import bracketed, columns, fixed
-from mtlrepro.studies.mtsgd import grids
+from mtlrepro.studies.mtsgd import grids, printed
 from mtlrepro.studies.mtsgd.grids import BALANCE_ALONE, JOINT, NO_CONFLICT, TABLE_2, TABLE_3, TABLE_4, Cell
 from mtlrepro.studies.scores import DELTA, Scores
 from mtlrepro.studies.setting import Setting
@@ -31,12 +31,11 @@ MIOU, AEPE = "segmentation.miou", "disparity.aepe"
 SCORES = Scores.of([MIOU, AEPE])
 SIGNS = {MIOU: 1, AEPE: -1}
 """1 where higher is better."""
-PRINTED = {MIOU: "Segmentation (mIoU)", AEPE: "Disparity (AEPE)"}
+PRINTED = {MIOU: printed.SEGMENTATION, AEPE: printed.DISPARITY}
 """Columns of the article's tables."""
 LABELS = {MIOU: "mIoU, %", AEPE: "AEPE, px"}
 DECIMALS = {MIOU: 1, AEPE: 3}
 TASKS = {MIOU: "segmentation", AEPE: "disparity"}
-NOT_PRINTED = "–"
 UNITS = {MIOU: "points", AEPE: "px"}
 ABOUT = {
     "Table 2": (TABLE_2, Cell(NO_CONFLICT), JOINT),
@@ -44,6 +43,9 @@ ABOUT = {
     "Table 4": (TABLE_4, Cell(NO_CONFLICT), Cell(NO_CONFLICT, "filter")),
 }
 """The article's tables: their rows, and the two that the caption compares."""
+SCALED, DECAYED = "Table 2 at the premise", "decay of the article's effect"
+PARTS = (*ABOUT, SCALED, DECAYED)
+"""What the section shows, each part from runs of its own."""
 DECAYS = {
     "torch": "coupled, the article's effect (Eq. 11)",
     "decoupled": "decoupled, the article's effect (Eq. 1)",
@@ -71,11 +73,11 @@ def title(cell: Cell) -> str:
 
 @dataclass(frozen=True)
 class Trained:
-    """Runs of all rows.
+    """Runs of the rows of some parts.
 
     Attributes:
         single: Single tasks, `[seeds, metrics]`.
-        cells: Row to its runs: one row a run with `seed` and the columns of the metrics.
+        cells: Row of the article's tables to its runs: one row a run with `seed` and the columns of the metrics.
         scaled: Row to its runs with the loss of disparity scaled.
         decayed: Form of decay to threshold (None: joint SGD) to its runs, with decay of the article's effect.
         factor: Factor on the loss of disparity in `scaled`.
@@ -93,22 +95,36 @@ class Trained:
         return SCORES.delta_m(moved, self.single.mean()).set_axis(runs.index)
 
 
-def load(setting: Setting) -> Trained:
-    """Read the runs of Tables 2 to 4 and those at the premise; missing ones are trained.
+def load(setting: Setting, parts: Collection[str] = PARTS) -> Trained:
+    """Read the runs of Tables 2 to 4 and those beside them; missing ones are trained.
 
     Args:
         setting: What all runs share.
+        parts: Of `PARTS`; the rows of others are left out.
     """
-    alone = grids.single_tasks(setting)
-    single = setting.trained(alone).groupby("seed")[SCORES.names].first()
-    cells = {cell: measured(setting, cell.runs(setting)) for cell in (*TABLE_2, *TABLE_3, *TABLE_4)}
+    single = setting.trained(grids.single_tasks(setting)).groupby("seed")[SCORES.names].first()
+    cells = dict.fromkeys(cell for place, (rows, *_) in ABOUT.items() if place in parts for cell in rows)
+    return Trained(
+        single,
+        {cell: measured(setting, cell.runs(setting)) for cell in cells},
+        _scaled(setting) if SCALED in parts else {},
+        _decayed(setting) if DECAYED in parts else {},
+    )
+
+
+def _scaled(setting: Setting) -> dict[Cell, pd.DataFrame]:
+    """Rows of Table 2 with the loss of disparity scaled to their runs."""
     configs = grids.scaled(setting, range(setting.seeds))
-    scaled = {
+    return {
         cell: measured(setting, [run for run in configs if run.method_options.get("threshold") == cell.threshold])
         for cell in (JOINT, Cell(BALANCE_ALONE), Cell(NO_CONFLICT))
     }
+
+
+def _decayed(setting: Setting) -> dict[str, dict[float | None, pd.DataFrame]]:
+    """Form of a decay of the article's effect to threshold to its runs."""
     strong = grids.decayed(setting)
-    decayed = {
+    return {
         form: {
             threshold: measured(
                 setting,
@@ -118,7 +134,6 @@ def load(setting: Setting) -> Trained:
         }
         for form in DECAYS
     }
-    return Trained(single, cells, scaled, decayed)
 
 
 def measured(setting: Setting, configs: Sequence[RunConfig]) -> pd.DataFrame:
@@ -158,35 +173,11 @@ def rows(trained: Trained, cells: Sequence[Cell], place: str) -> pd.DataFrame:
         runs = trained.cells[cell]
         row: dict[str, Any] = {"method": title(cell)}
         for metric, label in LABELS.items():
-            row[f"printed {label}"] = _printed(numbers, place, cell, metric)
+            row[f"printed {label}"] = printed.text(numbers, place, printed.label(cell, place), PRINTED[metric])
             row |= columns(label, over_seeds(runs[metric], mean_interval))
         row |= columns(f"{DELTA}, %", over_seeds(trained.delta_m(runs), mean_interval))
         found.append(row)
     return pd.DataFrame(found)
-
-
-def _printed(numbers: pd.DataFrame, place: str, cell: Cell, metric: str) -> str:
-    """The article's value of a row, as text; a dash where it has none."""
-    names = {
-        "Table 2": "Joint + SGD" if cell.threshold is None else f"Joint + MTSGD, threshold {cell.threshold}",
-        "Table 3": f"MTSGD, weight decay {cell.decay}, threshold {cell.threshold}",
-        "Table 4": f"MTSGD, {cell.level}, threshold {cell.threshold}",
-    }
-    return printed(numbers, place, names[place], metric)
-
-
-def printed(numbers: pd.DataFrame, place: str, row: str, metric: str) -> str:
-    """One of the article's values as text; a dash where it has none.
-
-    Args:
-        numbers: `book/published/mtsgd.csv`.
-        place: Its table.
-        row: Its row.
-        metric: Column of a table of runs.
-    """
-    where = (numbers["place"] == place) & (numbers["row"] == row) & (numbers["column"] == PRINTED[metric])
-    values = numbers[where]["value"]
-    return NOT_PRINTED if values.empty else f"{float(values.iloc[0]):g}"
 
 
 def table_exhibit(trained: Trained, place: str) -> Exhibit:
@@ -197,14 +188,14 @@ def table_exhibit(trained: Trained, place: str) -> Exhibit:
         place: `Table 2`, `Table 3` or `Table 4`.
     """
     cells, one, other = ABOUT[place]
-    gains = "; ".join(
-        f"{label.split(',')[0]} by {bracketed(gain(trained.cells[one], trained.cells[other], metric), decimals)} {unit}"
+    gains = " and ".join(
+        f"{bracketed(gain(trained.cells[one], trained.cells[other], metric), decimals)} {unit} of {label.split(',')[0]}"
         for (metric, label), decimals, unit in zip(LABELS.items(), DECIMALS.values(), UNITS.values(), strict=True)
     )
     caption = (
         f"{place} on streets beside the article's values, which are of Cityscapes and compare in direction alone. "
-        f"{title(one)[0].upper()}{title(one)[1:]} is better than {title(other)} in {gains}. (Brackets: paired 95 %, "
-        f"not corrected; of rows 95 %, of up to three seeds the range; {DELTA} against single tasks.)"
+        f"The gain of {title(one)} over {title(other)} is {gains}. (Positive: better; brackets: paired 95 %, not "
+        f"corrected; of rows 95 %, of up to three seeds the range; {DELTA} against single tasks.)"
     )
     return Exhibit(name=place.lower().replace(" ", "_"), table=rows(trained, cells, place), caption=caption)
 
@@ -213,9 +204,9 @@ def single_exhibit(trained: Trained) -> Exhibit:
     """Single tasks, the first rows of Table 2."""
     numbers = published.read("mtsgd")
     found = []
-    for metric, name in ((MIOU, "Segmentation + SGD"), (AEPE, "Disparity + SGD")):
+    for metric, column in PRINTED.items():
         own = over_seeds(trained.single[metric], mean_interval)
-        value = printed(numbers, "Table 2", name, metric)
+        value = printed.text(numbers, "Table 2", printed.SINGLE[column], column)
         found.append({"task alone": LABELS[metric], "printed": value, **columns("here", own)})
     seeds = len(trained.single)
     caption = (
@@ -261,7 +252,7 @@ def decay_rows(trained: Trained) -> dict[str, dict[float | None, pd.DataFrame]]:
     return {**plain, **{name: dict(trained.decayed[form]) for form, name in DECAYS.items()}}
 
 
-def decay_exhibit(trained: Trained, amounts: Mapping[str, float]) -> Exhibit:
+def decay_exhibit(trained: Trained, amounts: Mapping[grids.Decay, float]) -> Exhibit:
     """Weight decay of the article's number and of its effect over a run, for joint SGD and MTSGD alike.
 
     Args:
@@ -283,12 +274,12 @@ def decay_exhibit(trained: Trained, amounts: Mapping[str, float]) -> Exhibit:
         for name in DECAYS.values()
         for threshold in (None, NO_CONFLICT)
     )
+    scaled = [f"{amount:g} ({DECAYS[form].split(',')[0]})" for form, amount in amounts.items()]
     caption = (
         f"Weight decay for joint SGD, the control that the article lacks, and MTSGD. A decay of {grids.PAPER_DECAY:g} "
         "hardly acts over so few steps; at "
-        f"{' and '.join(f'{amount:g} ({form})' for form, amount in amounts.items())} weights shrink as much as over "
-        f"the article's schedule. What that changes in mIoU against no decay, in points: {costs}. (Paired 95 %, not "
-        "corrected; of rows the range of up to three seeds.)"
+        f"{' and '.join(scaled)} weights shrink as much as over the article's schedule. What that changes in mIoU "
+        f"against no decay, in points: {costs}. (Paired 95 %, not corrected; of rows the range of up to three seeds.)"
     )
     return Exhibit(name="decay", table=pd.DataFrame(found), caption=caption)
 
@@ -297,7 +288,7 @@ def decay_exhibit(trained: Trained, amounts: Mapping[str, float]) -> Exhibit:
 
 
 def pairs(trained: Trained) -> dict[tuple[Cell, Cell], tuple[pd.DataFrame, pd.DataFrame]]:
-    """Rows that the article's claims compare, the second being the reference, with their runs."""
+    """Rows that the article's claims compare, the second being the reference, with their runs; those that are there."""
     wanted = [
         *((cell, JOINT) for cell in TABLE_2[1:]),
         *((Cell(threshold), Cell(BALANCE_ALONE)) for threshold in grids.THRESHOLDS[1:]),
@@ -305,7 +296,8 @@ def pairs(trained: Trained) -> dict[tuple[Cell, Cell], tuple[pd.DataFrame, pd.Da
         *((replace(cell, decay=0.0), cell) for cell in TABLE_2[1:]),
         *((replace(cell, level="channel"), cell) for cell in TABLE_4),
     ]
-    return {(one, other): (trained.cells[one], trained.cells[other]) for one, other in wanted}
+    cells = trained.cells
+    return {(one, other): (cells[one], cells[other]) for one, other in wanted if {one, other} <= cells.keys()}
 
 
 def tests(trained: Trained) -> pd.DataFrame:
@@ -322,8 +314,7 @@ def tests(trained: Trained) -> pd.DataFrame:
         row: dict[str, Any] = {"compared": title(one), "with": title(other)}
         for metric, sign in SIGNS.items():
             gaps = sign * differences(first, second, metric)
-            unit = "points" if metric == MIOU else "px"
-            name = f"gain in {LABELS[metric].split(',')[0]}, {unit}"
+            name = f"gain in {LABELS[metric].split(',')[0]}, {UNITS[metric]}"
             row["pairs"] = len(gaps)
             row |= columns(name, mean_interval(gaps))
             row[f"{name}, would show"] = detectable_difference(len(gaps)) * float(gaps.std(ddof=1))
@@ -339,13 +330,14 @@ def tests_exhibit(trained: Trained) -> Exhibit:
     """Paired differences behind the claims, with what so few pairs can show."""
     table = tests(trained)
     clear = int(((table["p of mIoU"] < 0.05) | (table["p of AEPE"] < 0.05)).sum())
-    few, many = (detectable_difference(int(count)) for count in (table["pairs"].min(), table["pairs"].max()))
+    counts = sorted(set(table["pairs"]), reverse=True)
+    detectable = ", ".join(f"{detectable_difference(count):.1f} with {count} pairs" for count in counts)
     caption = (
         f"Differences between rows of the tables, positive where the first is better. After Holm's correction over "
-        f"all {2 * len(table)} of them, {clear} of {len(table)} rows differ in one metric at the 5 % level. Fixed "
-        f"before the runs: {table['pairs'].max()} pairs show a difference of {few if few < many else many:.1f} "
-        f"deviations of the pairs with a power of 80 %, {table['pairs'].min()} pairs one of {max(few, many):.1f}; what "
-        "that is in points and pixels stands beside each. (Brackets: paired 95 %, not corrected.)"
+        f"all {2 * len(table)} of them, {clear} of {len(table)} rows differ in a metric at the 5 % level. The "
+        "smallest difference that shows with a power of 80 % was known before the runs: in standard deviations of the "
+        f"pairs it is {detectable}; what that is in points and pixels stands beside each. (Brackets: paired 95 %, not "
+        "corrected.)"
     )
     return Exhibit(name="differences", table=table, caption=caption)
 
@@ -377,15 +369,21 @@ def better(claim: str, gained: Interval, metric: str, **about: Unpack[About]) ->
 
 
 def claims(trained: Trained) -> list[Verdict]:
-    """Judge the article's claims about Tables 2 to 4 by runs of the same seed.
+    """Judge the article's claims about Tables 2 to 4 by runs of the same seed, those whose rows are there.
 
     Args:
         trained: What `load` gives.
     """
-    premise = f"loss of disparity times {trained.factor:g}"
-    balance, clipped = Cell(BALANCE_ALONE), Cell(NO_CONFLICT)
-    cells = trained.cells
+    cells, balance, clipped = trained.cells, Cell(BALANCE_ALONE), Cell(NO_CONFLICT)
     found: list[Verdict] = []
+
+    def judge(claim: str, rows: tuple[Cell, Cell], metric: str, **about: Unpack[About]) -> None:
+        """Judge whether the first of two rows is better, if both are there."""
+        one, other = rows
+        if {one, other} <= cells.keys():
+            found.append(better(claim, gain(cells[one], cells[other], metric), metric, **about))
+
+    premise = f"loss of disparity times {trained.factor:g}"
     for case, runs in (("losses as they are", cells), (premise, trained.scaled)):
         for claim, number, one, other, metric in (
             ("Balance alone improves segmentation over joint SGD", 2, balance, JOINT, MIOU),
@@ -393,21 +391,19 @@ def claims(trained: Trained) -> list[Verdict]:
             ("Clipping at a threshold of 0 improves segmentation over balance alone", 3, clipped, balance, MIOU),
             ("Clipping at a threshold of 0 improves disparity over balance alone", 3, clipped, balance, AEPE),
         ):
-            gained = gain(runs[one], runs[other], metric)
-            found.append(better(claim, gained, metric, source="Table 2", finding=number, case=case))
+            if runs:
+                gained = gain(runs[one], runs[other], metric)
+                found.append(better(claim, gained, metric, source="Table 2", finding=number, case=case))
     for threshold in grids.THRESHOLDS:
         cell, case = Cell(threshold), f"threshold {threshold:g}"
         for metric, task in TASKS.items():
-            gained = gain(cells[replace(cell, decay=0.0)], cells[cell], metric)
             claim = f"MTSGD without weight decay is better at {task}"
-            found.append(better(claim, gained, metric, source="Table 3", finding=4, case=case))
-            gained = gain(cells[cell], cells[replace(cell, level="filter")], metric)
+            judge(claim, (replace(cell, decay=0.0), cell), metric, source="Table 3", finding=4, case=case)
             claim = f"Directions by channel are better at {task} than by filter"
-            found.append(better(claim, gained, metric, source="Table 4", finding=5, case=case))
+            judge(claim, (cell, replace(cell, level="filter")), metric, source="Table 4", finding=5, case=case)
     for metric, task in TASKS.items():
-        gained = gain(cells[TABLE_3[0]], cells[JOINT], metric)
         claim = f"Joint SGD without weight decay is better at {task}"
-        found.append(better(claim, gained, metric, source="our question", kind="ours"))
+        judge(claim, (TABLE_3[0], JOINT), metric, source="our question", kind="ours")
     for form, by_threshold in trained.decayed.items():
         for clip, strong in by_threshold.items():
             name = "Joint SGD" if clip is None else "MTSGD"
@@ -492,15 +488,16 @@ def curves_exhibit(setting: Setting) -> Exhibit:
         alt="Four panels over the epochs: training losses of segmentation and disparity, mIoU and AEPE, with a curve "
         "for joint SGD and one for each end of MTSGD's thresholds.",
         uses=("scale", "comparison_seeds"),
+        form="drawing",
     )
 
 
-def plane(trained: Trained, front: pd.DataFrame) -> pd.DataFrame:
+def plane(trained: Trained, front: pd.DataFrame | None = None) -> pd.DataFrame:
     """Points of Figure 7: both metrics of each row, and of fixed weights.
 
     Args:
         trained: What `load` gives.
-        front: Runs of fixed weights, as `fronts.evaluated` gives them.
+        front: Runs of fixed weights, as `fronts.evaluated` gives them; None if there are none.
 
     Returns:
         One row a point: `group`, `name`, and both metrics with their bounds.
@@ -513,11 +510,12 @@ def plane(trained: Trained, front: pd.DataFrame) -> pd.DataFrame:
     }
     for group, cells in groups.items():
         for cell in cells:
-            runs = trained.cells[cell]
-            found.append({"group": group, "name": title(cell), **_point(runs)})
-    for weights in front["weights"].unique():
-        name = " : ".join(f"{share:g}" for share in weights)
-        found.append({"group": "fixed weights", "name": name, **_point(front[front["weights"] == weights])})
+            if cell in trained.cells:
+                found.append({"group": group, "name": title(cell), **_point(trained.cells[cell])})
+    if front is not None:
+        for weights in front["weights"].unique():
+            name = " : ".join(f"{share:g}" for share in weights)
+            found.append({"group": "fixed weights", "name": name, **_point(front[front["weights"] == weights])})
     return pd.DataFrame(found)
 
 
@@ -529,12 +527,12 @@ def _point(runs: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def plane_exhibit(trained: Trained, front: pd.DataFrame) -> Exhibit:
+def plane_exhibit(trained: Trained, front: pd.DataFrame | None = None) -> Exhibit:
     """Figure 7: both metrics in one plane, with the front of fixed weights.
 
     Args:
         trained: What `load` gives.
-        front: Runs of fixed weights.
+        front: See `plane`.
     """
     table = plane(trained, front)
     drawing, axes = figures.canvas(height=4.2)
@@ -574,6 +572,7 @@ def plane_exhibit(trained: Trained, front: pd.DataFrame) -> Exhibit:
         alt="A plane of AEPE and mIoU with a point for each row of Tables 2 to 4, a dashed line through the points of "
         "fixed weights, and dotted lines at single-task learning.",
         uses=("scale", "comparison_seeds"),
+        form="drawing",
     )
 
 
@@ -583,10 +582,13 @@ def _bars(table: pd.DataFrame, label: str) -> np.ndarray:
 
 
 def pictures_exhibit(setting: Setting) -> Exhibit:
-    """Figure 6: estimates and errors of joint SGD and MTSGD, and of single tasks.
+    """Figure 6: estimates and errors of single tasks, of joint SGD, and of MTSGD at both ends of the thresholds.
 
     Args:
-        setting: Holds the stored runs.
+        setting: Holds the stored runs, whose first seed keeps its predictions.
     """
-    shown = predictions.load(setting, [run for cell in TABLE_2[::4] for run in cell.runs(setting)])
-    return predictions.panels_exhibit(shown, "mtsgd")
+    columns = {"single tasks": grids.single_tasks(setting)}
+    columns |= {name: Cell(threshold).runs(setting) for name, threshold in grids.SEARCHED.items()}
+    titles = {run.hash: name for name, runs in columns.items() for run in runs}
+    configs = [run for runs in columns.values() for run in runs]
+    return predictions.panels_exhibit(predictions.load(setting, configs, titles), "mtsgd")

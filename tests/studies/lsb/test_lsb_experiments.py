@@ -3,6 +3,7 @@
 import pytest
 from compared_methods import LADDER, METHODS, comparison, runs_of
 
+from mtlrepro.studies import sizes
 from mtlrepro.studies.lsb import experiments
 from mtlrepro.studies.setting import Setting
 
@@ -51,9 +52,9 @@ def test_a_run_is_described_by_its_configuration():
         "4",
     ]
     assert "stop at stride 16, and a decoder has 10 convolutions and 4 upsamplings" in exhibit.caption
-    assert int(table["parameters"].replace(",", "")) == experiments.parameters(setting.run())
-    apart = experiments.parameters(setting.run("multi_column"))
-    assert apart > 2 * experiments.parameters(setting.run("full_sharing"))
+    assert int(table["parameters"].replace(",", "")) == sizes.parameters(setting.run())
+    apart = sizes.parameters(setting.run("multi_column"))
+    assert apart > 2 * sizes.parameters(setting.run("full_sharing"))
 
 
 def test_sizes_are_those_that_parts_of_the_chapter_are_shown_at():

@@ -24,10 +24,6 @@ def statuses(found, claim):
     return {one.case: one.status for one in conflicts.claims(found) if one.claim == claim}
 
 
-def kept_at_random(threshold, n):
-    return float(stats.beta.sf((1 + threshold) / 2, (n - 1) / 2, (n - 1) / 2)) if n > 1 else 0.5
-
-
 def test_tasks_with_opposite_directions_conflict_beyond_their_noise():
     found = shown(signal=4.0, agreement=-0.9)
     assert set(statuses(found, MORE).values()) == {"holds"}
@@ -65,13 +61,14 @@ def test_one_task_agrees_with_itself_where_it_has_a_direction():
 
 def test_random_directions_survive_as_expected():
     found = shown()
-    table = conflicts.survival_exhibit(found, kept_at_random).table
+    table = conflicts.survival_exhibit(found).table
     own = table[table["level"] == "channel"].set_index(["epoch", "pair"])
     for name in ("kept at -0.75, %", "at -0.5, %", "at 0, %"):
         assert own.loc[(4, BETWEEN), name] == pytest.approx(own.loc[(4, "random directions"), name], abs=2)
-    assert own.loc[(4, "random directions"), "at -0.5, %"] == pytest.approx(100 * kept_at_random(-0.5, 9))
+    in_nine_dimensions = stats.beta.sf(0.25, 4, 4)
+    assert own.loc[(4, "random directions"), "at -0.5, %"] == pytest.approx(100 * in_nine_dimensions)
 
 
 def test_pictures_have_one_frame_an_epoch_and_start_at_the_last():
-    for exhibit in (conflicts.conflicts_exhibit(shown()), conflicts.survival_exhibit(shown(), kept_at_random)):
+    for exhibit in (conflicts.conflicts_exhibit(shown()), conflicts.survival_exhibit(shown())):
         assert list(exhibit.frames) == ["epoch 1", "epoch 4"] and exhibit.start == "epoch 4"

@@ -34,37 +34,43 @@ def test_kernels_of_resnet_50_are_counted():
     assert "90.6 % of its channel slices" in rule.kernel_sizes_exhibit().caption
 
 
+@pytest.mark.parametrize("power", [0, 1, 2])
 @pytest.mark.parametrize("n", [2, 3, 4, 9, 49])
 @pytest.mark.parametrize("threshold", [-1.0, -0.75, -0.5, 0.0, 0.6, 1.0])
-def test_expected_length_and_survival_are_the_integrals_over_the_density_of_the_cosine(threshold, n):
-    def part(low, power):
+def test_the_expected_part_is_the_integral_over_the_density_of_the_cosine(threshold, n, power):
+    def part(low):
         # With c = cos(a) the density (1 - c^2)^((n - 3) / 2) dc is sin(a)^(n - 2) da.
         return quad(lambda a: np.sin(a) ** (n - 2) * (2 + 2 * np.cos(a)) ** (power / 2), 0, np.arccos(low))[0]
 
-    assert rule.expected_length(threshold, n) == pytest.approx(part(threshold, 1) / part(-1, 1), abs=1e-9)
-    assert rule.expected_survival(threshold, n) == pytest.approx(part(threshold, 0) / part(-1, 0), abs=1e-9)
+    assert rule.expected_part(threshold, n, power) == pytest.approx(part(threshold) / part(-1), abs=1e-9)
+
+
+def test_expected_squares_in_three_dimensions_by_hand():
+    # The cosine is uniform there: the integral of (1 + c) / 2 from 0 to 1 is 3/4.
+    assert rule.expected_part(0.0, 3, power=2) == pytest.approx(0.75)
 
 
 def test_expected_length_in_nine_dimensions_falls_by_little_and_then_by_much():
-    assert 1 - rule.expected_length(-0.75, 9) == pytest.approx(0.003, abs=5e-4)
-    assert 1 - rule.expected_length(0, 9) == pytest.approx(0.43, abs=5e-3)
+    assert 1 - rule.expected_part(-0.75, 9, power=1) == pytest.approx(0.003, abs=5e-4)
+    assert 1 - rule.expected_part(0, 9, power=1) == pytest.approx(0.43, abs=5e-3)
 
 
 def test_expected_length_is_that_of_draws_through_the_balancer():
     for threshold in (-0.5, 0.0):
         found = rule.drawn_length(threshold, kernels=8).value
-        assert found == pytest.approx(rule.expected_length(threshold, 9), abs=0.01)
+        assert found == pytest.approx(rule.expected_part(threshold, 9, power=1), abs=0.01)
 
 
 def test_one_number_keeps_its_length_at_every_threshold_and_half_of_the_slices():
-    assert [rule.expected_length(one, 1) for one in (-1, 0, 1)] == [1, 1, 1]
-    assert [rule.expected_survival(one, 1) for one in (-1, -0.5, 1)] == [1, 0.5, 0.5]
+    for power in (1, 2):
+        assert [rule.expected_part(one, 1, power) for one in (-1, 0, 1)] == [1, 1, 1]
+    assert [rule.expected_part(one, 1, power=0) for one in (-1, -0.5, 1)] == [1, 0.5, 0.5]
 
 
 @pytest.mark.parametrize(("threshold", "n", "name"), [(1.5, 9, "threshold"), (-1.01, 9, "threshold"), (0, 0, "n")])
-def test_expected_length_refuses_what_is_no_threshold_or_size(threshold, n, name):
+def test_the_expected_part_refuses_what_is_no_threshold_or_size(threshold, n, name):
     with pytest.raises(ValueError, match=f"^{name} is .*accepted"):
-        rule.expected_length(threshold, n)
+        rule.expected_part(threshold, n, power=1)
 
 
 def test_the_step_at_a_right_angle_is_the_shorter_the_more_lengths_differ():

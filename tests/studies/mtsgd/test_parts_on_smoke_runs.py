@@ -24,7 +24,7 @@ def test_exhibits_and_claims_of_trained_runs(tmp_path, monkeypatch):
         premise.medians_exhibit(shown),
         premise.scales_exhibit(shown),
         conflicts.conflicts_exhibit(shown),
-        conflicts.survival_exhibit(shown, lambda threshold, n: 0.5),
+        conflicts.survival_exhibit(shown),
         conflicts.noise_exhibit(shown),
         survival.lengths_exhibit(left),
         survival.kept_exhibit(left),

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from slice_cases import compare, write
 from study_stores import keep_evaluated
 
@@ -11,6 +10,7 @@ from mtlrepro.runs.store import Store
 from mtlrepro.studies.mtsgd import grids, survival
 from mtlrepro.studies.mtsgd.comparisons import KERNELS, groups
 from mtlrepro.studies.mtsgd.grids import Cell
+from mtlrepro.studies.mtsgd.rule import expected_part
 from mtlrepro.studies.mtsgd.survival import Survival
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training.slices import THRESHOLDS
@@ -53,24 +53,6 @@ def statuses(found, claim):
     return {one.case: one.status for one in survival.claims(found) if one.claim == claim}
 
 
-@pytest.mark.parametrize("n", [2, 9, 50])
-@pytest.mark.parametrize("threshold", [-1.0, -0.5, 0.0, 0.3])
-def test_squares_of_random_directions_by_simulation(n, threshold):
-    generator = torch.Generator().manual_seed(n)
-    x, y = torch.nn.functional.normalize(torch.randn(2, 200_000, n, generator=generator, dtype=torch.float64), dim=2)
-    cosine = (x * y).sum(1)
-    squares = (x + y).square().sum(1)
-    left = squares[cosine >= threshold].sum() / squares.sum()
-    assert survival.expected_squares(threshold, n) == pytest.approx(float(left), abs=0.005)
-
-
-def test_squares_of_random_directions_by_hand():
-    # In R^3 the cosine is uniform: the integral of (1 + c) / 2 from 0 to 1 is 3/4.
-    assert survival.expected_squares(0.0, 3) == pytest.approx(0.75)
-    assert survival.expected_squares(-1.0, 3) == 1
-    assert survival.expected_squares(0.0, 1) == survival.expected_squares(-0.75, 1) == 1
-
-
 def test_the_step_of_unrelated_gradients_thins_out_as_expected():
     slices = compare(batches=20)
     layers = groups(slices)[KERNELS]
@@ -79,7 +61,7 @@ def test_the_step_of_unrelated_gradients_thins_out_as_expected():
             found = survival.thinned(slices, level, layers)[survival.at(threshold)]
             assert found == pytest.approx(survival.expected_thinned(slices, level, layers, threshold), abs=0.02)
     stage = groups(slices)["stage 2"]  # 3x3 kernels alone
-    expected = survival.expected_squares(0.0, 9) ** 0.5
+    expected = expected_part(0.0, 9, power=2) ** 0.5
     assert survival.expected_thinned(slices, "channel", stage, 0.0) == pytest.approx(expected)
     assert expected == pytest.approx(0.798, abs=0.001)
 
@@ -88,7 +70,7 @@ def test_layers_count_by_what_balance_leaves_of_them():
     """Of two parts, one of 1x1 kernels that lose nothing, the expectation lies nearer to that of the larger one."""
     slices = compare(batches=4)
     both = groups(slices)["stage 1"] | groups(slices)["stage 2"]
-    squares = survival.expected_squares(0.0, 9)
+    squares = expected_part(0.0, 9, power=2)
     lengths = [slices.length(survival.TASKS, "channel", groups(slices)[part])[0] for part in ("stage 1", "stage 2")]
     plain = [slices.plain[0, groups(slices)[part]].sum() for part in ("stage 1", "stage 2")]
     left, right = (length**2 * own for length, own in zip(lengths, plain, strict=True))
@@ -147,7 +129,7 @@ def test_lengths_by_part_of_the_network():
     position = int(np.flatnonzero(THRESHOLDS == -0.5)[0])
     assert own.loc["MTSGD (-0.5)", "low"] == pytest.approx(min(one[position] for one in lengths))
     assert own.loc["MTSGD (-0.5)", "high"] == pytest.approx(max(one[position] for one in lengths))
-    random = np.mean([one[0] for one in lengths]) * survival.expected_squares(0.0, 9) ** 0.5
+    random = np.mean([one[0] for one in lengths]) * expected_part(0.0, 9, power=2) ** 0.5
     assert own["random"].to_numpy() == pytest.approx([random] * 4)
 
 

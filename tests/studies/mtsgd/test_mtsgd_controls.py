@@ -1,0 +1,203 @@
+"""Controls of MTSGD, on a store of runs that were never trained, whose metrics `mtsgd_runs` makes."""
+
+from math import sqrt
+
+import pandas as pd
+import pytest
+from mtsgd_runs import SMOKE, broken, numbers, record, stored
+from study_stores import keep
+
+from mtlrepro.runs.store import Store
+from mtlrepro.studies.mtsgd import controls, grids, plan
+from mtlrepro.studies.mtsgd.controls import Sensitivity
+from mtlrepro.studies.mtsgd.grids import JOINT
+from mtlrepro.studies.mtsgd.tables import AEPE, MIOU
+from mtlrepro.studies.setting import Setting
+
+RATES = (1e-5, 1e-2)
+"""Learning rates that are tried at `smoke`; the second is that of its runs."""
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    return stored(tmp_path_factory.mktemp("controls") / "runs")
+
+
+@pytest.fixture(scope="module")
+def found(setting):
+    return controls.load(setting)
+
+
+@pytest.fixture(scope="module")
+def factors(setting):
+    return controls.load_sensitivity(setting)
+
+
+def chosen(folder, lost=(), held_out=numbers):
+    """Choice of the rate of joint SGD, of which runs number `lost` broke off; `held_out` makes validation metrics."""
+    setting = Setting(**SMOKE, store=Store(folder))
+    search = grids.rate_search(setting)["joint SGD"]
+    broken(folder, *(search[i] for i in lost))
+    for run in setting.missing({run.hash: run for run in (*search, *JOINT.runs(setting))}.values()):
+        if run.hash not in setting.broken_off(search):
+            keep(folder, run, **record(run) | {"validation_metrics": held_out(run)})
+    baseline = pd.Series({MIOU: 40.0, AEPE: 2.0})
+    return controls.choose(setting, "joint SGD", search, baseline)
+
+
+def test_the_rate_is_chosen_by_the_validation_split_alone(tmp_path):
+    """On the test split 1e-5 costs 20 points; on validation it has 60 % and the other rate 44 %, of 40 %."""
+
+    def held_out(run):
+        return {"segmentation": {"miou": 60.0 if run.lr == 1e-5 else 44.0}, "disparity": {"aepe": 2.0}}
+
+    rate, tried = chosen(tmp_path / "a", held_out=held_out)
+    assert (rate, tried) == (1e-5, {1e-5: "25.0", 1e-2: "5.0"})  # the mean over both tasks
+    rate, tried = chosen(tmp_path / "b")
+    # Seeds 0 and 1: 20 and 21 %, 2 and 2.1 pixels: half of -50 and -47.5 %, and of 0 and -5 %.
+    assert rate == 1e-2 and float(tried[1e-5]) == pytest.approx((-50 - 47.5 - 5) / 4, abs=0.05)
+
+
+def test_a_rate_at_which_a_run_broke_off_is_out_of_the_choice(tmp_path):
+    """Joint SGD learns nothing at 1e-5, and is left with it: one of two seeds at the other rate broke off."""
+    rate, tried = chosen(tmp_path, lost=[2])
+    assert (rate, tried[1e-2]) == (1e-5, "diverged")
+    assert tried[1e-5] == "-25.6"
+
+
+def test_a_run_that_broke_off_is_not_trained_again(tmp_path):
+    """It could be: as a run of `smoke` it would end well."""
+    setting = Setting(**SMOKE, store=Store(tmp_path))
+    lost, whole = grids.rate_search(setting)["joint SGD"][:2]
+    broken(tmp_path, lost)
+    keep(tmp_path, whole, **record(whole))
+    assert controls.finite(setting, [lost, whole]) == [whole]
+    assert lost not in setting.store
+
+
+def test_a_method_that_diverges_at_every_rate_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"^joint SGD: every learning rate diverged; accepted: one that does not$"):
+        chosen(tmp_path, lost=range(4))
+
+
+def test_every_method_has_the_best_of_its_rates(setting, found):
+    tuned = {one.name: one for one in found.tuned}
+    searched = ["joint SGD", "MTSGD (-1)", "MTSGD (0)"]
+    others = ["PCGrad", "CAGrad", "LSB", "MaxGNR", "torchjd:UPGrad", "random weights"]
+    assert list(tuned) == [*searched, "AdamW, equal weights", *others]
+    assert controls.best_rates(setting) == dict.fromkeys(searched, 1e-2)
+    assert [tuned[name].rate for name in searched] == [1e-2] * 3
+    assert tuned["MTSGD (0)"].searched == 4 and list(tuned["MTSGD (0)"].tried) == list(RATES)
+    assert tuned["MTSGD (0)"].runs[MIOU].tolist() == pytest.approx([54, 55.1])
+
+
+def test_a_rate_that_is_not_that_of_the_scale_gets_further_seeds(tmp_path):
+    def other_way_round(run):
+        made = numbers(run)
+        return made if run.lr != 1e-5 else {**made, "segmentation": {"miou": 90.0 + run.seed}}
+
+    setting = stored(tmp_path, of=other_way_round)
+    one = controls.searched(setting)[0]
+    assert (one.name, one.rate, one.runs[MIOU].tolist()) == ("joint SGD", 1e-5, [90, 91])
+
+
+def test_a_further_seed_that_breaks_off_is_left_out_and_counted(tmp_path):
+    """The search has two seeds; the third at the rate that they chose breaks off."""
+    setting = Setting(**SMOKE | {"seeds": 3, "comparison_seeds": 3}, store=Store(tmp_path))
+    lost = grids.at_rate(setting, None, grids.rates(setting)[0], 2)
+
+    def slow_rate_is_best(run):
+        made = numbers(run)
+        return made if run.lr != 1e-5 else {**made, "segmentation": {"miou": 90.0 + run.seed}}
+
+    broken(tmp_path, lost)
+    setting = stored(tmp_path, of=slow_rate_is_best, seeds=3)
+    one = controls.searched(setting)[0]
+    assert (one.rate, one.lost, one.runs["seed"].tolist()) == (1e-5, 1, [0, 1])
+    shown = controls.tuned_exhibits(controls.load(setting))[1]
+    assert "Runs that broke off are left out: 1 of joint SGD." in shown.caption
+    assert lost not in plan.searched(setting)
+
+
+def test_parts_stand_beside_joint_sgd_in_runs_of_the_same_seed(found):
+    assert found.length == 0.5  # as the records have it
+    shown = controls.parts_exhibit(found)
+    rows = shown.table.set_index("method")
+    assert list(rows.index) == [
+        "MTSGD, threshold 0",
+        "mask without balance",
+        "length restored by slice",
+        "length restored by step",
+        "rate divided by the length",
+        "fixed weights, tuned",
+    ]
+    # Fixed weights of 0.25 and 0.75 have 4 points more than joint SGD, and the same disparity.
+    assert rows.loc["fixed weights, tuned", ["gain in mIoU, %", "gain in AEPE, px"]].tolist() == pytest.approx([4, 0])
+    assert rows.loc["MTSGD, threshold 0", ["gain in mIoU, %", "gain in AEPE, px"]].tolist() == pytest.approx(
+        [14.1, -0.26]
+    )
+    assert "(segmentation 0.25, disparity 0.75)" in shown.caption and "have 50 % of the plain length" in shown.caption
+    assert "changes by +14.1 [13.9, 14.3] points" in shown.caption
+
+
+def test_a_rate_at_the_edge_is_said(found):
+    search, tuned = controls.tuned_exhibits(found)
+    assert "lies at the edge for joint SGD, MTSGD (-1), MTSGD (0)." in search.caption
+    assert search.table.set_index("method").loc["PCGrad", ["best", "runs"]].tolist() == [1e-2, 2]
+    # Of the gains in mIoU and AEPE, balance alone has + 10.05 / 41 and - 0.505 / 2.1, with seeds far apart.
+    assert tuned.caption.split("Clearly better by Δm: ")[1].startswith("MTSGD (0). ")
+    rows = tuned.table.set_index("method")
+    assert rows.loc["MTSGD (-1)", "gain in mIoU, %"] == pytest.approx(10.05)
+    assert rows.loc["PCGrad", "gain in mIoU, %"] == 0
+
+
+def test_methods_are_held_against_the_front_and_its_tuned_point(found):
+    shown = controls.front_exhibit(found)
+    rows = shown.table.set_index("method")
+    # Over the mean of equal weights, 41 % and 2.1 px: MTSGD (0) in seeds 0 and 1 against 44 and 45 % at 2 and 2.1 px.
+    by_seed = [100 * (10 / 41 - 0.25 / 2.1) / 2, 100 * (10.1 / 41 - 0.26 / 2.1) / 2]
+    assert rows.loc["MTSGD, threshold 0", "gain"] == pytest.approx(sum(by_seed) / 2)
+    half = 12.7062 * abs(by_seed[0] - by_seed[1]) / sqrt(2) / sqrt(2)
+    assert rows.loc["MTSGD, threshold 0", "high"] == pytest.approx(sum(by_seed) / 2 + half, rel=1e-4)
+    assert rows.loc["joint SGD", "gain"] == pytest.approx(-100 * 4 / 41 / 2)
+    assert "3 points, seeds 0, 1" in shown.caption
+    assert list(shown.shown)[-6:-3] == ["beyond the front, %", "beyond the front, % low", "beyond the front, % high"]
+
+
+def sensitivity():
+    """MTSGD at factors of 1, 10 and 100: the first seed goes 10 % up and 25 % down, the second 10 % up and 5 % down."""
+    runs = {
+        (1.0, "MTSGD (0)"): pd.DataFrame({"seed": [0, 1], MIOU: [40.0, 50.0], AEPE: 2.0}),
+        (10.0, "MTSGD (0)"): pd.DataFrame({"seed": [1, 0], MIOU: [55.0, 44.0], AEPE: 2.0}),
+        (100.0, "MTSGD (0)"): pd.DataFrame({"seed": [0, 1], MIOU: [30.0, 47.5], AEPE: 2.0}),
+        (1.0, "joint SGD"): pd.DataFrame({"seed": [0, 1], MIOU: 1.0, AEPE: 2.0}),
+        (10.0, "joint SGD"): pd.DataFrame({"seed": [0, 1], MIOU: 7.0, AEPE: 2.0}),
+    }
+    return Sensitivity(runs, dict.fromkeys(runs, 1e-2), {key: {1e-2: "0.0"} for key in runs})
+
+
+def test_the_change_over_factors_is_the_largest_of_each_seed():
+    found = controls.changes(sensitivity(), "MTSGD (0)", MIOU)
+    assert (found.value, found.low, found.high) == pytest.approx((17.5, 10, 25))
+    assert controls.changes(sensitivity(), "MTSGD (0)", AEPE).high == 0
+    assert controls.changes(sensitivity(), "joint SGD", MIOU).value == pytest.approx(600)
+
+
+def test_factors_are_shown_at_the_best_rate_of_each(factors):
+    shown = controls.sensitivity_exhibit(factors)
+    assert shown.table["loss of disparity times"].tolist() == [1, 1, 10, 10, 100, 100]
+    assert shown.table["mIoU, %"].tolist() == pytest.approx([40.5, 54.55] * 3)  # a factor changes nothing here
+    assert shown.table["tried"].iloc[0].startswith("1e-05: ") and shown.table["rate"].tolist() == [1e-2] * 6
+    assert "joint SGD mIoU 0 [0, 0] %" in shown.caption
+
+
+def test_claims_follow_the_runs(found, factors):
+    told = {one.claim: one.status for one in controls.claims(found, factors)}
+    assert told["MTSGD at its best learning rate is better at segmentation than joint SGD at its own"] == "holds"
+    assert told["MTSGD at its best learning rate is better at disparity than joint SGD at its own"] == "does not hold"
+    assert told["Equal weights under AdamW are better at segmentation than MTSGD at its best rate"] == "does not hold"
+    assert told["MTSGD is better than fixed weights tuned on the validation split"] == "holds"
+    assert told["With MTSGD the weights of losses hardly matter for segmentation"] == "holds"
+    verdicts = controls.claims(found, sensitivity())
+    (one,) = (one for one in verdicts if one.claim == "With MTSGD the weights of losses hardly matter for segmentation")
+    assert (one.status, one.finding, one.measured.value) == ("does not hold", 6, pytest.approx(17.5))

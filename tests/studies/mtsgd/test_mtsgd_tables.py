@@ -1,0 +1,194 @@
+"""Tables 2 to 4 and Figures 5 to 7, on a store of runs that were never trained, whose metrics `mtsgd_runs` makes."""
+
+from math import sqrt
+
+import pandas as pd
+import pytest
+import torch
+from mtsgd_runs import numbers, stored
+
+from mtlrepro.analysis.significance import detectable_difference, holm, paired_p_value
+from mtlrepro.analysis.verdicts import Interval
+from mtlrepro.studies.mtsgd import grids, plan, tables
+from mtlrepro.studies.mtsgd.grids import JOINT, TABLE_2, TABLE_3, TABLE_4, Cell
+from mtlrepro.studies.mtsgd.tables import AEPE, MIOU
+from mtlrepro.training import predictions
+
+OF_TABLES = ("3, Table 2", "3, Table 2 at the premise", "3, Table 3", "3, Table 4", "3, decay of the article's effect")
+
+
+def runs(setting):
+    made = plan.experiments(setting)
+    return [run for name in OF_TABLES for run in made[name](setting)]
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    return stored(tmp_path_factory.mktemp("tables") / "runs", runs)
+
+
+@pytest.fixture(scope="module")
+def trained(setting):
+    return tables.load(setting)
+
+
+def of(**metrics):
+    """Runs by seed, from 0."""
+    return pd.DataFrame({"seed": range(len(next(iter(metrics.values())))), **metrics})
+
+
+def test_printed_values_stand_beside_ours(trained):
+    table = tables.rows(trained, TABLE_2, "Table 2").set_index("method")
+    clipped = table.loc["MTSGD, threshold 0"]
+    assert (clipped["printed mIoU, %"], clipped["printed AEPE, px"]) == ("62", "4.26")
+    # Seeds 0 to 2: 54, 55.1 and 56.2 points.
+    assert clipped[["mIoU, %", "mIoU, % low", "mIoU, % high"]].tolist() == pytest.approx([55.1, 54, 56.2])
+    assert clipped["AEPE, px"] == pytest.approx((2.25 + 2.36 + 2.47) / 3)
+    # Against single tasks, 41 % and 2.1 px: the mean of + 14.1 / 41 and - 0.26 / 2.1.
+    assert clipped["Δm, %"] == pytest.approx(100 * (14.1 / 41 - 0.26 / 2.1) / 2)
+    assert table.loc["joint SGD", "printed mIoU, %"] == "44.4" and table.loc["joint SGD", "Δm, %"] == pytest.approx(0)
+    assert table["mIoU, %"].tolist() == pytest.approx([41, 51.1, 51.55, 52.55, 55.1])  # the middle ones of two seeds
+
+
+def test_rows_that_the_article_lacks_have_a_dash(trained):
+    without = tables.rows(trained, TABLE_3, "Table 3").set_index("method")["printed mIoU, %"]
+    assert without["joint SGD, decay 0"] == "–" and without["MTSGD, threshold 0, decay 0"] == "65"
+    levels = tables.rows(trained, TABLE_4, "Table 4").set_index("method")["printed AEPE, px"]
+    assert levels["MTSGD, threshold 0, parameter"] == "–" and levels["MTSGD, threshold -0.75, filter"] == "5.27"
+    alone = tables.single_exhibit(trained).table.set_index("task alone")
+    assert alone["printed"].to_dict() == {"mIoU, %": "70.3", "AEPE, px": "4.39"}
+    assert alone["here"].tolist() == pytest.approx([41, 2.1])
+
+
+def test_a_gain_is_positive_where_the_metric_is_better_in_its_own_direction():
+    one, other = of(**{MIOU: [50.0, 52.0], AEPE: [2.0, 2.5]}), of(**{MIOU: [48.0, 51.0, 0.0], AEPE: [2.1, 2.7, 0.0]})
+    assert tables.gain(one, other, MIOU).value == pytest.approx(1.5)  # of the two seeds that both have
+    assert tables.gain(one, other, AEPE).value == pytest.approx(0.15)
+    assert tables.gain(other, one, AEPE).value == pytest.approx(-0.15)
+    low, high = tables.gain(one, other, MIOU).low, tables.gain(one, other, MIOU).high
+    # Differences 2 and 1: the half-width is 12.706 x sqrt(1/2) / sqrt(2).
+    assert (high - low) / 2 == pytest.approx(12.7062 * sqrt(0.5) / sqrt(2), rel=1e-4)
+    swapped = one.iloc[::-1]
+    assert tables.gain(swapped, other, MIOU).value == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "status"), [((1.0, 3.0), "holds"), ((-3.0, -1.0), "does not hold"), ((-1.0, 3.0), "inconclusive")]
+)
+def test_better_is_judged_by_the_bounds_of_the_gain(bounds, status):
+    found = tables.better("A is better", Interval(sum(bounds) / 2, *bounds), AEPE, source="Table 2", finding=3)
+    assert (found.status, found.finding, found.source) == (status, 3, "Table 2")
+    assert found.measured == Interval(-sum(bounds) / 2, -bounds[1], -bounds[0])
+    assert found.reading.startswith("px of AEPE by which it is worse")
+
+
+def test_claims_follow_the_runs(trained):
+    verdicts = tables.claims(trained)
+    found = {(one.claim, one.case): one for one in verdicts}
+    claim = "Balance alone improves segmentation over joint SGD"
+    assert found[claim, "losses as they are"].measured.value == pytest.approx(-10.1)  # of three seeds
+    assert found[claim, "loss of disparity times 30"].measured.value == pytest.approx(-10.05)  # of two
+    assert {one.status for one in verdicts} == {"holds"}  # as `numbers` was made
+    filters = found["Directions by channel are better at segmentation than by filter", "threshold -0.75"]
+    assert (filters.measured.value, filters.finding) == (pytest.approx(-2.1), 5)
+    strong = [one for one in verdicts if "of the article's effect" in one.claim]
+    assert [one.case for one in strong] == [form for form in tables.DECAYS.values() for _ in range(2)]
+    assert [one.measured.value for one in strong] == pytest.approx([-1.05] * 4)
+
+
+def test_claims_fail_where_runs_are_the_other_way_round(tmp_path):
+    def reversed_numbers(run):
+        found = numbers(run)
+        return {"segmentation": {"miou": 100 - found["segmentation"]["miou"]}, "disparity": {"aepe": 5.0}}
+
+    verdicts = tables.claims(tables.load(stored(tmp_path, runs, reversed_numbers)))
+    told = {(one.claim, one.case): one.status for one in verdicts}
+    assert told["Balance alone improves segmentation over joint SGD", "losses as they are"] == "does not hold"
+    assert told["Joint SGD without weight decay is better at segmentation", ""] == "does not hold"
+
+
+def test_differences_have_what_so_many_pairs_show(trained):
+    table = tables.tests(trained)
+    assert len(table) == 4 + 3 + 1 + 4 + 6
+    row = table[(table["compared"] == "MTSGD, threshold 0") & (table["with"] == "joint SGD")].iloc[0]
+    # Gains of 14, 14.1 and 14.2 points, whose standard deviation is 0.1, and of -0.25, -0.26 and -0.27 pixels.
+    assert row["pairs"] == 3 and row["gain in mIoU, points"] == pytest.approx(14.1)
+    assert row["gain in AEPE, px"] == pytest.approx(-0.26)
+    assert row["gain in mIoU, points, would show"] == pytest.approx(0.1 * detectable_difference(3))
+    assert set(table["pairs"]) == {2, 3}
+    raw = [
+        paired_p_value(tables.differences(*both, metric))
+        for both in tables.pairs(trained).values()
+        for metric in (MIOU, AEPE)
+    ]
+    assert table[["p of mIoU", "p of AEPE"]].to_numpy().ravel() == pytest.approx(holm(raw))
+    caption = tables.tests_exhibit(trained).caption
+    assert f"it is {detectable_difference(3):.1f} with 3 pairs, {detectable_difference(2):.1f} with 2 pairs;" in caption
+    assert "all 36 of them" in caption
+
+
+def test_decay_is_shown_in_every_amount_and_form(setting, trained):
+    amounts = grids.decays(setting)
+    shown = tables.decay_exhibit(trained, amounts)
+    assert shown.table["decay"].tolist() == [name for name in tables.decay_rows(trained) for _ in range(2)]
+    means = shown.table.set_index(["decay", "method"])["mIoU, %"]
+    assert means["none", "joint SGD"] == pytest.approx(41.55)  # of two seeds, 41 and 42.1
+    assert means["coupled, 0.0001", "joint SGD"] == pytest.approx(41)
+    assert f"{amounts['torch']:g} (torch)" in shown.caption
+    assert "joint SGD, coupled: -1.1" in shown.caption
+
+
+def test_captions_say_the_gain_between_two_rows(trained):
+    assert "is 14.1 [13.9, 14.3] points of mIoU and -0.260 [" in tables.table_exhibit(trained, "Table 2").caption
+    assert "with the loss of disparity times 30" in tables.scaled_exhibit(trained).caption
+
+
+def test_curves_are_of_the_central_rows(setting):
+    table = tables.curves(setting)
+    assert set(table["method"]) == {"joint SGD", "MTSGD, threshold -1", "MTSGD, threshold 0"}
+    assert set(table["quantity"]) == {"loss of segmentation", "loss of disparity", "mIoU, %", "AEPE, px"}
+    own = table[(table["method"] == "joint SGD") & (table["quantity"] == "mIoU, %")]
+    assert own["mean"].tolist() == pytest.approx([41] * setting.epochs)  # seeds 0 to 2: 40, 41 and 42
+    assert "mIoU joint SGD 41.00" in tables.curves_exhibit(setting).caption
+
+
+def test_the_plane_has_every_row_and_fixed_weights(trained):
+    measured = tables.plane(trained, pd.DataFrame({"weights": [(0.25, 0.75)], "seed": [0], MIOU: [44.0], AEPE: [2.0]}))
+    assert measured["group"].value_counts().to_dict() == {
+        "joint SGD": 2,
+        "MTSGD, channel": 8,
+        "MTSGD, filter or parameter": 6,
+        "fixed weights": 1,
+    }
+    assert measured.iloc[-1]["name"] == "0.25 : 0.75" and measured.iloc[-1]["mIoU, %"] == 44
+
+
+def test_figure_6_has_single_tasks_and_both_ends_of_the_thresholds(setting):
+    """Estimates beyond all disparities: the errors of joint SGD, which estimates 0, and of another one add up to it."""
+    values = {"single tasks": 100, "joint SGD": 0, "MTSGD (-1)": 200, "MTSGD (0)": 300}
+    by_threshold = dict(zip((None, -1.0, 0.0), list(values.values())[1:], strict=True))
+    for run in runs(setting):
+        if run.pictures and not run.loss_scales:
+            alone = len(run.tasks) == 1
+            value = values["single tasks"] if alone else by_threshold[run.method_options.get("threshold")]
+            maps = {
+                "segmentation": torch.zeros(grids.PICTURED, *run.size, dtype=torch.int8),
+                "disparity": torch.full((grids.PICTURED, 1, *run.size), value, dtype=torch.float16),
+            }
+            path = setting.store.folder / f"{run.hash}.npz"
+            predictions.write(path, {run.epochs: {task: maps[task] for task in run.tasks}})
+    shown = tables.pictures_exhibit(setting)
+    errors = shown.table.pivot(index="method", columns="task", values="error")
+    assert list(dict.fromkeys(shown.table["method"])) == list(values)
+    for method in ("single tasks", "MTSGD (-1)", "MTSGD (0)"):
+        assert errors.loc[method, "disparity"] + errors.loc["joint SGD", "disparity"] == pytest.approx(values[method])
+    assert errors["segmentation"].nunique() == 1  # the same estimate for all
+
+
+def test_a_row_is_called_what_it_has_that_table_2_does_not():
+    assert [tables.title(cell) for cell in (JOINT, Cell(0.0), Cell(-0.5, "filter"), Cell(0.0, decay=0.0))] == [
+        "joint SGD",
+        "MTSGD, threshold 0",
+        "MTSGD, threshold -0.5, filter",
+        "MTSGD, threshold 0, decay 0",
+    ]
