@@ -50,3 +50,14 @@ def test_a_package_without_a_book_says_so_in_one_sentence(tmp_path):
     done = subprocess.run(command, cwd=package.parent, capture_output=True, text=True)
     assert done.returncode == 1
     assert "FileNotFoundError: there is no book beside" in done.stderr.splitlines()[-1]
+
+
+def test_without_a_home_folder_the_cache_has_to_be_named(monkeypatch):
+    monkeypatch.delenv("MTLREPRO_CACHE", raising=False)
+    monkeypatch.setattr(
+        Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("Could not determine home directory."))
+    )
+    with pytest.raises(ValueError, match="no home folder for the cache; accepted: a folder in MTLREPRO_CACHE"):
+        files.cache_dir()
+    monkeypatch.setenv("MTLREPRO_CACHE", "chosen")
+    assert files.cache_dir() == Path("chosen")

@@ -95,7 +95,7 @@ class Trainer:
             train, test = (split.reading([*split.keys, "right"]) for split in (train, test))
             validation = validation and validation.reading([*validation.keys, "right"])
         self._train = train
-        self._targets = targets = [_target(name) for name in config.tasks]
+        self._targets = targets = [tasks.target_of(name) for name in config.tasks]
         self.train_loader = self._loader(
             self._labelled(train),
             augmentation=_augmentation(config),
@@ -124,7 +124,7 @@ class Trainer:
 
     def present(self, batch: Batch) -> list[bool]:
         """Whether each task has a label in the batch; of several processes, in the part of any of them."""
-        flags = [bool(batch["labelled"][_target(task.name)].any()) for task in self.tasks]
+        flags = [bool(batch["labelled"][tasks.target_of(task.name)].any()) for task in self.tasks]
         if processes() == 1:
             return flags
         return [count > 0 for count in total(torch.tensor(flags, dtype=torch.int64, device=self.device)).tolist()]
@@ -320,7 +320,7 @@ class Trainer:
         entry = CATALOGUE[config.dataset]
         if not entry.generated and root is None:
             raise ValueError(f"data_root is None; accepted for {config.dataset}: the TARGET of `{entry.prepare}`")
-        keys = [_target(name) for name in config.tasks]
+        keys = [tasks.target_of(name) for name in config.tasks]
         keys += ["valid"] if any(TARGETS[key].known == "mask" for key in keys) else []
         count = config.n_train if split == "train" else config.n_test
         return datasets.load(
@@ -330,9 +330,9 @@ class Trainer:
     def _labelled(self, train: datasets.Dataset) -> datasets.Dataset:
         """Training images with the labels that the configuration leaves them."""
         shares = self.config.labels
-        shown = train.showing({_target(name): share for name, share in shares.items()})
+        shown = train.showing({tasks.target_of(name): share for name, share in shares.items()})
         for name in self.config.tasks:
-            if not shown.has(_target(name), range(len(shown))).any():
+            if not shown.has(tasks.target_of(name), range(len(shown))).any():
                 raise ValueError(f"labels is {shares}; accepted: shares that leave {name!r} a training image")
         return shown
 
@@ -340,11 +340,6 @@ class Trainer:
         if dataset.nbytes <= HELD:
             return MemoryLoader(dataset, self.config.batch_size, device=self.device, **options)
         return DiskLoader(dataset, self.config.batch_size, device=self.device, **options)
-
-
-def _target(task: str) -> str:
-    """Key of the target of a task."""
-    return "boxes" if task == "detection" else task
 
 
 def _compile(parts: Sequence[nn.Module]) -> None:

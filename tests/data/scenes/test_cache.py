@@ -158,7 +158,7 @@ def test_progress_is_plain_text_on_stderr_if_that_is_a_terminal(capsys, monkeypa
         ({"split": "dev"}, "split is 'dev'; accepted: train, val, test"),
         ({"n": 0}, "n is 0; accepted: 1 or more"),
         ({"seed": -1}, "seed is -1; accepted: 0 or more"),
-        ({"size": (16, 15)}, "width is 15; accepted: 16 or more"),
+        ({"size": (16, 15)}, r"size is \(16, 15\); accepted: 16 to 4096 pixels each way"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments, message):
