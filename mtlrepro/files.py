@@ -47,13 +47,17 @@ def replacing(path: Path) -> Iterator[Path]:
     The temporary name is hidden, lies in the same folder and has the same suffix. Its folder is made if it is absent.
 
     Raises:
-        OSError: The file cannot be written; what `path` held before is still there.
+        OSError: The file cannot be written; names it. What `path` held before is still there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield partial
         partial.replace(path)
+    except OSError as error:
+        if error.filename in (None, str(partial)):  # a full disk is found without a name
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -1,5 +1,6 @@
 """Where the book is, and files that are written whole."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,17 @@ def test_writing_is_all_or_nothing(tmp_path, monkeypatch, broken):
         files.write(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("name", [None, "partial"])
+def test_a_full_disk_names_the_file(tmp_path, monkeypatch, name):
+    def full(partial, content):
+        raise OSError(errno.ENOSPC, "No space left on device", *([] if name is None else [str(partial)]))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        files.write(tmp_path / "file", "new")
+    assert caught.value.filename == str(tmp_path / "file")
 
 
 def test_the_temporary_file_is_hidden_and_has_the_same_suffix(tmp_path):

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +33,9 @@ def _lock(folder: Path) -> BaseFileLock:
 
 
 def build_once(folder: str | Path, build: Callable[[Path], None]) -> Path:
-    """Build a folder unless it is complete; a second process waits for the first, then finds the folder complete.
+    """Build a folder unless it is there and undamaged; a second process waits for the first, then finds it so.
+
+    A folder with a file that is not as it was written is named in a warning, and built again.
 
     Args:
         folder: Folder of the finished store.
@@ -42,11 +45,29 @@ def build_once(folder: str | Path, build: Callable[[Path], None]) -> Path:
         The folder.
     """
     folder = Path(folder)
-    if not (folder / META).exists():
+    if _problem(folder):
         with _lock(folder):
-            if not (folder / META).exists():
+            if problem := _problem(folder):
+                if folder.exists():
+                    warnings.warn(f"{problem}; {folder} is made again", stacklevel=3)
+                    shutil.rmtree(folder)
                 build(folder)
     return folder
+
+
+def _problem(folder: Path) -> str:
+    """What is wrong with a folder, to the last byte; empty if nothing is. A process looks at all bytes only once."""
+    try:
+        mark = (folder, (folder / META).stat().st_mtime_ns)
+        if mark not in _undamaged and (problems := Store(folder).verify()):
+            return problems[0]
+    except (OSError, ValueError) as error:
+        return str(error)
+    _undamaged.add(mark)
+    return ""
+
+
+_undamaged: set[tuple[Path, int]] = set()
 
 
 def offsets_of(name: str) -> str:

@@ -327,8 +327,13 @@ class RunConfig(BaseModel):
         """Write the default length of a curriculum into the options."""
         options = values.get("method_options", {})
         replaced = REPLACED_BY_LENGTH & _parameters(values.get("method")).keys()
-        if replaced and isinstance(options, Mapping) and type(options.get("length")) is int and options["length"] == 1:
-            options = {**options, "length": 1.0}  # 1 and 1.0 are one run
+        if (
+            replaced
+            and isinstance(options, Mapping)
+            and type(options.get("length")) is int
+            and options["length"] < 2**63
+        ):
+            options = {**options, "length": float(options["length"])}  # 1 and 1.0 are one run
             return {**values, "method_options": options}
         if replaced and isinstance(options, Mapping) and not ({"length", "run"} | replaced) & options.keys():
             return {**values, "method_options": {**options, "length": LENGTH}}

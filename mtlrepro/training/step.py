@@ -179,7 +179,8 @@ class Trainer:
             `observed`: means of the balancer's quantities over the steps that had them, NaN for one that no step had.
 
         Raises:
-            FloatingPointError: A loss or gradient was not finite; names epoch, step and task.
+            FloatingPointError: A loss or gradient was not finite; names epoch, step and task. Or a parameter or running
+                statistic of the network is not finite at the end; names it.
         """
         epoch = self.train_loader.epoch + 1
         lr = float(self.optimizer.param_groups[0]["lr"])
@@ -198,6 +199,7 @@ class Trainer:
             self.balancer.check()
         except FloatingPointError as error:
             raise FloatingPointError(f"epoch {epoch}: {error}") from None
+        self._check_network(epoch)
         values, counts = total(self._losses)
         losses = values / counts  # 0 / 0 is NaN, a task without a label
         scaled = losses * losses.new_tensor([self._scale(task.name) for task in self.tasks])
@@ -220,6 +222,14 @@ class Trainer:
         if self.config.labels or min(steps) < batches:
             entry["absent"] = {task.name: (batches - n) / batches for task, n in zip(self.tasks, steps, strict=True)}
         return entry
+
+    def _check_network(self, epoch: int) -> None:
+        """Refuse a network with numbers that are not finite, which a finite loss does not exclude."""
+        tensors = {name: tensor for name, tensor in self.model.state_dict().items() if tensor.is_floating_point()}
+        finite = torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).tolist()
+        if not all(finite):
+            name = list(tensors)[finite.index(False)]
+            raise FloatingPointError(f"epoch {epoch}: {name} of the network is not finite; remedy: a smaller lr")
 
     def probe_batch(self) -> Batch:
         """First training images as they are stored, with labels that the configuration hides from training too."""
