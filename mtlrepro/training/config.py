@@ -28,6 +28,7 @@ ALGORITHM = 1
 
 LATER = {
     "evaluate_on",
+    "score",
     "gradients",
     "observe",
     "pictures",
@@ -214,6 +215,8 @@ class RunConfig(BaseModel):
         evaluate_on: `test`, which is the validation split where test labels are not public; or, for data sets that
             have both splits, `val`, or `both`: final metrics are those on the test split, and those on the
             validation split stand beside them, so that one run serves the choice of settings and the report.
+        score: What metrics are measured on: the whole `image`, or, for `nyuv2`, what lies inside the white `frame` of
+            its images, see `evaluation.FRAME`.
         average_last: Final metrics are the mean over the evaluations after the last so many epochs (the public
             benchmark: 10); with 1 they are those of the last epoch.
         probe_every: Epochs between two looks at the task gradients on a fixed batch; 0 for none.
@@ -283,6 +286,7 @@ class RunConfig(BaseModel):
     crop: OptionalSize = None
     evaluate_every: Count = 1
     evaluate_on: Literal["test", "val", "both"] = "test"
+    score: Literal["image", "frame"] = "image"
     average_last: Count = 1
     probe_every: Natural = 0
     pictures: Annotated[
@@ -454,6 +458,8 @@ class RunConfig(BaseModel):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; accepted with dataset {self.dataset!r}: None")
         if self.classes is not None and self.classes not in CATALOGUE[self.dataset].class_counts:
             raise ValueError(f"classes is {self.classes}; accepted with dataset {self.dataset!r}: None")
+        if self.score != "image" and self.dataset != "nyuv2":
+            raise ValueError(f"score is {self.score!r}; accepted with dataset {self.dataset!r}: 'image'")
         if self.evaluate_on != "test" and not CATALOGUE[self.dataset].validated:
             raise ValueError(f"evaluate_on is {self.evaluate_on!r}; accepted with dataset {self.dataset!r}: 'test'")
         if self.size is not None:

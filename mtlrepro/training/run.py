@@ -241,7 +241,7 @@ def _evaluate(trainer: Trainer, epoch: int) -> dict[str, Any]:
         loaders["validation_"] = trainer.validation_loader
     found: dict[str, Any] = {}
     for prefix, loader in loaders.items():
-        scores = evaluate(model, tasks, loader, precision) if scored and rank() == 0 else (None, None)
+        scores = evaluate(model, tasks, loader, precision, config.score) if scored and rank() == 0 else (None, None)
         found[f"{prefix}metrics"] = scores[0]
         if "classes" in config.observe:
             found[f"{prefix}per_class"] = scores[1]

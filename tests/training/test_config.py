@@ -58,6 +58,7 @@ def test_later_fields_change_the_hash_only_off_their_defaults():
     for changes in (
         {"evaluate_on": "val"},
         {"evaluate_on": "both"},
+        {"dataset": "nyuv2", "score": "frame"},
         {"pictures": {"epochs": [2, 20], "images": [0, 3]}},
         {"loss_scales": {"depth": 30.0}},
         {"method": "gradnorm", "balancer_lr": 0.025},
@@ -422,6 +423,8 @@ def test_every_method_is_accepted(name):
         ({"gradients": ASKED | {"batches": 2**31}}, "gradients is .*; accepted: {}, or"),
         ({"size": [15, 64]}, r"size is \(15, 64\); accepted: 16 to 4096 pixels each way"),
         ({"size": [64, 4097]}, r"size is \(64, 4097\); accepted: 16 to 4096 pixels each way"),
+        ({"score": "frame"}, "score is 'frame'; accepted with dataset 'rooms': 'image'"),
+        ({"score": "inner", "dataset": "nyuv2"}, "score is 'inner'; accepted: 'image', 'frame'"),
         ({"crop": [97, 64]}, r"crop is \(97, 64\); accepted for these images: up to \(96, 128\)"),
         ({"scales": [1e308]}, r"scales is \(1e\+308,\); accepted: one or more numbers from 1 to 16"),
         (
