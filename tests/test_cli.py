@@ -100,8 +100,9 @@ def test_refused_input_is_one_message_and_status_2(tmp_path, monkeypatch, capsys
 
 
 @pytest.mark.parametrize("device", ["foo", "meta", "mps:0", ""])
-def test_a_device_that_is_not_measured_is_one_message_and_status_2(capsys, device):
-    assert main(["bench", "models", "--device", device]) == 2
+@pytest.mark.parametrize("benchmark", ["noise", "balancers", "data", "models", "train"])
+def test_a_device_that_is_not_measured_is_one_message_and_status_2(capsys, benchmark, device):
+    assert main(["bench", benchmark, "--device", device]) == 2
     assert capsys.readouterr().err == f"mtlrepro bench: device is {device!r}; accepted: 'cpu', 'cuda', 'cuda:N'\n"
 
 

@@ -80,6 +80,10 @@ class Trainer:
         reported = "val" if config.evaluate_on == "val" else entry.test_split
         train, test = (self._data(split, data_root) for split in ("train", reported))
         validation = self._data("val", data_root) if config.evaluate_on == "both" else None
+        if config.pictures and config.pictures["images"][-1] >= len(test):
+            raise ValueError(
+                f"pictures is {config.pictures}; accepted: images below {len(test)}, those of {test.split}"
+            )
         self.tasks = tasks.create(
             config.tasks,
             protocol=config.protocol,
