@@ -35,8 +35,12 @@ def _versions() -> dict[str, str]:
 
 def origin(device: str) -> dict[str, Any]:
     """Where and when numbers of this process are made: `provenance`, with processor, processes and date."""
-    date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return {**provenance(device), "processor": processor(), "processes": processes(), "date": date}
+    return {**provenance(device), "processor": processor(), "processes": processes(), "date": date()}
+
+
+def date() -> str:
+    """Date and time now, UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def processor() -> str:

@@ -16,7 +16,7 @@ from mtlrepro.distributed import from_first, join, local_rank, processes, rank
 from mtlrepro.training import checkpoints, gradients, observations, predictions, records
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.evaluation import evaluate, mean, probe, update_change
-from mtlrepro.training.provenance import origin
+from mtlrepro.training.provenance import date, origin
 from mtlrepro.training.records import Record
 from mtlrepro.training.step import Trainer
 
@@ -96,9 +96,9 @@ def train(
     store = Path(store)
     folder = store / "checkpoints"
     join(config.device)
-    chosen = _device(config, device)
-    if (record := _read(store, config)) is not None:  # nothing is written, not even a lock
+    if (record := _read(store, config)) is not None:  # nothing is written, not even a lock, and no device is needed
         return record
+    chosen = _device(config, device)
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(settings(config, chosen))
@@ -181,6 +181,7 @@ def _train_epochs(
 
     checkpoints.load(folder, config.hash, take)
     first = len(history) + 1
+    here = origin(str(trainer.device))
     steps = len(trainer.train_loader)
     with tqdm(
         desc=config.hash,
@@ -192,7 +193,7 @@ def _train_epochs(
         for epoch in range(first, epochs + 1):
             started = time.perf_counter()
             entry = {"epoch": epoch, **trainer.epoch(bar.update)}
-            kept["legs"][first] = origin(str(trainer.device))
+            kept["legs"][first] = here | {"date": date()}
             trained = time.perf_counter()
             entry |= _evaluate(trainer, epoch)
             if rank() == 0 and epoch in config.pictures.get("epochs", ()):

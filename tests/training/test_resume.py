@@ -148,11 +148,12 @@ def test_a_state_that_fits_in_part_leaves_nothing_behind(tmp_path, monkeypatch):
 def test_a_record_describes_every_process_that_trained(tmp_path, monkeypatch):
     run = config()
     dates = iter(range(9))
-    monkeypatch.setattr("mtlrepro.training.run.origin", lambda device: {"date": str(next(dates)), "processes": 1})
+    monkeypatch.setattr("mtlrepro.training.run.date", lambda: str(next(dates)))
+    monkeypatch.setattr("mtlrepro.training.run.origin", lambda device: {"processes": 1})
     whole = train(run, store=tmp_path / "unbroken")["provenance"]
     assert whole["date"] == "2" and "legs" not in whole
     interrupted(monkeypatch, run, tmp_path, 1)
-    monkeypatch.setattr("mtlrepro.training.run.origin", lambda device: {"date": str(next(dates)), "processes": 2})
+    monkeypatch.setattr("mtlrepro.training.run.origin", lambda device: {"processes": 2})
     found = train(run, store=tmp_path)["provenance"]
     assert (found["date"], found["processes"]) == ("5", 2)
     assert found["legs"] == [
