@@ -17,6 +17,7 @@ CLASSES = (
     "19 (default): the evaluated classes, of which the 7 categories can be made when loading; 7: the category of every "
     "label id, also of those that are not evaluated, or label_7 of an MTAN pack; 2: label_2 of a pack"
 )
+DISPARITY = option("--no-disparity", "without disparity, of the official files", dest="disparity", action="store_false")
 RIGHT = option("--no-right", "without the right views", dest="right", action="store_false")
 main = Script(
     "cityscapes.py",
@@ -25,7 +26,7 @@ main = Script(
     fetch_help="download and unpack the packages (26 GB)",
     size_help="default: as the files, 1024x2048 or the MTAN pack's",
     fetch=[RIGHT],
-    prepare=[option("--classes", CLASSES, type=int, choices=cityscapes.CLASSES, default=19), RIGHT],
+    prepare=[option("--classes", CLASSES, type=int, choices=cityscapes.CLASSES, default=19), RIGHT, DISPARITY],
 )
 
 

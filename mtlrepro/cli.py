@@ -69,7 +69,7 @@ def _execute(argv: Sequence[str] | None) -> int:
         status: int = args.command(args)
     except BrokenPipeError:
         raise
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         _refuse(f"mtlrepro {args.subcommand}", _with_notes(error))
         return 1 if isinstance(error, RunFailed) else 2
     except KeyboardInterrupt:
@@ -254,17 +254,16 @@ def _run(args: argparse.Namespace) -> int:
 
 def _given(args: argparse.Namespace) -> "dict[str, Value]":
     """Values of parameters that files and YAML texts give; later ones take the place of earlier ones."""
-    import yaml
-
     from mtlrepro.pages.parameters import parameters_by_name
+    from mtlrepro.pages.yaml_text import parse_yaml
 
     texts = [(str(path), path.read_text(encoding="utf-8")) for path in args.files]
     values: dict[str, Value] = {}
     for source, text in [*texts, *(("-y", text) for text in args.yaml)]:
         try:
-            content = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ValueError(f"{source}: not readable as YAML: {' '.join(str(error).split())}") from None
+            content = parse_yaml(text)
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from None
         if not isinstance(content, dict):
             raise ValueError(f"{source}: accepted: a mapping of parameters to values, `name: value`")
         declared = parameters_by_name(args.notebook, [str(name) for name in content])

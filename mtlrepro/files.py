@@ -1,9 +1,11 @@
-"""Where files are: the book beside this package, the cache of this machine, and files that are written whole."""
+"""Where files are: the book beside this package, the cache of this machine; files that are written whole, and JSON."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 PROJECT = Path(__file__).parents[1]
 """Folder of the checkout that this package runs from."""
@@ -25,8 +27,17 @@ def book(*parts: str) -> Path:
 
 
 def cache_dir() -> Path:
-    """Folder of everything that can be made again: `$MTLREPRO_CACHE` or `~/.cache/mtlrepro`."""
-    return Path(os.environ.get("MTLREPRO_CACHE") or Path.home() / ".cache" / "mtlrepro")
+    """Folder of everything that can be made again: `$MTLREPRO_CACHE` or `~/.cache/mtlrepro`.
+
+    Raises:
+        ValueError: There is neither the variable nor a home folder.
+    """
+    if chosen := os.environ.get("MTLREPRO_CACHE"):
+        return Path(chosen)
+    try:
+        return Path.home() / ".cache" / "mtlrepro"
+    except RuntimeError:
+        raise ValueError("there is no home folder for the cache; accepted: a folder in MTLREPRO_CACHE") from None
 
 
 @contextmanager
@@ -36,13 +47,17 @@ def replacing(path: Path) -> Iterator[Path]:
     The temporary name is hidden, lies in the same folder and has the same suffix. Its folder is made if it is absent.
 
     Raises:
-        OSError: The file cannot be written; what `path` held before is still there.
+        OSError: The file cannot be written; names it. What `path` held before is still there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield partial
         partial.replace(path)
+    except OSError as error:
+        if error.filename in (None, str(partial)):  # a full disk is found without a name
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
@@ -55,3 +70,30 @@ def write(path: Path, content: str | bytes | memoryview) -> None:
     """
     with replacing(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def parse_json(content: str | bytes) -> Any:  # noqa: ANN401 (what JSON holds)
+    """Read JSON, in bytes with or without a byte-order mark.
+
+    Raises:
+        ValueError: It is none, it is nested thousands deep, an object has a name twice, or a number is not finite.
+    """
+    try:
+        return json.loads(content, object_pairs_hook=_unique, parse_constant=_refuse)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"no JSON: {error}") from None
+    except RecursionError:
+        raise ValueError("no JSON: brackets are nested too deep") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in values if names.count(name) > 1)
+        raise ValueError(f"{twice!r} is given twice")
+    return values
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"it holds {constant}, which JSON does not have")

@@ -12,7 +12,7 @@ depth                              `[1, H, W]` float32       z of the point, met
 normal                             `[3, H, W]` float32       unit normal towards the camera; (0, 0, 0)
 disparity                          `[1, H, W]` float32       pixels of this image's width, left(x) = right(x - d); 0
 occlusion                          `[1, H, W]` bool          no counterpart in the right view
-curvature                          `[2, H, W]` float32       principal curvatures k1 >= k2, 1/m, + convex; not valid
+curvature                          `[2, H, W]` float32       principal curvatures k1, k2, 1/m, + convex; not valid
 reshading, edges3d, keypoints3d    `[1, H, W]` float32       in [0, 1]; where not valid
 edges2d, keypoints2d               `[1, H, W]` float32       in [0, 1], from the image, known everywhere
 valid                              `[1, H, W]` bool          the geometry is known
@@ -21,6 +21,7 @@ labels                             `[n]` int64               class of each box, 
 index                              int64                     position in the data set
 =================================  ========================  ========================================================
 
+Curvatures of rooms are ordered by value, k1 >= k2; those of Taskonomy's files by magnitude, as they are.
 `KEY_right` is the same target of the right view, with right(x) = left(x + `disparity_right`).
 """
 

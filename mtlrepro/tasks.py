@@ -77,7 +77,14 @@ class ImageTask(Task):
 MAPS = ("curvature", "reshading", "edges2d", "edges3d", "keypoints2d", "keypoints3d")
 """Tasks with the loss of LSB Eqs. 9 and 10."""
 NAMES = ("segmentation", "depth", "normal", "disparity", *MAPS, "detection")
-DISPLAYS = {name: TARGETS["boxes" if name == "detection" else name].display for name in NAMES}
+
+
+def target_of(name: str) -> str:
+    """Key of the target of a task."""
+    return "boxes" if name == "detection" else name
+
+
+DISPLAYS = {name: TARGETS[target_of(name)].display for name in NAMES}
 
 
 def create(

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mtlrepro"
 NAME = re.compile(r"mtlrepro(\.\w+)+")
 ORDER = (
-    {"files", "streams", "targets"},
+    {"files", "options", "streams", "targets"},
     {"losses", "metrics", "noise", "analysis", "distributed"},
     {"tasks"},
     {"data", "models", "balancers"},

@@ -72,6 +72,9 @@ def test_run(tmp_path, monkeypatch, capsys):
         (["n.ipynb", "-f", "no.yaml"], "mtlrepro run: no.yaml: no such file or directory\n"),
         (["n.ipynb", "-y", "[1, 2]"], "mtlrepro run: -y: accepted: a mapping of parameters to values"),
         (["n.ipynb", "-y", "a: [1"], "mtlrepro run: -y: not readable as YAML: "),
+        (["n.ipynb", "-y", "{seed: 1, seed: 2}"], "mtlrepro run: -y: not readable as YAML: 'seed' is given twice"),
+        (["n.ipynb", "-y", "[" * 5000], "mtlrepro run: -y: not readable as YAML: brackets are nested too deep"),
+        (["deep.ipynb"], "mtlrepro run: deep.ipynb: not a readable notebook: "),
         (["n.ipynb", "-y", "sed: 1"], "mtlrepro run: n.ipynb: no parameter 'sed' (did you mean 'seed'?), accepted: "),
         (["n.ipynb", "-y", "seed: 1.5"], "mtlrepro run: parameter 'seed': found 1.5, accepted: a whole number in"),
         (["n.ipynb", "-o", "out"], "mtlrepro run: output out: accepted is a name ending in .ipynb"),
@@ -87,12 +90,30 @@ def test_refused_input_is_one_message_and_status_2(tmp_path, monkeypatch, capsys
     monkeypatch.setattr(papermill, "execute_notebook", lambda *a, **k: started.append(a))
     monkeypatch.chdir(tmp_path)
     save(tmp_path / "n.ipynb")
+    (tmp_path / "deep.ipynb").write_text("[" * 100_000)
     assert main(["run", *arguments]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(message)
     assert err.count("\n") == 1
     assert not started
+
+
+@pytest.mark.parametrize("device", ["foo", "meta", "mps:0", ""])
+@pytest.mark.parametrize("benchmark", ["noise", "balancers", "data", "models", "train"])
+def test_a_device_that_is_not_measured_is_one_message_and_status_2(capsys, benchmark, device):
+    assert main(["bench", benchmark, "--device", device]) == 2
+    assert capsys.readouterr().err == f"mtlrepro bench: device is {device!r}; accepted: 'cpu', 'cuda', 'cuda:N'\n"
+
+
+def test_a_package_that_is_missing_is_one_message_and_status_2(tmp_path, monkeypatch, capsys):
+    def train(config, **options):
+        raise ImportError("encoder pnasnet5 needs timm; to get it, run: pip install 'mtlrepro[timm]'")
+
+    monkeypatch.setattr("mtlrepro.training.run.train", train)
+    (tmp_path / "config.json").write_text("{}")
+    assert main(["train", str(tmp_path / "config.json")]) == 2
+    assert capsys.readouterr().err.startswith("mtlrepro train: encoder pnasnet5 needs timm; to get it, run: pip")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Where the book is, and files that are written whole."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,17 @@ def test_writing_is_all_or_nothing(tmp_path, monkeypatch, broken):
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize("name", [None, "partial"])
+def test_a_full_disk_names_the_file(tmp_path, monkeypatch, name):
+    def full(partial, content):
+        raise OSError(errno.ENOSPC, "No space left on device", *([] if name is None else [str(partial)]))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        files.write(tmp_path / "file", "new")
+    assert caught.value.filename == str(tmp_path / "file")
+
+
 def test_the_temporary_file_is_hidden_and_has_the_same_suffix(tmp_path):
     with files.replacing(tmp_path / "a.b.png") as partial:
         partial.write_bytes(b"x")
@@ -50,3 +62,14 @@ def test_a_package_without_a_book_says_so_in_one_sentence(tmp_path):
     done = subprocess.run(command, cwd=package.parent, capture_output=True, text=True)
     assert done.returncode == 1
     assert "FileNotFoundError: there is no book beside" in done.stderr.splitlines()[-1]
+
+
+def test_without_a_home_folder_the_cache_has_to_be_named(monkeypatch):
+    monkeypatch.delenv("MTLREPRO_CACHE", raising=False)
+    monkeypatch.setattr(
+        Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("Could not determine home directory."))
+    )
+    with pytest.raises(ValueError, match="no home folder for the cache; accepted: a folder in MTLREPRO_CACHE"):
+        files.cache_dir()
+    monkeypatch.setenv("MTLREPRO_CACHE", "chosen")
+    assert files.cache_dir() == Path("chosen")

@@ -3,7 +3,7 @@
 Columns: `paper` (key in the bibliography of the paper that prints the number), `place` (table, poster or file),
 `row` and `column` (labels, one for a method or metric in all papers, qualified where papers differ about it),
 `value`, `uncertainty` (what follows a printed ±) and `unit` (`1` for none). Nothing recomputed is stored;
-`datasets` also has counts of published files.
+`datasets` also has counts of published files, and `taskonomy` what was measured on such.
 """
 
 import pandas as pd

@@ -3,8 +3,8 @@
 from typing import Any
 
 from mtlrepro.balancers.base import METHODS, Balancer
-from mtlrepro.balancers.options import check_options, options_of
 from mtlrepro.balancers.torchjd import TorchJD
+from mtlrepro.options import check_options, options_of
 
 
 def create(name: str, n_tasks: int, **options: Any) -> Balancer:  # noqa: ANN401

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from mtlrepro.balancers.base import Step
 from mtlrepro.balancers.gradient_balancing import GramianWeighting
-from mtlrepro.balancers.options import Option, check_options, options_of
 from mtlrepro.balancers.random_state import RandomState
+from mtlrepro.options import Option, check_options, options_of
 
 OF_JACOBIAN = ("Constant", "Mean", "NashMTL", "Random", "Sum")
 """Weightings of a Jacobian that depend on no more of it than its Gramian."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.models import mobilenet_v2, resnet18
 
 from mtlrepro.balancers import METHODS, CapturedStep, create
-from mtlrepro.bench.timing import interleave, keep_freed_memory, peak_memory
+from mtlrepro.bench.timing import check_device, interleave, keep_freed_memory, peak_memory
 
 Trunk = Literal["resnet18", "mobilenet_v2"]
 LOSS_WEIGHTING = ("equal", "uncertainty", "dwa", "gls", "lsb")
@@ -167,6 +167,7 @@ def balancers(
     Raises:
         ValueError: There is no variant of a name in `only`.
     """
+    check_device(device)
     keep_freed_memory()
     kept = None if only is None else {"plain", "floor", *only}
     rows = []

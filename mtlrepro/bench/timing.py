@@ -14,11 +14,13 @@ from tqdm import tqdm
 
 
 def check_device(device: str) -> None:
-    """Refuse a CUDA device where there is none.
+    """Refuse a device on which nothing is measured, and a CUDA device where there is none.
 
     Raises:
-        ValueError: There is no CUDA device.
+        ValueError: There is no such device.
     """
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        raise ValueError(f"device is {device!r}; accepted: 'cpu', 'cuda', 'cuda:N'")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device is {device!r}, but PyTorch finds no CUDA device; accepted here: 'cpu'")
 

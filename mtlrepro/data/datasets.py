@@ -13,6 +13,7 @@ from mtlrepro.data.catalogue import entry_of
 from mtlrepro.data.classes import CITYSCAPES, CITYSCAPES_7, SEVEN
 from mtlrepro.data.samples import Batch, Sample, decode, is_ragged
 from mtlrepro.data.scenes import cache as scenes
+from mtlrepro.data.scenes.batches import chosen_keys
 from mtlrepro.data.store import META, Store, offsets_of
 from mtlrepro.targets import TARGETS
 
@@ -45,12 +46,14 @@ def load(
     Raises:
         ValueError: An argument is out of range or does not apply, or the split is not prepared or damaged.
     """
+    keys = None if keys is None else list(keys)
     entry = entry_of(name)
     if split not in entry.splits:
         raise ValueError(f"split is {split!r}; accepted: {', '.join(entry.splits)}")
     if entry.generated:
         if root is not None:
             raise ValueError(f"root is {str(root)!r}; accepted: none for {name}, which are generated")
+        chosen_keys(keys, scenes.generator_of(name).KEYS)  # before the scenes are made
         folder = scenes.generate(name, split, n=n, size=size, seed=seed)
     else:
         for argument, value in (("n", n), ("size", size), ("seed", seed)):

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +33,9 @@ def _lock(folder: Path) -> BaseFileLock:
 
 
 def build_once(folder: str | Path, build: Callable[[Path], None]) -> Path:
-    """Build a folder unless it is complete; a second process waits for the first, then finds the folder complete.
+    """Build a folder unless it is there and undamaged; a second process waits for the first, then finds it so.
+
+    A folder with a file that is not as it was written is named in a warning, and built again.
 
     Args:
         folder: Folder of the finished store.
@@ -42,11 +45,29 @@ def build_once(folder: str | Path, build: Callable[[Path], None]) -> Path:
         The folder.
     """
     folder = Path(folder)
-    if not (folder / META).exists():
+    if _problem(folder):
         with _lock(folder):
-            if not (folder / META).exists():
+            if problem := _problem(folder):
+                if folder.exists():
+                    warnings.warn(f"{problem}; {folder} is made again", stacklevel=3)
+                    shutil.rmtree(folder)
                 build(folder)
     return folder
+
+
+def _problem(folder: Path) -> str:
+    """What is wrong with a folder, to the last byte; empty if nothing is. A process looks at all bytes only once."""
+    try:
+        mark = (folder, (folder / META).stat().st_mtime_ns)
+        if mark not in _undamaged and (problems := Store(folder).verify()):
+            return problems[0]
+    except (OSError, ValueError) as error:
+        return str(error)
+    _undamaged.add(mark)
+    return ""
+
+
+_undamaged: set[tuple[Path, int]] = set()
 
 
 def offsets_of(name: str) -> str:
@@ -285,13 +306,11 @@ class Store:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         try:
-            self.meta: dict[str, Any] = json.loads((self.folder / META).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+            self.meta = _read_meta(self.folder / META)
+        except (FileNotFoundError, NotADirectoryError):
             raise ValueError(f"{self.folder} holds no {META}; accepted: the folder of a prepared split") from None
         except ValueError as error:
             raise ValueError(f"{self.folder / META} is damaged ({error}); {_AGAIN}") from None
-        if self.meta.get("format") != FORMAT:
-            raise ValueError(f"{self.folder} has format {self.meta.get('format')}; accepted: {FORMAT}; {_AGAIN}")
         self.names: list[str] = list(self.meta["arrays"])
         self._open: dict[str, np.ndarray] = {}
         problems = [problem for name in self.names for problem in self._layout(name)]
@@ -347,6 +366,27 @@ class Store:
 
 
 _AGAIN = "delete the folder and make it again"
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    """Read metadata with all entries that a `Writer` adds.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no JSON object, has another format, or an entry is missing or of another type.
+    """
+    meta = files.parse_json(path.read_bytes())
+    if not isinstance(meta, dict):
+        raise ValueError("no JSON object")
+    if meta.get("format") != FORMAT:
+        raise ValueError(f"format is {meta.get('format')!r}; accepted: {FORMAT}")
+    described = meta.get("arrays")
+    if type(meta.get("n")) is not int or not isinstance(described, dict):
+        raise ValueError("it has no number n and no object arrays")
+    for name, entry in described.items():
+        if not isinstance(entry, dict) or not {"dtype", "shape", "sha256"} <= entry.keys():
+            raise ValueError(f"array {name!r} has no dtype, shape and sha256")
+    return meta
 
 
 def _load(path: Path) -> np.ndarray:

@@ -30,6 +30,8 @@ from mtlrepro.data.right_view import derivable, right_view
 from mtlrepro.data.samples import Batch, twin
 from mtlrepro.targets import TARGETS
 
+LARGEST_ZOOM = 16
+"""Largest zoom factor: it leaves one pixel of the smallest scenes."""
 VISIBLE = 0.25
 """Share of a box's area that must remain in the window; other boxes are dropped."""
 
@@ -40,7 +42,7 @@ class Augmentation:
 
     Attributes:
         flip: Probability of a mirror image, in [0, 1].
-        scales: Zoom factors, each 1 or more, one drawn uniformly; (1, 1.2, 1.5) in the MTAN benchmarks.
+        scales: Zoom factors, each from 1 to 16, one drawn uniformly; (1, 1.2, 1.5) in the MTAN benchmarks.
         crop: (height, width) of the result in pixels; default: the size of the images.
 
     Raises:
@@ -54,8 +56,8 @@ class Augmentation:
     def __post_init__(self) -> None:
         if not 0 <= self.flip <= 1:
             raise ValueError(f"flip is {self.flip!r}; accepted: a probability in [0, 1]")
-        if not self.scales or not all(scale >= 1 for scale in self.scales):
-            raise ValueError(f"scales is {self.scales!r}; accepted: one or more numbers of at least 1")
+        if not self.scales or not all(1 <= scale <= LARGEST_ZOOM for scale in self.scales):
+            raise ValueError(f"scales is {self.scales!r}; accepted: one or more numbers from 1 to {LARGEST_ZOOM}")
         if self.crop is not None and (len(self.crop) != 2 or min(self.crop) < 1):
             raise ValueError(f"crop is {self.crop!r}; accepted: (height, width) of at least 1 pixel")
 

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from mtlrepro.models.boxes import Detections
 from mtlrepro.tasks import Task
 
+WIDEST = 4096
+"""Most channels of a layer, far above those of any network here: more are a slip, and would not fit into memory."""
+
 Images = Tensor | Mapping[str, Tensor]
 Prediction = Tensor | Detections
 
@@ -116,6 +119,21 @@ def check_tasks(tasks: Sequence[Task]) -> tuple[Task, ...]:
     if not names or len(set(names)) < len(names):
         raise ValueError(f"tasks has the names {names}; accepted: one or more, all different")
     return tuple(tasks)
+
+
+def check_widths(name: str, widths: Sequence[int], most: int = WIDEST) -> None:
+    """Refuse sizes of layers that no network has.
+
+    Args:
+        name: Name of the argument, for the message.
+        widths: Channels of layers, or cells of grids.
+        most: Largest number that is accepted.
+
+    Raises:
+        ValueError: There are none, or one is below 1 or above `most`.
+    """
+    if not widths or min(widths) < 1 or max(widths) > most:
+        raise ValueError(f"{name} is {list(widths)}; accepted: one or more whole numbers from 1 to {most}")
 
 
 def finish(prediction: Prediction, size: tuple[int, int]) -> Prediction:

@@ -11,7 +11,7 @@ from torchvision.models.detection.fcos import FCOSHead, FCOSRegressionHead
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
 
 from mtlrepro.models import encoders
-from mtlrepro.models.base import MultiTaskModel
+from mtlrepro.models.base import WIDEST, MultiTaskModel
 from mtlrepro.models.boxes import Detections
 from mtlrepro.models.encoders import Weights
 from mtlrepro.tasks import Task
@@ -38,7 +38,7 @@ def detection(
         encoder: Name of an encoder with three stages of features, see `encoders.create`.
         weights: Start of the encoder.
         width: Multiplier of MobileNetV2's channels.
-        channels: Channels of the pyramid and of the FCOS head, a multiple of 32 from 64 on.
+        channels: Channels of the pyramid and of the FCOS head, a multiple of 32 from 64 to 4096.
 
     Raises:
         ValueError: The encoder has one stage only, or `channels` is not accepted.
@@ -46,8 +46,8 @@ def detection(
     if encoder == "pnasnet5":
         accepted = [name for name in encoders.ENCODERS if name != encoder]
         raise ValueError(f"encoder is {encoder!r}; accepted by detection: {', '.join(accepted)}")
-    if channels < 64 or channels % 32:  # 32 groups, and more than one value in each
-        raise ValueError(f"channels is {channels}; accepted: multiples of 32 from 64 on")
+    if not 64 <= channels <= WIDEST or channels % 32:  # 32 groups, and more than one value in each
+        raise ValueError(f"channels is {channels}; accepted: multiples of 32 from 64 to {WIDEST}")
     front = encoders.create(encoder, weights=weights, width=width)
     heads = [
         FCOSPrediction(channels, task.channels)

@@ -15,6 +15,8 @@ ENCODERS = ("mobilenet_v2", "resnet14", "resnet18", "resnet34", "resnet50", "pna
 WIDENED = ("mobilenet_v2", "resnet14")
 """Encoders whose channels `width` multiplies."""
 OutputStride = Literal[8, 16, 32]
+WIDEST = 8
+"""Largest multiplier of channels."""
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -96,9 +98,9 @@ def create(
         dilate: How it is kept. Strides beyond it become dilation, which keeps the parameters and the values: every
             second of the denser features is one of the others. Or, if False, the stages beyond it are left out, which
             costs less and gives fewer channels.
-        width: Multiplier of all channels, for MobileNetV2 and ResNet-14.
-        views: Images that are joined along the channels. Each view gets the first convolution's weights divided by
-            `views`: equal views give the response to one of them.
+        width: Multiplier of all channels, for MobileNetV2 and ResNet-14; above 0, up to 8.
+        views: Images, 1 or 2, that are joined along the channels. Each view gets the first convolution's weights
+            divided by `views`: equal views give the response to one of them.
 
     Returns:
         The encoder; its `weights_source` says what it starts from.
@@ -116,8 +118,10 @@ def create(
         raise ValueError(f"output_stride is {output_stride!r}; accepted: 8, 16, 32")
     if encoder not in WIDENED and width != 1:
         raise ValueError(f"width is {width!r}; accepted with {encoder}: 1")
-    if not width > 0:
-        raise ValueError(f"width is {width!r}; accepted: positive numbers")
+    if not 0 < width <= WIDEST:
+        raise ValueError(f"width is {width!r}; accepted: numbers above 0, up to {WIDEST}")
+    if views not in (1, 2):
+        raise ValueError(f"views is {views!r}; accepted: 1, 2")
     if weights == "imagenet":
         check_imagenet(encoder, width)
     if encoder == "pnasnet5":
@@ -231,12 +235,7 @@ def widen(convolution: nn.Conv2d, views: int) -> nn.Conv2d:
 
     Returns:
         A convolution of V C channels, the views one after another; equal views give the response to one.
-
-    Raises:
-        ValueError: `views` is below 1.
     """
-    if views < 1:
-        raise ValueError(f"views is {views}; accepted: 1 or more")
     if views == 1:
         return convolution
     convolution.in_channels *= views

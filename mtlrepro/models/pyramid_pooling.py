@@ -9,11 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlrepro.models import encoders
-from mtlrepro.models.base import MultiTaskModel
+from mtlrepro.models.base import MultiTaskModel, check_widths
 from mtlrepro.models.encoders import EncoderOptions
 from mtlrepro.tasks import Task
 
 BINS = (1, 2, 3, 6)
+MOST_CELLS = 128
+"""Most cells per side of a grid, as many as an output stride of 8 leaves of 1,024 pixels."""
 
 
 def mtsgd(
@@ -57,8 +59,9 @@ class SpatialPyramidPooling(nn.Module):
 
     def __init__(self, in_channels: int, bins: Sequence[int] = BINS) -> None:
         super().__init__()
-        if not bins or min(bins) < 1:
-            raise ValueError(f"bins is {tuple(bins)}; accepted: one or more numbers from 1 on")
+        check_widths("bins", bins, MOST_CELLS)
+        if len(bins) > in_channels:
+            raise ValueError(f"bins has {len(bins)} grids; accepted with {in_channels} channels: up to as many")
         width = in_channels // len(bins)
         self.out_channels = in_channels + width * len(bins)
         self.branches = nn.ModuleList(

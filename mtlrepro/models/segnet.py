@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtlrepro.models.base import MultiTaskModel
+from mtlrepro.models.base import MultiTaskModel, check_widths
 from mtlrepro.tasks import Task
 
 WIDTHS = (64, 128, 256, 512, 512)
@@ -24,7 +24,7 @@ def segnet(tasks: Sequence[Task], *, widths: Sequence[int] = WIDTHS) -> MultiTas
         widths: Channels of the five levels, finest first.
 
     Raises:
-        ValueError: `widths` is empty or has a number below 1.
+        ValueError: `widths` is empty or has a number below 1 or above 4096.
     """
     model = MultiTaskModel(tasks, SegNet(widths), [_head(widths[0], task.channels) for task in tasks])
     _initialise(model)
@@ -49,8 +49,7 @@ class SegNet(nn.Module):
 
     def __init__(self, widths: Sequence[int] = WIDTHS) -> None:
         super().__init__()
-        if not widths or min(widths) < 1:
-            raise ValueError(f"widths is {tuple(widths)}; accepted: one or more numbers from 1 on")
+        check_widths("widths", widths)
         inputs = [3, *widths[:-1]]
         outputs = [widths[0], *widths[:-1]]
         self.down = nn.ModuleList()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlrepro.models import encoders
-from mtlrepro.models.base import MultiTaskModel
+from mtlrepro.models.base import MultiTaskModel, check_widths
 from mtlrepro.models.encoders import Encoder, EncoderOptions
 from mtlrepro.tasks import Task
 
@@ -35,7 +35,8 @@ def full_sharing(
         **encoder: Arguments of `encoders.create`; MobileNetV2 by default.
 
     Raises:
-        ValueError: The decoder does not undo the output stride, or an argument of the encoder is not accepted.
+        ValueError: The decoder does not undo the output stride or has a width below 1 or above 4096, or an argument of
+            the encoder is not accepted.
     """
     front = _encoder(encoder, decoder_widths)
     trunk = decoder_trunk(front.channels[-1], decoder_widths)
@@ -172,6 +173,7 @@ def decoder_trunk(in_channels: int, widths: Sequence[int] = WIDTHS) -> nn.Sequen
 
 def _encoder(options: EncoderOptions, decoder_widths: Sequence[int]) -> Encoder:
     """Make the encoder, if the decoder's upsamplings undo its stride."""
+    check_widths("decoder_widths", decoder_widths)
     output_stride = options.get("output_stride", 32)
     if 2 ** (len(decoder_widths) - 1) != output_stride:
         raise ValueError(

@@ -39,7 +39,7 @@ def read_notebook(path: str | Path) -> NotebookNode:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise NotebookError(f"{path}: no such notebook") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the latter from brackets nested thousands deep
         raise NotebookError(f"{path}: not a readable notebook: {error}") from None
     try:
         content["nbformat_minor"] = max(content["nbformat_minor"], 5)

@@ -5,6 +5,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from mtlrepro import files
 from mtlrepro.training.config import RunConfig
 
 
@@ -21,7 +22,7 @@ def read_grid(path: str | Path) -> list[RunConfig]:
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique)
+        content = files.parse_json(path.read_bytes())
         values = [run for part in _parts(content) for run in _expanded(*part)]
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -32,15 +33,6 @@ def read_grid(path: str | Path) -> list[RunConfig]:
         except ValueError as error:
             raise ValueError(f"{path}: {where}: {error}") from None
     return configs
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in values if names.count(name) > 1)
-        raise ValueError(f"{twice!r} is given twice")
-    return values
 
 
 def _parts(content: object) -> list[tuple[str, Any]]:

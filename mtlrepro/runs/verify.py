@@ -90,8 +90,13 @@ def _check(config: RunConfig, record: Record, store: Store, data_root: str | Pat
     stored, fresh = (numbers({"history": entries[:epochs]})["history"] for entries in (record["history"], history))
     if stored == fresh:
         return Check(True, f"{name}: the first {epochs} epochs agree bit for bit")
-    here, there = origin(config.device), record["provenance"]
-    other = [f"{key} {there.get(key)} there, {here[key]} here" for key in MACHINE if there.get(key) != here[key]]
+    here, legs = origin(config.device), record["provenance"].get("legs", [record["provenance"]])
+    other = [
+        f"{key} {there.get(key)} there, {here[key]} here"
+        for there in legs
+        for key in MACHINE
+        if there.get("first_epoch", 1) <= epochs and there.get(key) != here[key]
+    ]
     if config.device == "cpu" and not other:
         return Check(False, f"{name}: same machine and versions, but {_first_difference(stored, fresh)}")
     difference, task = _largest_difference(stored[0]["losses"], fresh[0]["losses"])

@@ -1,17 +1,21 @@
-"""Checkpoints of a run: one file after every epoch, the last two kept, damage found when one is read."""
+"""Checkpoints of a run: one file after every epoch, the last two kept; one that is damaged or foreign is not used."""
 
 import io
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mtlrepro import files
+from mtlrepro.distributed import rank
 
 KEPT = 2
-"""Checkpoints that stay: if the last one turns out to be damaged, the run goes on from the one before."""
+"""Checkpoints that stay: if the last one turns out to be damaged or foreign, the run goes on from the one before."""
+ASIDE = ".aside"
+"""What is added to the name of a checkpoint that does not fit the run."""
 
 
 def path_of(folder: Path, run: str, epoch: int) -> Path:
@@ -41,17 +45,28 @@ def save(folder: Path, run: str, epoch: int, state: dict[str, Any]) -> None:
             other.unlink(missing_ok=True)
 
 
-def load(folder: Path, run: str) -> dict[str, Any] | None:
-    """Read the last checkpoint of a run that is whole, on the CPU; warns about a damaged one.
+def load(folder: Path, run: str, take: Callable[[dict[str, Any]], None]) -> bool:
+    """Take the last checkpoint of a run that is whole and fits; of each other one, a warning says so.
+
+    A damaged file stays until the next checkpoint is written. A whole one that does not fit is the state of something
+    else: it is set aside, under a name with `ASIDE` at its end.
+
+    Args:
+        folder: Where checkpoints are.
+        run: The configuration's hash.
+        take: Called with a state, on the CPU; raises ValueError if it does not fit.
 
     Returns:
-        The state, or None if there is none.
+        Whether one was taken.
 
     Raises:
         OSError: A file cannot be read, which says nothing about what is in it.
     """
     for path in _saved(folder, run):
-        content = path.read_bytes()
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:  # another process of this run has set it aside
+            continue
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 if damaged := archive.testzip():
@@ -59,14 +74,22 @@ def load(folder: Path, run: str) -> dict[str, Any] | None:
             state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         except Exception as error:  # any error here means that the file is corrupt
             warnings.warn(f"{path} is damaged ({error}); going on from the one before it", stacklevel=2)
-        else:
-            return state
-    return None
+            continue
+        try:
+            take(state)
+        except ValueError as error:
+            aside = path.with_name(f"{path.name}{ASIDE}")
+            if rank() == 0:
+                path.replace(aside)
+            warnings.warn(f"{path} is not used: {error}; set aside as {aside.name}", stacklevel=2)
+            continue
+        return True
+    return False
 
 
 def remove(folder: Path, run: str) -> None:
-    """Remove all checkpoints of a run, and what killed processes left of writing them."""
-    for path in [*_saved(folder, run), *folder.glob(f".{run}-*.partial.pt")]:
+    """Remove all checkpoints of a run."""
+    for path in _saved(folder, run):
         path.unlink(missing_ok=True)
 
 

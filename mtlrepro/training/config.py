@@ -7,22 +7,20 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-import torch
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from mtlrepro import balancers, models, tasks
+from mtlrepro import balancers, files, models, tasks
 from mtlrepro.balancers.mclgs import decrease
 from mtlrepro.balancers.torchjd import RANDOM
 from mtlrepro.data.catalogue import CATALOGUE, GENERATED
 from mtlrepro.data.datasets import part_of
 from mtlrepro.data.scenes import cache as scenes
-from mtlrepro.data.transforms import Augmentation
-from mtlrepro.models.encoders import check_imagenet
+from mtlrepro.data.transforms import LARGEST_ZOOM, Augmentation
 from mtlrepro.tasks import Protocol
+from mtlrepro.training import trials
 from mtlrepro.training.controls import with_weights, without_run
 
 ALGORITHM = 1
@@ -30,6 +28,7 @@ ALGORITHM = 1
 
 LATER = {
     "evaluate_on",
+    "score",
     "gradients",
     "observe",
     "pictures",
@@ -105,7 +104,9 @@ def _gradients(asked: dict[str, Any]) -> dict[str, Any]:
     epochs, batches, samples = asked["epochs"], asked["batches"], asked["samples"]
     if any(type(number) is not int for number in (*epochs, batches, samples)):
         raise ValueError
-    if not epochs or epochs != sorted(set(epochs)) or epochs[0] < 1 or batches < 1 or not 0 <= samples <= batches:
+    if not epochs or epochs != sorted(set(epochs)) or epochs[0] < 1:
+        raise ValueError
+    if not 0 <= samples <= batches or not 1 <= batches <= LARGEST:
         raise ValueError
     return asked
 
@@ -137,9 +138,11 @@ def _ordered(value: object) -> object:
 
 
 # Types of fields. The description is what an error message says is accepted; for a Literal, its values are.
-_COUNT = "a whole number of at least 1"
-Count = Annotated[int, Field(ge=1, description=_COUNT)]
-Natural = Annotated[int, Field(ge=0, description="a whole number of at least 0")]
+LARGEST = 2**31 - 1
+"""Largest count, of scenes, epochs, pixels and the like."""
+_COUNT = f"a whole number from 1 to {LARGEST}"
+Count = Annotated[int, Field(ge=1, le=LARGEST, description=_COUNT)]
+Natural = Annotated[int, Field(ge=0, le=LARGEST, description=f"a whole number from 0 to {LARGEST}")]
 Number = Annotated[
     float, BeforeValidator(_plain), Field(ge=0, allow_inf_nan=False, description="a number of at least 0")
 ]
@@ -216,6 +219,8 @@ class RunConfig(BaseModel):
         evaluate_on: `test`, which is the validation split where test labels are not public; or, for data sets that
             have both splits, `val`, or `both`: final metrics are those on the test split, and those on the
             validation split stand beside them, so that one run serves the choice of settings and the report.
+        score: What metrics are measured on: the whole `image`, or, for `nyuv2`, what lies inside the white `frame` of
+            its images, see `evaluation.FRAME`.
         average_last: Final metrics are the mean over the evaluations after the last so many epochs (the public
             benchmark: 10); with 1 they are those of the last epoch.
         probe_every: Epochs between two looks at the task gradients on a fixed batch; 0 for none.
@@ -280,10 +285,13 @@ class RunConfig(BaseModel):
     draw: Literal["union", "alternating"] = "union"
     unlabelled: Literal["absent", "zero"] = "absent"
     flip: Annotated[Number, Field(description="a probability in [0, 1]")] = 0.5
-    scales: Annotated[tuple[Positive, ...], Field(strict=False, description="a list of numbers of at least 1")] = (1.0,)
+    scales: Annotated[
+        tuple[Positive, ...], Field(strict=False, description=f"a list of numbers from 1 to {LARGEST_ZOOM}")
+    ] = (1.0,)
     crop: OptionalSize = None
     evaluate_every: Count = 1
     evaluate_on: Literal["test", "val", "both"] = "test"
+    score: Literal["image", "frame"] = "image"
     average_last: Count = 1
     probe_every: Natural = 0
     pictures: Annotated[
@@ -309,9 +317,9 @@ class RunConfig(BaseModel):
         AfterValidator(_observed),
         Field(strict=False, description=f"any of {', '.join(OBSERVED)}, all different"),
     ] = ()
-    seed: Natural = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="a whole number of at least 0 and below 2^63")] = 0
     device: Literal["cpu", "cuda"] = "cpu"
-    threads: Count = 1
+    threads: Annotated[int, Field(ge=1, le=1024, description="a whole number from 1 to 1024")] = 1
     precision: Literal["float32", "bf16"] = "float32"
     compile: Flag = False
     cuda_graph: Flag = False
@@ -328,7 +336,12 @@ class RunConfig(BaseModel):
         """Write the default length of a curriculum into the options."""
         options = values.get("method_options", {})
         replaced = REPLACED_BY_LENGTH & _parameters(values.get("method")).keys()
-        if replaced and isinstance(options, Mapping) and type(options.get("length")) is int:
+        if (
+            replaced
+            and isinstance(options, Mapping)
+            and type(options.get("length")) is int
+            and options["length"] < 2**63
+        ):
             options = {**options, "length": float(options["length"])}  # 1 and 1.0 are one run
             return {**values, "method_options": options}
         if replaced and isinstance(options, Mapping) and not ({"length", "run"} | replaced) & options.keys():
@@ -351,13 +364,12 @@ class RunConfig(BaseModel):
             ValueError: It is no JSON object, a field is unknown, or a value is not accepted.
             OSError: The file cannot be read.
         """
-        text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+        if isinstance(source, str):
+            return cls.from_dict(files.parse_json(source))
         try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            where = f"{source}: " if isinstance(source, Path) else ""
-            raise ValueError(f"{where}no JSON: {error}") from None
-        return cls.from_dict(values)
+            return cls.from_dict(files.parse_json(source.read_bytes()))
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -451,12 +463,35 @@ class RunConfig(BaseModel):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; accepted with dataset {self.dataset!r}: None")
         if self.classes is not None and self.classes not in CATALOGUE[self.dataset].class_counts:
             raise ValueError(f"classes is {self.classes}; accepted with dataset {self.dataset!r}: None")
+        if self.score != "image" and self.dataset != "nyuv2":
+            raise ValueError(f"score is {self.score!r}; accepted with dataset {self.dataset!r}: 'image'")
         if self.evaluate_on != "test" and not CATALOGUE[self.dataset].validated:
             raise ValueError(f"evaluate_on is {self.evaluate_on!r}; accepted with dataset {self.dataset!r}: 'test'")
-        Augmentation(self.flip, self.scales, self.crop)
+        if self.size is not None:
+            scenes.check_size(self.size)
+        self._image_size()
+        for name in self.tasks:
+            if not _has(self.dataset, tasks.target_of(name)):
+                learned = [other for other in tasks.NAMES if _has(self.dataset, tasks.target_of(other))]
+                raise ValueError(
+                    f"tasks is {self.tasks!r}; accepted with dataset {self.dataset!r}: {', '.join(learned)}"
+                )
+        if self.pictures and self.dataset in GENERATED:
+            n_test = scenes.COUNTS["test"] if self.n_test is None else self.n_test
+            if self.pictures["images"][-1] >= n_test:
+                raise ValueError(f"pictures is {self.pictures}; accepted: images below {n_test}, the test scenes")
         n_train = scenes.COUNTS["train"] if self.n_train is None else self.n_train
         if self.dataset in GENERATED and n_train < self.batch_size:
             raise ValueError(f"batch_size is {self.batch_size}; accepted: up to {n_train}, the training scenes")
+
+    def _image_size(self) -> tuple[int, int] | None:
+        """Height and width of training images, pixels; None for a real data set, whose files tell them, without crop.
+
+        Raises:
+            ValueError: A field of the transforms is out of range, or the scenes are smaller than `crop`.
+        """
+        augmentation = Augmentation(self.flip, self.scales, self.crop)
+        return augmentation.output_size(self.size or scenes.SIZE) if self.dataset in GENERATED else self.crop
 
     def _check_labels(self) -> None:
         for name in ("loss_scales", "labels"):
@@ -531,18 +566,32 @@ class RunConfig(BaseModel):
             raise ValueError(
                 f"method is {self.method!r}; accepted: {', '.join(balancers.METHODS)}, torchjd:<Weighting>"
             )
+        network = (self.model, _canonical(self.model_options), self.tasks, self.protocol)
         with _naming("model_options", self.model_options):
-            _try_model(self.model, _canonical(self.model_options), self.tasks, self.protocol)
+            self._check_images(network, trials.network(*network).views)
         capturable, learns = True, False
         with _naming("method_options", self.method_options):
             options = _without_length(self.method, without_run(self.method, self.method_options))
-            capturable, learns = _try_method(self.method, _canonical(options), len(self.tasks))
+            capturable, learns = trials.method(self.method, _canonical(options), len(self.tasks))
         if self.cuda_graph and not capturable:
             raise ValueError(f"cuda_graph is True; accepted with {self.method} and these options: False")
         if self.balancer_lr is not None and not learns:
             raise ValueError(
                 f"balancer_lr is {self.balancer_lr}; accepted with method {self.method!r}, without parameters: None"
             )
+
+    def _check_images(self, network: tuple[str, str, tuple[str, ...], Protocol], views: int) -> None:
+        """Refuse images that the data set lacks, or of which a network cannot take a training step."""
+        if views == 2 and not _has(self.dataset, "right"):
+            raise ValueError(f"views is 2; accepted with dataset {self.dataset!r}: 1")
+        if (size := self._image_size()) is not None:
+            try:
+                trials.batch(*network, self.batch_size, size)
+            except (ValueError, RuntimeError) as error:
+                found = f"batch_size is {self.batch_size}, images have {size[0]} x {size[1]} pixels"
+                raise ValueError(
+                    f"{found}; accepted by model {self.model!r}: what it can be trained on, {error}"
+                ) from None
 
 
 def _refusal(values: Mapping[str, Any], error: ValidationError) -> ValueError:
@@ -560,28 +609,22 @@ def _refusal(values: Mapping[str, Any], error: ValidationError) -> ValueError:
 
 
 @contextmanager
-def _naming(field: str, options: Mapping[str, Any]) -> Iterator[None]:
+def _naming(field: str, value: object) -> Iterator[None]:
     try:
         yield
     except ImportError:
         pass  # an extra that reading a record does not need; training says so
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{field} is {options!r}; {error}") from error
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"{field} is {value!r}; {error}") from error
 
 
 def _canonical(value: Any) -> str:  # noqa: ANN401
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-@lru_cache(maxsize=256)
-def _try_model(name: str, options: str, names: tuple[str, ...], protocol: Protocol) -> None:
-    """Make the network without memory or random numbers; checkpoints are looked for when training starts."""
-    chosen = json.loads(options)
-    if chosen.get("weights") == "imagenet":
-        check_imagenet(chosen.get("encoder", "mobilenet_v2"), chosen.get("width", 1))  # all defaults have a checkpoint
-        chosen["weights"] = "none"
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        models.create(name, tasks.create(names, protocol=protocol), **chosen)
+def _has(dataset: str, key: str) -> bool:
+    """Whether a data set has a target, as far as is known before it is opened: real ones tell it then."""
+    return dataset not in GENERATED or key in scenes.generator_of(dataset).KEYS
 
 
 def _parameters(method: object) -> Mapping[str, inspect.Parameter]:
@@ -599,7 +642,7 @@ def _without_length(method: str, options: dict[str, Any]) -> dict[str, Any]:
     length = options["length"]
     if both := replaced & options.keys():
         raise ValueError(f"it has 'length' and {both.pop()!r}; accepted: one of them")
-    if isinstance(length, bool) or not isinstance(length, int | float) or not 0 < length <= 1:
+    if type(length) not in (int, float) or not 0 < length <= 1:
         raise ValueError(f"length is {length!r}; accepted: a number in (0, 1]")
     return {name: value for name, value in options.items() if name != "length"}
 
@@ -607,10 +650,3 @@ def _without_length(method: str, options: dict[str, Any]) -> dict[str, Any]:
 def _share(length: float, run: int) -> int:
     """Epochs or iterations in a share of a run, rounded up."""
     return max(1, math.ceil(round(length * run, 6)))  # 0.1 * 30 is a little more than 3
-
-
-@lru_cache(maxsize=256)
-def _try_method(name: str, options: str, n_tasks: int) -> tuple[bool, bool]:
-    """Make the method; say whether a CUDA graph can stand for its steps, and whether it has parameters of its own."""
-    method = balancers.create(name, n_tasks, **json.loads(options))
-    return method.capturable, bool(list(method.parameters()))

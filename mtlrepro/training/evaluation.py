@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +14,26 @@ from mtlrepro.balancers import diagnostics, gramian, task_gradients
 from mtlrepro.data.loading import Loader
 from mtlrepro.data.samples import Batch
 from mtlrepro.models import MultiTaskModel
-from mtlrepro.tasks import ImageTask
+from mtlrepro.targets import TARGETS
+from mtlrepro.tasks import ImageTask, target_of
 from mtlrepro.training.step import Trainer, predict
 
 Metrics = dict[str, dict[str, float]]
 """By task and metric."""
+FRAME = ((45, 471, 480), (41, 601, 640))
+"""NYUv2's valid region: first row and the one after the last, of so many, and columns likewise.
+
+Images of NYUv2 have a white frame, which evaluations of depth usually leave out since Eigen et al. (NeurIPS 2014).
+"""
 
 
 @torch.no_grad()
 def evaluate(
-    model: MultiTaskModel, tasks: Sequence[ImageTask], loader: Loader, precision: str = "float32"
+    model: MultiTaskModel,
+    tasks: Sequence[ImageTask],
+    loader: Loader,
+    precision: str = "float32",
+    score: Literal["image", "frame"] = "image",
 ) -> tuple[Metrics, Metrics]:
     """Score a network on a set, in evaluation mode.
 
@@ -32,6 +42,7 @@ def evaluate(
         tasks: What to score.
         loader: One epoch of it is read.
         precision: `float32` or `bf16`.
+        score: `frame` leaves out what lies outside of `FRAME`.
 
     Returns:
         Metrics pooled over the set, by task and name; and those of single classes, of the tasks that have such.
@@ -40,11 +51,30 @@ def evaluate(
     metrics = {task.name: task.metrics() for task in tasks}
     for batch in loader:
         predictions = predict(model, batch, precision)
+        if score == "frame":
+            batch = inside_frame(batch, [task.name for task in tasks])
         for name, metric in metrics.items():
             metric.update(predictions[name], batch)
     model.train()
     per_class = {name: values for name, metric in metrics.items() if (values := metric.per_class())}
     return {name: metric.compute() for name, metric in metrics.items()}, per_class
+
+
+def inside_frame(batch: Batch, names: Sequence[str]) -> Batch:
+    """Make the maps of a batch unknown outside of `FRAME`.
+
+    Args:
+        batch: Maps `[B, ..., H, W]` of any size; it is not changed.
+        names: Tasks whose targets are looked at.
+    """
+    height, width = batch["image"].shape[-2:]
+    (top, bottom), (left, right) = (
+        [round(edge * size / of) for edge in edges] for (*edges, of), size in zip(FRAME, (height, width), strict=True)
+    )
+    inside = torch.zeros(height, width, dtype=torch.bool, device=batch["image"].device)
+    inside[top:bottom, left:right] = True
+    keys = map(target_of, names)
+    return batch | {key: batch[key].masked_fill(~inside, TARGETS[key].invalid) for key in keys}
 
 
 def probe(

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import time
+import warnings
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from mtlrepro.distributed import processes
+from mtlrepro.files import PROJECT
 
 PACKAGES = ("mtlrepro", "torch", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "papermill")
 
@@ -33,8 +35,12 @@ def _versions() -> dict[str, str]:
 
 def origin(device: str) -> dict[str, Any]:
     """Where and when numbers of this process are made: `provenance`, with processor, processes and date."""
-    date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return {**provenance(device), "processor": processor(), "processes": processes(), "date": date}
+    return {**provenance(device), "processor": processor(), "processes": processes(), "date": date()}
+
+
+def date() -> str:
+    """Date and time now, UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def processor() -> str:
@@ -56,10 +62,24 @@ def processor() -> str:
 
 
 def _commit() -> str:
-    git = ["git", "-C", str(Path(__file__).parents[1])]
+    # In containers the checkout often belongs to another user. Its code runs in this process already, so it is trusted.
+    git = ["git", "-c", "safe.directory=*", "-C", str(PROJECT)]
     try:
         commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
         changed = subprocess.run([*git, "status", "--porcelain", "--", "."], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.CalledProcessError) as error:
+        if "dubious ownership" in str(getattr(error, "stderr", "")):
+            _name_remedy()
+            return "unknown: git refuses a checkout of another user"
         return "unknown: not a git checkout"
     return commit.stdout.strip() + (" with changes" if changed.stdout.strip() else "")
+
+
+@cache
+def _name_remedy() -> None:
+    """Say once what makes git tell the commit; versions before 2.38 take it from a file alone."""
+    warnings.warn(
+        f"{PROJECT} belongs to another user, and git does not tell its commit; "
+        f"to record it, run: git config --global --add safe.directory {PROJECT}",
+        stacklevel=2,
+    )

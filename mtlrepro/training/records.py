@@ -51,10 +51,7 @@ def read(path: Path) -> Record:
         ValueError: The file holds no record, or that of another run than its name says.
         OSError: The file cannot be read.
     """
-    try:
-        record = json.loads(path.read_bytes(), parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:  # the latter from brackets nested thousands deep
-        raise ValueError(f"no JSON ({error})") from None
+    record = files.parse_json(path.read_bytes())
     if not isinstance(record, dict):
         raise ValueError("no JSON object")
     for name, kind in (_FIELDS | (_COMPLETE if record.get("status") == "complete" else _FAILED)).items():
@@ -72,10 +69,6 @@ def read(path: Path) -> Record:
         if record["status"] == "complete":
             _check_complete(record, config)
     return record
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"it holds {constant}, which JSON does not have")
 
 
 def _check_complete(record: Record, config: RunConfig) -> None:

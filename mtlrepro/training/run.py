@@ -16,12 +16,13 @@ from mtlrepro.distributed import from_first, join, local_rank, processes, rank
 from mtlrepro.training import checkpoints, gradients, observations, predictions, records
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.evaluation import evaluate, mean, probe, update_change
-from mtlrepro.training.provenance import origin
+from mtlrepro.training.provenance import date, origin
 from mtlrepro.training.records import Record
 from mtlrepro.training.step import Trainer
 
 Kept = dict[str, dict[int, dict[str, Any]]]
-"""What stands beside the record, `pictures` and `gradients`, each by number of epochs."""
+"""What checkpoints keep beside the history: by number of epochs `pictures` and `gradients`, which will stand beside the
+record, and by its first epoch each of the `legs`, where and when a process trained."""
 
 
 def train(
@@ -39,7 +40,7 @@ def train(
     Data, model, losses, balancer and optimizer follow one another in `step.Trainer.step`; this function adds what
     surrounds the steps. After each epoch `STORE/checkpoints/HASH-EPOCH.pt` holds the state, so a run that was stopped
     at any moment ends with the numbers of one that was not: bit for bit on the CPU, see `records.numbers`. A second
-    call for the same configuration waits for the first and reads its record.
+    call for the same configuration waits for the first and reads its record; of a complete run nothing is written.
 
     Under torchrun all processes train together, each on its part of every batch. The result equals a single process's
     up to rounding, except with batch norm on the CPU, which sees only its own images, and with detection where a
@@ -59,7 +60,9 @@ def train(
     - what `config.observe` asks for: `observed` in the entries of `history`, means over the epoch's steps of what the
       balancer reports; `update_change` in `probe`; `per_class` (and `validation_per_class`) beside `metrics`;
     - `weights_source`: what the network started from;
-    - `provenance`: commit, versions, device, processor, threads, processes, date, seconds, images per second.
+    - `provenance`: commit, versions, device, processor, threads, processes, date, seconds, images per second; of a
+      run that several processes trained one after another those of the last one, and in `legs` those of each, with
+      `first_epoch`.
 
     A run that replays another one's weights, see `controls`, first reads that one's record from the store.
 
@@ -85,27 +88,32 @@ def train(
         ValueError: The device is absent or of another kind, or data, network and tasks do not go together, or a file
             that is not this run's record has its name, or the run whose weights are replayed cannot be.
         FileNotFoundError: ImageNet weights are absent.
-        FloatingPointError: A loss or gradient was not finite; names epoch, step and task.
+        FloatingPointError: A loss or gradient was not finite; names epoch, step and task. Or the network was not, after
+            an epoch; names the parameter.
         torch.OutOfMemoryError: The device's memory did not suffice.
         OSError: A file cannot be written. Failures in training are recorded, and the last checkpoint stays.
     """
     store = Path(store)
     folder = store / "checkpoints"
-    folder.mkdir(parents=True, exist_ok=True)
     join(config.device)
+    if (record := _read(store, config)) is not None:  # nothing is written, not even a lock, and no device is needed
+        return record
     chosen = _device(config, device)
+    folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(settings(config, chosen))
         if rank() == 0:  # whoever else trains this run waits here, and then finds its record
             stack.enter_context(FileLock(folder / f"{config.hash}.lock"))
-        if (record := from_first(records.completed(store, config) if rank() == 0 else None)) is not None:
+        if (record := _read(store, config)) is not None:
             return record
+        if rank() == 0:
+            _clean(store, config.hash)
         history: list[dict[str, Any]] = []
-        kept: Kept = {"pictures": {}, "gradients": {}}
+        kept: Kept = {"legs": {}, "pictures": {}, "gradients": {}}
         try:
             trainer = Trainer(config, chosen, data_root, records.source_weights(store, config))
             _train_epochs(trainer, history, kept, folder, progress, config.epochs, after_epoch, resumable)
-            record = from_first(_complete(trainer, history) if rank() == 0 else {})
+            record = from_first(_complete(trainer, history, kept["legs"]) if rank() == 0 else {})
             if rank() == 0:
                 _store(store, config, record, kept, trainer.step_weights)
         except Exception as error:
@@ -142,7 +150,7 @@ def first_epochs(
     weights = records.source_weights(store, config)
     with tempfile.TemporaryDirectory() as folder, settings(config, device):
         trainer = Trainer(config, device, data_root, weights)
-        kept: Kept = {"pictures": {}, "gradients": {}}
+        kept: Kept = {"legs": {}, "pictures": {}, "gradients": {}}
         _train_epochs(trainer, history, kept, Path(folder), progress, epochs)
     return history
 
@@ -164,11 +172,16 @@ def _train_epochs(
 ) -> None:
     """Train the epochs that are left; append them to the history, and add what is to stand beside the record."""
     config = trainer.config
-    if (state := checkpoints.load(folder, config.hash)) is not None:
-        trainer.load_state_dict(state["trainer"])
-        history += state["history"]
+
+    def take(state: dict[str, Any]) -> None:
+        _go_on(trainer, state)
+        history.extend(state["history"])
         for name, epochs_kept in kept.items():
-            epochs_kept |= state.get(name, {})  # a checkpoint of an earlier version lacks what came later
+            epochs_kept |= state[name]
+
+    checkpoints.load(folder, config.hash, take)
+    first = len(history) + 1
+    here = origin(str(trainer.device))
     steps = len(trainer.train_loader)
     with tqdm(
         desc=config.hash,
@@ -177,9 +190,10 @@ def _train_epochs(
         unit=" steps",
         disable=None if progress and rank() == 0 else True,
     ) as bar:
-        for epoch in range(len(history) + 1, epochs + 1):
+        for epoch in range(first, epochs + 1):
             started = time.perf_counter()
             entry = {"epoch": epoch, **trainer.epoch(bar.update)}
+            kept["legs"][first] = here | {"date": date()}
             trained = time.perf_counter()
             entry |= _evaluate(trainer, epoch)
             if rank() == 0 and epoch in config.pictures.get("epochs", ()):
@@ -193,12 +207,28 @@ def _train_epochs(
             history.append(records.finite(entry) | seconds)
             if rank() == 0:
                 if resumable:
-                    state = {"trainer": trainer.state_dict(), "history": history, **kept}
+                    state = {"config": config.to_json(), "trainer": trainer.state_dict(), "history": history, **kept}
                     checkpoints.save(folder, config.hash, epoch, state)
                 if after_epoch is not None:
                     with torch.random.fork_rng([trainer.device] if trainer.device.type == "cuda" else []):
                         after_epoch(copy.deepcopy(history[-1]))
             bar.set_postfix_str(f"epoch {epoch}, " + ", ".join(f"{k} {v:.4g}" for k, v in entry["losses"].items()))
+
+
+def _go_on(trainer: Trainer, state: dict[str, Any]) -> None:
+    """Give a new trainer the state of a checkpoint.
+
+    Raises:
+        ValueError: It is another configuration's, or does not fit; the trainer is as before.
+    """
+    if state.get("config") != trainer.config.to_json():
+        raise ValueError("it is of another configuration")
+    new = copy.deepcopy(trainer.state_dict())
+    try:
+        trainer.load_state_dict(state["trainer"])
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        trainer.load_state_dict(new)
+        raise ValueError(f"it does not fit this version of the code ({' '.join(str(error).split())})") from None
 
 
 def _evaluate(trainer: Trainer, epoch: int) -> dict[str, Any]:
@@ -212,7 +242,7 @@ def _evaluate(trainer: Trainer, epoch: int) -> dict[str, Any]:
         loaders["validation_"] = trainer.validation_loader
     found: dict[str, Any] = {}
     for prefix, loader in loaders.items():
-        scores = evaluate(model, tasks, loader, precision) if scored and rank() == 0 else (None, None)
+        scores = evaluate(model, tasks, loader, precision, config.score) if scored and rank() == 0 else (None, None)
         found[f"{prefix}metrics"] = scores[0]
         if "classes" in config.observe:
             found[f"{prefix}per_class"] = scores[1]
@@ -222,7 +252,7 @@ def _evaluate(trainer: Trainer, epoch: int) -> dict[str, Any]:
     return found
 
 
-def _complete(trainer: Trainer, history: list[dict[str, Any]]) -> Record:
+def _complete(trainer: Trainer, history: list[dict[str, Any]], legs: dict[int, dict[str, Any]]) -> Record:
     config = trainer.config
     last = history[-config.average_last :]
     seconds = sum(entry["seconds"] for entry in history)
@@ -239,11 +269,24 @@ def _complete(trainer: Trainer, history: list[dict[str, Any]]) -> Record:
         metrics_from={"split": trainer.test_loader.dataset.split, "epochs": [entry["epoch"] for entry in last]},
         weights_source=trainer.model.weights_source,
         provenance={
-            **origin(str(trainer.device)),
+            **legs[max(legs)],
             "seconds": seconds + sum(entry["evaluation_seconds"] for entry in history),
             "images_per_second": images / seconds,
+            **({"legs": [{"first_epoch": first, **legs[first]} for first in sorted(legs)]} if len(legs) > 1 else {}),
         },
     )
+
+
+def _read(store: Path, config: RunConfig) -> Record | None:
+    """Record of a complete run, in all processes; None if there is none."""
+    return from_first(records.completed(store, config) if rank() == 0 else None)
+
+
+def _clean(store: Path, run: str) -> None:
+    """Remove what processes that were killed while they wrote a file of this run have left."""
+    for folder in (store, store / "checkpoints"):
+        for path in folder.glob(f".{run}*.partial.*"):
+            path.unlink(missing_ok=True)
 
 
 def _store(store: Path, config: RunConfig, record: Record, kept: Kept, weights: list[torch.Tensor]) -> None:

@@ -80,6 +80,10 @@ class Trainer:
         reported = "val" if config.evaluate_on == "val" else entry.test_split
         train, test = (self._data(split, data_root) for split in ("train", reported))
         validation = self._data("val", data_root) if config.evaluate_on == "both" else None
+        if config.pictures and config.pictures["images"][-1] >= len(test):
+            raise ValueError(
+                f"pictures is {config.pictures}; accepted: images below {len(test)}, those of {test.split}"
+            )
         self.tasks = tasks.create(
             config.tasks,
             protocol=config.protocol,
@@ -95,7 +99,7 @@ class Trainer:
             train, test = (split.reading([*split.keys, "right"]) for split in (train, test))
             validation = validation and validation.reading([*validation.keys, "right"])
         self._train = train
-        self._targets = targets = [_target(name) for name in config.tasks]
+        self._targets = targets = [tasks.target_of(name) for name in config.tasks]
         self.train_loader = self._loader(
             self._labelled(train),
             augmentation=_augmentation(config),
@@ -124,7 +128,7 @@ class Trainer:
 
     def present(self, batch: Batch) -> list[bool]:
         """Whether each task has a label in the batch; of several processes, in the part of any of them."""
-        flags = [bool(batch["labelled"][_target(task.name)].any()) for task in self.tasks]
+        flags = [bool(batch["labelled"][tasks.target_of(task.name)].any()) for task in self.tasks]
         if processes() == 1:
             return flags
         return [count > 0 for count in total(torch.tensor(flags, dtype=torch.int64, device=self.device)).tolist()]
@@ -181,7 +185,8 @@ class Trainer:
             step had.
 
         Raises:
-            FloatingPointError: A loss or gradient was not finite; names epoch, step and task.
+            FloatingPointError: A loss or gradient was not finite; names epoch, step and task. Or a parameter or running
+                statistic of the network is not finite at the end; names it.
         """
         epoch = self.train_loader.epoch + 1
         lr = float(self.optimizer.param_groups[0]["lr"])
@@ -203,6 +208,7 @@ class Trainer:
             self.balancer.check()
         except FloatingPointError as error:
             raise FloatingPointError(f"epoch {epoch}: {error}") from None
+        self._check_network(epoch)
         values, counts = total(self._losses)
         losses = values / counts  # 0 / 0 is NaN, a task without a label
         scaled = losses * losses.new_tensor([self._scale(task.name) for task in self.tasks])
@@ -225,6 +231,14 @@ class Trainer:
         if self.config.labels or any(lacking):
             entry["absent"] = {task.name: n / batches for task, n in zip(self.tasks, lacking, strict=True)}
         return entry
+
+    def _check_network(self, epoch: int) -> None:
+        """Refuse a network with numbers that are not finite, which a finite loss does not exclude."""
+        tensors = {name: tensor for name, tensor in self.model.state_dict().items() if tensor.is_floating_point()}
+        finite = torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).tolist()
+        if not all(finite):
+            name = list(tensors)[finite.index(False)]
+            raise FloatingPointError(f"epoch {epoch}: {name} of the network is not finite; remedy: a smaller lr")
 
     def probe_batch(self) -> Batch:
         """First training images as they are stored, with labels that the configuration hides from training too."""
@@ -325,7 +339,7 @@ class Trainer:
         entry = CATALOGUE[config.dataset]
         if not entry.generated and root is None:
             raise ValueError(f"data_root is None; accepted for {config.dataset}: the TARGET of `{entry.prepare}`")
-        keys = [_target(name) for name in config.tasks]
+        keys = [tasks.target_of(name) for name in config.tasks]
         keys += ["valid"] if any(TARGETS[key].known == "mask" for key in keys) else []
         count = config.n_train if split == "train" else config.n_test
         return datasets.load(
@@ -335,9 +349,9 @@ class Trainer:
     def _labelled(self, train: datasets.Dataset) -> datasets.Dataset:
         """Training images with the labels that the configuration leaves them."""
         shares = self.config.labels
-        shown = train.showing({_target(name): share for name, share in shares.items()})
+        shown = train.showing({tasks.target_of(name): share for name, share in shares.items()})
         for name in self.config.tasks:
-            if not shown.has(_target(name), range(len(shown))).any():
+            if not shown.has(tasks.target_of(name), range(len(shown))).any():
                 raise ValueError(f"labels is {shares}; accepted: shares that leave {name!r} a training image")
         return shown
 
@@ -345,11 +359,6 @@ class Trainer:
         if dataset.nbytes <= HELD:
             return MemoryLoader(dataset, self.config.batch_size, device=self.device, **options)
         return DiskLoader(dataset, self.config.batch_size, device=self.device, **options)
-
-
-def _target(task: str) -> str:
-    """Key of the target of a task."""
-    return "boxes" if task == "detection" else task
 
 
 def _compile(parts: Sequence[nn.Module]) -> None:

@@ -220,6 +220,9 @@ def test_scenes_by_name(monkeypatch, tmp_path):
     assert (rooms.name, rooms.split, len(rooms), rooms.keys) == ("rooms", "test", 3, ("image", "depth"))
     with pytest.raises(ValueError, match="root is 'x'; accepted: none for rooms"):
         load("rooms", root="x")
+    monkeypatch.setattr(scenes, "generate", None)
+    with pytest.raises(ValueError, match="keys hold 'disparity'; accepted: image, depth"):
+        load("rooms", "val", keys=["disparity"])
 
 
 @pytest.mark.parametrize(

@@ -250,9 +250,16 @@ def test_damage_is_reported(tmp_path):
     (folder / META).write_text("{")
     with pytest.raises(ValueError, match=r"meta.json is damaged .*make it again"):
         Store(folder)
-    (folder / META).write_text(json.dumps({"format": 0}))
-    with pytest.raises(ValueError, match="has format 0; accepted: 1"):
-        Store(folder)
+    for content, message in (
+        ({"format": 0}, "format is 0; accepted: 1"),
+        ([], "no JSON object"),
+        ({"format": 1}, "it has no number n and no object arrays"),
+        ({"format": 1, "n": True, "arrays": {}}, "it has no number n"),
+        ({"format": 1, "n": 1, "arrays": {"image": {"dtype": "|u1"}}}, "array 'image' has no dtype, shape and sha256"),
+    ):
+        (folder / META).write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=rf"meta.json is damaged \({message}.*make it again"):
+            Store(folder)
     with pytest.raises(ValueError, match=r"nowhere holds no meta.json"):
         Store(tmp_path / "nowhere")
 

@@ -80,7 +80,7 @@ def test_crops_lie_inside():
     [
         ({"flip": 1.5}, "flip is 1.5; accepted: a probability"),
         ({"scales": ()}, r"scales is \(\); accepted: one or more"),
-        ({"scales": (1.0, 0.5)}, "accepted: one or more numbers of at least 1"),
+        ({"scales": (1.0, 0.5)}, "accepted: one or more numbers from 1 to 16"),
         ({"scales": (float("nan"),)}, "scales is"),
         ({"crop": (0, 5)}, r"crop is \(0, 5\); accepted: \(height, width\)"),
     ],

@@ -90,6 +90,18 @@ def test_elsewhere_losses_of_the_first_epoch_may_differ_by_two_percent(store, re
     assert f"accepted: 2%, for {key} another there, {module.origin('cpu')[key]} here" in check.message
 
 
+@pytest.mark.parametrize(("first", "passed"), [(2, True), (3, False)])
+def test_each_process_that_trained_the_first_epochs_counts(store, retrained, first, passed):
+    """The record's own entries are those of the last process, which may have been another one."""
+    own = module.origin("cpu")
+    legs = [own | {"first_epoch": 1}, own | {"first_epoch": first, "processes": 2}]
+    elsewhere(store, processes=2, legs=legs)
+    retrained[0]["losses"]["depth"] = 1.001
+    _, check = verify_records(Store(store))
+    assert check.passed is passed
+    assert ("for processes 2 there, 1 here" if passed else "same machine and versions") in check.message
+
+
 def test_another_commit_is_not_another_machine(store, retrained):
     elsewhere(store, commit="another", date="2020-01-01T00:00:00Z", pandas="1")
     retrained[0]["losses"]["depth"] = 1.001

@@ -18,11 +18,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_it_gets_each_entry_once_its_checkpoint_is_written(tmp_path):
-    run, seen = config(evaluate_every=3), []
+    run, seen, states = config(evaluate_every=3), [], []
 
     def note(entry):
-        state = checkpoints.load(tmp_path / "checkpoints", run.hash)
-        assert state["history"][-1] == entry
+        assert checkpoints.load(tmp_path / "checkpoints", run.hash, states.append)
+        assert states.pop()["history"][-1] == entry
         seen.append(entry)
 
     assert train(run, store=tmp_path, after_epoch=note)["history"] == seen

@@ -58,6 +58,7 @@ def test_later_fields_change_the_hash_only_off_their_defaults():
     for changes in (
         {"evaluate_on": "val"},
         {"evaluate_on": "both"},
+        {"dataset": "nyuv2", "score": "frame"},
         {"pictures": {"epochs": [2, 20], "images": [0, 3]}},
         {"loss_scales": {"depth": 30.0}},
         {"method": "gradnorm", "balancer_lr": 0.025},
@@ -103,7 +104,7 @@ def test_a_changed_copy_is_checked():
     config = RunConfig(model_options={"decoder_widths": (8,) * 6})
     changed = config.replace(seed=1, model_options={"width": 0.5})
     assert (changed.seed, changed.model_options, config.seed) == (1, {"width": 0.5}, 0)
-    with pytest.raises(ValueError, match=r"^epochs is 0; accepted: a whole number of at least 1$"):
+    with pytest.raises(ValueError, match=r"^epochs is 0; accepted: a whole number from 1 to 2147483647$"):
         config.replace(epochs=0)
     with pytest.raises(ValueError, match=r"^field 'sede' is unknown; accepted: dataset, n_train, "):
         config.replace(sede=1)
@@ -312,7 +313,7 @@ def test_every_method_is_accepted(name):
         ({"lr": "1e-4"}, "lr is '1e-4'"),
         ({"lr": float("nan")}, "lr is nan"),
         ({"weight_decay": -1}, "weight_decay is -1"),
-        ({"epochs": 0}, "epochs is 0; accepted: a whole number of at least 1"),
+        ({"epochs": 0}, "epochs is 0; accepted: a whole number from 1 to 2147483647"),
         ({"epochs": 2.0}, "epochs is 2.0"),
         ({"epochs": True}, "epochs is True"),
         ({"seed": -1}, "seed is -1"),
@@ -343,7 +344,12 @@ def test_every_method_is_accepted(name):
         ({"pictures": {"epochs": [2, 1], "images": [0]}}, "increasing whole numbers, epochs from 1"),
         ({"pictures": {"epochs": [0], "images": [0]}}, "increasing whole numbers, epochs from 1"),
         ({"pictures": {"epochs": [21], "images": [0]}}, "accepted: epochs up to 20"),
-        ({"pictures": {"epochs": [1], "images": [0]}, "tasks": ["detection"]}, "accepted with detection: {}"),
+        (
+            {"pictures": {"epochs": [1], "images": [0]}, "dataset": "streets", "tasks": ["detection"]},
+            "accepted with detection: {}",
+        ),
+        ({"pictures": {"epochs": [1], "images": [8]}, "n_test": 8}, "accepted: images below 8, the test scenes"),
+        ({"pictures": {"epochs": [1], "images": [500]}}, "accepted: images below 500, the test scenes"),
         ({"gradients": {"epochs": [1], "batches": 1}}, r"gradients is .*; accepted: {}, or {\"epochs\": \[...\]"),
         ({"gradients": ASKED | {"images": []}}, "gradients is .*; accepted: {}, or"),
         ({"gradients": ASKED | {"epochs": []}}, "gradients is .*; accepted: {}, or"),
@@ -417,12 +423,90 @@ def test_every_method_is_accepted(name):
             {"labels": {"depth": [0, 0.5]}, "device": "cuda", "cuda_graph": True},
             r"labels is {'depth': \(0.0, 0.5\)}; accepted with cuda_graph: {}",
         ),
+        ({"seed": 2**63}, "seed is 9223372036854775808; accepted: a whole number of at least 0 and below"),
+        ({"epochs": 2**31}, "epochs is 2147483648; accepted: a whole number from 1 to 2147483647"),
+        ({"threads": 1025}, "threads is 1025; accepted: a whole number from 1 to 1024"),
+        ({"gradients": ASKED | {"batches": 2**31}}, "gradients is .*; accepted: {}, or"),
+        ({"size": [15, 64]}, r"size is \(15, 64\); accepted: 16 to 4096 pixels each way"),
+        ({"size": [64, 4097]}, r"size is \(64, 4097\); accepted: 16 to 4096 pixels each way"),
+        ({"score": "frame"}, "score is 'frame'; accepted with dataset 'rooms': 'image'"),
+        ({"score": "inner", "dataset": "nyuv2"}, "score is 'inner'; accepted: 'image', 'frame'"),
+        ({"crop": [97, 64]}, r"crop is \(97, 64\); accepted for these images: up to \(96, 128\)"),
+        ({"scales": [1e308]}, r"scales is \(1e\+308,\); accepted: one or more numbers from 1 to 16"),
+        (
+            {"tasks": ["depth", "disparity"]},
+            "tasks is .*; accepted with dataset 'rooms': segmentation, depth, no",
+        ),
+        ({"dataset": "streets", "tasks": ["curvature"]}, "accepted with dataset 'streets': .*, disparity, detection"),
+        ({"model": "mtsgd"}, "model_options is {}; views is 2; accepted with dataset 'rooms': 1"),
+        ({"model_options": {"views": 2}}, "views is 2; accepted with dataset 'rooms': 1"),
+        (
+            {"batch_size": 1, "size": [32, 32]},
+            "batch_size is 1, images have 32 x 32 pixels; accepted by model 'multi_decoder': what it can be t",
+        ),
+        ({"batch_size": 1, "crop": [16, 16], "model": "small_unet"}, "batch_size is 1, images have 16 x 16 pixels"),
+        ({"size": [16, 16], "model": "segnet"}, "images have 16 x 16 pixels; accepted by model 'segnet': what it can"),
+        (
+            {"method": "mclgs", "method_options": {"length": 10**400}},
+            r"length is 1000.*; accepted: a number in",
+        ),
         ({"learning_rate": 1}, "field 'learning_rate' is unknown; accepted: dataset, n_train"),
     ],
 )
 def test_a_wrong_field_is_named(fields, message):
     with pytest.raises(ValueError, match=message):
         RunConfig.from_dict(fields)
+
+
+OPTIONS = {
+    "multi_decoder": {
+        "dilate": ["false", 0, None],
+        "width": ["1", True, 1e308, -1, 0, 10**400],
+        "views": [True, 1.5, 0, 3, 10**30],
+        "output_stride": ["32", 32.0, [32]],
+        "encoder": [1, ["resnet18"]],
+        "weights": [None, ["none"], "random"],
+        "decoder_widths": [8, "abcdef", {"8": 8}, *([width, 8, 8, 8, 8, 8] for width in (-8, 0, 8.0, "8", True, 4097))],
+    },
+    "multi_column": {"stitch": [1, "zero", ["identity"]]},
+    "segnet": {"widths": [8, [], [0], ["8"], [8.0], [10**20]]},
+    "segnet_mtan": {"widths": [[8, -8], [8.5]]},
+    "mtsgd": {"bins": ["12", [0], [1.5], [True], [129], [1] * 2049]},
+    "detection": {"channels": ["64", 64.0, True, 80, 32, 10**15]},
+}
+
+
+@pytest.mark.parametrize(("model", "option"), [(model, name) for model, names in OPTIONS.items() for name in names])
+def test_no_network_takes_an_option_of_another_type_or_range(model, option):
+    for value in OPTIONS[model][option]:
+        with pytest.raises(ValueError, match=f"^model_options is .*; {option} (is|has) .*; accepted") as refused:
+            RunConfig(model=model, dataset="streets", model_options={option: value})
+        assert "not supported" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"seed": 1, "seed": 2}', "'seed' is given twice"),
+        (b"[" * 100_000, "no JSON: brackets are nested too deep"),
+        (b'{"lr": NaN}', "it holds NaN, which JSON does not have"),
+        (b'{"lr": ' + b"1" * 5000 + b"}", "Exceeds the limit"),
+        (b"\xff\xfe\xfa", "can't decode"),
+        (b'{"seed": -1}', "seed is -1; accepted"),
+    ],
+)
+def test_a_file_that_is_refused_is_named(tmp_path, content, message):
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as refused:
+        RunConfig.from_json(path)
+    assert str(refused.value).startswith(f"{path}: ")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"seed": 3}', encoding="utf-8-sig")
+    assert RunConfig.from_json(path).seed == 3
 
 
 @pytest.mark.parametrize("values", [[], "x", None])

@@ -190,7 +190,7 @@ def test_what_cannot_be_replayed_is_refused(tmp_path, monkeypatch):
     records.write(tmp_path, failed)
     refused(tmp_path, replay(source), f"it failed in {tmp_path}, train it first")
     (tmp_path / f"{source.hash}.json").write_text("{")
-    refused(tmp_path, replay(source), r"no JSON \(.*\)")
+    refused(tmp_path, replay(source), "no JSON: .*")
 
     def put(run, weights, epochs=3, **changes):
         history = [{"epoch": epoch + 1, "weights": weights} for epoch in range(epochs)]

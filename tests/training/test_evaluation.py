@@ -5,7 +5,7 @@ import torch
 from training_cases import SMOKE, config
 
 from mtlrepro.training.config import RunConfig
-from mtlrepro.training.evaluation import evaluate, mean, probe
+from mtlrepro.training.evaluation import evaluate, inside_frame, mean, probe
 from mtlrepro.training.step import Trainer
 
 CPU = torch.device("cpu")
@@ -26,6 +26,40 @@ def test_evaluation_pools_the_set_and_leaves_the_network_as_it_was():
         metric = task.metrics()
         metric.update(predictions[task.name], batch)
         torch.testing.assert_close(found[task.name], metric.compute(), rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize(("size", "window"), [((480, 640), (45, 471, 41, 601)), ((48, 64), (4, 47, 4, 60))])
+def test_what_lies_outside_of_the_frame_of_nyuv2_is_unknown(size, window):
+    top, bottom, left, right = window
+    batch = {
+        "image": torch.rand(2, 3, *size),
+        "segmentation": torch.ones(2, *size, dtype=torch.int64),
+        "depth": torch.ones(2, 1, *size),
+        "normal": torch.ones(2, 3, *size),
+        "index": torch.arange(2),
+    }
+    before = {key: values.clone() for key, values in batch.items()}
+    found = inside_frame(batch, ["segmentation", "depth", "normal"])
+    known = torch.zeros(size, dtype=torch.bool)
+    known[top:bottom, left:right] = True
+    for key, unknown in (("segmentation", -1), ("depth", 0), ("normal", 0)):
+        assert torch.equal(found[key] == 1, known.expand_as(found[key]))
+        assert (found[key][..., ~known] == unknown).all()
+    assert all(torch.equal(batch[key], values) for key, values in before.items())
+
+
+def test_only_what_lies_inside_of_the_frame_is_scored():
+    trainer = Trainer(RunConfig(**SMOKE), CPU)
+    whole, inside = (
+        evaluate(trainer.model, trainer.tasks, trainer.test_loader, score=score)[0] for score in ("image", "frame")
+    )
+    (batch,) = [trainer.test_loader.dataset.batch(range(SMOKE["n_test"]))]
+    trainer.model.eval()
+    metric = trainer.tasks[1].metrics()
+    with torch.no_grad():
+        metric.update(trainer.model(batch)["depth"], inside_frame(batch, ["depth"]))
+    torch.testing.assert_close(inside["depth"], metric.compute(), rtol=1e-4, atol=1e-2)
+    assert inside["depth"]["rmse"] != whole["depth"]["rmse"]
 
 
 @pytest.mark.parametrize("fields", [SMOKE, {**SMOKE, "model": "full_sharing"}, {**SMOKE, "tasks": ["depth"]}])

@@ -59,6 +59,14 @@ def test_a_loss_that_is_not_finite(tmp_path, monkeypatch, method):
     goes_on(tmp_path, run, [1])
 
 
+def test_a_network_that_is_not_finite_fails_the_run(tmp_path):
+    """The last step may break it: no loss is taken afterwards that would tell."""
+    run = config(optimizer="sgd", lr=1e38, momentum=0.0, epochs=1, n_train=4)
+    with pytest.raises(FloatingPointError, match=r"epoch 1: .* of the network is not finite; remedy: a smaller lr"):
+        train(run, store=tmp_path)
+    assert "of the network is not finite" in failure(tmp_path, run)["error"]
+
+
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("DefaultCPUAllocator: not enough memory")]
 )
@@ -168,7 +176,8 @@ def test_command_that_fails(tmp_path, capsys, monkeypatch):
     store = ["--store", str(tmp_path)]
     (tmp_path / "wrong.json").write_text('{"seeds": 1}')
     assert main(["train", str(tmp_path / "wrong.json"), *store]) == 2
-    assert capsys.readouterr().err.startswith("mtlrepro train: field 'seeds' is unknown; accepted: dataset, n_train")
+    said = f"mtlrepro train: {tmp_path / 'wrong.json'}: field 'seeds' is unknown; accepted: dataset, n_train"
+    assert capsys.readouterr().err.startswith(said)
     assert main(["train", str(tmp_path / "absent.json"), *store]) == 2
     assert capsys.readouterr().err == f"mtlrepro train: {tmp_path / 'absent.json'}: no such file or directory\n"
     batches_with(monkeypatch, 2, lambda batch: batch["normal"].fill_(torch.nan))

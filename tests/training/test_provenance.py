@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from mtlrepro.training import provenance as module
 from mtlrepro.training.provenance import PACKAGES, processor, provenance
 
 
@@ -51,6 +52,32 @@ def test_provenance_outside_a_checkout(monkeypatch, error):
 
     monkeypatch.setattr(subprocess, "run", fail)
     assert provenance("cpu")["commit"] == "unknown: not a git checkout"
+
+
+def test_a_checkout_of_another_user_tells_its_commit(tmp_path, monkeypatch):
+    """Git takes every folder for another user's when it is told to."""
+    command = ["git", "-C", str(tmp_path)]
+    subprocess.run([*command, "init", "-q"], check=True)
+    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*command, *author, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
+    commit = subprocess.run([*command, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+    monkeypatch.setattr(module, "PROJECT", tmp_path)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    assert provenance("cpu")["commit"] == commit.stdout.strip()
+
+
+def test_where_git_refuses_the_remedy_is_named_once(monkeypatch):
+    def refuse(words, **options):
+        raise subprocess.CalledProcessError(
+            128, words, stderr="fatal: detected dubious ownership in repository at '/x'"
+        )
+
+    monkeypatch.setattr(subprocess, "run", refuse)
+    module._name_remedy.cache_clear()
+    with pytest.warns(UserWarning, match=r"run: git config --global --add safe\.directory ") as caught:
+        found = {provenance("cpu")["commit"] for _ in range(2)}
+    assert found == {"unknown: git refuses a checkout of another user"}
+    assert len(caught) == 1
 
 
 @pytest.mark.parametrize(("status", "commit"), [("", "abc"), (" M plots.py\n", "abc with changes")])

@@ -102,6 +102,81 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch
     assert len(steps) == 6
 
 
+def change(path, **values):
+    """Change a part of a checkpoint, and leave it whole."""
+    state = torch.load(path, weights_only=True)
+    torch.save(state | values, path)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"config": config(seed=1).to_json()}, "it is of another configuration"),
+        ({"config": None}, "it is of another configuration"),
+        ({"trainer": {}}, r"it does not fit this version of the code \('model'\)"),
+    ],
+)
+@pytest.mark.parametrize("changed", [(2,), (1, 2)])
+def test_a_whole_checkpoint_that_does_not_fit_is_set_aside(tmp_path, monkeypatch, values, reason, changed):
+    run = config(method="lsb")
+    expected = numbers(train(run, store=tmp_path / "unbroken"))
+    interrupted(monkeypatch, run, tmp_path, 2)
+    folder = tmp_path / "checkpoints"
+    for epoch in changed:
+        change(folder / f"{run.hash}-{epoch}.pt", **values)
+    with monkeypatch.context() as patch:
+        steps = stop_after(patch, 99)
+        with pytest.warns(UserWarning, match=rf"{run.hash}-\d\.pt is not used: {reason}; set aside as ") as caught:
+            record = train(run, store=tmp_path)
+    assert numbers(record) == expected
+    assert (len(caught), len(steps)) == (len(changed), 3 * (3 - 2 + len(changed)))
+    assert {path.name for path in folder.glob("*.pt*")} == {f"{run.hash}-{epoch}.pt.aside" for epoch in changed}
+
+
+def test_a_state_that_fits_in_part_leaves_nothing_behind(tmp_path, monkeypatch):
+    """The network's part fits, the optimizer's does not: all of it begins anew."""
+    run = config(method="lsb", model_options={"dropout": 0.3})
+    expected = numbers(train(run, store=tmp_path / "unbroken"))
+    interrupted(monkeypatch, run, tmp_path, 1)
+    (path,) = (tmp_path / "checkpoints").glob("*.pt")
+    trainer = torch.load(path, weights_only=True)["trainer"]
+    change(path, trainer=trainer | {"optimizer": {"state": {}, "param_groups": []}})
+    with pytest.warns(UserWarning, match="does not fit this version of the code"):
+        assert numbers(train(run, store=tmp_path)) == expected
+
+
+def test_a_record_describes_every_process_that_trained(tmp_path, monkeypatch):
+    run = config()
+    dates = iter(range(9))
+    monkeypatch.setattr("mtlrepro.training.run.date", lambda: str(next(dates)))
+    monkeypatch.setattr("mtlrepro.training.run.origin", lambda device: {"processes": 1})
+    whole = train(run, store=tmp_path / "unbroken")["provenance"]
+    assert whole["date"] == "2" and "legs" not in whole
+    interrupted(monkeypatch, run, tmp_path, 1)
+    monkeypatch.setattr("mtlrepro.training.run.origin", lambda device: {"processes": 2})
+    found = train(run, store=tmp_path)["provenance"]
+    assert (found["date"], found["processes"]) == ("5", 2)
+    assert found["legs"] == [
+        {"first_epoch": 1, "date": "3", "processes": 1},
+        {"first_epoch": 2, "date": "5", "processes": 2},
+    ]
+
+
+def test_what_a_killed_process_left_is_cleaned_by_the_next(tmp_path):
+    run, other = config(), config(seed=1)
+    (tmp_path / "checkpoints").mkdir()
+    mine = [
+        tmp_path / f".{run.hash}.99.partial.json",
+        tmp_path / f".{run.hash}.weights.99.partial.npz",
+        tmp_path / "checkpoints" / f".{run.hash}-2.99.partial.pt",
+    ]
+    others = tmp_path / f".{other.hash}.99.partial.json"
+    for path in [*mine, others]:
+        path.write_text("half")
+    train(run, store=tmp_path)
+    assert others.exists() and not any(path.exists() for path in mine)
+
+
 def test_without_a_whole_checkpoint_it_starts_again(tmp_path, monkeypatch):
     run = config()
     expected = numbers(train(run, store=tmp_path / "unbroken"))
@@ -113,13 +188,31 @@ def test_without_a_whole_checkpoint_it_starts_again(tmp_path, monkeypatch):
     assert [str(w.message).split(" is ")[0][-4:] for w in caught] == ["2.pt", "1.pt"]
 
 
+def taken(folder, run):
+    """State of the checkpoint that is taken, if there is one."""
+    states = []
+    assert checkpoints.load(folder, run, states.append) == bool(states)
+    return states[0] if states else None
+
+
 def test_damaged_checkpoints_of_later_epochs_do_not_push_out_new_ones(tmp_path):
     for epoch in (4, 5):
         checkpoints.path_of(tmp_path, "run", epoch).write_text("damaged")
     checkpoints.save(tmp_path, "run", 1, {"epoch": 1})
-    assert checkpoints.load(tmp_path, "run") == {"epoch": 1}
+    assert taken(tmp_path, "run") == {"epoch": 1}
     checkpoints.save(tmp_path, "run", 2, {"epoch": 2})
     assert {path.name for path in tmp_path.iterdir()} == {"run-1.pt", "run-2.pt"}
+
+
+def test_a_complete_run_is_read_without_writing(tmp_path):
+    """So it is from a folder that cannot be written to."""
+    record = train(config(epochs=1), store=tmp_path / "first")
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / f"{record['hash']}.json").write_bytes(
+        (tmp_path / "first" / f"{record['hash']}.json").read_bytes()
+    )
+    assert train(config(epochs=1), store=tmp_path / "store") == record
+    assert [path.name for path in (tmp_path / "store").iterdir()] == [f"{record['hash']}.json"]
 
 
 def test_two_trainings_of_one_configuration_train_once(tmp_path, monkeypatch):
@@ -148,9 +241,9 @@ def test_checkpoints_are_kept_by_number_and_read_with_weights_only(tmp_path):
         checkpoints.save(tmp_path, "run", epoch, {"epoch": epoch, "x": torch.ones(2)})
     checkpoints.save(tmp_path, "run2", 99, {"epoch": 99})
     assert {p.name for p in tmp_path.iterdir()} == {"run-10.pt", "run-11.pt", "run2-99.pt"}
-    assert checkpoints.load(tmp_path, "run")["epoch"] == 11
+    assert taken(tmp_path, "run")["epoch"] == 11
     content = io.BytesIO((tmp_path / "run-11.pt").read_bytes())
     assert torch.load(content, weights_only=True)["x"].tolist() == [1, 1]
     checkpoints.remove(tmp_path, "run")
-    assert checkpoints.load(tmp_path, "run") is None
-    assert checkpoints.load(tmp_path, "run2") == {"epoch": 99}
+    assert taken(tmp_path, "run") is None
+    assert taken(tmp_path, "run2") == {"epoch": 99}

@@ -173,6 +173,11 @@ def _read_once(url: str, part: Path, start: int, bar: "tqdm[None]") -> bool:
 
 # --- archives
 
+GROWTH = 100
+"""How many times the bytes of an archive its members may have together; real ones have up to about 20, JSON's."""
+SMALL = 2**30
+"""Bytes that they may have whatever the archive has."""
+
 
 @dataclass(frozen=True)
 class _Member:
@@ -187,7 +192,8 @@ def unpack(archive: str | Path, folder: str | Path, *, progress: bool = True) ->
     """Unpack a zip or (compressed) tar archive into a new `folder`, all of it or nothing.
 
     Members are written as plain files without their permissions. Refused, by name: absolute paths, paths with
-    `..`, drive letters or backslashes, links, devices, and a second member of the same name.
+    `..`, drive letters or backslashes, links, devices, a second member of the same name, and more bytes than `GROWTH`
+    times those of the archive.
 
     Args:
         archive: The file.
@@ -208,17 +214,18 @@ def unpack(archive: str | Path, folder: str | Path, *, progress: bool = True) ->
     try:
         inside = temporary / "inside"
         inside.mkdir()
+        left = max(SMALL, GROWTH * archive.stat().st_size)
         with _members(archive) as members:
             for member in tqdm(members, desc=archive.name, unit=" files", disable=not progress):
-                _write(archive, member, inside)
+                left -= _write(archive, member, inside, left)
         inside.replace(folder)
     finally:
         shutil.rmtree(temporary)
     return folder
 
 
-def _write(archive: Path, member: _Member, folder: Path) -> None:
-    """Write one member below `folder`, or refuse it."""
+def _write(archive: Path, member: _Member, folder: Path, limit: int) -> int:
+    """Write one member of at most `limit` bytes below `folder`, and return how many it has; or refuse it."""
     parts = PurePosixPath(member.name).parts
     absolute = member.name.startswith("/") or PureWindowsPath(member.name).drive
     if member.kind not in ("file", "folder"):
@@ -231,8 +238,15 @@ def _write(archive: Path, member: _Member, folder: Path) -> None:
             (target if member.content is None else target.parent).mkdir(parents=True, exist_ok=True)
             if member.content is not None:
                 with target.open("xb") as file:
-                    shutil.copyfileobj(member.content, file, CHUNK)
-            return
+                    while block := member.content.read(CHUNK):
+                        if file.tell() + len(block) > limit:
+                            raise ValueError(
+                                f"{archive}: member {member.name!r} makes it {GROWTH} times as long as the archive; "
+                                "accepted: less, as in all real data sets"
+                            )
+                        file.write(block)
+                    return file.tell()
+            return 0
         except (FileExistsError, NotADirectoryError):
             reason = "is in the way of another"
     raise ValueError(f"{archive}: member {member.name!r} {reason}; accepted: files and folders inside the archive")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtlrepro.data.real.preparing import Row, SourceSplit, require_files
+from mtlrepro.data.real.preparing import Row, SourceSplit, files_in, require_files
 from mtlrepro.data.real.rasters import Raster, read_array
 from mtlrepro.files import replacing
 
@@ -23,11 +23,13 @@ class Kind:
         channels: Their last axes, after height and width.
         low: The least value.
         high: The largest value.
+        holes: Whether -1 stands for unknown as well; it becomes 0.
     """
 
     channels: tuple[int, ...]
     low: float
     high: float
+    holes: bool = False
 
 
 Decode = Callable[[Mapping[str, Raster]], Row]
@@ -59,7 +61,7 @@ class Pack:
             ValueError: The first image is damaged.
         """
         kinds = {"image": Kind((3,), 0, 1), self.label: Kind((), -1, self.n_classes - 1), **self.kinds}
-        n = max(len(list((folder / kind).glob("*.npy"))) for kind in kinds)
+        n = max(len(files_in(folder / kind, "*.npy")) for kind in kinds)
         names = [str(index) for index in range(max(n, 1))]
         require_files([folder / kind / f"{name}.npy" for name in names for kind in kinds], remedy=self.remedy)
         height, width = read_array(folder / "image" / "0.npy", low=0, high=1, remedy=self.remedy).shape[:2]
@@ -71,6 +73,7 @@ class Pack:
                 folder / folder_name / f"{name}.npy",
                 low=kind.low,
                 high=kind.high,
+                unknown=-1 if kind.holes else None,
                 remedy=self.remedy,
                 shape=(*shape, *kind.channels),
             )

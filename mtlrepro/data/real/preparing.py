@@ -151,6 +151,27 @@ def _require_space(folder: Path, needed: int) -> None:
         )
 
 
+def files_in(folder: Path, pattern: str) -> list[Path]:
+    """List the files of a folder that match a pattern, sorted, without hidden ones such as macOS's `._NAME`."""
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+
+
+def hint(path: Path) -> str:
+    """Say where a missing file or folder seems to be; empty if that is not seen.
+
+    Looked for are the same name with an extension in capitals, and the same path one folder deeper.
+    """
+    capitals = path.with_suffix(path.suffix.upper())
+    if capitals != path and capitals.exists():
+        return f"; {capitals.name} is there: rename the files, accepted is {path.suffix}"
+    for parent in [folder for folder in path.parents if folder.is_dir()][:1]:
+        rest = path.relative_to(parent)
+        for deeper in sorted(folder for folder in parent.iterdir() if not folder.name.startswith(".")):
+            if (deeper / rest).exists():
+                return f"; {deeper / rest} is there: it lies one folder too deep"
+    return ""
+
+
 def load_json(path: Path, *, remedy: str) -> Any:  # noqa: ANN401 (what JSON holds)
     """Read a JSON file.
 
@@ -159,9 +180,9 @@ def load_json(path: Path, *, remedy: str) -> Any:  # noqa: ANN401 (what JSON hol
         ValueError: It is damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return files.parse_json(path.read_bytes())
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file; {remedy}") from None
+        raise FileNotFoundError(f"{path}: no such file{hint(path)}; {remedy}") from None
     except ValueError as error:
         raise ValueError(f"{path}: not a complete JSON file ({error}); {remedy}") from None
 
@@ -175,7 +196,7 @@ def require_files(paths: Sequence[Path], *, remedy: str) -> None:
     absent = [path for path in paths if not path.is_file()]
     if absent:
         others = f" and {len(absent) - 1} more of {len(paths)}" if len(absent) > 1 else ""
-        raise FileNotFoundError(f"{absent[0]}{others}: no such file; {remedy}")
+        raise FileNotFoundError(f"{absent[0]}{others}: no such file{hint(absent[0])}; {remedy}")
 
 
 def write_json(path: Path, value: object) -> None:

@@ -48,7 +48,15 @@ def read_raster(
     return array.astype(np.uint16) if kind == "uint16" else array
 
 
-def read_array(path: Path, *, low: float, high: float, remedy: str, shape: tuple[int, ...] | None = None) -> Raster:
+def read_array(
+    path: Path,
+    *,
+    low: float,
+    high: float,
+    remedy: str,
+    shape: tuple[int, ...] | None = None,
+    unknown: float | None = None,
+) -> Raster:
     """Read one `.npy` file of numbers.
 
     Args:
@@ -57,6 +65,7 @@ def read_array(path: Path, *, low: float, high: float, remedy: str, shape: tuple
         high: The largest value that it may hold.
         remedy: How to get a good file; ends each message.
         shape: What the array must have, or None for any.
+        unknown: A value outside of these that stands for unknown and becomes 0, or None if there is none.
 
     Raises:
         ValueError: The file is damaged, or has another shape or other values.
@@ -69,6 +78,8 @@ def read_array(path: Path, *, low: float, high: float, remedy: str, shape: tuple
         raise ValueError(
             f"{path}: shape {list(array.shape)}; accepted: {list(shape)}, the size of the first image; {remedy}"
         )
+    if unknown is not None:
+        array = np.where(array == unknown, array.dtype.type(0), array)
     if not (array.min() >= low and array.max() <= high):  # Also true for NaN.
         raise ValueError(f"{path}: values {array.min()} to {array.max()}; accepted: {low:g} to {high:g}; {remedy}")
     return array

@@ -15,6 +15,8 @@ from mtlrepro.files import cache_dir
 
 COUNTS = {"train": 2000, "val": 500, "test": 500}
 SIZE = (96, 128)
+PIXELS = (16, 4096)
+"""Fewest and most pixels of a scene each way."""
 CHUNK = 32
 """Scenes that are made and written at a time."""
 
@@ -48,6 +50,17 @@ def generator_of(name: str) -> Generator:
     return cast(Generator, import_module(CATALOGUE[name].generator))
 
 
+def check_size(size: tuple[int, int]) -> None:
+    """Refuse a size of scenes.
+
+    Raises:
+        ValueError: Height or width is not within `PIXELS`.
+    """
+    least, most = PIXELS
+    if not all(least <= pixels <= most for pixels in size):
+        raise ValueError(f"size is {tuple(size)}; accepted: {least} to {most} pixels each way")
+
+
 def generate(
     name: str,
     split: str = "train",
@@ -67,7 +80,7 @@ def generate(
         name: `rooms` or `streets`.
         split: `train`, `val` or `test`.
         n: Number of scenes, at least 1; default: `COUNTS[split]`.
-        size: (height, width) in pixels, at least 16 each; default: `SIZE`.
+        size: (height, width) in pixels, see `PIXELS`; default: `SIZE`.
         seed: At least 0; default: 0.
         generator: Module that makes the scenes; default: that of the catalogue.
         progress: Whether to show a bar on stderr while scenes are made, if that is a terminal.
@@ -82,9 +95,10 @@ def generate(
     n = COUNTS[split] if n is None else n
     seed = 0 if seed is None else seed
     height, width = SIZE if size is None else size
-    for argument, value, least in (("n", n, 1), ("seed", seed, 0), ("height", height, 16), ("width", width, 16)):
+    for argument, value, least in (("n", n, 1), ("seed", seed, 0)):
         if value < least:
             raise ValueError(f"{argument} is {value}; accepted: {least} or more")
+    check_size((height, width))
     module = generator or generator_of(name)
     folder = cache_dir() / name / f"{split}-v{module.VERSION}-n{n}-{height}x{width}-seed{seed}"
     meta = {"dataset": name, "split": split, "version": module.VERSION, "seed": seed, "size": [height, width]}

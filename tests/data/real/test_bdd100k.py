@@ -174,7 +174,7 @@ WRONG_FRAMES = {
         "car has the box x 1 to 50, .*the image, 0 to 47",
     ),
     "inverted": ([{"labels": [label(box=(8, 2, 1, 11))]}], "car has the box x 8 to 1"),
-    "not a number": ([{"labels": [label(box=(float("nan"), 2, 8, 11))]}], "car has the box x nan"),
+    "not a number": ([{"labels": [label(box=(float("nan"), 2, 8, 11))]}], "it holds NaN, which JSON does not have"),
     "category": ([{"labels": [label("tram")]}], "frame 00000000-00000000.jpg: category 'tram'; accepted: pedestrian,"),
     "no category": ([{"labels": [{"box2d": {}}]}], "frame 0 is not in Scalabel's format"),
     "no corner": ([{"labels": [{"category": "car", "box2d": {"x1": 0}}]}], "frame 0 is not in Scalabel's format"),
@@ -218,15 +218,29 @@ DAMAGE = {
         "1-00000000.png: class 19; accepted: 0 to 18, and",
     ),
     "two sizes": (IMAGE, replace_by(np.zeros((24, 50, 3), np.uint8)), "24 x 50 pixels; accepted: 24 x 48"),
-    "missing image": (
-        "images/10k/train/00000001-00000000.jpg",
-        lambda path: path.unlink(),
-        "10k/train/00000001-00000000.jpg: no such file; .* has a mask of that name; unpack bdd100k_images_10k.zip",
-    ),
     "truncated labels": ("labels/det_20/det_train.json", truncate, "det_train.json: not a complete JSON file"),
     "missing labels": ("labels/det_20/det_train.json", lambda path: path.unlink(), "det_train.json: no such file"),
     "no frames": ("labels/det_20/det_train.json", lambda path: path.write_text("3"), "no list of frames"),
 }
+
+
+def test_masks_without_an_image_are_left_out_and_counted(tmp_path, capsys):
+    """The official archives have such."""
+    exported(tmp_path, tasks=("segmentation",))
+    (tmp_path / "bdd100k/images/10k/train/00000001-00000000.jpg").unlink()
+    bdd100k.prepare(tmp_path, tmp_path / "target", tasks=("segmentation",))
+    store = Store(tmp_path / "target/train")
+    assert len(store) == 2 and store.meta["left_out"]["masks without an image"] == 1
+    assert "train: left out: 1 masks without an image" in capsys.readouterr().err
+
+
+def test_hidden_files_and_a_byte_order_mark_change_nothing(tmp_path):
+    exported(tmp_path)
+    for path in [path for path in tmp_path.rglob("*") if path.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"\x00\x05\x16\x07")
+    labels = tmp_path / "bdd100k/labels/det_20/det_train.json"
+    labels.write_text(labels.read_text(), encoding="utf-8-sig")
+    assert len(Store(prepare(tmp_path, BOTH) / "train")) == 3
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

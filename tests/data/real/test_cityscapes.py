@@ -1,7 +1,9 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
+import real_scripts
 import torch
 from PIL import Image
 from street_samples import BASELINE, FOCAL, street_samples
@@ -165,6 +167,67 @@ def test_without_right_views(tmp_path):
 
 
 # --- damage
+
+
+def test_without_disparity(tmp_path):
+    """Images and labels alone are enough for segmentation."""
+    exported(tmp_path / "source")
+    for kind in ("disparity", "camera"):
+        shutil.rmtree(tmp_path / "source" / kind)
+    with pytest.raises(
+        FileNotFoundError, match=r"disparity_trainvaltest.*or prepare without disparity \(--no-disparity"
+    ):
+        cityscapes.prepare(tmp_path / "source", tmp_path / "target", progress=False)
+    arguments = (tmp_path / "source", tmp_path / "target", "--no-disparity")
+    assert real_scripts.call("cityscapes", "prepare", *arguments) == 0
+    assert Store(tmp_path / "target/train").names == ["image", "names", "right", "segmentation"]
+    assert cityscapes.verify(tmp_path / "target", progress=False)["ok"].all()
+
+
+@pytest.mark.parametrize("classes", [19, 7])
+def test_train_ids_in_files_of_label_ids_do_not_pass(tmp_path, classes):
+    exported(tmp_path / "source")
+    for path in (tmp_path / "source/gtFine").rglob("*.png"):
+        labels = cityscapes_files.decode_labels(np.array(Image.open(path)))
+        Image.fromarray(np.where(labels < 0, 0, labels).astype(np.uint8)).save(path)
+    cityscapes.prepare(tmp_path / "source", tmp_path / "target", classes=classes, progress=False)
+    found = cityscapes.verify(tmp_path / "target", progress=False)
+    (wrong,) = found[~found["ok"]].itertuples()
+    assert (wrong.found, wrong.expected) == ("0", "above 0 (none: train ids in files of label ids)")
+
+
+def test_hidden_files_and_a_byte_order_mark_change_nothing(tmp_path):
+    exported(tmp_path / "source")
+    for path in [path for path in tmp_path.rglob("*") if path.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"\x00\x05\x16\x07")
+    camera = first(tmp_path / "source", "camera")
+    camera.write_text(camera.read_text(), encoding="utf-8-sig")
+    cityscapes.prepare(tmp_path / "source", tmp_path / "target", progress=False)
+    assert len(Store(tmp_path / "target/train")) == 3
+
+
+def test_a_folder_too_deep_and_capitals_get_a_hint(tmp_path):
+    exported(tmp_path / "outer/source")
+    with pytest.raises(ValueError, match=r"outer.source.leftImg8bit is there: it lies one folder too deep"):
+        cityscapes.prepare(tmp_path / "outer", tmp_path / "target", progress=False)
+    path = first(tmp_path / "outer/source", "disparity")
+    path.rename(path.with_suffix(".PNG"))
+    with pytest.raises(FileNotFoundError, match=r"_disparity.PNG is there: rename the files, accepted is \.png"):
+        cityscapes.prepare(tmp_path / "outer/source", tmp_path / "target", progress=False)
+
+
+def test_minus_one_in_a_pack_is_unknown(tmp_path):
+    cityscapes.export_mtan(tmp_path / "pack", street_samples(1), "train")
+    path = tmp_path / "pack/train/depth/0.npy"
+    depth = np.load(path)
+    depth[2, 3] = -1
+    np.save(path, depth)
+    cityscapes.prepare(tmp_path / "pack", tmp_path / "target", progress=False)
+    assert Store(tmp_path / "target/train")["disparity"][0, 0, 2, 3] == 0
+    depth[2, 3] = -0.5
+    np.save(path, depth)
+    with pytest.raises(ValueError, match=r"0\.npy: values -0\.5 to .*; accepted: 0 to 1"):
+        cityscapes.prepare(tmp_path / "pack", tmp_path / "other", progress=False)
 
 
 def truncate(path):

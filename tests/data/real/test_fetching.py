@@ -228,6 +228,22 @@ def test_links_and_devices_in_tar_are_refused(tmp_path, kind):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_an_archive_that_grows_beyond_all_measure_is_refused(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(fetching, "SMALL", 1000)
+    archive, members = tmp_path / f"bomb.{kind}", [("small", b"x"), ("large", bytes(3_000_000))]
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+            for name, content in members:
+                file.writestr(name, content)
+    else:
+        write_tar(archive, members, "w:gz")
+    assert archive.stat().st_size * fetching.GROWTH < 3_000_000
+    with pytest.raises(ValueError, match="member 'large' makes it 100 times as long as the archive; accepted: less"):
+        fetching.unpack(archive, tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
+
+
 def test_links_in_zip_are_refused(tmp_path):
     link = zipfile.ZipInfo("odd")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16

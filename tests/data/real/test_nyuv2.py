@@ -301,6 +301,31 @@ def test_damaged_or_missing_small_files(damaged, tmp_path, name):
             nyuv2.prepare(damaged, tmp_path / "out", progress=False)
 
 
+def test_a_missing_small_file_is_missing_and_not_damaged(damaged, tmp_path):
+    (damaged / "splits.mat").unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"splits\.mat: no such file; get it again with `python data_scripts/nyuv2"
+    ):
+        nyuv2.prepare(damaged, tmp_path / "out", progress=False)
+
+
+def test_a_file_that_is_locked_is_read(damaged, tmp_path):
+    """HDF5 would take a lock, which a process that writes, or a network drive, refuses."""
+    fcntl = pytest.importorskip("fcntl")
+    with (damaged / "nyu_depth_v2_labeled.mat").open("rb+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        nyuv2.prepare(damaged, tmp_path / "out", progress=False)
+    assert len(load("nyuv2", root=tmp_path / "out")) == 5
+
+
+def test_hidden_files_of_normals_are_skipped(damaged, tmp_path):
+    folder = damaged / "nyu_normals_gt"
+    for path in list(folder.rglob("*.png")):
+        path.with_name(f"._{path.name}").write_bytes(b"\x00\x05\x16\x07")
+    nyuv2.prepare(damaged, tmp_path / "out", normals="ladicky", progress=False)
+    assert nyuv2.verify(tmp_path / "out", subset=True, progress=False)["ok"].all()
+
+
 def test_a_damaged_chunk_is_named_with_its_image(damaged, tmp_path):
     path = damaged / "nyu_depth_v2_labeled.mat"
     with h5py.File(path) as file:

@@ -98,7 +98,8 @@ def test_decoding_by_hand():
         "depth": np.array([[512, 1300, 64499, 65535]], np.uint16),
         "normal": np.array([[[128, 128, 0], [128, 128, 128], [128, 0, 128], [255, 128, 128]]], np.uint8),
         "segmentation": np.array([[0, 1, 2, 17]], np.uint8),
-        "curvature": np.array([[[127, 127, 0], [254, 127, 0], [0, 0, 0], [127, 64, 0]]], np.uint8),
+        # the last one as files have it: the larger magnitude first, which is the smaller value
+        "curvature": np.array([[[127, 127, 0], [254, 127, 0], [0, 0, 0], [64, 127, 0]]], np.uint8),
         "reshading": np.full((1, 4, 3), 51, np.uint8),
         "valid": np.array([[255, 255, 255, 255]], np.uint8),
         **dict.fromkeys(
@@ -111,7 +112,7 @@ def test_decoding_by_hand():
     assert not maps["normal"][:, 0, 1].any()
     np.testing.assert_allclose(maps["normal"][:, 0, 2], [0, -1, 0], atol=0.006)  # a floor
     assert maps["segmentation"].tolist() == [[-1, 0, 1, 16]]
-    expected = [[[0, 100 / 3, 0, 0]], [[0, 0, 0, (64 / 127 - 1) / 0.03]]]
+    expected = [[[0, 100 / 3, 0, (64 / 127 - 1) / 0.03]], [[0, 0, 0, 0]]]
     np.testing.assert_allclose(maps["curvature"], expected, rtol=1e-5)
     assert maps["valid"].tolist() == [[[True, True, False, False]]]
     np.testing.assert_allclose(maps["reshading"], 0.2)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from small_scenes import Noise
 
+from mtlrepro.data import store
 from mtlrepro.data.scenes import cache as scenes
 from mtlrepro.data.store import Store
 
@@ -43,6 +44,23 @@ def test_once_in_chunks():
         "size": [16, 20],
         "n": 40,
     }
+
+
+@pytest.mark.parametrize("damage", ["zeros", "cut", "gone", "meta"])
+def test_a_damaged_file_is_named_and_the_scenes_are_made_again(monkeypatch, damage):
+    folder = scenes.generate("streets", "val", generator=Noise(), **OPTIONS)
+    path = folder / ("meta.json" if damage == "meta" else "segmentation.npy")
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "zeros":
+        path.write_bytes(content[:-4000] + bytes(4000))
+    elif damage != "gone":
+        path.write_bytes(content[:-400])
+    monkeypatch.setattr(store, "_undamaged", set())  # as in another process
+    with pytest.warns(UserWarning, match=rf"{path.name} .*; {folder} is made again"):
+        scenes.generate("streets", "val", generator=Noise(), **OPTIONS)
+    assert (folder / "segmentation.npy").read_bytes() == content or damage == "meta"
+    assert Store(folder).verify() == []
 
 
 def test_every_parameter_and_the_version_have_their_own_folder(cache):
@@ -158,7 +176,7 @@ def test_progress_is_plain_text_on_stderr_if_that_is_a_terminal(capsys, monkeypa
         ({"split": "dev"}, "split is 'dev'; accepted: train, val, test"),
         ({"n": 0}, "n is 0; accepted: 1 or more"),
         ({"seed": -1}, "seed is -1; accepted: 0 or more"),
-        ({"size": (16, 15)}, "width is 15; accepted: 16 or more"),
+        ({"size": (16, 15)}, r"size is \(16, 15\); accepted: 16 to 4096 pixels each way"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments, message):

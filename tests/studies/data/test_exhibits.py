@@ -4,9 +4,17 @@ from types import SimpleNamespace
 
 import pandas as pd
 
+from mtlrepro.analysis import published
 from mtlrepro.pages.findings import answers
 from mtlrepro.studies.data import datasets, exhibits
 from mtlrepro.studies.data.findings import FINDINGS
+
+
+def test_factors_of_taskonomy_are_those_of_the_data_file():
+    exhibit = exhibits.factors()
+    assert exhibit.table["map"].tolist() == ["edges3d", "edges2d", "keypoints2d", "keypoints2d"]
+    assert exhibit.table["value"].tolist() == published.read("taskonomy")["value"].tolist()
+    assert "down to 1/17 for keypoints2d; keypoints2d has a correlation of 0.72 only" in exhibit.caption
 
 
 def test_shares_name_each_set_with_its_own_numbers(monkeypatch):

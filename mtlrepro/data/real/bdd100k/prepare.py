@@ -31,7 +31,7 @@ from mtlrepro.data.real.bdd100k.files import (
     mask_file,
     read_detections,
 )
-from mtlrepro.data.real.preparing import Row, SourceSplit, require_files, write_split
+from mtlrepro.data.real.preparing import Row, SourceSplit, files_in, hint, require_files, write_split
 from mtlrepro.data.real.rasters import Raster, raster_size, read_raster
 from mtlrepro.data.real.verifying import Findings, verify_target
 from mtlrepro.data.store import Store
@@ -70,7 +70,8 @@ def prepare(
     root = source / "bdd100k" if (source / "bdd100k").is_dir() else source
     for images in sorted({IMAGES[task] for task in tasks}):
         if not (root / "images" / images).is_dir():
-            raise FileNotFoundError(f"{root / 'images' / images}: no such folder; {_unpack(images)}")
+            folder = root / "images" / images
+            raise FileNotFoundError(f"{folder}: no such folder{hint(folder)}; {_unpack(images)}")
     splits = {name: split for name in SPLITS if (split := _look_up(root, name, tasks)) is not None}
     if not splits:
         raise FileNotFoundError(f"{root / 'images'} has no image in train or val; unpack the images there")
@@ -149,7 +150,9 @@ def _look_up(root: Path, split: str, tasks: Sequence[str]) -> SourceSplit | None
     if "detection" in tasks:
         detections, left_out = _detections(root, split, shape, available["100k"])
     if dense is not None:
-        masked = _masked(root, split, dense, available[IMAGES[dense]])
+        masks, images_of = _masked(root, split, dense), available[IMAGES[dense]]
+        masked = masks & images_of
+        left_out["masks without an image"] = len(masks - images_of)  # the release of 2020 has such
     labelled = masked | set(detections or ())
     held_out: set[str] = set()
     if split == "train":
@@ -166,7 +169,7 @@ def _look_up(root: Path, split: str, tasks: Sequence[str]) -> SourceSplit | None
 
 
 def _stems(root: Path, images: str, split: str) -> set[str]:
-    return {path.stem for path in image_file(root, images, split, "").parent.glob("*.jpg")}
+    return {path.stem for path in files_in(image_file(root, images, split, "").parent, "*.jpg")}
 
 
 def _detections(
@@ -183,16 +186,12 @@ def _detections(
     return detections, left_out
 
 
-def _masked(root: Path, split: str, dense: str, images: set[str]) -> set[str]:
-    """Names of the images that have a mask; each mask must have its image."""
+def _masked(root: Path, split: str, dense: str) -> set[str]:
+    """Names of the masks of a split, with or without an image."""
     folder = mask_file(root, dense, split, "").parent
-    masked = {path.stem for path in folder.glob("*.png")}
+    masked = {path.stem for path in files_in(folder, "*.png")}
     if not masked:
-        raise FileNotFoundError(f"{folder}: no masks; {_unpack(dense)}")
-    require_files(
-        [image_file(root, IMAGES[dense], split, name) for name in sorted(masked - images)],
-        remedy=f"{folder} has a mask of that name; {_unpack(IMAGES[dense])}",
-    )
+        raise FileNotFoundError(f"{folder}: no masks{hint(folder)}; {_unpack(dense)}")
     return masked
 
 

@@ -1,8 +1,9 @@
 """Cityscapes (Cordts et al. 2016): official files or the MTAN packs to arrays, and the checks of these."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,12 +17,13 @@ from mtlrepro.data.real.cityscapes.files import (
     OFFICIAL_COUNTS,
     PACKAGES,
     SPLITS,
+    TRAIN_IDS,
     decode_disparity,
     decode_labels,
     file_of,
 )
 from mtlrepro.data.real.mtan import Kind, Pack
-from mtlrepro.data.real.preparing import Row, SourceSplit, load_json, require_files, write_split
+from mtlrepro.data.real.preparing import Row, SourceSplit, files_in, hint, load_json, require_files, write_split
 from mtlrepro.data.real.rasters import Raster, raster_size, read_raster
 from mtlrepro.data.real.verifying import Findings, verify_target
 from mtlrepro.data.stereo import CITYSCAPES_WIDTH, match_error
@@ -31,6 +33,12 @@ __all__ = ["CLASSES", "TERMS", "export", "export_mtan", "fetch", "prepare", "ver
 
 KEYS = ("image", "segmentation", "disparity")
 AGAIN = "unpack the MTAN pack again"
+OR = {
+    "rightImg8bit": ", or prepare without the right views (--no-right)",
+    "disparity": ", or prepare without disparity (--no-disparity)",
+    "camera": ", or prepare without disparity (--no-disparity)",
+}
+"""What can be done about a missing package besides getting it."""
 
 
 def prepare(
@@ -40,6 +48,7 @@ def prepare(
     size: tuple[int, int] | None = None,
     classes: int = 19,
     right: bool = True,
+    disparity: bool = True,
     progress: bool = True,
 ) -> None:
     """Write `TARGET/train` and `TARGET/val` from the official files or an MTAN pack, whichever `source` holds.
@@ -56,6 +65,8 @@ def prepare(
         classes: 19, or 7 for the category of every id (see :func:`decode_labels`); 7 of the 19 evaluated ids only
             are to be had from 19 when loading. An MTAN pack has `label_19`, `label_7` (or `label`), `label_2`.
         right: Store the right views, official files only.
+        disparity: Store disparity, focal length and baseline; without, the packages `disparity` and `camera` of the
+            official files are not needed.
         progress: Show bars on stderr.
 
     Raises:
@@ -65,14 +76,18 @@ def prepare(
     source, target = Path(source), Path(target)
     if (source / "leftImg8bit").is_dir():
         layout, again = "official", "unpack the packages there"
-        by_name = {name: _official(source, name, classes, right) for name in SPLITS}
+        left_out = {"rightImg8bit": right, "disparity": disparity, "camera": disparity}
+        kinds = [kind for kind in PACKAGES if left_out.get(kind, True)]
+        by_name = {name: _official(source, name, classes, kinds) for name in SPLITS}
     elif any((source / name / "image").is_dir() for name in SPLITS):
+        if not disparity:
+            raise ValueError("disparity is False; accepted with an MTAN pack, which has it: True")
         layout, again = "mtan", AGAIN
         by_name = {name: _mtan(source / name, classes) for name in SPLITS}
     else:
         raise ValueError(
             f"{source} holds neither leftImg8bit/ (official; unpack {', '.join(PACKAGES.values())} there) nor "
-            "train/image/ (an MTAN pack)"
+            f"train/image/ (an MTAN pack){hint(source / 'leftImg8bit')}"
         )
     splits = {name: split for name, split in by_name.items() if split is not None}
     if not splits:
@@ -82,35 +97,34 @@ def prepare(
         "classes": CLASSES[classes],
         "source": layout,
         "right": right and layout == "official",
+        **({} if disparity else {"disparity": False}),
     }
     for name, split in splits.items():
         write_split(target / name, split, meta, size=size, progress=progress)
 
 
-def _official(source: Path, split: str, classes: int, right: bool) -> SourceSplit | None:
+def _official(source: Path, split: str, classes: int, kinds: Sequence[str]) -> SourceSplit | None:
     """Look a split of the official files up; every file must be there, unless there is no image at all."""
     if classes not in (19, 7):
         raise ValueError(f"classes is {classes}; accepted: 19, 7")
     end = "_leftImg8bit.png"
-    names = sorted(path.name.removesuffix(end) for path in (source / "leftImg8bit" / split).glob(f"*/*{end}"))
+    names = [path.name.removesuffix(end) for path in files_in(source / "leftImg8bit" / split, f"*/*{end}")]
     if not names:
         return None
-    for kind, package in PACKAGES.items():
-        if kind == "rightImg8bit" and not right:
-            continue
-        remedy = f"unpack {package} in {source}"
-        if kind == "rightImg8bit":
-            remedy += ", or prepare without the right views (--no-right)"
+    for kind in kinds:
+        remedy = f"unpack {PACKAGES[kind]} in {source}{OR.get(kind, '')}"
         require_files([file_of(source, kind, split, name) for name in names], remedy=remedy)
     shape = raster_size(file_of(source, "leftImg8bit", split, names[0]), remedy=_again("leftImg8bit"))
-    return SourceSplit(names, shape, partial(_read_official, source, split, shape=shape, classes=classes, right=right))
+    return SourceSplit(names, shape, partial(_read_official, source, split, shape=shape, classes=classes, kinds=kinds))
 
 
 def _again(kind: str) -> str:
     return f"unpack {PACKAGES[kind]} again"
 
 
-def _read_official(source: Path, split: str, name: str, *, shape: tuple[int, int], classes: int, right: bool) -> Row:
+def _read_official(
+    source: Path, split: str, name: str, *, shape: tuple[int, int], classes: int, kinds: Sequence[str]
+) -> Row:
     def read(kind: str, pixels: str) -> Raster:
         return read_raster(file_of(source, kind, split, name), pixels, size=shape, remedy=_again(kind))
 
@@ -119,15 +133,12 @@ def _read_official(source: Path, split: str, name: str, *, shape: tuple[int, int
         segmentation = decode_labels(ids, classes)
     except ValueError as error:
         raise ValueError(f"{file_of(source, 'gtFine', split, name)}: {error}; {_again('gtFine')}") from None
-    focal, baseline = _camera(file_of(source, "camera", split, name))
-    row = {
-        "image": read("leftImg8bit", "RGB"),
-        "segmentation": segmentation,
-        "disparity": decode_disparity(read("disparity", "uint16"))[None],
-        "focal": np.asarray(focal),
-        "baseline": np.asarray(baseline, np.float32),
-    }
-    return {**row, "right": read("rightImg8bit", "RGB")} if right else row
+    row = {"image": read("leftImg8bit", "RGB"), "segmentation": segmentation}
+    if "disparity" in kinds:
+        focal, baseline = _camera(file_of(source, "camera", split, name))
+        row["disparity"] = decode_disparity(read("disparity", "uint16"))[None]
+        row |= {"focal": np.asarray(focal), "baseline": np.asarray(baseline, np.float32)}
+    return {**row, "right": read("rightImg8bit", "RGB")} if "rightImg8bit" in kinds else row
 
 
 def _camera(path: Path) -> tuple[float, float]:
@@ -146,7 +157,7 @@ def _mtan(folder: Path, classes: int) -> SourceSplit | None:
     """Look a split of an MTAN pack up; every file must be there, unless there is no image at all."""
     if classes not in CLASSES:
         raise ValueError(f"classes is {classes}; accepted: {', '.join(map(str, CLASSES))}")
-    if not any((folder / "image").glob("*.npy")):
+    if not files_in(folder / "image", "*.npy"):
         return None
     label = _label_folder(folder, classes)
     if label is None:
@@ -155,7 +166,7 @@ def _mtan(folder: Path, classes: int) -> SourceSplit | None:
             f"{folder} has no {' or '.join(MTAN_LABELS[classes])}; choose classes (--classes) that it has: "
             f"{others or 'none'}, or {AGAIN}"
         )
-    return Pack(label, classes, {"depth": Kind((1,), 0, 1)}, _decode_mtan, AGAIN).split(folder)
+    return Pack(label, classes, {"depth": Kind((1,), 0, 1, holes=True)}, _decode_mtan, AGAIN).split(folder)
 
 
 def _label_folder(folder: Path, classes: int) -> str | None:
@@ -181,15 +192,35 @@ def verify(target: str | Path, *, progress: bool = True) -> pd.DataFrame:
     Returns:
         One row per check: `what`, `found`, `expected`, `ok`. Nothing is changed.
     """
-    findings = verify_target(
-        Path(target), dict.fromkeys(SPLITS), keys=lambda meta: KEYS, partial=True, progress=progress
-    )
+    findings = verify_target(Path(target), dict.fromkeys(SPLITS), keys=_keys, partial=True, progress=progress)
     for split, store in findings.intact.items():
         n, official = len(store), OFFICIAL_COUNTS[split]
         state = "complete" if n == official else "partial"
         findings.note(f"{split}: of the official split", f"{state}, {n} images", f"{official}, or a part of it")
-        _verify_stereo(split, store, findings)
+        _verify_ids(split, store, findings)
+        if "disparity" in store:
+            _verify_stereo(split, store, findings)
     return findings.frame()
+
+
+def _keys(meta: Mapping[str, Any]) -> list[str]:
+    return [key for key in KEYS if meta.get(key, True)]
+
+
+def _verify_ids(split: str, store: Store, findings: Findings) -> None:
+    """Note whether there are classes that train ids read as label ids cannot give: those are below 19."""
+    names = store.meta["classes"]
+    if len(names) not in (19, 7):
+        return
+    low = {decode_labels(np.array([label], np.uint8), len(names)).item() for label in range(len(TRAIN_IDS))}
+    high = [number for number in range(len(names)) if number not in low]
+    pixels = sum(int(np.isin(store["segmentation"][i], high).sum()) for i in range(len(store)))
+    findings.add(
+        f"{split}: pixels of {names[high[0]]} to {names[high[-1]]}",
+        pixels,
+        "above 0 (none: train ids in files of label ids)",
+        pixels > 0,
+    )
 
 
 def _verify_stereo(split: str, store: Store, findings: Findings) -> None:

@@ -9,6 +9,7 @@ from scipy.io import loadmat
 
 from mtlrepro.data.geometry import Array, Pinhole, from_8_bits, to_8_bits, unit
 from mtlrepro.data.real.fetching import RemoteFile
+from mtlrepro.data.real.preparing import hint
 
 OFFICIAL_COUNTS = {"train": 795, "test": 654}
 """Images of each split (`splits.mat` of the data set; Silberman et al. 2012, section 6)."""
@@ -82,11 +83,11 @@ def read_mat(path: Path, *keys: str) -> list[NDArray[Any]]:
         FileNotFoundError: There is no such file.
         ValueError: It is damaged or lacks a variable.
     """
+    if not path.is_file():  # loadmat has no clear error for that
+        raise FileNotFoundError(f"{path}: no such file{hint(path)}; {AGAIN}")
     try:
         content = loadmat(path)
         return [content[key] for key in keys]
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file; {AGAIN}") from None
     except KeyError as error:
         raise ValueError(f"{path}: no variable {error}; {AGAIN}") from None
     except Exception as error:  # Any error here means that the file is corrupt.

@@ -27,7 +27,7 @@ from mtlrepro.data.real.nyuv2.files import (
     read_label_chain,
     read_splits,
 )
-from mtlrepro.data.real.preparing import Row, SourceSplit, require_files
+from mtlrepro.data.real.preparing import Row, SourceSplit, files_in, require_files
 from mtlrepro.data.real.rasters import Raster, read_raster
 
 Files = Mapping[int, tuple[Path, ...]]
@@ -78,7 +78,8 @@ class _Mat:
 def _open(path: Path) -> Iterator[tuple[h5py.File, int, tuple[int, int]]]:
     """Open the `.mat` file and give the number of images and their (height, width)."""
     try:
-        file = h5py.File(path, "r")
+        # Without a lock, which another process or a network drive may refuse: the file is only read.
+        file = h5py.File(path, "r", locking=False)
     except OSError as error:
         raise ValueError(f"{path}: not a complete v7.3 .mat file ({error}); remove it and {AGAIN}") from None
     with file:
@@ -104,7 +105,9 @@ def _normal_files(source: Path, normals: str, split: str, numbers: list[int]) ->
         folder = next((f for f in (source / LADICKY, source / LADICKY / LADICKY) if (f / split).is_dir()), None)
         if folder is None:
             raise FileNotFoundError(f"{source / LADICKY / split}: no such folder; add --ladicky to fetch to get it")
-        by_number = {int("".join(filter(str.isdigit, path.stem))): (path,) for path in (folder / split).glob("*.png")}
+        by_number = {
+            int("".join(filter(str.isdigit, path.stem))): (path,) for path in files_in(folder / split, "*.png")
+        }
         absent = set(numbers) - set(by_number)
         if absent:
             raise FileNotFoundError(

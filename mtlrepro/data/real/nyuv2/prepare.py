@@ -30,7 +30,7 @@ from mtlrepro.data.real.nyuv2.files import (
     SIZE,
     eigen_axes,
 )
-from mtlrepro.data.real.preparing import Row, SourceSplit, write_split
+from mtlrepro.data.real.preparing import Row, SourceSplit, hint, write_split
 from mtlrepro.data.real.rasters import Raster
 from mtlrepro.data.real.verifying import Findings, verify_target
 from mtlrepro.data.store import Store
@@ -119,6 +119,7 @@ def _open(source: Path, normals: str | None) -> AbstractContextManager[dict[str,
         return nullcontext(splits)
     raise FileNotFoundError(
         f"{source} holds neither {MAT} (official; {AGAIN}) nor train/image/ (the MTAN pack, from {MTAN_PACK})"
+        f"{hint(source / MAT) or hint(source / 'train' / 'image')}"
     )
 
 
@@ -132,7 +133,7 @@ def _decode_mtan(arrays: Mapping[str, Raster]) -> Row:
 PACK = Pack(
     label="label",
     n_classes=len(CLASSES),
-    kinds={"depth": Kind((1,), 0, float(np.finfo(np.float32).max)), "normal": Kind((3,), -1.01, 1.01)},
+    kinds={"depth": Kind((1,), 0, float(np.finfo(np.float32).max), holes=True), "normal": Kind((3,), -1.01, 1.01)},
     decode=_decode_mtan,
     remedy=f"unpack the MTAN pack again ({MTAN_PACK})",
 )

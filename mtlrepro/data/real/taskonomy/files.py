@@ -63,7 +63,8 @@ def decode(rasters: Mapping[str, Raster]) -> dict[str, Raster]:
     * depth: v / 512 m; unknown from 64,500 on (the file's value for unknown is 65,535).
     * normal: v / 127.5 - 1 in our axes; grey is unknown.
     * segmentation: v - 1, so that 0 (uncertain) becomes -1, 1 (background) 0, 2..17 the sixteen kinds of objects.
-    * curvature: (v / 127 - 1) / 0.03 m in the first two channels, the larger first; (0, 0, 0) is unknown.
+    * curvature: (v / 127 - 1) / 0.03 m in the first two channels, in the files' order, by magnitude; (0, 0, 0) is
+      unknown.
     * reshading: v / 255 of the first channel; 16-bit maps: v / 65,535.
     * valid: the mask is set, and depth and curvature are known.
 
@@ -89,7 +90,7 @@ def decode(rasters: Mapping[str, Raster]) -> dict[str, Raster]:
         "depth": np.where(seen, rasters["depth"] / np.float32(DEPTH_UNIT), 0).astype(np.float32)[None],
         "normal": unit(from_8_bits(rasters["normal"]), tolerance=_OFF_UNIT),
         "segmentation": ids.astype(np.int8) - np.int8(1),
-        "curvature": np.where(bent, np.sort(curvature, axis=0)[::-1], 0).astype(np.float32),
+        "curvature": np.where(bent, curvature, 0).astype(np.float32),
         "reshading": rasters["reshading"][None, :, :, 0].astype(np.float32) / 255,
         "valid": ((rasters["valid"] > 0) & seen & bent)[None],
         **sixteen,

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from mtlrepro.data.classes import TASKONOMY as CLASSES
 from mtlrepro.data.geometry import Array, Pinhole
 from mtlrepro.data.real.fetching import RemoteFile, download
-from mtlrepro.data.real.preparing import Row, SourceSplit, write_split
+from mtlrepro.data.real.preparing import Row, SourceSplit, hint, write_split
 from mtlrepro.data.real.taskonomy.export import export as export
 from mtlrepro.data.real.taskonomy.files import BASE, DOMAINS, LSB_COUNTS, MD5SUMS, TINY, WOODBINE, decode
 from mtlrepro.data.real.taskonomy.views import AGAIN, Entry, find_views, has_building
@@ -107,7 +107,8 @@ def prepare(
     present = {name: [each for each in required[name] if has_building(source, each)] for name in SPLITS}
     absent = [each for name in SPLITS for each in required[name] if each not in present[name]]
     if not any(present.values()):
-        raise FileNotFoundError(f"{source} holds no building of the tiny split; {AGAIN}")
+        deeper = hint(source / f"{buildings('train')[0]}_rgb.tar") or hint(source / "rgb")
+        raise FileNotFoundError(f"{source} holds no building of the tiny split{deeper}; {AGAIN}")
     if absent and not subset:
         raise FileNotFoundError(
             f"{source}: nothing of {', '.join(absent)}; {AGAIN}, or prepare the subset that is there (--subset)"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mtlrepro.data.real.preparing import files_in
 from mtlrepro.data.real.rasters import Raster, read_raster
 from mtlrepro.data.real.taskonomy.files import DOMAINS
 
@@ -103,7 +104,7 @@ def _find_domain(source: Path, building: str, domain: str) -> Mapping[View, Entr
     if path is None:
         return None
     entries = {}
-    for name, entry in _members(path) if path.is_file() else [(file.name, Entry(file)) for file in path.iterdir()]:
+    for name, entry in _members(path) if path.is_file() else [(file.name, Entry(file)) for file in files_in(path, "*")]:
         match = _NAME.fullmatch(name)
         if match is None:
             continue

@@ -3,7 +3,7 @@
 import pytest
 
 from mtlrepro.balancers import create
-from mtlrepro.balancers.options import check_options, options_of
+from mtlrepro.options import check_options, options_of
 
 
 @pytest.mark.parametrize(

@@ -1,37 +1,44 @@
-"""Options of balancers as JSON holds them: names and types are checked before anything is made."""
+"""Options as JSON holds them, of balancers and of networks: names and types are checked before anything is made."""
 
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+GIVEN = {"n_tasks", "tasks"}
+"""Arguments that are no options: the package gives them itself."""
+
 
 class Option(NamedTuple):
-    """What a class takes by one name: `int`, `float`, `bool`, `Literal`, `list`, `None`, or a union of these."""
+    """What is taken by one name: `int`, `float`, `bool`, `str`, `Literal`, `list`, `Sequence`, `None`, or a union."""
 
     annotation: Any
     required: bool
 
 
-def options_of(method: type) -> dict[str, Option]:
-    """List what a class is created with besides the number of tasks.
+def options_of(maker: Callable[..., Any]) -> dict[str, Option]:
+    """List what a class or function is called with besides the tasks.
 
     Args:
-        method: A class whose `__init__` has annotations; without them, every value is accepted.
+        maker: It has annotations; an argument without one accepts every value. `**name: Unpack[Options]` stands for
+            the entries of the typed dictionary `Options`.
 
     Returns:
-        The options in their order, by name, without `n_tasks`.
+        The options by name: those that are handed on first, then its own in their order.
     """
     try:
-        hints = get_type_hints(method.__init__)  # type: ignore[misc]
+        hints = get_type_hints(maker.__init__ if isinstance(maker, type) else maker)  # type: ignore[misc]
     except NameError:  # a name that only type checkers see
         hints = {}
-    return {
-        name: Option(hints.get(name, Any), parameter.default is parameter.empty)
-        for name, parameter in inspect.signature(method).parameters.items()
-        if name != "n_tasks"
-    }
+    own, handed_on = {}, {}
+    for name, parameter in inspect.signature(maker).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            (options,) = get_args(hints[name])
+            handed_on = {key: Option(hint, False) for key, hint in get_type_hints(options).items()}
+        elif name not in GIVEN:
+            own[name] = Option(hints.get(name, Any), parameter.default is parameter.empty)
+    return handed_on | own
 
 
 def check_options(title: str, options: Mapping[str, Any], accepted: Mapping[str, Option]) -> None:
@@ -39,7 +46,7 @@ def check_options(title: str, options: Mapping[str, Any], accepted: Mapping[str,
 
     Args:
         title: What takes the options, for messages.
-        options: Values by name. Ranges, and types that JSON does not have, are left to the method.
+        options: Values by name. Ranges, and types that JSON does not have, are left to what takes them.
         accepted: See `options_of`.
 
     Raises:
@@ -60,14 +67,14 @@ def _fits(value: Any, annotation: Any) -> bool:  # noqa: ANN401
     if origin in (Union, UnionType):
         return any(_fits(value, argument) for argument in arguments)
     if origin is Literal:
-        return isinstance(value, str) and value in arguments
-    if origin is list:
+        return any(type(value) is type(argument) and value == argument for argument in arguments)
+    if origin in (list, Sequence):
         return isinstance(value, (list, tuple)) and all(_fits(item, arguments[0]) for item in value)
     if annotation is int:
         return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
     if annotation is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-    return annotation not in (bool, NoneType) or isinstance(value, annotation)
+    return annotation not in (bool, str, NoneType) or isinstance(value, annotation)
 
 
 def _words(annotation: Any) -> str:  # noqa: ANN401
@@ -76,7 +83,7 @@ def _words(annotation: Any) -> str:  # noqa: ANN401
         return " or ".join(map(_words, arguments))
     if origin is Literal:
         return ", ".join(map(repr, arguments))
-    if origin is list:
+    if origin in (list, Sequence):
         return f"a list, each {_words(arguments[0])}"
-    words = {int: "an integer of 64 bits", float: "a finite number", bool: "True or False", NoneType: "None"}
-    return words.get(annotation, "any value")
+    words = {int: "an integer of 64 bits", float: "a finite number", bool: "True or False", str: "text"}
+    return (words | {NoneType: "None"}).get(annotation, "any value")
