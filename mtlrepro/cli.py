@@ -63,13 +63,13 @@ def _execute(argv: Sequence[str] | None) -> int:
     """Parse and run a command line; what goes wrong in it is one message."""
     args = _parse(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    from mtlrepro.pages.running import RunFailed
-
     try:
         status: int = args.command(args)
     except BrokenPipeError:
         raise
     except (ValueError, OSError, ImportError) as error:
+        from mtlrepro.pages.running import RunFailed
+
         _refuse(f"mtlrepro {args.subcommand}", _with_notes(error))
         return 1 if isinstance(error, RunFailed) else 2
     except KeyboardInterrupt:
