@@ -138,13 +138,14 @@ def correlations(found: Sequence[Snapshot]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["seed", "loss then", "loss in the end"])
 
 
-def exhibit(found: Sequence[Snapshot]) -> Exhibit:
+def exhibit(found: Sequence[Snapshot], sizes: Sequence[int] = SIZES) -> Exhibit:
     """Conflicts against the size of batches, for two tasks and for one.
 
     Args:
         found: As `snapshots` gives it.
+        sizes: Sizes of the batches, increasing.
     """
-    table = by_size(found)
+    table = by_size(found, sizes)
     rows: list[dict[str, Any]] = []
     for (size, kind), own in table.groupby(["batch size", "compared"], sort=False):
         row: dict[str, Any] = {"batch size": size, "compared": kind}
@@ -154,19 +155,16 @@ def exhibit(found: Sequence[Snapshot]) -> Exhibit:
     curve = shown.rename(columns={"conflicts, %": "mean", "conflicts, % low": "low", "conflicts, % high": "high"})
     drawing, axes = figures.canvas()
     figures.curves(axes, curve, "batch size", by="compared")
-    figures.log_x(axes, sorted(set(shown["batch size"])))
+    figures.log_x(axes, sizes)
     axes.set_xlabel("batch size")
     axes.set_ylabel("conflicts, %")
     figures.legend(drawing, axes, 2)
-    ends = {
-        kind: [float(own["conflicts, %"].iloc[i]) for i in (0, -1)]
-        for kind, own in shown.groupby("compared", sort=False)
-    }
-    texts = "; ".join(f"{kind} {fixed(first)} and {fixed(last)} %" for kind, (first, last) in ends.items())
+    shares = {kind: own["conflicts, %"].tolist() for kind, own in shown.groupby("compared", sort=False)}
+    texts = "; ".join(f"{kind} {fixed(own[0])} and {fixed(own[-1])} %" for kind, own in shares.items())
     own = over_seeds(correlations(found)["loss in the end"], correlation_interval)
     caption = (
-        f"Negative cosines of gradients over the shared parameters of the two-digit network after {EARLY} steps, by the "
-        f"size of the batch. With one sample and with the largest batch: {texts}. The similarity on a sample and its "
+        f"Negative cosines of gradients over the shared parameters of the two-digit network after {EARLY} steps, by "
+        f"the size of the batch. With one sample and with the largest batch: {texts}. The similarity on a sample and its "
         f"loss in the trained network have a rank correlation of {bracketed(own, 2)}. (Brackets and bars: "
         f"{bracketed_over(len(found))}.)"
     )

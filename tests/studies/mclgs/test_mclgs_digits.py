@@ -42,10 +42,8 @@ def test_shares_and_weights_by_size(found):
     assert own["weight"] == pytest.approx(np.mean(1 + np.tanh(40 * values)))
 
 
-def test_the_exhibit_and_the_claim(found, monkeypatch):
-    monkeypatch.setattr(digits, "SIZES", (1, 8))
-    monkeypatch.setattr(digits.by_size, "__defaults__", ((1, 8),))
-    shown = digits.exhibit(found)
+def test_the_exhibit_and_the_claim(found):
+    shown = digits.exhibit(found, sizes=(1, 8))
     assert shown.table["batch size"].tolist() == [1, 1, 8, 8]
     assert "With one sample and with the largest batch: two tasks, one batch" in shown.caption
     (verdict,) = digits.claims(found)
