@@ -76,7 +76,8 @@ def _train(seed: int, samples: int, late: int) -> Snapshot:
     early, losses = torch.empty(0), []
     for step in range(1, late + 1):
         optimizer.zero_grad()
-        task_losses(model, data[torch.randint(samples, (BATCH,), generator=generator)]).mean().backward()
+        batch = data[torch.randint(samples, (BATCH,), generator=generator)]
+        torch.autograd.backward(task_losses(model, batch).mean())
         optimizer.step()
         if step in (EARLY, late):
             with torch.no_grad():
@@ -98,8 +99,9 @@ def cosines(gradients: Tensor, size: int) -> dict[str, np.ndarray]:
     Returns:
         `TASKS`: of each pair of tasks on each batch; `CONTROL`: of each task on each batch and the next one.
     """
-    n = gradients.shape[1] // size * size
-    means = gradients[:, :n].unflatten(1, (-1, size)).mean(2)
+    tasks, samples, parameters = gradients.shape
+    batches = samples // size
+    means = gradients[:, : batches * size].reshape(tasks, batches, size, parameters).mean(2)
     unit = torch.nn.functional.normalize(means, dim=2)
     pairs = [(unit[i] * unit[j]).sum(1) for i, j in combinations(range(len(unit)), 2)]
     return {
@@ -159,13 +161,13 @@ def exhibit(found: Sequence[Snapshot], sizes: Sequence[int] = SIZES) -> Exhibit:
     axes.set_xlabel("batch size")
     axes.set_ylabel("conflicts, %")
     figures.legend(drawing, axes, 2)
-    shares = {kind: own["conflicts, %"].tolist() for kind, own in shown.groupby("compared", sort=False)}
-    texts = "; ".join(f"{kind} {fixed(own[0])} and {fixed(own[-1])} %" for kind, own in shares.items())
-    own = over_seeds(correlations(found)["loss in the end"], correlation_interval)
+    shares = {str(kind): part["conflicts, %"].tolist() for kind, part in shown.groupby("compared", sort=False)}
+    texts = "; ".join(f"{kind} {fixed(part[0])} and {fixed(part[-1])} %" for kind, part in shares.items())
+    hard = over_seeds(correlations(found)["loss in the end"], correlation_interval)
     caption = (
         f"Negative cosines of gradients over the shared parameters of the two-digit network after {EARLY} steps, by "
-        f"the size of the batch. With one sample and with the largest batch: {texts}. The similarity on a sample and its "
-        f"loss in the trained network have a rank correlation of {bracketed(own, 2)}. (Brackets and bars: "
+        f"the size of the batch. With one sample and with the largest batch: {texts}. The similarity on a sample and "
+        f"its loss in the trained network have a rank correlation of {bracketed(hard, 2)}. (Brackets and bars: "
         f"{bracketed_over(len(found))}.)"
     )
     return Exhibit(
