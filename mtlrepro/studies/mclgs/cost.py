@@ -1,4 +1,4 @@
-"""What an epoch costs: every method against equal weights, and MCLGS before and after the end of its curriculum.
+"""What an epoch costs, MCLGS before and after the end of its curriculum, and what all runs of the chapter cost.
 
 Seconds of training an epoch, without evaluation, as the records have them. Other runs may have shared the machine, so
 each run counts by its median epoch, and each method by its quickest run.
@@ -12,8 +12,9 @@ import pandas as pd
 
 from mtlrepro.analysis.verdicts import Interval, Verdict
 from mtlrepro.pages.exhibit import Exhibit
+from mtlrepro.studies import costs as studies_costs
 from mtlrepro.studies.comparison import fixed
-from mtlrepro.studies.mclgs import grids
+from mtlrepro.studies.mclgs import grids, plan
 from mtlrepro.studies.scores import method_title
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training.config import RunConfig
@@ -75,6 +76,11 @@ def exhibit(setting: Setting) -> Exhibit:
         "exact. (Quickest run of each method, its median epoch; the machine may have been shared.)"
     )
     return Exhibit(name="cost_of_an_epoch", table=rows, caption=caption)
+
+
+def runs_exhibit(setting: Setting) -> Exhibit:
+    """Show what all runs of the chapter cost, those of its plan."""
+    return studies_costs.exhibit(setting, plan.experiments(setting), "costs")
 
 
 def claims(setting: Setting) -> list[Verdict]:

@@ -20,8 +20,6 @@ from mtlrepro.studies.scores import DELTA, method_title
 from mtlrepro.studies.setting import Setting
 
 REPLAYED = "MCLGS's mean weights"
-RANGES = ("beyond the front, %", "points as far, %")
-"""Columns of the table that have the range over the front's seeds."""
 LEVEL = 5.0
 """Share in % of the front's own points that may be as far beyond the others as a method that counts as beyond."""
 
@@ -76,28 +74,14 @@ def exhibit(found: Found) -> Exhibit:
     """
     rows = table(found)
     gained = fronts.gains(rows)[method_title("mclgs")]
-    weights = ", ".join(f"{task} {share:g}" for task, share in zip(found.front.tasks, found.front.tuned, strict=True))
+    weights = found.front.weights_in_words(found.front.tuned)
     caption = (
         f"The poster's methods against fixed weights. {found.front.missing()} Tuned on the validation split: "
         f"{weights}. MCLGS less the tuned weights: {bracketed(gained, signed=True)} points of {DELTA}; less its own "
         f"mean weights held fixed: {bracketed(replayed(found), signed=True)}. (Improvements over equal weights; paired "
         "95 %, not corrected; all methods at the learning rate of the scale.)"
     )
-    shown = rows.rename(
-        columns={
-            "delta": f"{DELTA} against equal, %",
-            "gain": "less tuned weights, %",
-            "beyond": "beyond the front, %",
-            "beyond low": "beyond the front, % low",
-            "beyond high": "beyond the front, % high",
-            "as far": "points as far, %",
-            "as far low": "points as far, % low",
-            "as far high": "points as far, % high",
-        }
-    )
-    if len(found.front.seeds) == 1:  # one seed has no range
-        shown = shown.drop(columns=[f"{name} {end}" for name in RANGES for end in ("low", "high")])
-    return Exhibit(name="against_front", table=rows, shown=shown, caption=caption)
+    return Exhibit(name="against_front", table=rows, shown=fronts.shown(found.front, rows), caption=caption)
 
 
 def claims(found: Found) -> list[Verdict]:

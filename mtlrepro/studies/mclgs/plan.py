@@ -41,13 +41,12 @@ def plan(**parameters: Any) -> Plan:  # noqa: ANN401
         ValueError: They do not go together, or `data_root` does not hold the data set.
     """
     setting = setting_of(**parameters)
-    splits = ("train", "val", "test") if setting.validated else ("train", "val" if "bdd" in setting.dataset else "test")
-    check_prepared(setting.dataset, setting.data_root, splits)
+    check_prepared(setting.dataset, setting.data_root, setting.splits)
     choosing: dict[str, Grid] = {
         RATES: search,
         STREET_RATES: lambda at: search(grids.streets(at)),
         FRONT: lambda at: [*grids.front(at, [0]), *equal(at)],
-        SGD: lambda at: [*_all(grids.sgd_search(at)), *grids.rate_search(at)["equal"]],
+        SGD: lambda at: [*sgd_search(at), *grids.rate_search(at)["equal"]],
     }
     return plans.plan(setting, experiments(setting), choosing)
 
@@ -99,8 +98,16 @@ def unpaired(setting: Setting) -> list[RunConfig]:
 
 
 def search(setting: Setting) -> list[RunConfig]:
-    """Runs that choose the learning rates of methods and single tasks."""
-    return [*_all(grids.rate_search(setting)), *_all(grids.single_search(setting))]
+    """Runs that choose the learning rates of methods and single tasks.
+
+    One that broke off has its answer, and is not planned again.
+    """
+    return setting.unbroken([*_all(grids.rate_search(setting)), *_all(grids.single_search(setting))])
+
+
+def sgd_search(setting: Setting) -> list[RunConfig]:
+    """Runs that choose the learning rates under SGD; see `search`."""
+    return setting.unbroken(_all(grids.sgd_search(setting)))
 
 
 def equal(setting: Setting) -> list[RunConfig]:
@@ -117,7 +124,7 @@ def tuned(setting: Setting) -> list[RunConfig]:
     tried = search(setting)
     of_methods = dict.fromkeys(grids.METHODS, tried[-1].lr)
     of_tasks = dict.fromkeys(setting.run().tasks, tried[-1].lr)
-    if settled(setting, tried):
+    if setting.stored(tried):
         of_methods, of_tasks = rates.of_methods(setting).rates, rates.of_single_tasks(setting).rates
     return [*tried, *_all(grids.methods(setting, of_methods)), *grids.single_tasks(setting, of_tasks)]
 
@@ -128,9 +135,9 @@ def under_sgd(setting: Setting) -> list[RunConfig]:
     Args:
         setting: What all experiments share.
     """
-    tried = _all(grids.sgd_search(setting))
+    tried = sgd_search(setting)
     chosen = dict.fromkeys(grids.CENTRAL, tried[-1].lr)
-    if settled(setting, [*tried, *grids.rate_search(setting)["equal"]]):
+    if setting.stored([*tried, *grids.rate_search(setting)["equal"]]):
         chosen = rates.of_sgd(setting).rates
     return [*tried, *_all(grids.sgd(setting, chosen))]
 
@@ -148,15 +155,3 @@ def fixed_weights(setting: Setting) -> list[RunConfig]:
     if setting.stored([*first, *equal(setting)]):
         weights = fronts.load(setting, grids.front(setting), equal(setting), ROOMS).tuned
     return [*first, *grids.tuned_front(setting, weights), *grids.replayed(setting)]
-
-
-def settled(setting: Setting, configs: Iterable[RunConfig]) -> bool:
-    """Whether runs are stored or are known to break off.
-
-    Args:
-        setting: Holds the store.
-        configs: Runs.
-    """
-    configs = list(configs)
-    lost = setting.broken_off(configs)
-    return all(config in setting.store or config.hash in lost for config in configs)

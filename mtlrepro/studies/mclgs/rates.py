@@ -55,8 +55,10 @@ def _searched(
     baseline = fronts.evaluated(setting, reference)[list(columns)].rename(columns=columns).mean()
     scored = []
     for name, configs in by_name.items():
-        setting.trained(configs)
-        lost = {config.lr for config in configs if config.hash in setting.broken_off(configs)}
+        if tried := setting.unbroken(configs):
+            setting.trained(tried)
+        whole = setting.unbroken(configs)
+        lost = {config.lr for config in configs if config not in whole}
         left = [config for config in configs if config.lr not in lost]
         if not left:
             raise ValueError(f"{name}: every learning rate diverged; accepted: one that does not")

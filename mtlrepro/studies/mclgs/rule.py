@@ -52,19 +52,21 @@ def task_form(gradients: Tensor, p: float) -> Tensor:
     return similarity_weights(gradients @ gradients.T, p) @ gradients
 
 
-def draws(n: int, shared: float = 1.0) -> list[Tensor]:
-    """Draw sets of n gradients that share a part, `[n, SIZE]` float64 each; the numbers are the same in every call.
+def draws(n: int) -> list[Tensor]:
+    """Draw sets of n gradients, `[n, SIZE]` float64 each; the numbers are the same in every call.
+
+    Each gradient has a part of its own, and one that all tasks have with another factor in [-1, 1], so that some pairs
+    agree and others conflict.
 
     Args:
         n: Number of tasks.
-        shared: Deviation of what all tasks have in common, that of each by itself being 1.
     """
     generator = torch.Generator().manual_seed(n)
     made = []
     for _ in range(DRAWS):
-        own = torch.randn(n, SIZE, generator=generator, dtype=torch.float64)
-        common = torch.randn(1, SIZE, generator=generator, dtype=torch.float64)
-        made.append(own + shared * torch.rand(1, generator=generator, dtype=torch.float64) * common)
+        own, common = (torch.randn(rows, SIZE, generator=generator, dtype=torch.float64) for rows in (n, 1))
+        factors = 2 * torch.rand(n, 1, generator=generator, dtype=torch.float64) - 1
+        made.append(own + factors * common)
     return made
 
 
@@ -180,8 +182,8 @@ def turns_exhibit(p: float = STRENGTHS[2]) -> Exhibit:
     figures.legend(drawing, panels[0], 2)
     angles = {n: range_interval(own["turned"]) for n, own in table.groupby("tasks")}
     caption = (
-        f"The step of MCLGS beside the mean gradient, for random gradients that share a part (p = {p:g}). For two "
-        f"tasks it has the direction of the mean, and the rule is a gate on its length; three tasks turn it by "
+        f"The step of MCLGS beside the mean gradient, for random gradients of which some conflict (p = {p:g}). For "
+        f"two tasks it has the direction of the mean, and the rule is a gate on its length; three tasks turn it by "
         f"{bracketed(angles[3])} degrees. ({DRAWS} draws of {SIZE} parameters; brackets: their range.)"
     )
     return Exhibit(

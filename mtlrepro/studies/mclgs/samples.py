@@ -295,6 +295,7 @@ def claims(found: Samples) -> list[Verdict]:
             below=True,
             reading="rank correlation of the first similarity on a sample and its loss under the trained network "
             f"[{bracketed_over(len(correlations))}]",
+            case="rooms",
             finding=5,
         ),
         Verdict(

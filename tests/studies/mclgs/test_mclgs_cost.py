@@ -4,7 +4,7 @@ import pytest
 from study_stores import keep_evaluated
 
 from mtlrepro.runs.store import Store
-from mtlrepro.studies.mclgs import cost, grids, readings
+from mtlrepro.studies.mclgs import cost, grids, plan, readings
 from mtlrepro.studies.setting import Setting
 
 
@@ -31,6 +31,14 @@ def test_an_epoch_counts_by_its_median_and_a_method_by_its_quickest_run(setting)
     assert "takes 3.00 times as long" in shown.caption and "and 1.00 times once p is 0" in shown.caption
     assert shown.table["times equal"].tolist() == pytest.approx([1, 2.5, 2.5, 2.5, 2.5, 3, 1, 2.5])
     assert [one.status for one in cost.claims(setting)] == ["holds"]
+
+
+def test_costs_are_those_of_the_plan(setting):
+    """Some are stored; the others are not measured at this size, or by their method alone."""
+    rows = cost.runs_exhibit(setting).table
+    assert rows["runs of"].tolist() == [*plan.experiments(setting), "all"]
+    stored = dict(zip(rows["runs of"], rows["stored"], strict=True))
+    assert stored["2, methods"] == "14"
 
 
 def test_every_reading_says_what_is_printed_what_follows_and_what_is_taken():

@@ -189,14 +189,14 @@ def test_rates_are_chosen_on_validation(chosen):
     assert {run.lr for run in tuned if run.method == "cagrad" and run.seed == 2} == {high}
 
 
-def test_a_rate_at_which_a_run_broke_off_is_out(chosen, monkeypatch):
-    """It would break off again, so it is not trained here; the table says that the rate diverged."""
-    monkeypatch.setattr(Setting, "trained", lambda *_: None)
+def test_a_rate_at_which_a_run_broke_off_is_out(chosen):
+    """It would break off again, so it is neither planned nor trained; the table says that the rate diverged."""
     (lost,) = [run for run in grids.rate_search(chosen)["mclgs"] if run.lr == 1e-5 and run.seed == 1]
     folder = chosen.store.folder
     (folder / f"{lost.hash}.json").unlink()
     keep(folder, lost, status="failed", error="FloatingPointError: epoch 1", hash=lost.hash)
     search = rates.of_methods(chosen)
+    assert lost not in plan.search(chosen) and chosen.store.failure(lost)
     assert search.rates["mclgs"] == 1e-2
     table = search.exhibit("rates").table.set_index("method")
     assert table.loc["MCLGS", "1e-05"] == "diverged"
