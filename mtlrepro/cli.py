@@ -109,13 +109,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="subcommand", required=True, metavar="COMMAND")
 
     params = commands.add_parser("params", help="list a notebook's parameters")
-    params.add_argument("notebook", type=Path, metavar="NOTEBOOK")
+    params.add_argument("notebook", type=_path, metavar="NOTEBOOK")
     params.set_defaults(command=_params)
 
     run = commands.add_parser("run", help="execute a notebook with other parameters")
-    run.add_argument("notebook", type=Path, metavar="NOTEBOOK")
-    run.add_argument("target", type=Path, nargs="?", metavar="OUT", help="the result (default: STEM.out.ipynb here)")
-    run.add_argument("-o", dest="output", type=Path, metavar="OUT", help="the same")
+    run.add_argument("notebook", type=_path, metavar="NOTEBOOK")
+    run.add_argument("target", type=_path, nargs="?", metavar="OUT", help="the result (default: STEM.out.ipynb here)")
+    run.add_argument("-o", dest="output", type=_path, metavar="OUT", help="the same")
     run.add_argument(
         "-p",
         dest="texts",
@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "-f",
         dest="files",
-        type=Path,
+        type=_path,
         action="append",
         default=[],
         metavar="FILE",
@@ -141,13 +141,13 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
 
     normalise = commands.add_parser("normalise", help="bring notebooks into the form in which they are stored")
-    normalise.add_argument("notebooks", type=Path, nargs="+", metavar="NOTEBOOK")
+    normalise.add_argument("notebooks", type=_path, nargs="+", metavar="NOTEBOOK")
     normalise.add_argument("--check", action="store_true", help="change nothing, name those not in stored form")
     normalise.set_defaults(command=_normalise)
 
     compare = commands.add_parser("compare", help="compare parameters, verdicts and tables of two runs of a notebook")
-    compare.add_argument("stored", type=Path, metavar="STORED")
-    compare.add_argument("fresh", type=Path, metavar="FRESH")
+    compare.add_argument("stored", type=_path, metavar="STORED")
+    compare.add_argument("fresh", type=_path, metavar="FRESH")
     compare.add_argument("--all", action="store_true", help="also name every cell of a table that differs")
     compare.set_defaults(command=_compare)
 
@@ -157,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="train a configuration, or go on with it, and leave its record")
     train.add_argument(
-        "config", type=Path, metavar="CONFIG.json", help="fields of RunConfig; the rest has its defaults"
+        "config", type=_path, metavar="CONFIG.json", help="fields of RunConfig; the rest has its defaults"
     )
     train.set_defaults(command=_train)
 
@@ -190,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_grids(commands: "argparse._SubParsersAction[_Parser]", train: argparse.ArgumentParser) -> None:
     grid = commands.add_parser("grid", help="train the runs of a grid that are not stored, show all")
-    grid.add_argument("file", type=Path, metavar="FILE", help='JSON: configurations, or {"base": ..., "vary": ...}')
+    grid.add_argument("file", type=_path, metavar="FILE", help='JSON: configurations, or {"base": ..., "vary": ...}')
     grid.add_argument("--jobs", type=_count, default=1, metavar="N", help="runs at a time (default: 1)")
     grid.add_argument("--engine", choices=["local", "snakemake"], default="local", help="what starts the runs")
     grid.add_argument(
@@ -211,12 +211,12 @@ def _add_grids(commands: "argparse._SubParsersAction[_Parser]", train: argparse.
     verify.set_defaults(command=_verify)
 
     for command in (train, grid, verify):
-        command.add_argument("--data-root", type=Path, metavar="FOLDER", help="a prepared real data set")
-    train.add_argument("--store", type=Path, default="runs", metavar="FOLDER", help="of the records (default: runs)")
+        command.add_argument("--data-root", type=_path, metavar="FOLDER", help="a prepared real data set")
+    train.add_argument("--store", type=_path, default="runs", metavar="FOLDER", help="of the records (default: runs)")
     for command in (grid, results, verify):
         command.add_argument(
             "--store",
-            type=Path,
+            type=_path,
             metavar="FOLDER",
             help="of the records (default: the book's; without a book, runs)",
         )
@@ -252,12 +252,19 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text in UTF-8: {error.reason} at byte {error.start}") from None
+
+
 def _given(args: argparse.Namespace) -> "dict[str, Value]":
     """Values of parameters that files and YAML texts give; later ones take the place of earlier ones."""
     from mtlrepro.pages.parameters import parameters_by_name
     from mtlrepro.pages.yaml_text import parse_yaml
 
-    texts = [(str(path), path.read_text(encoding="utf-8")) for path in args.files]
+    texts = [(str(path), _text(path)) for path in args.files]
     values: dict[str, Value] = {}
     for source, text in [*texts, *(("-y", text) for text in args.yaml)]:
         try:
@@ -433,8 +440,16 @@ def _seconds(text: str) -> int:
     return int(text)
 
 
+def _path(text: str) -> Path:
+    if not text:  # such as an unset variable of the shell: Path("") is the current folder
+        raise argparse.ArgumentTypeError("it is empty, accepted: a path")
+    return Path(text)
+
+
 def _new_file(text: str) -> Path:
-    path = Path(text)
+    path = _path(text)
     if not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder {path.parent}")
+    if path.exists():
+        raise argparse.ArgumentTypeError(f"there is {path} already, accepted: a new file")
     return path

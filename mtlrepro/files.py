@@ -1,6 +1,7 @@
 """Where files are: the book beside this package, the cache of this machine; files that are written whole, and JSON."""
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from typing import Any
 
 PROJECT = Path(__file__).parents[1]
 """Folder of the checkout that this package runs from."""
+DIGITS = 400
+"""Most digits of a whole number in JSON; the largest number of 64 bits with a fraction has fewer."""
 
 
 def book(*parts: str) -> Path:
@@ -79,7 +82,8 @@ def parse_json(content: str | bytes) -> Any:  # noqa: ANN401 (what JSON holds)
         ValueError: It is none, it is nested thousands deep, an object has a name twice, or a number is not finite.
     """
     try:
-        return json.loads(content, object_pairs_hook=_unique, parse_constant=_refuse)
+        hooks: dict[str, Any] = {"object_pairs_hook": _unique, "parse_constant": _refuse, "parse_float": _finite}
+        return json.loads(content, parse_int=_whole, **hooks)
     except json.JSONDecodeError as error:
         raise ValueError(f"no JSON: {error}") from None
     except RecursionError:
@@ -97,3 +101,16 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"it holds {constant}, which JSON does not have")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"it holds the number {text}; accepted: finite ones")
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > DIGITS:
+        raise ValueError(f"it holds a number of {len(text)} digits; accepted: up to {DIGITS}")
+    return int(text)

@@ -41,13 +41,16 @@ def options_of(maker: Callable[..., Any]) -> dict[str, Option]:
     return handed_on | own
 
 
-def check_options(title: str, options: Mapping[str, Any], accepted: Mapping[str, Option]) -> None:
+def check_options(title: str, options: Mapping[str, Any], accepted: Mapping[str, Option]) -> dict[str, Any]:
     """Refuse options with an unknown name or a value of another type, and what is missing.
 
     Args:
         title: What takes the options, for messages.
         options: Values by name. Ranges, and types that JSON does not have, are left to what takes them.
         accepted: See `options_of`.
+
+    Returns:
+        The options, with whole numbers as floating-point ones where these are taken.
 
     Raises:
         ValueError: Names the option, its value and what is accepted.
@@ -60,6 +63,17 @@ def check_options(title: str, options: Mapping[str, Any], accepted: Mapping[str,
     for name, option in accepted.items():
         if option.required and name not in options:
             raise ValueError(f"{title}: option {name!r} is missing; accepted: {_words(option.annotation)}")
+    return {name: _typed(value, accepted[name].annotation) for name, value in options.items()}
+
+
+def _typed(value: Any, annotation: Any) -> Any:  # noqa: ANN401
+    """Value that fits an annotation, in its type: JSON has one type of numbers."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        return _typed(value, next(argument for argument in arguments if _fits(value, argument)))
+    if origin in (list, Sequence):
+        return [_typed(item, arguments[0]) for item in value]
+    return float(value) if annotation is float else value
 
 
 def _fits(value: Any, annotation: Any) -> bool:  # noqa: ANN401

@@ -287,6 +287,31 @@ def test_bench(tmp_path, monkeypatch, capsys):
     assert {"commit", "device", "threads", "torch", "processor"} <= stored["provenance"].keys()
 
 
+@pytest.mark.parametrize("make", [Path.touch, Path.mkdir])
+def test_a_benchmark_does_not_write_over_what_is_there(tmp_path, capsys, make):
+    """Found before anything is measured."""
+    target = tmp_path / "rows.json"
+    make(target)
+    with pytest.raises(SystemExit):
+        main(["bench", "noise", "--json", str(target)])
+    assert f"there is {target} already, accepted: a new file" in capsys.readouterr().err
+
+
+def test_an_empty_path_is_refused(tmp_path, monkeypatch, capsys):
+    """Such as that of a variable which is not set: it would be the current folder."""
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["train", "a.json", "--store", ""], ["results", "--store", ""], ["run", ""]):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        assert "it is empty, accepted: a path" in capsys.readouterr().err
+
+
+def test_a_file_of_parameters_that_is_no_text_is_named(tmp_path, capsys):
+    (tmp_path / "p.yaml").write_bytes(b"scale: \xff\xfe")
+    assert main(["run", "book/toys.ipynb", "--dry-run", "-f", str(tmp_path / "p.yaml")]) == 2
+    assert f"{tmp_path / 'p.yaml'}: not a text in UTF-8" in capsys.readouterr().err
+
+
 def test_bench_measures_what_is_named(monkeypatch, capsys):
     def balancers(device: str, only: list[str]) -> pandas.DataFrame:
         return pandas.DataFrame({"device": [device], "only": [" ".join(only)]})

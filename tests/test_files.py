@@ -73,3 +73,15 @@ def test_without_a_home_folder_the_cache_has_to_be_named(monkeypatch):
         files.cache_dir()
     monkeypatch.setenv("MTLREPRO_CACHE", "chosen")
     assert files.cache_dir() == Path("chosen")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"rmse": 1e999}', "it holds the number 1e999; accepted: finite ones"),
+        (f'{{"seed": {"9" * 5000}}}', "it holds a number of 5000 digits; accepted: up to 400"),
+    ],
+)
+def test_numbers_that_cannot_be_meant_are_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        files.parse_json(text)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mtlrepro.balancers import create
+from mtlrepro.balancers import METHODS, create
 from mtlrepro.options import check_options, options_of
 
 
@@ -51,3 +51,42 @@ def test_annotations_that_only_type_checkers_see_and_none_at_all_accept_everythi
     check_options("plain", {"strength": "1"}, options_of(Plain))
     with pytest.raises(ValueError, match="plain: option 'strength' is missing; accepted: "):
         check_options("plain", {}, options_of(Plain))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("dwa", {"temperature": 2**64}),
+        ("gradnorm", {"alpha": 2**64}),
+        ("uw-so", {"temperature": 2**64}),
+        ("mclgs", {"a0": 2**64, "delta_a": 2**64}),
+        ("replay", {"weights": [[1, 2, 3], [4, 5, 2**64]]}),
+    ],
+)
+def test_whole_numbers_are_taken_as_floating_point_where_these_are(name, options):
+    """JSON has one type of numbers, and no tensor holds an integer of more than 64 bits."""
+
+    def floats(value):
+        return [floats(item) for item in value] if isinstance(value, list) else float(value)
+
+    accepted = options_of(METHODS[name])
+    assert repr(check_options(name, options, accepted)) == repr({key: floats(value) for key, value in options.items()})
+    create(name, 3, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("cagrad", {"c": 1e300}, r"c is 1e\+300; accepted: a number from 0 to 1000"),
+        ("cagrad+mclgs", {"c": -1}, "c is -1.0; accepted: a number from 0 to 1000"),
+        ("fixed", {"weights": [1e308, 1, 1e-308]}, "weights is .*; accepted: 3 positive numbers, none vanishing"),
+    ],
+)
+def test_numbers_beyond_what_is_computed_with_are_refused(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        create(name, 3, **options)
+
+
+@pytest.mark.parametrize(("name", "option"), [("fixed", "weights"), ("lsb", "priority")])
+def test_the_largest_weights_are_shares_too(name, option):
+    assert create(name, 3, **{option: [1e308, 1e308, 1e308]}).weights.tolist() == pytest.approx([1 / 3] * 3)

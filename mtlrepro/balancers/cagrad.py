@@ -9,6 +9,9 @@ from mtlrepro.balancers.base import register
 from mtlrepro.balancers.gradient_balancing import GramianWeighting
 from mtlrepro.balancers.solvers import conflict_averse
 
+LARGEST = 1000.0
+"""Largest radius, in that of the mean gradient: from 1 on nothing changes but the length."""
+
 
 @register("cagrad")
 class CAGrad(GramianWeighting):
@@ -25,7 +28,7 @@ class CAGrad(GramianWeighting):
 
     Args:
         n_tasks: Number of tasks T.
-        c: Radius of the ball relative to |g_0|, at least 0; 0.4 in the paper on NYUv2.
+        c: Radius of the ball relative to |g_0|, from 0 to `LARGEST`; 0.4 in the paper on NYUv2.
         rescale: Divide by 1 + c^2, as the published code does in its experiments; Algorithm 1 does not print
             it.
         at: See `GramianWeighting`.
@@ -41,8 +44,8 @@ class CAGrad(GramianWeighting):
         rescale: bool = True,
         at: Literal["parameters", "representation"] = "parameters",
     ) -> None:
-        if not c >= 0:
-            raise ValueError(f"c is {c!r}; accepted: a number of at least 0")
+        if not 0 <= c <= LARGEST:
+            raise ValueError(f"c is {c!r}; accepted: a number from 0 to {LARGEST:g}")
         super().__init__(n_tasks, at)
         self.c = c
         self.rescale = rescale

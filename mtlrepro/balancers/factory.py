@@ -30,5 +30,4 @@ def create(name: str, n_tasks: int, **options: Any) -> Balancer:  # noqa: ANN401
     if name not in METHODS:
         raise ValueError(f"name is {name!r}; accepted: {', '.join(METHODS)}, torchjd:<Weighting>")
     method = METHODS[name]
-    check_options(name, options, options_of(method))
-    return method(n_tasks, **options)
+    return method(n_tasks, **check_options(name, options, options_of(method)))

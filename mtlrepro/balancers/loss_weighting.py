@@ -91,4 +91,9 @@ def shares(name: str, values: list[float] | None, n_tasks: int) -> Tensor:
     numbers = torch.tensor([1.0] * n_tasks if values is None else list(values), dtype=torch.float64)
     if numbers.shape != (n_tasks,) or not bool((numbers.isfinite() & (numbers > 0)).all()):
         raise ValueError(f"{name} is {values!r}; accepted: {n_tasks} positive numbers")
-    return numbers / numbers.sum()
+    if not numbers.sum().isfinite():
+        numbers = numbers / numbers.max()
+    result = numbers / numbers.sum()
+    if not bool((result > 0).all()):
+        raise ValueError(f"{name} is {values!r}; accepted: {n_tasks} positive numbers, none vanishing beside another")
+    return result

@@ -64,7 +64,8 @@ class TorchJD(RandomState, GramianWeighting):
             reason = f" ({REFUSED[name]})" if name in REFUSED else ""
             raise ValueError(f"name is 'torchjd:{weighting}'{reason}; accepted after 'torchjd:': {', '.join(offered)}")
         title = f"torchjd:{name}"
-        check_options(title, options, _options(name, offered[name]))
+        options = check_options(title, options, _options(name, offered[name]))
+        _check_vectors(options, n_tasks)
         super().__init__(n_tasks)
         self.name = name
         self.seed = options.pop("seed", 0)
@@ -168,6 +169,22 @@ def _options(name: str, aggregator: type[nn.Module]) -> dict[str, Option]:
         if option != "projector"
     }
     return {**options, "seed": Option(int, False)} if name in RANDOM else options
+
+
+def _check_vectors(options: Mapping[str, Any], n_tasks: int) -> None:
+    """Refuse weights and preferences that are not a number a task, and preferences for nothing.
+
+    Raises:
+        ValueError: Names the option.
+    """
+    for option in ("pref_vector", "weights"):
+        vector = options.get(option)
+        if vector is None:
+            continue
+        if len(vector) != n_tasks:
+            raise ValueError(f"{option} is {vector!r}; accepted: {n_tasks} numbers, one for each task")
+        if option == "pref_vector" and (min(vector) < 0 or max(vector) <= 0):
+            raise ValueError(f"{option} is {vector!r}; accepted: {n_tasks} numbers of at least 0, not all of them 0")
 
 
 def _as_json(annotation: Any) -> Any:  # noqa: ANN401

@@ -5,6 +5,7 @@
 
 import keyword
 import re
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -209,6 +210,8 @@ $$\operatorname{Var}(\bar x) = \sigma^2 / B \tag{1}$$
 def new_chapter(name: str) -> list[Path]:
     """Write a notebook, a study and a test into this project, add the chapter to the table of contents, and run it.
 
+    Whatever ends it before the notebook has run, nothing is left behind.
+
     Args:
         name: A new name in lower case; of the notebook, and of the folders of the study and of its test.
 
@@ -232,10 +235,18 @@ def new_chapter(name: str) -> list[Path]:
         tests / "test_study.py": TEST,
         notebook: _notebook(name),
     }
-    for path, text in written.items():
-        files.write(path, text.replace("NAME", name))
-    files.write(contents, _with_chapter(contents.read_text(encoding="utf-8"), name))
-    run_notebook(notebook, notebook)
+    before = contents.read_bytes()
+    try:
+        for path, text in written.items():
+            files.write(path, text.replace("NAME", name))
+        files.write(contents, _with_chapter(before.decode(), name))
+        run_notebook(notebook, notebook)
+    except BaseException:  # also when it is interrupted: a second call must find the name free
+        files.write(contents, before)
+        notebook.unlink(missing_ok=True)
+        for folder in (study, tests):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     return [notebook, *list(written)[:3], contents]
 
 

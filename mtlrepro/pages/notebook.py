@@ -49,8 +49,11 @@ def read_notebook(path: str | Path) -> NotebookNode:
         if twice:
             raise NotebookError(f"{path}: cells share the ids {', '.join(twice)}, accepted: an id each")
         nbformat.validate(content, version=4)
-    except (AttributeError, KeyError, TypeError, nbformat.ValidationError) as error:
-        raise NotebookError(f"{path}: not a notebook of format 4: {one_line(str(error))}") from None
+    except KeyError as error:
+        raise NotebookError(f"{path}: not a notebook of format 4: there is no {error}") from None
+    except (AttributeError, TypeError, nbformat.ValidationError) as error:
+        (reason, *_) = str(error).splitlines()
+        raise NotebookError(f"{path}: not a notebook of format 4: {one_line(reason)}") from None
     notebook: NotebookNode = nbformat.reads(json.dumps(content), as_version=4)
     return notebook
 

@@ -12,7 +12,7 @@ from mtlrepro.data.catalogue import GENERATED
 from mtlrepro.runs.store import Store
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.provenance import origin
-from mtlrepro.training.records import Record, numbers
+from mtlrepro.training.records import Record, check_history, numbers
 from mtlrepro.training.run import first_epochs
 
 EPOCHS = 2
@@ -83,6 +83,7 @@ def _check(config: RunConfig, record: Record, store: Store, data_root: str | Pat
     name = f"run {config.hash}, seed {config.seed}"
     epochs = min(EPOCHS, config.epochs)
     try:
+        check_history(record, config)
         root = None if config.dataset in GENERATED else data_root
         history = first_epochs(config, epochs, data_root=root, progress=progress, store=store.folder)
     except (ValueError, OSError, FloatingPointError, torch.OutOfMemoryError) as error:

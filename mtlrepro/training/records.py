@@ -92,6 +92,17 @@ def _check_complete(record: Record, config: RunConfig) -> None:
         raise ValueError(f"date and seconds of the provenance are {date!r}, {seconds!r}; accepted: text, a number")
 
 
+def check_history(record: Record, config: RunConfig) -> None:
+    """Check that the history of a complete record has every epoch of its run.
+
+    Raises:
+        ValueError: It does not.
+    """
+    epochs = [entry.get("epoch") for entry in record["history"]]
+    if epochs != list(range(1, config.epochs + 1)):
+        raise ValueError(f"field 'history' has the epochs {_short(epochs)}; accepted: 1 to {config.epochs}")
+
+
 def _is_number_or_null(value: object) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
@@ -108,6 +119,7 @@ def completed(folder: Path, config: RunConfig) -> Record | None:
         record = read(path)
         if record["algorithm"] != ALGORITHM:
             raise ValueError(f"algorithm is {record['algorithm']}; accepted: {ALGORITHM}")
+        check_history(record, config)
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -163,6 +175,8 @@ def _weights_of(entry: Record, names: Sequence[str]) -> list[float]:
     weights = entry.get("weights")
     if weights is None:
         raise ValueError("its method has no weights")
+    if not isinstance(weights, dict) or not all(_is_number_or_null(weights.get(name, "")) for name in names):
+        raise ValueError(f"its weights of an epoch are {_short(weights)}")
     row = [weights[name] for name in names]
     if None in row:
         raise ValueError(f"in epoch {entry['epoch']} a task had no label, and so no weight")

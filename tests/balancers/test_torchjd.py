@@ -313,10 +313,10 @@ def test_what_a_gramian_does_not_hold_is_refused_with_the_reason(name):
         ("GradVac", {"beta": 2}, "torchjd:GradVac with 3 tasks: .*beta=2"),
         ("PCD", {"tau": [0.1]}, "torchjd:PCD with 3 tasks: .*tau"),
         ("PCD", {"tau": [0.1, True]}, "tau is .*; accepted: a finite number or a list, each a finite number"),
-        ("Constant", {"weights": [1, 2]}, "torchjd:Constant with 3 tasks: .*2 rows"),
+        ("Constant", {"weights": [1, 2]}, r"weights is \[1.0, 2.0\]; accepted: 3 numbers, one for each task"),
         ("Constant", {"weights": 1}, "weights is 1; accepted: a list, each a finite number"),
         ("AlignedMTL", {"scale_mode": "max"}, "scale_mode is 'max'; accepted: 'min', 'median', 'rmse'"),
-        ("AlignedMTL", {"pref_vector": [1, 2]}, "torchjd:AlignedMTL with 3 tasks"),
+        ("AlignedMTL", {"pref_vector": [1, 2]}, "pref_vector is .*; accepted: 3 numbers"),
     ],
 )
 def test_names_and_options_are_checked_when_a_weighting_is_made(name, options, message):
@@ -367,3 +367,10 @@ def test_our_weightings_work_on_torchjds_gramian_path(name):
     create(name, 3).backward(list(plain(x).square().mean(0).unbind()), list(plain.parameters()))
     for a, p in zip(theirs, plain.parameters(), strict=True):
         torch.testing.assert_close(a, p.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("vector", [[0, 0, 0], [-1.0, 1, 1], [1, 2]])
+def test_preferences_for_nothing_and_of_other_lengths_are_refused(vector):
+    """With the first ones nothing would be trained, without a word."""
+    with pytest.raises(ValueError, match=r"pref_vector is \[.*\]; accepted: 3 numbers"):
+        create("torchjd:UPGrad", 3, pref_vector=vector)

@@ -160,6 +160,7 @@ def test_normalise_file(tmp_path):
         ("[]", "not a notebook of format 4"),
         ('{"nbformat": 3, "nbformat_minor": 0, "metadata": {}, "worksheets": []}', "not a notebook of format 4"),
         ('{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{}]}', "not a notebook of format 4"),
+        ('{"cells": []}', "not a notebook of format 4: there is no 'nbformat_minor'"),
     ],
 )
 def test_what_is_not_a_notebook_is_refused(tmp_path, content, message):

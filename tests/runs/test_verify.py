@@ -10,6 +10,7 @@ from mtlrepro.cli import main
 from mtlrepro.runs import verify as module
 from mtlrepro.runs.store import Store
 from mtlrepro.runs.verify import verify_records
+from mtlrepro.training import records
 from mtlrepro.training.config import ALGORITHM
 
 HISTORY = [
@@ -38,6 +39,18 @@ def retrained(store, monkeypatch):
 def elsewhere(store, **changes):
     (record,) = Store(store).records.values()
     put(store, *configs(4, epochs=3), history=HISTORY, provenance=record["provenance"] | changes)
+
+
+@pytest.mark.parametrize("history", [HISTORY[:1], [{}], HISTORY[::-1]])
+def test_a_record_without_all_its_epochs_does_not_pass_and_is_no_complete_run(store, monkeypatch, history):
+    monkeypatch.setattr(module, "first_epochs", lambda *_, **__: pytest.fail("it was trained"))
+    (config,) = configs(4, epochs=3)
+    put(store, config, history=history)
+    _, check = verify_records(Store(store), seed=5)
+    assert check.passed is False
+    assert "field 'history' has the epochs" in check.message and check.message.endswith("accepted: 1 to 3")
+    with pytest.raises(ValueError, match="is damaged or foreign: field 'history' has the epochs .*; remove it"):
+        records.completed(store, config)
 
 
 def test_same_numbers(store, retrained):

@@ -209,6 +209,9 @@ def test_what_cannot_be_replayed_is_refused(tmp_path, monkeypatch):
     refused(tmp_path, replay(source, "steps"), "its observe is without 'weights'")
     put(source, None)
     refused(tmp_path, replay(source), "its method has no weights")
+    for damaged in ({"depth": 1.0}, [1, 2, 3], dict.fromkeys(source.tasks, "x")):
+        put(source, damaged)
+        refused(tmp_path, replay(source, "sequence"), r"its weights of an epoch are [\[{].*")
     put(source, {"segmentation": None, "depth": 0.5, "normal": 0.5})
     refused(tmp_path, replay(source), "in epoch 1 a task had no label, and so no weight")
 
