@@ -49,7 +49,7 @@ def test_a_record_without_all_its_epochs_does_not_pass_and_is_no_complete_run(st
     _, check = verify_records(Store(store), seed=5)
     assert check.passed is False
     assert "field 'history' has the epochs" in check.message and check.message.endswith("accepted: 1 to 3")
-    with pytest.raises(ValueError, match="is damaged or foreign: field 'history' has the epochs .*; remove it"):
+    with pytest.raises(ValueError, match=r"is damaged or foreign: field 'history' has the epochs .*; remove it"):
         records.completed(store, config)
 
 
