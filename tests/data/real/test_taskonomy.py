@@ -320,6 +320,19 @@ def test_a_truncated_tar_file_is_named(tmp_path, member, part):
         prepare(tmp_path / "source", tmp_path / "out")
 
 
+def test_a_damaged_header_in_a_tar_file_is_named(tmp_path):
+    """Here `tarfile` lists the members before it, without an error."""
+    taskonomy.export(tmp_path / "source", DATA["train"], layout="tars")
+    path = tmp_path / "source" / "allensville_rgb.tar"
+    with tarfile.open(path) as archive:
+        last = [info for info in archive if info.isreg()][-1]
+    content = bytearray(path.read_bytes())
+    content[last.offset + 150] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"allensville_rgb\.tar: not a complete tar file .*taskonomy.py fetch FOLDER"):
+        prepare(tmp_path / "source", tmp_path / "out")
+
+
 def test_export_refuses(tmp_path):
     with pytest.raises(ValueError, match="split is 'dev'; accepted: train, val, test"):
         taskonomy.export(tmp_path, DATA["val"], "dev")

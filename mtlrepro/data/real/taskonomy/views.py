@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mtlrepro.data.real.fetching import require_end
 from mtlrepro.data.real.preparing import files_in
 from mtlrepro.data.real.rasters import Raster, read_raster
 from mtlrepro.data.real.taskonomy.files import DOMAINS
@@ -123,10 +124,7 @@ def _members(archive: Path) -> list[tuple[str, Entry]]:
                 for info in opened
                 if info.isreg()
             ]
+            require_end(opened)
     except (tarfile.TarError, EOFError) as error:
         raise ValueError(f"{archive}: not a complete tar file ({error}); remove it and {AGAIN}") from None
-    last = members[-1][1] if members else Entry(archive)
-    blocks = -(-last.length // tarfile.BLOCKSIZE) + 2  # Every tar file ends with two empty blocks.
-    if archive.stat().st_size < last.start + blocks * tarfile.BLOCKSIZE:
-        raise ValueError(f"{archive}: not a complete tar file (its end is missing); remove it and {AGAIN}")
     return members
