@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 import numpy as np
@@ -152,8 +152,25 @@ def _require_space(folder: Path, needed: int) -> None:
 
 
 def files_in(folder: Path, pattern: str) -> list[Path]:
-    """List the files of a folder that match a pattern, sorted, without hidden ones such as macOS's `._NAME`."""
-    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+    """List the files of a folder that match a pattern, sorted, without hidden ones such as macOS's `._NAME`.
+
+    Args:
+        folder: The folder; it may be absent.
+        pattern: With an extension in small letters, such as `*.png`.
+
+    Raises:
+        ValueError: A file has the extension in capitals, and would be left out.
+    """
+    extension = PurePath(pattern).suffix
+    paths = sorted(
+        path
+        for path in folder.glob(str(PurePath(pattern).with_suffix(".*")))
+        if path.suffix.lower() == extension and not path.name.startswith(".")
+    )
+    for path in paths:
+        if path.suffix != extension:
+            raise ValueError(f"{path}: extension {path.suffix}; accepted: {extension}; rename the files")
+    return paths
 
 
 def hint(path: Path) -> str:

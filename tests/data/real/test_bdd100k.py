@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -232,6 +233,29 @@ def test_masks_without_an_image_are_left_out_and_counted(tmp_path, capsys):
     store = Store(tmp_path / "target/train")
     assert len(store) == 2 and store.meta["left_out"]["masks without an image"] == 1
     assert "train: left out: 1 masks without an image" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("task", "labels"), [("detection", "det_val.json"), ("segmentation", "masks/val")])
+def test_labels_of_a_split_without_images_are_refused(tmp_path, task, labels):
+    for split in ("train", "val"):
+        exported(tmp_path, split=split, tasks=(task,))
+    images = bdd100k_files.IMAGES[task]
+    shutil.rmtree(tmp_path / "bdd100k/images" / images / "val")
+    with pytest.raises(
+        FileNotFoundError, match=rf"{labels} is there, and no image in .*{images}.val; unpack bdd100k_im"
+    ):
+        prepare(tmp_path, (task,))
+    assert not (tmp_path / "target").exists()
+
+
+@pytest.mark.parametrize(
+    "path", ["images/10k/train/00000001-00000000.jpg", "labels/sem_seg/masks/train/00000001-00000000.png"]
+)
+def test_a_file_with_its_extension_in_capitals_is_refused(tmp_path, path):
+    file = exported(tmp_path) / "bdd100k" / path
+    file.rename(file.with_suffix(file.suffix.upper()))
+    with pytest.raises(ValueError, match=rf"00000000{file.suffix.upper()}: extension .*; accepted: {file.suffix}; ren"):
+        prepare(tmp_path, BOTH)
 
 
 def test_hidden_files_and_a_byte_order_mark_change_nothing(tmp_path):

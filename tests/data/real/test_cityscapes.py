@@ -212,8 +212,35 @@ def test_a_folder_too_deep_and_capitals_get_a_hint(tmp_path):
         cityscapes.prepare(tmp_path / "outer", tmp_path / "target", progress=False)
     path = first(tmp_path / "outer/source", "disparity")
     path.rename(path.with_suffix(".PNG"))
-    with pytest.raises(FileNotFoundError, match=r"_disparity.PNG is there: rename the files, accepted is \.png"):
+    with pytest.raises(ValueError, match=r"_disparity.PNG: extension \.PNG; accepted: \.png; rename the files"):
         cityscapes.prepare(tmp_path / "outer/source", tmp_path / "target", progress=False)
+
+
+def test_a_file_that_would_be_left_out_is_refused(tmp_path):
+    exported(tmp_path / "source")
+    exported(tmp_path / "source", split="val")
+    path = first(tmp_path / "source", "leftImg8bit")
+    for change, found in (
+        (lambda: path.rename(path.with_suffix(".PNG")), r"leftImg8bit\.PNG: extension \.PNG; accepted: \.png"),
+        (path.with_suffix(".PNG").unlink, r"000000_leftImg8bit\.png: no such file; unpack leftImg8bit_trainvaltest"),
+        (lambda: shutil.rmtree(path.parent), r"00_leftImg8bit\.png and 2 more of 3: no such file; .*, or remove the f"),
+    ):
+        change()
+        with pytest.raises((ValueError, FileNotFoundError), match=found):
+            cityscapes.prepare(tmp_path / "source", tmp_path / "target", progress=False)
+    for kind in KINDS:
+        shutil.rmtree(tmp_path / "source" / kind / "train")
+    cityscapes.prepare(tmp_path / "source", tmp_path / "target", progress=False)
+    assert [path.name for path in (tmp_path / "target").iterdir() if path.is_dir()] == ["val"]
+
+
+def test_a_split_of_a_pack_without_images_is_refused(tmp_path):
+    for split in ("train", "val"):
+        cityscapes.export_mtan(tmp_path / "pack", street_samples(1, size=(24, 64)), split)
+    shutil.rmtree(tmp_path / "pack/val/image")
+    with pytest.raises(FileNotFoundError, match=r"val.image.0\.npy: no such file; unpack the MTAN pack again"):
+        cityscapes.prepare(tmp_path / "pack", tmp_path / "target", progress=False)
+    assert not (tmp_path / "target").exists()
 
 
 def test_minus_one_in_a_pack_is_unknown(tmp_path):

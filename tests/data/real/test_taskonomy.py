@@ -298,6 +298,22 @@ def test_damage_is_named_with_its_remedy(damaged, tmp_path, change, message):
         prepare(damaged, tmp_path / "out")
 
 
+def test_a_view_without_an_image_is_left_out_with_a_warning(damaged, tmp_path):
+    (damaged / "rgb/allensville/point_0_view_2_domain_rgb.png").unlink()
+    with pytest.warns(
+        UserWarning, match="allensville: point 0, view 2 and 0 more have files, but no image in domain rgb"
+    ):
+        prepare(damaged, tmp_path / "out")
+    assert len(load("taskonomy", "train", root=tmp_path / "out")) == len(DATA["train"]) - 1
+
+
+def test_an_image_with_its_extension_in_capitals_is_refused(damaged, tmp_path):
+    path = damaged / "rgb/allensville/point_0_view_2_domain_rgb.png"
+    path.rename(path.with_suffix(".PNG"))
+    with pytest.raises(ValueError, match=r"domain_rgb\.PNG: extension \.PNG; accepted: \.png; rename the files"):
+        prepare(damaged, tmp_path / "out")
+
+
 def test_normals_that_look_away_are_refused(damaged, tmp_path):
     for path in (damaged / "normal").rglob("*.png"):
         replace(path, 255 - np.array(Image.open(path)))

@@ -138,11 +138,12 @@ class _Files:
 
 
 def _look_up(root: Path, split: str, tasks: Sequence[str]) -> SourceSplit | None:
-    """Find the images and labels of a split; None if it has no images."""
+    """Find the images and labels of a split; None if it has neither."""
     # In this order, an image of both sets is read from 100k.
     sets: list[str] = [images for images in ("100k", "10k") if images in {IMAGES[task] for task in tasks}]
     available = {images: _stems(root, images, split) for images in sets}
     if not any(available.values()):
+        _require_no_labels(root, split, tasks)
         return None
     images, names = next((images, names) for images, names in available.items() if names)
     shape = raster_size(image_file(root, images, split, min(names)), remedy=_unpack(images))
@@ -166,6 +167,17 @@ def _look_up(root: Path, split: str, tasks: Sequence[str]) -> SourceSplit | None
     files = _Files(root, split, available, detections, dense, masked, shape)
     meta = {"left_out": dict(sorted(left_out.items()))}
     return SourceSplit(sorted(labelled - held_out), shape, files.read, meta)
+
+
+def _require_no_labels(root: Path, split: str, tasks: Sequence[str]) -> None:
+    """Refuse labels of a split without any image, which would be left out."""
+    for task in tasks:
+        for path in detection_files(root, split) if task == "detection" else [mask_file(root, task, split, "").parent]:
+            if path.exists():
+                folder = image_file(root, IMAGES[task], split, "").parent
+                raise FileNotFoundError(
+                    f"{path} is there, and no image in {folder}; {_unpack(IMAGES[task])}, or remove the labels"
+                )
 
 
 def _stems(root: Path, images: str, split: str) -> set[str]:

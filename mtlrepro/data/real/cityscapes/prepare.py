@@ -21,6 +21,7 @@ from mtlrepro.data.real.cityscapes.files import (
     decode_disparity,
     decode_labels,
     file_of,
+    names_in,
 )
 from mtlrepro.data.real.mtan import Kind, Pack
 from mtlrepro.data.real.preparing import Row, SourceSplit, files_in, hint, load_json, require_files, write_split
@@ -34,6 +35,7 @@ __all__ = ["CLASSES", "TERMS", "export", "export_mtan", "fetch", "prepare", "ver
 KEYS = ("image", "segmentation", "disparity")
 AGAIN = "unpack the MTAN pack again"
 OR = {
+    "leftImg8bit": ", or remove the files of the other packages that have no image",
     "rightImg8bit": ", or prepare without the right views (--no-right)",
     "disparity": ", or prepare without disparity (--no-disparity)",
     "camera": ", or prepare without disparity (--no-disparity)",
@@ -104,11 +106,10 @@ def prepare(
 
 
 def _official(source: Path, split: str, classes: int, kinds: Sequence[str]) -> SourceSplit | None:
-    """Look a split of the official files up; every file must be there, unless there is no image at all."""
+    """Look a split of the official files up; an image with one file must have all. None if there is no file."""
     if classes not in (19, 7):
         raise ValueError(f"classes is {classes}; accepted: 19, 7")
-    end = "_leftImg8bit.png"
-    names = [path.name.removesuffix(end) for path in files_in(source / "leftImg8bit" / split, f"*/*{end}")]
+    names = sorted(set[str]().union(*(names_in(source, kind, split) for kind in kinds)))
     if not names:
         return None
     for kind in kinds:
@@ -154,10 +155,10 @@ def _camera(path: Path) -> tuple[float, float]:
 
 
 def _mtan(folder: Path, classes: int) -> SourceSplit | None:
-    """Look a split of an MTAN pack up; every file must be there, unless there is no image at all."""
+    """Look a split of an MTAN pack up; every file must be there. None if there is no file at all."""
     if classes not in CLASSES:
         raise ValueError(f"classes is {classes}; accepted: {', '.join(map(str, CLASSES))}")
-    if not files_in(folder / "image", "*.npy"):
+    if not files_in(folder, "*/*.npy"):
         return None
     label = _label_folder(folder, classes)
     if label is None:

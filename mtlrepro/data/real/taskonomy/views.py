@@ -2,6 +2,7 @@
 
 import re
 import tarfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,8 @@ def find_views(source: Path, building: str) -> dict[View, dict[str, Entry]]:
     Looked for are, for each domain, `SOURCE/DOMAIN/BUILDING/`, `SOURCE/DOMAIN/taskonomy/BUILDING/` (of
     `omnidata-tools`), `SOURCE/BUILDING_DOMAIN/` and its `DOMAIN/`, and `SOURCE/BUILDING_DOMAIN.tar`.
 
+    A view without an image is left out, with a warning.
+
     Returns:
         Empty if there is nothing of this building.
 
@@ -79,6 +82,13 @@ def find_views(source: Path, building: str) -> dict[View, dict[str, Entry]]:
             )
         for view in views:
             views[view][key] = entries[view]
+    if others := sorted({view for entries in by_key.values() for view in entries or ()} - set(views)):
+        point, number = others[0]
+        warnings.warn(
+            f"{source}: {building}: point {point}, view {number} and {len(others) - 1} more have files, but no image "
+            f"in domain {domains['image']}; they are left out",
+            stacklevel=3,
+        )
     return views
 
 
@@ -105,7 +115,9 @@ def _find_domain(source: Path, building: str, domain: str) -> Mapping[View, Entr
     if path is None:
         return None
     entries = {}
-    for name, entry in _members(path) if path.is_file() else [(file.name, Entry(file)) for file in files_in(path, "*")]:
+    for name, entry in (
+        _members(path) if path.is_file() else [(file.name, Entry(file)) for file in files_in(path, "*.png")]
+    ):
         match = _NAME.fullmatch(name)
         if match is None:
             continue
