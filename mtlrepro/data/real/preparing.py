@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ PIECE = 16
 """Images after which a stopped run goes on."""
 
 THREADS = 4
+
+LARGEST = 4096
+"""Pixels of a side of a stored image; twice the width of the widest images of the four data sets."""
 
 
 class Samples(Protocol):
@@ -202,6 +205,28 @@ def load_json(path: Path, *, remedy: str) -> Any:  # noqa: ANN401 (what JSON hol
         raise FileNotFoundError(f"{path}: no such file{hint(path)}; {remedy}") from None
     except ValueError as error:
         raise ValueError(f"{path}: not a complete JSON file ({error}); {remedy}") from None
+
+
+def number(value: object) -> float:
+    """Take a number of a JSON file, as it is read there.
+
+    Raises:
+        ValueError: It is text, a truth value or something else, or too large for a float.
+    """
+    if type(value) not in (int, float) or not abs(cast(float, value)) <= sys.float_info.max:
+        raise ValueError(f"{value!r} is no number")
+    return float(cast(float, value))
+
+
+def require_size(size: tuple[int, int] | None) -> None:
+    """Check the size that images are to be stored in, before any work.
+
+    Raises:
+        ValueError: It is not None, nor two whole numbers from 1 to `LARGEST`.
+    """
+    fits = isinstance(size, tuple) and len(size) == 2 and all(type(n) is int and 1 <= n <= LARGEST for n in size)
+    if size is not None and not fits:
+        raise ValueError(f"size is {size!r}; accepted: (height, width), whole numbers from 1 to {LARGEST}")
 
 
 def require_files(paths: Sequence[Path], *, remedy: str) -> None:

@@ -176,6 +176,8 @@ WRONG_FRAMES = {
     ),
     "inverted": ([{"labels": [label(box=(8, 2, 1, 11))]}], "car has the box x 8 to 1"),
     "not a number": ([{"labels": [label(box=(float("nan"), 2, 8, 11))]}], "it holds NaN, which JSON does not have"),
+    "text": ([{"labels": [label(box=("1", 2, 8, 11))]}], "frame 00000000-00000000.jpg: '1' is no number"),
+    "truth value": ([{"labels": [label(box=(True, 2, 8, 11))]}], "frame 00000000-00000000.jpg: True is no number"),
     "category": ([{"labels": [label("tram")]}], "frame 00000000-00000000.jpg: category 'tram'; accepted: pedestrian,"),
     "no category": ([{"labels": [{"box2d": {}}]}], "frame 0 is not in Scalabel's format"),
     "no corner": ([{"labels": [{"category": "car", "box2d": {"x1": 0}}]}], "frame 0 is not in Scalabel's format"),

@@ -293,6 +293,21 @@ DAMAGE = {
         lambda path: path.write_text(json.dumps({"intrinsic": {"fx": 1.0}})),
         "no numbers intrinsic.fx and extrinsic.baseline",
     ),
+    "baseline in text": (
+        "camera",
+        lambda path: path.write_text(json.dumps({"intrinsic": {"fx": 1.0}, "extrinsic": {"baseline": "0.2"}})),
+        "no numbers intrinsic.fx and extrinsic.baseline",
+    ),
+    "truth value as focal length": (
+        "camera",
+        lambda path: path.write_text(json.dumps({"intrinsic": {"fx": True}, "extrinsic": {"baseline": 0.2}})),
+        "no numbers intrinsic.fx and extrinsic.baseline",
+    ),
+    "vast focal length": (
+        "camera",
+        lambda path: path.write_text(json.dumps({"intrinsic": {"fx": 10**400}, "extrinsic": {"baseline": 0.2}})),
+        "no numbers intrinsic.fx and extrinsic.baseline",
+    ),
     "negative baseline": (
         "camera",
         lambda path: path.write_text(json.dumps({"intrinsic": {"fx": 1.0}, "extrinsic": {"baseline": -1}})),

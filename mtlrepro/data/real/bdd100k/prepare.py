@@ -31,7 +31,7 @@ from mtlrepro.data.real.bdd100k.files import (
     mask_file,
     read_detections,
 )
-from mtlrepro.data.real.preparing import Row, SourceSplit, files_in, hint, require_files, write_split
+from mtlrepro.data.real.preparing import Row, SourceSplit, files_in, hint, require_files, require_size, write_split
 from mtlrepro.data.real.rasters import Raster, raster_size, read_raster
 from mtlrepro.data.real.verifying import Findings, verify_target
 from mtlrepro.data.store import Store
@@ -57,7 +57,7 @@ def prepare(
     Args:
         source: The folder `bdd100k` with `images` and `labels`, or the one that holds it.
         target: Folder for the stores.
-        size: (height, width); default: the files' own, 720 x 1280, which takes 2.8 MB an image.
+        size: (height, width), 1 to 4096 each; default: the files' own, 720 x 1280, which takes 2.8 MB an image.
         tasks: `detection`, and `segmentation` or `drivable`.
         progress: Show bars and what is left out on stderr.
 
@@ -66,6 +66,7 @@ def prepare(
         ValueError: A file is damaged, or an option does not fit; found before any work where possible.
     """
     source, target = Path(source), Path(target)
+    require_size(size)
     dense = dense_task(tasks)
     root = source / "bdd100k" if (source / "bdd100k").is_dir() else source
     for images in sorted({IMAGES[task] for task in tasks}):

@@ -24,7 +24,17 @@ from mtlrepro.data.real.cityscapes.files import (
     names_in,
 )
 from mtlrepro.data.real.mtan import Kind, Pack
-from mtlrepro.data.real.preparing import Row, SourceSplit, files_in, hint, load_json, require_files, write_split
+from mtlrepro.data.real.preparing import (
+    Row,
+    SourceSplit,
+    files_in,
+    hint,
+    load_json,
+    number,
+    require_files,
+    require_size,
+    write_split,
+)
 from mtlrepro.data.real.rasters import Raster, raster_size, read_raster
 from mtlrepro.data.real.verifying import Findings, verify_target
 from mtlrepro.data.stereo import CITYSCAPES_WIDTH, match_error
@@ -63,7 +73,7 @@ def prepare(
     Args:
         source: Folder with `leftImg8bit` and the others, or with `train/image/0.npy` and the others.
         target: Folder for the stores.
-        size: (height, width); default: the files' own.
+        size: (height, width), 1 to 4096 each; default: the files' own.
         classes: 19, or 7 for the category of every id (see :func:`decode_labels`); 7 of the 19 evaluated ids only
             are to be had from 19 when loading. An MTAN pack has `label_19`, `label_7` (or `label`), `label_2`.
         right: Store the right views, official files only.
@@ -76,6 +86,7 @@ def prepare(
         ValueError: A file is damaged, or an option does not fit; found before any work where possible.
     """
     source, target = Path(source), Path(target)
+    require_size(size)
     if (source / "leftImg8bit").is_dir():
         layout, again = "official", "unpack the packages there"
         left_out = {"rightImg8bit": right, "disparity": disparity, "camera": disparity}
@@ -146,10 +157,10 @@ def _camera(path: Path) -> tuple[float, float]:
     """Focal length in pixels and baseline in metres of one camera file."""
     content = load_json(path, remedy=_again("camera"))
     try:
-        focal, baseline = float(content["intrinsic"]["fx"]), float(content["extrinsic"]["baseline"])
+        focal, baseline = number(content["intrinsic"]["fx"]), number(content["extrinsic"]["baseline"])
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{path}: no numbers intrinsic.fx and extrinsic.baseline; {_again('camera')}") from None
-    if not (0 < focal < np.inf and 0 < baseline < np.inf):
+    if not (focal > 0 and baseline > 0):
         raise ValueError(f"{path}: fx is {focal}, baseline is {baseline}; accepted: above 0; {_again('camera')}")
     return focal, baseline
 
