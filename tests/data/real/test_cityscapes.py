@@ -147,7 +147,7 @@ def test_seven_classes_of_an_mtan_pack(tmp_path):
 def test_categories_keep_ids_that_are_not_evaluated(tmp_path):
     exported(tmp_path / "source", street_samples(1))
     ids = np.zeros((24, 48), np.uint8)
-    ids[0, :4] = [9, 14, 29, 5]  # parking, guard rail, caravan, dynamic
+    ids[0, :5] = [9, 14, 29, 5, 26]  # parking, guard rail, caravan, dynamic, car
     Image.fromarray(ids).save(first(tmp_path / "source", "gtFine"))
     for classes, expected in ((19, [-1, -1, -1, -1]), (7, [0, 1, 6, -1])):
         cityscapes.prepare(tmp_path / "source", tmp_path / str(classes), classes=classes, progress=False)
@@ -184,13 +184,15 @@ def test_without_disparity(tmp_path):
     assert cityscapes.verify(tmp_path / "target", progress=False)["ok"].all()
 
 
+@pytest.mark.parametrize("unknown", [0, 13])
 @pytest.mark.parametrize("classes", [19, 7])
-def test_train_ids_in_files_of_label_ids_do_not_pass(tmp_path, classes):
+def test_train_ids_in_files_of_label_ids_do_not_pass(tmp_path, classes, unknown):
     exported(tmp_path / "source")
     for path in (tmp_path / "source/gtFine").rglob("*.png"):
         labels = cityscapes_files.decode_labels(np.array(Image.open(path)))
-        Image.fromarray(np.where(labels < 0, 0, labels).astype(np.uint8)).save(path)
-    cityscapes.prepare(tmp_path / "source", tmp_path / "target", classes=classes, progress=False)
+        Image.fromarray(np.where(labels < 0, unknown, labels).astype(np.uint8)).save(path)
+    with pytest.warns(UserWarning, match=r"target.train: no pixel of .*, as if the files of gtFine held train ids"):
+        cityscapes.prepare(tmp_path / "source", tmp_path / "target", classes=classes, progress=False)
     found = cityscapes.verify(tmp_path / "target", progress=False)
     (wrong,) = found[~found["ok"]].itertuples()
     assert (wrong.found, wrong.expected) == ("0", "above 0 (none: train ids in files of label ids)")

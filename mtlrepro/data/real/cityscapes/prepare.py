@@ -1,5 +1,6 @@
 """Cityscapes (Cordts et al. 2016): official files or the MTAN packs to arrays, and the checks of these."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -68,7 +69,8 @@ def prepare(
     Besides the keys of a sample (image, right, segmentation, disparity) the official files give `focal` (pixels
     of the stored width) and `baseline` (metres), one number for an image. Images are resized with a low-pass
     filter, labels and disparity by the nearest pixel; disparity is multiplied by the ratio of the widths. A stopped
-    run goes on where it was; a complete split is left as it is.
+    run goes on where it was; a complete split is left as it is. A warning names an official split without a class
+    that only label ids above 18 give, as if its files held train ids.
 
     Args:
         source: Folder with `leftImg8bit` and the others, or with `train/image/0.npy` and the others.
@@ -114,6 +116,20 @@ def prepare(
     }
     for name, split in splits.items():
         write_split(target / name, split, meta, size=size, progress=progress)
+        if layout == "official":
+            _warn_of_train_ids(Store(target / name))
+
+
+def _warn_of_train_ids(store: Store) -> None:
+    """Warn of a split without any class that only label ids above 18 give, as if its files held train ids."""
+    names = store.meta["classes"]
+    high = _above_train_ids(len(names))
+    if not any(np.isin(labels, high).any() for labels in store["segmentation"]):  # Most first images have some.
+        warnings.warn(
+            f"{store.folder}: no pixel of {names[high[0]]} to {names[high[-1]]}, as if the files of gtFine held train "
+            f"ids; accepted: label ids, in labelIds.png; {_again('gtFine')} and prepare a new TARGET",
+            stacklevel=3,
+        )
 
 
 def _official(source: Path, split: str, classes: int, kinds: Sequence[str]) -> SourceSplit | None:
@@ -219,13 +235,18 @@ def _keys(meta: Mapping[str, Any]) -> list[str]:
     return [key for key in KEYS if meta.get(key, True)]
 
 
+def _above_train_ids(classes: int) -> list[int]:
+    """Classes that no label id below 19 gives, and so train ids read as label ids cannot give."""
+    low = decode_labels(np.arange(len(TRAIN_IDS), dtype=np.uint8), classes)
+    return sorted(set(range(classes)) - set(low.tolist()))
+
+
 def _verify_ids(split: str, store: Store, findings: Findings) -> None:
-    """Note whether there are classes that train ids read as label ids cannot give: those are below 19."""
+    """Note whether there are classes that train ids read as label ids cannot give."""
     names = store.meta["classes"]
     if len(names) not in (19, 7):
         return
-    low = {decode_labels(np.array([label], np.uint8), len(names)).item() for label in range(len(TRAIN_IDS))}
-    high = [number for number in range(len(names)) if number not in low]
+    high = _above_train_ids(len(names))
     pixels = sum(int(np.isin(store["segmentation"][i], high).sum()) for i in range(len(store)))
     findings.add(
         f"{split}: pixels of {names[high[0]]} to {names[high[-1]]}",
