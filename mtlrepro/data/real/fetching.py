@@ -1,5 +1,6 @@
 """Downloads that resume and are checked, and archives unpacked without leaving their folder."""
 
+import errno
 import hashlib
 import http.client
 import lzma
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO
+from typing import IO, cast
 
 from filelock import FileLock
 from tqdm import tqdm
@@ -204,9 +205,14 @@ def unpack(archive: str | Path, folder: str | Path, *, progress: bool = True) ->
         `folder`.
 
     Raises:
+        FileNotFoundError: There is no such file.
         ValueError: The file is no archive or a damaged one, a member is refused, or the folder holds something.
     """
     archive, folder = Path(archive), Path(folder)
+    if archive.is_dir():
+        raise ValueError(f"archive is {archive}, which is a folder; accepted: a zip or tar file")
+    if not archive.is_file():
+        raise FileNotFoundError(f"archive is {archive}, which does not exist; accepted: a zip or tar file")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"folder is {folder}, which holds something; accepted: a new or empty folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -249,6 +255,10 @@ def _write(archive: Path, member: _Member, folder: Path, limit: int) -> int:
             return 0
         except (FileExistsError, NotADirectoryError):
             reason = "is in the way of another"
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            reason = "has a name that is too long for this disk"
     raise ValueError(f"{archive}: member {member.name!r} {reason}; accepted: files and folders inside the archive")
 
 
@@ -292,3 +302,22 @@ def _tar_members(tar: tarfile.TarFile) -> Iterator[_Member]:
             yield _Member(info.name, "file", tar.extractfile(info))
         else:
             yield _Member(info.name, "link" if info.issym() or info.islnk() else "special file", None)
+    require_end(tar)
+
+
+def require_end(tar: tarfile.TarFile) -> None:
+    """Check that the members of a tar archive, gone through before, stop at its end: a block of zeros.
+
+    `tarfile` stops without an error, too, where the file is cut between two members and where a header is damaged.
+    What follows is read for the checksum of a compressed archive.
+
+    Raises:
+        tarfile.ReadError: They stop elsewhere.
+        EOFError, OSError, zlib.error, lzma.LZMAError: The compressed archive is damaged.
+    """
+    file = cast("IO[bytes]", tar.fileobj)
+    file.seek(tar.offset)
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("its end is missing, or the header of a member is damaged")
+    while file.read(CHUNK):
+        pass

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from pathlib import Path, PurePath
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ PIECE = 16
 """Images after which a stopped run goes on."""
 
 THREADS = 4
+
+LARGEST = 4096
+"""Pixels of a side of a stored image; twice the width of the widest images of the four data sets."""
 
 
 class Samples(Protocol):
@@ -152,8 +155,25 @@ def _require_space(folder: Path, needed: int) -> None:
 
 
 def files_in(folder: Path, pattern: str) -> list[Path]:
-    """List the files of a folder that match a pattern, sorted, without hidden ones such as macOS's `._NAME`."""
-    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+    """List the files of a folder that match a pattern, sorted, without hidden ones such as macOS's `._NAME`.
+
+    Args:
+        folder: The folder; it may be absent.
+        pattern: With an extension in small letters, such as `*.png`.
+
+    Raises:
+        ValueError: A file has the extension in capitals, and would be left out.
+    """
+    extension = PurePath(pattern).suffix
+    paths = sorted(
+        path
+        for path in folder.glob(str(PurePath(pattern).with_suffix(".*")))
+        if path.suffix.lower() == extension and not path.name.startswith(".")
+    )
+    for path in paths:
+        if path.suffix != extension:
+            raise ValueError(f"{path}: extension {path.suffix}; accepted: {extension}; rename the files")
+    return paths
 
 
 def hint(path: Path) -> str:
@@ -185,6 +205,28 @@ def load_json(path: Path, *, remedy: str) -> Any:  # noqa: ANN401 (what JSON hol
         raise FileNotFoundError(f"{path}: no such file{hint(path)}; {remedy}") from None
     except ValueError as error:
         raise ValueError(f"{path}: not a complete JSON file ({error}); {remedy}") from None
+
+
+def number(value: object) -> float:
+    """Take a number of a JSON file, as it is read there.
+
+    Raises:
+        ValueError: It is text, a truth value or something else, or too large for a float.
+    """
+    if type(value) not in (int, float) or not abs(cast(float, value)) <= sys.float_info.max:
+        raise ValueError(f"{value!r} is no number")
+    return float(cast(float, value))
+
+
+def require_size(size: tuple[int, int] | None) -> None:
+    """Check the size that images are to be stored in, before any work.
+
+    Raises:
+        ValueError: It is not None, nor two whole numbers from 1 to `LARGEST`.
+    """
+    fits = isinstance(size, tuple) and len(size) == 2 and all(type(n) is int and 1 <= n <= LARGEST for n in size)
+    if size is not None and not fits:
+        raise ValueError(f"size is {size!r}; accepted: (height, width), whole numbers from 1 to {LARGEST}")
 
 
 def require_files(paths: Sequence[Path], *, remedy: str) -> None:

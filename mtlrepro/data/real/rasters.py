@@ -71,9 +71,14 @@ def read_array(
         ValueError: The file is damaged, or has another shape or other values.
     """
     try:
-        array: Raster = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        # A map takes no memory, whatever size the header states.
+        array: Raster = np.array(np.lib.format.open_memmap(path, mode="r"))
+    except Exception as error:  # Any error here means that the file is corrupt.
         raise ValueError(f"{path}: not a complete array file ({error}); {remedy}") from None
+    if array.dtype.kind not in "biuf" or array.ndim < 2 or not array.size:
+        raise ValueError(
+            f"{path}: shape {list(array.shape)} of {array.dtype}; accepted: numbers, [H, W] or [H, W, C]; {remedy}"
+        )
     if shape is not None and array.shape != shape:
         raise ValueError(
             f"{path}: shape {list(array.shape)}; accepted: {list(shape)}, the size of the first image; {remedy}"
@@ -103,7 +108,7 @@ def _opened(path: Path, content: bytes | None, remedy: str) -> Iterator[Image.Im
             yield image
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file; {remedy}") from None
-    except (OSError, SyntaxError, EOFError) as error:
+    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"{path}: not a complete image file ({error}); {remedy}") from None
 
 

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -175,6 +176,8 @@ WRONG_FRAMES = {
     ),
     "inverted": ([{"labels": [label(box=(8, 2, 1, 11))]}], "car has the box x 8 to 1"),
     "not a number": ([{"labels": [label(box=(float("nan"), 2, 8, 11))]}], "it holds NaN, which JSON does not have"),
+    "text": ([{"labels": [label(box=("1", 2, 8, 11))]}], "frame 00000000-00000000.jpg: '1' is no number"),
+    "truth value": ([{"labels": [label(box=(True, 2, 8, 11))]}], "frame 00000000-00000000.jpg: True is no number"),
     "category": ([{"labels": [label("tram")]}], "frame 00000000-00000000.jpg: category 'tram'; accepted: pedestrian,"),
     "no category": ([{"labels": [{"box2d": {}}]}], "frame 0 is not in Scalabel's format"),
     "no corner": ([{"labels": [{"category": "car", "box2d": {"x1": 0}}]}], "frame 0 is not in Scalabel's format"),
@@ -232,6 +235,29 @@ def test_masks_without_an_image_are_left_out_and_counted(tmp_path, capsys):
     store = Store(tmp_path / "target/train")
     assert len(store) == 2 and store.meta["left_out"]["masks without an image"] == 1
     assert "train: left out: 1 masks without an image" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("task", "labels"), [("detection", "det_val.json"), ("segmentation", "masks/val")])
+def test_labels_of_a_split_without_images_are_refused(tmp_path, task, labels):
+    for split in ("train", "val"):
+        exported(tmp_path, split=split, tasks=(task,))
+    images = bdd100k_files.IMAGES[task]
+    shutil.rmtree(tmp_path / "bdd100k/images" / images / "val")
+    with pytest.raises(
+        FileNotFoundError, match=rf"{labels} is there, and no image in .*{images}.val; unpack bdd100k_im"
+    ):
+        prepare(tmp_path, (task,))
+    assert not (tmp_path / "target").exists()
+
+
+@pytest.mark.parametrize(
+    "path", ["images/10k/train/00000001-00000000.jpg", "labels/sem_seg/masks/train/00000001-00000000.png"]
+)
+def test_a_file_with_its_extension_in_capitals_is_refused(tmp_path, path):
+    file = exported(tmp_path) / "bdd100k" / path
+    file.rename(file.with_suffix(file.suffix.upper()))
+    with pytest.raises(ValueError, match=rf"00000000{file.suffix.upper()}: extension .*; accepted: {file.suffix}; ren"):
+        prepare(tmp_path, BOTH)
 
 
 def test_hidden_files_and_a_byte_order_mark_change_nothing(tmp_path):

@@ -147,7 +147,7 @@ def test_seven_classes_of_an_mtan_pack(tmp_path):
 def test_categories_keep_ids_that_are_not_evaluated(tmp_path):
     exported(tmp_path / "source", street_samples(1))
     ids = np.zeros((24, 48), np.uint8)
-    ids[0, :4] = [9, 14, 29, 5]  # parking, guard rail, caravan, dynamic
+    ids[0, :5] = [9, 14, 29, 5, 26]  # parking, guard rail, caravan, dynamic, car
     Image.fromarray(ids).save(first(tmp_path / "source", "gtFine"))
     for classes, expected in ((19, [-1, -1, -1, -1]), (7, [0, 1, 6, -1])):
         cityscapes.prepare(tmp_path / "source", tmp_path / str(classes), classes=classes, progress=False)
@@ -184,13 +184,15 @@ def test_without_disparity(tmp_path):
     assert cityscapes.verify(tmp_path / "target", progress=False)["ok"].all()
 
 
+@pytest.mark.parametrize("unknown", [0, 13])
 @pytest.mark.parametrize("classes", [19, 7])
-def test_train_ids_in_files_of_label_ids_do_not_pass(tmp_path, classes):
+def test_train_ids_in_files_of_label_ids_do_not_pass(tmp_path, classes, unknown):
     exported(tmp_path / "source")
     for path in (tmp_path / "source/gtFine").rglob("*.png"):
         labels = cityscapes_files.decode_labels(np.array(Image.open(path)))
-        Image.fromarray(np.where(labels < 0, 0, labels).astype(np.uint8)).save(path)
-    cityscapes.prepare(tmp_path / "source", tmp_path / "target", classes=classes, progress=False)
+        Image.fromarray(np.where(labels < 0, unknown, labels).astype(np.uint8)).save(path)
+    with pytest.warns(UserWarning, match=r"target.train: no pixel of .*, as if the files of gtFine held train ids"):
+        cityscapes.prepare(tmp_path / "source", tmp_path / "target", classes=classes, progress=False)
     found = cityscapes.verify(tmp_path / "target", progress=False)
     (wrong,) = found[~found["ok"]].itertuples()
     assert (wrong.found, wrong.expected) == ("0", "above 0 (none: train ids in files of label ids)")
@@ -212,8 +214,35 @@ def test_a_folder_too_deep_and_capitals_get_a_hint(tmp_path):
         cityscapes.prepare(tmp_path / "outer", tmp_path / "target", progress=False)
     path = first(tmp_path / "outer/source", "disparity")
     path.rename(path.with_suffix(".PNG"))
-    with pytest.raises(FileNotFoundError, match=r"_disparity.PNG is there: rename the files, accepted is \.png"):
+    with pytest.raises(ValueError, match=r"_disparity.PNG: extension \.PNG; accepted: \.png; rename the files"):
         cityscapes.prepare(tmp_path / "outer/source", tmp_path / "target", progress=False)
+
+
+def test_a_file_that_would_be_left_out_is_refused(tmp_path):
+    exported(tmp_path / "source")
+    exported(tmp_path / "source", split="val")
+    path = first(tmp_path / "source", "leftImg8bit")
+    for change, found in (
+        (lambda: path.rename(path.with_suffix(".PNG")), r"leftImg8bit\.PNG: extension \.PNG; accepted: \.png"),
+        (path.with_suffix(".PNG").unlink, r"000000_leftImg8bit\.png: no such file; unpack leftImg8bit_trainvaltest"),
+        (lambda: shutil.rmtree(path.parent), r"00_leftImg8bit\.png and 2 more of 3: no such file; .*, or remove the f"),
+    ):
+        change()
+        with pytest.raises((ValueError, FileNotFoundError), match=found):
+            cityscapes.prepare(tmp_path / "source", tmp_path / "target", progress=False)
+    for kind in KINDS:
+        shutil.rmtree(tmp_path / "source" / kind / "train")
+    cityscapes.prepare(tmp_path / "source", tmp_path / "target", progress=False)
+    assert [path.name for path in (tmp_path / "target").iterdir() if path.is_dir()] == ["val"]
+
+
+def test_a_split_of_a_pack_without_images_is_refused(tmp_path):
+    for split in ("train", "val"):
+        cityscapes.export_mtan(tmp_path / "pack", street_samples(1, size=(24, 64)), split)
+    shutil.rmtree(tmp_path / "pack/val/image")
+    with pytest.raises(FileNotFoundError, match=r"val.image.0\.npy: no such file; unpack the MTAN pack again"):
+        cityscapes.prepare(tmp_path / "pack", tmp_path / "target", progress=False)
+    assert not (tmp_path / "target").exists()
 
 
 def test_minus_one_in_a_pack_is_unknown(tmp_path):
@@ -264,6 +293,21 @@ DAMAGE = {
     "camera without baseline": (
         "camera",
         lambda path: path.write_text(json.dumps({"intrinsic": {"fx": 1.0}})),
+        "no numbers intrinsic.fx and extrinsic.baseline",
+    ),
+    "baseline in text": (
+        "camera",
+        lambda path: path.write_text(json.dumps({"intrinsic": {"fx": 1.0}, "extrinsic": {"baseline": "0.2"}})),
+        "no numbers intrinsic.fx and extrinsic.baseline",
+    ),
+    "truth value as focal length": (
+        "camera",
+        lambda path: path.write_text(json.dumps({"intrinsic": {"fx": True}, "extrinsic": {"baseline": 0.2}})),
+        "no numbers intrinsic.fx and extrinsic.baseline",
+    ),
+    "vast focal length": (
+        "camera",
+        lambda path: path.write_text(json.dumps({"intrinsic": {"fx": 10**400}, "extrinsic": {"baseline": 0.2}})),
         "no numbers intrinsic.fx and extrinsic.baseline",
     ),
     "negative baseline": (

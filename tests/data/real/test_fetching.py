@@ -1,7 +1,10 @@
 """Downloads against a real server on this machine, and archives that try to leave their folder."""
 
+import bz2
+import gzip
 import hashlib
 import io
+import lzma
 import stat
 import tarfile
 import threading
@@ -272,6 +275,52 @@ def test_truncated_archives_are_refused(tmp_path, kind):
     with pytest.raises(ValueError, match=r"x\..*: no complete zip or tar archive .*download it again"):
         unpack(archive, tmp_path / "out", progress=False)
     assert sorted(p.name for p in tmp_path.iterdir()) == [archive.name]
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "tar.xz", "tar.bz2"])
+@pytest.mark.parametrize("part", ["before a header", "in a header", "damaged header"])
+def test_a_tar_file_that_stops_before_its_end_is_refused(tmp_path, kind, part):
+    """Its first members are complete, and `tarfile` stops there without an error."""
+    write_tar(tmp_path / "whole.tar", GOOD)
+    content = bytearray((tmp_path / "whole.tar").read_bytes())
+    second = 1024  # Each member has a header and a block of content, 512 bytes each.
+    if part == "damaged header":
+        content[second + 150] ^= 1
+    else:
+        del content[second + (100 if part == "in a header" else 0) :]
+    compress = {"tar.gz": gzip.compress, "tar.xz": lzma.compress, "tar.bz2": bz2.compress}.get(kind, bytes)
+    archive = tmp_path / f"x.{kind}"
+    archive.write_bytes(compress(content))
+    with pytest.raises(ValueError, match=r"x\.tar.*: no complete zip or tar archive \(its end is missing.*download it"):
+        unpack(archive, tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_checksum_of_a_compressed_tar_file_is_checked(tmp_path):
+    write_tar(tmp_path / "x.tar.gz", GOOD, "w:gz")
+    content = bytearray((tmp_path / "x.tar.gz").read_bytes())
+    content[-8] ^= 1  # gzip ends with the checksum and the length, 4 bytes each.
+    (tmp_path / "x.tar.gz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"no complete zip or tar archive \(CRC check failed"):
+        unpack(tmp_path / "x.tar.gz", tmp_path / "out", progress=False)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_a_name_that_the_disk_does_not_take_is_refused(tmp_path, kind):
+    archive = tmp_path / f"x.{kind}"
+    (write_zip if kind == "zip" else write_tar)(archive, [*GOOD, ("n" * 300, b"long")])
+    with pytest.raises(ValueError, match=r"x\..*: member 'n{300}' has a name that is too long for this disk"):
+        unpack(archive, tmp_path / "out", progress=False)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [archive.name]
+
+
+def test_what_is_no_file_is_named_before_any_work(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"archive is .*x\.tar, which does not exist; accepted: a zip or tar"):
+        unpack(tmp_path / "x.tar", tmp_path / "deep/out", progress=False)
+    (tmp_path / "x.tar").mkdir()
+    with pytest.raises(ValueError, match=r"archive is .*x\.tar, which is a folder; accepted: a zip or tar"):
+        unpack(tmp_path / "x.tar", tmp_path / "deep/out", progress=False)
+    assert not (tmp_path / "deep").exists()
 
 
 def test_a_flipped_byte_in_a_zip_is_noticed(tmp_path):

@@ -1,9 +1,20 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from mtlrepro.data.real.rasters import read_raster, resize_image, resize_nearest, rgb_of, write_raster
+from mtlrepro.data.real.rasters import (
+    raster_size,
+    read_array,
+    read_raster,
+    resize_image,
+    resize_nearest,
+    rgb_of,
+    write_raster,
+)
 from mtlrepro.files import replacing
 
 KINDS = {"RGB": ((5, 7, 3), np.uint8), "ids": ((5, 7), np.uint8), "uint16": ((5, 7), np.uint16)}
@@ -30,6 +41,44 @@ def test_every_cut_through_a_file_is_found(tmp_path, kind):
         (tmp_path / "cut.png").write_bytes(content[:length])
         with pytest.raises(ValueError, match=r"cut\.png: not a complete image file .*; get it again"):
             read_raster(tmp_path / "cut.png", kind, remedy="get it again")
+
+
+@pytest.mark.parametrize("side", [10_000, 60_000])  # Pillow warns of the first and refuses the second.
+def test_a_header_that_states_a_vast_image_is_named(tmp_path, side):
+    write_raster(tmp_path / "a.png", np.zeros((5, 7, 3), np.uint8))
+    content = bytearray((tmp_path / "a.png").read_bytes())
+    content[16:24] = struct.pack(">II", side, side)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    (tmp_path / "a.png").write_bytes(content)
+    message = r"a\.png: not a complete image file \(Image size .* exceeds limit.*; get it again"
+    with pytest.raises(ValueError, match=message):
+        read_raster(tmp_path / "a.png", "RGB", remedy="get it again")
+    with pytest.raises(ValueError, match=message):
+        raster_size(tmp_path / "a.png", remedy="get it again")
+
+
+@pytest.mark.parametrize("shape", ["(1000000, 1000000, 3)", "(99999999999999999999, 3)", "(2, 3"])
+def test_a_header_of_an_array_that_is_not_in_the_file_is_named(tmp_path, shape):
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode() + b"\n"
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(24)
+    (tmp_path / "a.npy").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.npy: not a complete array file .*; get it again"):
+        read_array(tmp_path / "a.npy", low=0, high=1, remedy="get it again")
+
+
+def test_what_is_no_array_of_pixels_is_named(tmp_path):
+    for array, found in (
+        (np.array([["0.5"]]), r"\[1, 1\] of <U3"),
+        (np.zeros(3), r"\[3\] of"),
+        (np.zeros((0, 3)), r"\[0, 3\]"),
+    ):
+        np.save(tmp_path / "a.npy", array)
+        with pytest.raises(ValueError, match=rf"a\.npy: shape {found}.*; accepted: numbers, .*; get it again"):
+            read_array(tmp_path / "a.npy", low=0, high=1, remedy="get it again")
+    with (tmp_path / "a.npy").open("wb") as file:
+        np.savez(file, np.zeros(3))
+    with pytest.raises(ValueError, match=r"a\.npy: not a complete array file .*; get it again"):
+        read_array(tmp_path / "a.npy", low=0, high=1, remedy="get it again")
 
 
 def test_palette_files_give_their_indices(tmp_path):

@@ -298,6 +298,22 @@ def test_damage_is_named_with_its_remedy(damaged, tmp_path, change, message):
         prepare(damaged, tmp_path / "out")
 
 
+def test_a_view_without_an_image_is_left_out_with_a_warning(damaged, tmp_path):
+    (damaged / "rgb/allensville/point_0_view_2_domain_rgb.png").unlink()
+    with pytest.warns(
+        UserWarning, match="allensville: point 0, view 2 and 0 more have files, but no image in domain rgb"
+    ):
+        prepare(damaged, tmp_path / "out")
+    assert len(load("taskonomy", "train", root=tmp_path / "out")) == len(DATA["train"]) - 1
+
+
+def test_an_image_with_its_extension_in_capitals_is_refused(damaged, tmp_path):
+    path = damaged / "rgb/allensville/point_0_view_2_domain_rgb.png"
+    path.rename(path.with_suffix(".PNG"))
+    with pytest.raises(ValueError, match=r"domain_rgb\.PNG: extension \.PNG; accepted: \.png; rename the files"):
+        prepare(damaged, tmp_path / "out")
+
+
 def test_normals_that_look_away_are_refused(damaged, tmp_path):
     for path in (damaged / "normal").rglob("*.png"):
         replace(path, 255 - np.array(Image.open(path)))
@@ -317,6 +333,19 @@ def test_a_truncated_tar_file_is_named(tmp_path, member, part):
     length = {"header": info.offset + 100, "data": info.offset_data + 100, "end": end}[part]
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises((ValueError, FileNotFoundError), match=r"allensville.*taskonomy.py fetch FOLDER"):
+        prepare(tmp_path / "source", tmp_path / "out")
+
+
+def test_a_damaged_header_in_a_tar_file_is_named(tmp_path):
+    """Here `tarfile` lists the members before it, without an error."""
+    taskonomy.export(tmp_path / "source", DATA["train"], layout="tars")
+    path = tmp_path / "source" / "allensville_rgb.tar"
+    with tarfile.open(path) as archive:
+        last = [info for info in archive if info.isreg()][-1]
+    content = bytearray(path.read_bytes())
+    content[last.offset + 150] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"allensville_rgb\.tar: not a complete tar file .*taskonomy.py fetch FOLDER"):
         prepare(tmp_path / "source", tmp_path / "out")
 
 

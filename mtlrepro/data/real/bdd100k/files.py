@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mtlrepro.data import classes as names_of
-from mtlrepro.data.real.preparing import load_json
+from mtlrepro.data.real.preparing import load_json, number
 from mtlrepro.data.real.rasters import Raster
 
 SPLITS = ("train", "val")
@@ -111,14 +111,14 @@ def read_detections(path: Path, size: tuple[int, int], *, remedy: str) -> tuple[
         raise ValueError(f"{path}: no list of frames; accepted: Scalabel's format; {remedy}")
     boxes: dict[str, Boxes] = {}
     left_out: Counter[str] = Counter()
-    for number, frame in enumerate(frames):
+    for position, frame in enumerate(frames):
         try:
             name = Path(frame["name"]).stem
             if name in boxes:
                 raise ValueError("occurs twice")
             boxes[name] = _boxes(frame.get("labels") or [], size, left_out)
         except (AttributeError, KeyError, TypeError):
-            raise ValueError(f"{path}: frame {number} is not in Scalabel's format; {remedy}") from None
+            raise ValueError(f"{path}: frame {position} is not in Scalabel's format; {remedy}") from None
         except ValueError as error:
             raise ValueError(f"{path}: frame {frame['name']}: {error}; {remedy}") from None
     return boxes, left_out
@@ -139,7 +139,7 @@ def _boxes(labels: Sequence[Mapping[str, Any]], size: tuple[int, int], left_out:
         elif category not in CATEGORIES:
             raise ValueError(f"category {category!r}; accepted: {', '.join((*CATEGORIES, *OLD_NAMES, *IGNORED))}")
         else:
-            x1, y1, x2, y2 = float(box["x1"]), float(box["y1"]), float(box["x2"]) + 1, float(box["y2"]) + 1
+            x1, y1, x2, y2 = number(box["x1"]), number(box["y1"]), number(box["x2"]) + 1, number(box["y2"]) + 1
             cut = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
             inside = min(x1, y1) >= -1 and x2 <= width + 1 and y2 <= height + 1
             if not (inside and cut[0] < cut[2] and cut[1] < cut[3]):

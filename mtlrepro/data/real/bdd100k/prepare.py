@@ -31,7 +31,7 @@ from mtlrepro.data.real.bdd100k.files import (
     mask_file,
     read_detections,
 )
-from mtlrepro.data.real.preparing import Row, SourceSplit, files_in, hint, require_files, write_split
+from mtlrepro.data.real.preparing import Row, SourceSplit, files_in, hint, require_files, require_size, write_split
 from mtlrepro.data.real.rasters import Raster, raster_size, read_raster
 from mtlrepro.data.real.verifying import Findings, verify_target
 from mtlrepro.data.store import Store
@@ -57,7 +57,7 @@ def prepare(
     Args:
         source: The folder `bdd100k` with `images` and `labels`, or the one that holds it.
         target: Folder for the stores.
-        size: (height, width); default: the files' own, 720 x 1280, which takes 2.8 MB an image.
+        size: (height, width), 1 to 4096 each; default: the files' own, 720 x 1280, which takes 2.8 MB an image.
         tasks: `detection`, and `segmentation` or `drivable`.
         progress: Show bars and what is left out on stderr.
 
@@ -66,6 +66,7 @@ def prepare(
         ValueError: A file is damaged, or an option does not fit; found before any work where possible.
     """
     source, target = Path(source), Path(target)
+    require_size(size)
     dense = dense_task(tasks)
     root = source / "bdd100k" if (source / "bdd100k").is_dir() else source
     for images in sorted({IMAGES[task] for task in tasks}):
@@ -138,11 +139,12 @@ class _Files:
 
 
 def _look_up(root: Path, split: str, tasks: Sequence[str]) -> SourceSplit | None:
-    """Find the images and labels of a split; None if it has no images."""
+    """Find the images and labels of a split; None if it has neither."""
     # In this order, an image of both sets is read from 100k.
     sets: list[str] = [images for images in ("100k", "10k") if images in {IMAGES[task] for task in tasks}]
     available = {images: _stems(root, images, split) for images in sets}
     if not any(available.values()):
+        _require_no_labels(root, split, tasks)
         return None
     images, names = next((images, names) for images, names in available.items() if names)
     shape = raster_size(image_file(root, images, split, min(names)), remedy=_unpack(images))
@@ -166,6 +168,17 @@ def _look_up(root: Path, split: str, tasks: Sequence[str]) -> SourceSplit | None
     files = _Files(root, split, available, detections, dense, masked, shape)
     meta = {"left_out": dict(sorted(left_out.items()))}
     return SourceSplit(sorted(labelled - held_out), shape, files.read, meta)
+
+
+def _require_no_labels(root: Path, split: str, tasks: Sequence[str]) -> None:
+    """Refuse labels of a split without any image, which would be left out."""
+    for task in tasks:
+        for path in detection_files(root, split) if task == "detection" else [mask_file(root, task, split, "").parent]:
+            if path.exists():
+                folder = image_file(root, IMAGES[task], split, "").parent
+                raise FileNotFoundError(
+                    f"{path} is there, and no image in {folder}; {_unpack(IMAGES[task])}, or remove the labels"
+                )
 
 
 def _stems(root: Path, images: str, split: str) -> set[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mtlrepro.data import classes as names_of
+from mtlrepro.data.real.preparing import files_in
 from mtlrepro.data.real.rasters import Raster
 
 SPLITS = ("train", "val")
@@ -107,4 +108,13 @@ def encode_labels(segmentation: Raster) -> Raster:
 
 def file_of(root: Path, kind: str, split: str, name: str) -> Path:
     """Path of one official file, such as `root/disparity/val/lindau/lindau_000000_000019_disparity.png`."""
-    return root / kind / split / name.split("_")[0] / f"{name}_{_ENDS.get(kind, f'{kind}.png')}"
+    return root / kind / split / name.split("_")[0] / f"{name}_{_end(kind)}"
+
+
+def names_in(root: Path, kind: str, split: str) -> set[str]:
+    """Names of the images that have an official file of this kind."""
+    return {path.name.removesuffix(f"_{_end(kind)}") for path in files_in(root / kind / split, f"*/*_{_end(kind)}")}
+
+
+def _end(kind: str) -> str:
+    return _ENDS.get(kind, f"{kind}.png")

@@ -1,5 +1,6 @@
 """Cityscapes (Cordts et al. 2016): official files or the MTAN packs to arrays, and the checks of these."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,9 +22,20 @@ from mtlrepro.data.real.cityscapes.files import (
     decode_disparity,
     decode_labels,
     file_of,
+    names_in,
 )
 from mtlrepro.data.real.mtan import Kind, Pack
-from mtlrepro.data.real.preparing import Row, SourceSplit, files_in, hint, load_json, require_files, write_split
+from mtlrepro.data.real.preparing import (
+    Row,
+    SourceSplit,
+    files_in,
+    hint,
+    load_json,
+    number,
+    require_files,
+    require_size,
+    write_split,
+)
 from mtlrepro.data.real.rasters import Raster, raster_size, read_raster
 from mtlrepro.data.real.verifying import Findings, verify_target
 from mtlrepro.data.stereo import CITYSCAPES_WIDTH, match_error
@@ -34,6 +46,7 @@ __all__ = ["CLASSES", "TERMS", "export", "export_mtan", "fetch", "prepare", "ver
 KEYS = ("image", "segmentation", "disparity")
 AGAIN = "unpack the MTAN pack again"
 OR = {
+    "leftImg8bit": ", or remove the files of the other packages that have no image",
     "rightImg8bit": ", or prepare without the right views (--no-right)",
     "disparity": ", or prepare without disparity (--no-disparity)",
     "camera": ", or prepare without disparity (--no-disparity)",
@@ -56,12 +69,13 @@ def prepare(
     Besides the keys of a sample (image, right, segmentation, disparity) the official files give `focal` (pixels
     of the stored width) and `baseline` (metres), one number for an image. Images are resized with a low-pass
     filter, labels and disparity by the nearest pixel; disparity is multiplied by the ratio of the widths. A stopped
-    run goes on where it was; a complete split is left as it is.
+    run goes on where it was; a complete split is left as it is. A warning names an official split without a class
+    that only label ids above 18 give, as if its files held train ids.
 
     Args:
         source: Folder with `leftImg8bit` and the others, or with `train/image/0.npy` and the others.
         target: Folder for the stores.
-        size: (height, width); default: the files' own.
+        size: (height, width), 1 to 4096 each; default: the files' own.
         classes: 19, or 7 for the category of every id (see :func:`decode_labels`); 7 of the 19 evaluated ids only
             are to be had from 19 when loading. An MTAN pack has `label_19`, `label_7` (or `label`), `label_2`.
         right: Store the right views, official files only.
@@ -74,6 +88,7 @@ def prepare(
         ValueError: A file is damaged, or an option does not fit; found before any work where possible.
     """
     source, target = Path(source), Path(target)
+    require_size(size)
     if (source / "leftImg8bit").is_dir():
         layout, again = "official", "unpack the packages there"
         left_out = {"rightImg8bit": right, "disparity": disparity, "camera": disparity}
@@ -101,14 +116,27 @@ def prepare(
     }
     for name, split in splits.items():
         write_split(target / name, split, meta, size=size, progress=progress)
+        if layout == "official":
+            _warn_of_train_ids(Store(target / name))
+
+
+def _warn_of_train_ids(store: Store) -> None:
+    """Warn of a split without any class that only label ids above 18 give, as if its files held train ids."""
+    names = store.meta["classes"]
+    high = _above_train_ids(len(names))
+    if not any(np.isin(labels, high).any() for labels in store["segmentation"]):  # Most first images have some.
+        warnings.warn(
+            f"{store.folder}: no pixel of {names[high[0]]} to {names[high[-1]]}, as if the files of gtFine held train "
+            f"ids; accepted: label ids, in labelIds.png; {_again('gtFine')} and prepare a new TARGET",
+            stacklevel=3,
+        )
 
 
 def _official(source: Path, split: str, classes: int, kinds: Sequence[str]) -> SourceSplit | None:
-    """Look a split of the official files up; every file must be there, unless there is no image at all."""
+    """Look a split of the official files up; an image with one file must have all. None if there is no file."""
     if classes not in (19, 7):
         raise ValueError(f"classes is {classes}; accepted: 19, 7")
-    end = "_leftImg8bit.png"
-    names = [path.name.removesuffix(end) for path in files_in(source / "leftImg8bit" / split, f"*/*{end}")]
+    names = sorted(set[str]().union(*(names_in(source, kind, split) for kind in kinds)))
     if not names:
         return None
     for kind in kinds:
@@ -145,19 +173,19 @@ def _camera(path: Path) -> tuple[float, float]:
     """Focal length in pixels and baseline in metres of one camera file."""
     content = load_json(path, remedy=_again("camera"))
     try:
-        focal, baseline = float(content["intrinsic"]["fx"]), float(content["extrinsic"]["baseline"])
+        focal, baseline = number(content["intrinsic"]["fx"]), number(content["extrinsic"]["baseline"])
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{path}: no numbers intrinsic.fx and extrinsic.baseline; {_again('camera')}") from None
-    if not (0 < focal < np.inf and 0 < baseline < np.inf):
+    if not (focal > 0 and baseline > 0):
         raise ValueError(f"{path}: fx is {focal}, baseline is {baseline}; accepted: above 0; {_again('camera')}")
     return focal, baseline
 
 
 def _mtan(folder: Path, classes: int) -> SourceSplit | None:
-    """Look a split of an MTAN pack up; every file must be there, unless there is no image at all."""
+    """Look a split of an MTAN pack up; every file must be there. None if there is no file at all."""
     if classes not in CLASSES:
         raise ValueError(f"classes is {classes}; accepted: {', '.join(map(str, CLASSES))}")
-    if not files_in(folder / "image", "*.npy"):
+    if not files_in(folder, "*/*.npy"):
         return None
     label = _label_folder(folder, classes)
     if label is None:
@@ -207,13 +235,18 @@ def _keys(meta: Mapping[str, Any]) -> list[str]:
     return [key for key in KEYS if meta.get(key, True)]
 
 
+def _above_train_ids(classes: int) -> list[int]:
+    """Classes that no label id below 19 gives, and so train ids read as label ids cannot give."""
+    low = decode_labels(np.arange(len(TRAIN_IDS), dtype=np.uint8), classes)
+    return sorted(set(range(classes)) - set(low.tolist()))
+
+
 def _verify_ids(split: str, store: Store, findings: Findings) -> None:
-    """Note whether there are classes that train ids read as label ids cannot give: those are below 19."""
+    """Note whether there are classes that train ids read as label ids cannot give."""
     names = store.meta["classes"]
     if len(names) not in (19, 7):
         return
-    low = {decode_labels(np.array([label], np.uint8), len(names)).item() for label in range(len(TRAIN_IDS))}
-    high = [number for number in range(len(names)) if number not in low]
+    high = _above_train_ids(len(names))
     pixels = sum(int(np.isin(store["segmentation"][i], high).sum()) for i in range(len(store)))
     findings.add(
         f"{split}: pixels of {names[high[0]]} to {names[high[-1]]}",

@@ -30,7 +30,7 @@ from mtlrepro.data.real.nyuv2.files import (
     SIZE,
     eigen_axes,
 )
-from mtlrepro.data.real.preparing import Row, SourceSplit, hint, write_split
+from mtlrepro.data.real.preparing import Row, SourceSplit, hint, require_size, write_split
 from mtlrepro.data.real.rasters import Raster
 from mtlrepro.data.real.verifying import Findings, verify_target
 from mtlrepro.data.store import Store
@@ -81,7 +81,7 @@ def prepare(
     Args:
         source: Folder with the four official files, or with `train/image/0.npy` and the others.
         target: Folder for the stores.
-        size: (height, width); default: the files' own, 480 x 640 (MTAN: 288 x 384).
+        size: (height, width), 1 to 4096 each; default: the files' own, 480 x 640 (MTAN: 288 x 384).
         depth: `raw` leaves the holes of the sensor, where depth is 0; `filled` fills those of depth and of
             normals by colorization (:func:`mtlrepro.data.real.levin.fill`), at the files' own size.
         normals: Of the official files only. `depth` (default): planes fitted to the raw depth. `ladicky`:
@@ -93,6 +93,7 @@ def prepare(
         ValueError: A file is damaged, or an option does not fit; found before any work where possible.
     """
     source, target = Path(source), Path(target)
+    require_size(size)
     if depth not in DEPTHS:
         raise ValueError(f"depth is {depth!r}; accepted: {', '.join(DEPTHS)}")
     with _open(source, normals) as splits:

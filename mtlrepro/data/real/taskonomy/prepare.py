@@ -11,7 +11,7 @@ from tqdm import tqdm
 from mtlrepro.data.classes import TASKONOMY as CLASSES
 from mtlrepro.data.geometry import Array, Pinhole
 from mtlrepro.data.real.fetching import RemoteFile, download
-from mtlrepro.data.real.preparing import Row, SourceSplit, hint, write_split
+from mtlrepro.data.real.preparing import Row, SourceSplit, hint, require_size, write_split
 from mtlrepro.data.real.taskonomy.export import export as export
 from mtlrepro.data.real.taskonomy.files import BASE, DOMAINS, LSB_COUNTS, MD5SUMS, TINY, WOODBINE, decode
 from mtlrepro.data.real.taskonomy.views import AGAIN, Entry, find_views, has_building
@@ -90,7 +90,7 @@ def prepare(
     Args:
         source: Folder with the files, in one of the layouts of :func:`mtlrepro.data.real.taskonomy.views.find_views`.
         target: Folder for the stores.
-        size: (height, width); default: the files' own, 512 x 512. Lee et al. use 256 x 256.
+        size: (height, width), 1 to 4096 each; default: the files' own, 512 x 512. Lee et al. use 256 x 256.
         every: One view in so many; 1 for all.
         woodbine: Use that building, too.
         subset: Accept missing buildings.
@@ -101,6 +101,7 @@ def prepare(
         ValueError: A file is damaged, or an option does not fit; found before any work where possible.
     """
     source, target = Path(source), Path(target)
+    require_size(size)
     if every < 1:
         raise ValueError(f"every is {every}; accepted: 1 (all views) or more")
     required = {name: buildings(name, woodbine=woodbine) for name in SPLITS}

@@ -2,10 +2,12 @@
 
 import re
 import tarfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mtlrepro.data.real.fetching import require_end
 from mtlrepro.data.real.preparing import files_in
 from mtlrepro.data.real.rasters import Raster, read_raster
 from mtlrepro.data.real.taskonomy.files import DOMAINS
@@ -52,6 +54,8 @@ def find_views(source: Path, building: str) -> dict[View, dict[str, Entry]]:
     Looked for are, for each domain, `SOURCE/DOMAIN/BUILDING/`, `SOURCE/DOMAIN/taskonomy/BUILDING/` (of
     `omnidata-tools`), `SOURCE/BUILDING_DOMAIN/` and its `DOMAIN/`, and `SOURCE/BUILDING_DOMAIN.tar`.
 
+    A view without an image is left out, with a warning.
+
     Returns:
         Empty if there is nothing of this building.
 
@@ -78,6 +82,13 @@ def find_views(source: Path, building: str) -> dict[View, dict[str, Entry]]:
             )
         for view in views:
             views[view][key] = entries[view]
+    if others := sorted({view for entries in by_key.values() for view in entries or ()} - set(views)):
+        point, number = others[0]
+        warnings.warn(
+            f"{source}: {building}: point {point}, view {number} and {len(others) - 1} more have files, but no image "
+            f"in domain {domains['image']}; they are left out",
+            stacklevel=3,
+        )
     return views
 
 
@@ -104,7 +115,9 @@ def _find_domain(source: Path, building: str, domain: str) -> Mapping[View, Entr
     if path is None:
         return None
     entries = {}
-    for name, entry in _members(path) if path.is_file() else [(file.name, Entry(file)) for file in files_in(path, "*")]:
+    for name, entry in (
+        _members(path) if path.is_file() else [(file.name, Entry(file)) for file in files_in(path, "*.png")]
+    ):
         match = _NAME.fullmatch(name)
         if match is None:
             continue
@@ -123,10 +136,7 @@ def _members(archive: Path) -> list[tuple[str, Entry]]:
                 for info in opened
                 if info.isreg()
             ]
+            require_end(opened)
     except (tarfile.TarError, EOFError) as error:
         raise ValueError(f"{archive}: not a complete tar file ({error}); remove it and {AGAIN}") from None
-    last = members[-1][1] if members else Entry(archive)
-    blocks = -(-last.length // tarfile.BLOCKSIZE) + 2  # Every tar file ends with two empty blocks.
-    if archive.stat().st_size < last.start + blocks * tarfile.BLOCKSIZE:
-        raise ValueError(f"{archive}: not a complete tar file (its end is missing); remove it and {AGAIN}")
     return members
