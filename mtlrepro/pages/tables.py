@@ -40,6 +40,12 @@ def read_tables(path: str | Path) -> dict[str, Table]:
     return published
 
 
+def agree(stored: Mapping[str, Any], fresh: Mapping[str, Any]) -> bool:
+    """Whether two tables, as outputs of notebooks hold them, have one name and agree within the stored tolerance."""
+    tables = _table(stored), _table(fresh)
+    return not compare_tables(*({table.name: table} for table in tables))
+
+
 def compare_tables(stored: Mapping[str, Table], fresh: Mapping[str, Table]) -> list[str]:
     """Return what differs between stored and fresh tables, one line each, by the stored tolerances."""
     return [line for lines in differences(stored, fresh).values() for line in lines]

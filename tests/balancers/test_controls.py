@@ -201,7 +201,7 @@ def test_a_ramp_may_fall_from_above():
     balancer = create("warmup", 2, steps=4, start=2.0)
     factors = weights_of(balancer, 5, losses=(1.0, 1.0)).sum(1)
     torch.testing.assert_close(factors, f64(1.75, 1.5, 1.25, 1.0, 1.0))
-    with pytest.raises(ValueError, match="start is -1; accepted: a number of at least 0"):
+    with pytest.raises(ValueError, match=r"start is -1\.0; accepted: a number of at least 0"):
         create("warmup", 2, start=-1)
 
 

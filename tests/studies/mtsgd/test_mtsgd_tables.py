@@ -134,7 +134,7 @@ def test_decay_is_shown_in_every_amount_and_form(setting, trained):
     means = shown.table.set_index(["decay", "method"])["mIoU, %"]
     assert means["none", "joint SGD"] == pytest.approx(41.55)  # of two seeds, 41 and 42.1
     assert means["coupled, 0.0001", "joint SGD"] == pytest.approx(41)
-    assert f"{amounts['torch']:g} (torch)" in shown.caption
+    assert f"{amounts['torch']:g} (coupled)" in shown.caption
     assert "joint SGD, coupled: -1.1" in shown.caption
 
 
