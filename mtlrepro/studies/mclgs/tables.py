@@ -15,7 +15,7 @@ import pandas as pd
 
 from mtlrepro.analysis.compare import with_spread_of
 from mtlrepro.analysis.significance import detectable_difference, holm, paired_p_value
-from mtlrepro.analysis.verdicts import Interval, Verdict, bracketed_over, mean_interval, over_seeds
+from mtlrepro.analysis.verdicts import Interval, Verdict, bracketed_over, joined, mean_interval, over_seeds
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies import fronts
 from mtlrepro.studies.comparison import ALPHA, bracketed, columns, fixed
@@ -239,6 +239,7 @@ def claims(table: Table) -> list[Verdict]:
     Whether CAGrad with MCLGS is better than every other method is the second finding, which the first table has alone.
     """
     found = []
+    rate = "tuned learning rates" if table.tuned else ""
     for method, finding in (("mclgs", table.poster.finding), ("cagrad+mclgs", 2)):
         if method not in table.runs:
             continue
@@ -247,7 +248,7 @@ def claims(table: Table) -> list[Verdict]:
                 continue
             gained = mean_interval(table.gains(method, other))
             claim = f"{method_title(method)} is better than every other method"
-            about = {"source": table.poster.place, "case": method_title(other), "finding": finding}
+            about = {"source": table.poster.place, "case": joined(method_title(other), rate), "finding": finding}
             found.append(better(claim, gained, **about))
     for method, subject in (("equal", "Equal weights are"), ("mclgs", "MCLGS is")):
         own = mean_interval(table.spread(method)[DELTA])
@@ -261,6 +262,7 @@ def claims(table: Table) -> list[Verdict]:
                 below=True,
                 reading=f"points of % by which single tasks are better in {DELTA}, mean over seeds [95 % with the "
                 "spread of single tasks]",
+                case=rate,
                 finding=table.poster.finding,
             )
         )

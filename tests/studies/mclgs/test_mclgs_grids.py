@@ -152,6 +152,22 @@ def test_real_sets_have_the_parts_of_their_table(dataset, parts):
     assert {run.model for run in runs} == {"segnet_mtan" if dataset == "nyuv2" else "detection"}
 
 
+def test_parts_are_shown_where_the_data_set_has_all_of_them():
+    setting = Setting(scale="smoke", seeds=2, comparison_seeds=2)
+    assert plan.shown_at(setting, plan.STAR, plan.SGD) == setting
+    real = plan.setting_of(**VALUES | {"scale": "paper", "dataset": "nyuv2", "data_root": "TARGET"})
+    assert plan.shown_at(real, plan.STAR, plan.CONTROLS) == real
+    assert plan.shown_at(real, plan.STAR, plan.SGD) is plan.shown_at(real, plan.UNPAIRED) is None
+
+
+def test_experiments_have_the_runs_against_which_they_are_shown(setting):
+    """So that all that a section reads is planned, whatever the scale at which others are shown."""
+    found, equal = plan.experiments(setting), grids.methods(setting)["equal"]
+    for name in (plan.STAR, plan.SGD, plan.FRONT):
+        assert set(equal[:3]) <= set(found[name](setting))
+    assert set(grids.methods(setting)["cagrad"][:3]) <= set(found[plan.FRONT](setting))
+
+
 def test_streets_alone_have_their_table(tmp_path):
     setting = plan.setting_of(**VALUES | {"dataset": "streets"})
     assert {name[0] for name in plan.experiments(setting)} == {"3"}

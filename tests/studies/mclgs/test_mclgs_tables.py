@@ -155,4 +155,5 @@ def test_tuned_tables_have_the_chosen_rates(tmp_path):
     assert table.rates == {**dict.fromkeys([*grids.METHODS, *setting.run().tasks], 1e-2), "mclgs": 1e-5}
     assert table.of("mclgs")["segmentation"].tolist() == pytest.approx([100] * 3)
     assert tables.exhibits(table)[0].name == "nyuv2_tuned"
+    assert "PCGrad, tuned learning rates" in {one.case for one in tables.claims(table)}
     assert isinstance(table.single, pd.DataFrame) and len(table.single) == 3
