@@ -199,6 +199,8 @@ def test_rates_are_chosen_on_validation(chosen):
     low, high = 1e-5, 1e-2
     assert rates.of_methods(chosen).rates == {**dict.fromkeys(grids.METHODS, high), "mclgs": low}
     assert rates.of_single_tasks(chosen).rates == dict.fromkeys(chosen.run().tasks, high)
+    alone = rates.single_exhibit(chosen, "alone").table
+    assert alone["task"].tolist() == list(chosen.run().tasks) and set(alone["best"]) == {high}
     assert rates.of_sgd(chosen).rates == {"equal": high, "mclgs": high}
     tuned = plan.tuned(chosen)
     assert {run.lr for run in tuned if run.method == "mclgs" and run.seed == 2} == {low}
