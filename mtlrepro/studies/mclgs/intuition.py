@@ -72,8 +72,8 @@ def picture() -> Exhibit:
 def _factors(table: pd.DataFrame, pair: str) -> list[str]:
     """Length of the step of a pair at each moment over that of the mean gradient, which is the step at the end."""
     steps = table[(table["pair"] == pair) & (table["arrow"] == "step of MCLGS")]
-    lengths = np.hypot(steps["x"], steps["y"])
-    return [fixed(float(factor), 2) for factor in lengths / lengths.iloc[-1]]
+    lengths = np.hypot(steps["x"].to_numpy(), steps["y"].to_numpy())
+    return [fixed(float(factor), 2) for factor in lengths / lengths[-1]]
 
 
 def _look(arrow: str) -> dict[str, object]:
