@@ -81,7 +81,7 @@ def experiments(setting: Setting) -> dict[str, Grid]:
             SCALED: lambda at: _all(grids.scaled(at)),
             WEIGHTS: lambda at: _all(grids.sampled(at)),
         }
-    if street and setting.dataset != "bdd100k" and setting.scale != "smoke":
+    if street and setting.validated:
         found[STREET_RATES] = lambda at: tuned(grids.streets(at))
     return found
 
