@@ -141,6 +141,29 @@ def rows(table: Table) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+def beside(table: Table, main: pd.DataFrame) -> pd.DataFrame:
+    """Put our values into one cell with the printed ones, as wide as a page allows.
+
+    Args:
+        table: What was rerun.
+        main: As `rows` gives it.
+
+    Returns:
+        `rows` with a column of text for each task and Delta_m, that with standard errors, in place of those with
+        numbers.
+    """
+    shown = main[["method", "learning rate"]].copy()
+    for name in (*(f"Δ of {task}, %" for task in table.poster.tasks), f"{DELTA}, %"):
+        own = main[[name, f"{name} low", f"{name} high"]].to_numpy()
+        shown[f"{name}, printed; ours"] = [
+            f"{text}; {bracketed(Interval(*values))}" for text, values in zip(main[f"printed {name}"], own, strict=True)
+        ]
+    errors = [f" ± {fixed(error)} [" for error in main["standard error"]]
+    cells = shown[f"{DELTA}, %, printed; ours"]
+    shown[f"{DELTA}, %, printed; ours"] = [cell.replace(" [", error) for cell, error in zip(cells, errors, strict=True)]
+    return shown.join(main[[f"mean drop, %{bound}" for bound in ("", " low", " high")]])
+
+
 def tests(table: Table) -> pd.DataFrame:
     """Every method against equal weights and, if it is another one, against MCLGS, in runs of the same seed.
 
@@ -184,7 +207,7 @@ def exhibits(table: Table) -> list[Exhibit]:
         f"By {DELTA} the order is {', '.join(order)}; by the mean drop over all metrics it is "
         f"{'the same' if order == drops else ', '.join(drops)}. The printed values are of other data and compare in "
         f"direction alone. (Brackets: {bracketed_over(seeds[-1])}, with the spread of single tasks; seeds: "
-        f"{' or '.join(map(str, seeds))}; {DELTA}: mean over tasks, a gain is positive.)"
+        f"{' or '.join(map(str, seeds))}; {DELTA}: mean over tasks ± standard error, a gain is positive.)"
     )
     own = compared[(compared["method"] == method_title("mclgs")) & (compared["against"] == method_title("equal"))].iloc[
         0
@@ -202,7 +225,7 @@ def exhibits(table: Table) -> list[Exhibit]:
     )
     title = table.poster.title.lower()
     return [
-        Exhibit(name=f"{title}_{kind}", table=main, caption=first),
+        Exhibit(name=f"{title}_{kind}", table=main, shown=beside(table, main), caption=first),
         Exhibit(
             name=f"{title}_{kind}_differences",
             table=compared,
