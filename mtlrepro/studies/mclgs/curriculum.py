@@ -36,6 +36,8 @@ from mtlrepro.studies.setting import Setting
 from mtlrepro.training.config import RunConfig
 
 ADAMW, SGD = "AdamW", "SGD"
+AT_THE_END, FIGURE = "The weight is 1 at the end of training", "figure of weights"
+"""A claim of the poster, and its place."""
 EVEN = 1e-9
 """Gates that differ from 1 by no more are 1."""
 BANDS = (10, 90)
@@ -346,6 +348,11 @@ def early_updates(part: Runs) -> pd.Series:
 # --- verdicts -----------------------------------------------------------------------------------------
 
 
+def untested() -> Verdict:
+    """Say that the claim about the weights is open where the data set has no runs of the curriculum."""
+    return Verdict(AT_THE_END, FIGURE, reading="weights of all pairs in the last epoch", finding=4)
+
+
 def claims(parts: Sequence[Runs]) -> list[Verdict]:
     """Judge what the poster says about the curriculum, and ask whether it is the similarity or the length of steps.
 
@@ -357,8 +364,8 @@ def claims(parts: Sequence[Runs]) -> list[Verdict]:
     up = [100 - weighed_down(gates) for gates in first.gates[CENTRE]]
     found = [
         Verdict(
-            "The weight is 1 at the end of training",
-            "figure of weights",
+            AT_THE_END,
+            FIGURE,
             1.0,
             1e-6,
             range_interval(last),

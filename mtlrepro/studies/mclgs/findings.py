@@ -2,11 +2,11 @@
 
 from mtlrepro.pages.findings import Finding
 
-RULE, ROOMS, STREETS, CURRICULUM, GAPS = (
-    "the-rule",
+ROOMS, STREETS, CURRICULUM, SAMPLES, GAPS = (
     "the-table-of-nyuv2",
     "the-table-of-bdd100k",
     "the-curriculum",
+    "hard-samples",
     "gaps-of-magnitude",
 )
 """Sections that show the evidence."""
@@ -41,7 +41,7 @@ FINDINGS = (
     Finding(
         5,
         "It weighs down the samples whose gradients conflict, which are the hard ones, early in training",
-        CURRICULUM,
+        SAMPLES,
         f"{RUNS}: controls that take steps of the same lengths, and gradients of single samples",
     ),
     Finding(

@@ -87,8 +87,11 @@ def _methods(setting: Setting) -> Sequence[str]:
 
 
 def _rates(setting: Setting) -> tuple[float, ...]:
-    """Learning rates that are tried; at `smoke` that of its runs, and one at which nothing is learned."""
-    return (1e-5, setting.run().lr) if setting.scale == "smoke" else RATES
+    """Learning rates that are tried; at `smoke` that of its runs, and on rooms one at which nothing is learned."""
+    if setting.scale != "smoke":
+        return RATES
+    own = setting.run().lr
+    return (own,) if _street(setting) else (1e-5, own)
 
 
 def _search_seeds(setting: Setting) -> range:

@@ -15,6 +15,10 @@ SMOKE = {"seeds": 2, "comparison_seeds": 2}
 """Seeds at the scale `smoke`: the fewest of which there is an interval."""
 ROOMS_SETS, STREET_SETS = ("rooms", "nyuv2"), ("rooms", "streets", "bdd100k")
 """Data sets of the poster's first table and of its second; `rooms` stands for scenes of both."""
+TABLE, STREET_TABLE, UNPAIRED = "2, methods", "3, methods", "3, labels of different images"
+STAR, CONTROLS = "4, star", "4, controls"
+GRADIENTS, WEIGHTS, SCALED = "1 and 5, gradients of samples", "5, weights of samples", "6, one loss scaled"
+"""Experiments by the section that shows them; `GRADIENTS` is of two sections."""
 RATES, STREET_RATES = "2, learning rates", "3, learning rates"
 FRONT, SGD = "7, fixed weights", "4, under SGD"
 """Experiments whose first runs choose which others there are."""
@@ -57,29 +61,45 @@ def experiments(setting: Setting) -> dict[str, Grid]:
     dense, street = setting.dataset in ROOMS_SETS, setting.dataset in STREET_SETS
     if dense:
         found |= {
-            "2, methods": table,
-            "4, star": lambda at: _all(grids.star(at)),
-            "4, controls": lambda at: _all(grids.controls(at)),
+            TABLE: table,
+            STAR: lambda at: [*equal(at), *_all(grids.star(at))],
+            CONTROLS: lambda at: _all(grids.controls(at)),
         }
     if dense and setting.validated:
         found |= {RATES: tuned, FRONT: fixed_weights}
     if street:
         found |= {
             "3, single tasks": lambda at: grids.single_tasks(grids.streets(at)),
-            "3, methods": lambda at: table(grids.streets(at)),
+            STREET_TABLE: lambda at: table(grids.streets(at)),
         }
     if street and setting.dataset != "bdd100k":
-        found["3, labels of different images"] = unpaired
+        found[UNPAIRED] = unpaired
     if setting.dataset == "rooms":
         found |= {
-            SGD: under_sgd,
-            "1 and 5, gradients of samples": grids.compared,
-            "6, one loss scaled": lambda at: _all(grids.scaled(at)),
-            "5, weights of samples": lambda at: _all(grids.sampled(at)),
+            SGD: lambda at: [*under_sgd(at), *equal(at)],
+            GRADIENTS: grids.compared,
+            SCALED: lambda at: _all(grids.scaled(at)),
+            WEIGHTS: lambda at: _all(grids.sampled(at)),
         }
-    if street and setting.dataset != "bdd100k" and setting.scale != "smoke":
+    if street and setting.validated:
         found[STREET_RATES] = lambda at: tuned(grids.streets(at))
     return found
+
+
+def shown_at(setting: Setting, *names: str) -> Setting | None:
+    """Find the setting at which some experiments are shown together: the largest scale at which all are stored.
+
+    Args:
+        setting: What all experiments share.
+        *names: Names of experiments.
+
+    Returns:
+        The setting, that asked for if no scale has all their runs; None where the data set lacks one of them.
+    """
+    found = experiments(setting)
+    if any(name not in found for name in names):
+        return None
+    return setting.largest_stored(lambda at: [run for name in names for run in found[name](at)])
 
 
 def _all(by_name: Mapping[Any, Iterable[RunConfig]]) -> list[RunConfig]:
@@ -143,9 +163,9 @@ def under_sgd(setting: Setting) -> list[RunConfig]:
 
 
 def fixed_weights(setting: Setting) -> list[RunConfig]:
-    """The first seed of the front, its point tuned on the validation split, and MCLGS's mean weights.
+    """The first seed of the front, its tuned point, MCLGS's mean weights, and the methods that are held against them.
 
-    Before the point is known, the first of the front stands for it.
+    Before the point is known, which is tuned on the validation split, the first of the front stands for it.
 
     Args:
         setting: What all experiments share.
@@ -154,4 +174,5 @@ def fixed_weights(setting: Setting) -> list[RunConfig]:
     weights = first[0].method_options["weights"]
     if setting.stored([*first, *equal(setting)]):
         weights = fronts.load(setting, grids.front(setting), equal(setting), ROOMS).tuned
-    return [*first, *grids.tuned_front(setting, weights), *grids.replayed(setting)]
+    methods = [run for runs in grids.methods(setting).values() for run in runs[: setting.seeds]]
+    return [*first, *grids.tuned_front(setting, weights), *grids.replayed(setting), *methods]

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies import fronts
 from mtlrepro.studies.fronts import VALIDATION
 from mtlrepro.studies.mclgs import grids
 from mtlrepro.studies.mclgs.scores import of_task, scores_of
-from mtlrepro.studies.rates import RateSearch
+from mtlrepro.studies.rates import RateSearch, rate_finding, rate_table
 from mtlrepro.studies.scores import Scores
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training.config import RunConfig
@@ -34,6 +35,17 @@ def of_single_tasks(setting: Setting) -> RateSearch:
         at_scale = [run for run in configs if run.lr == setting.run().lr]
         scored.append(_searched(setting, {task: configs}, at_scale, of_task(scores_of(setting), task)).scored)
     return RateSearch(pd.concat(scored, ignore_index=True))
+
+
+def single_exhibit(setting: Setting, name: str) -> Exhibit:
+    """Improvement of each task by itself at each rate as an exhibit of that name; missing runs are trained."""
+    search = of_single_tasks(setting)
+    table = rate_table(search.scored, search.sign)
+    caption = (
+        "Improvement of each task alone at every learning rate that was tried, over its mean at the rate of the scale, "
+        f"in %. {rate_finding(table)} (Validation split; mean, and the range of seeds in brackets.)"
+    )
+    return Exhibit(name=name, table=table.rename(columns={"method": "task"}), caption=caption)
 
 
 def _equal(setting: Setting) -> list[RunConfig]:

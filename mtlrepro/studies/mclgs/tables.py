@@ -15,7 +15,7 @@ import pandas as pd
 
 from mtlrepro.analysis.compare import with_spread_of
 from mtlrepro.analysis.significance import detectable_difference, holm, paired_p_value
-from mtlrepro.analysis.verdicts import Interval, Verdict, bracketed_over, mean_interval, over_seeds
+from mtlrepro.analysis.verdicts import Interval, Verdict, bracketed_over, joined, mean_interval, over_seeds
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies import fronts
 from mtlrepro.studies.comparison import ALPHA, bracketed, columns, fixed
@@ -141,6 +141,29 @@ def rows(table: Table) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+def beside(table: Table, main: pd.DataFrame) -> pd.DataFrame:
+    """Put our values into one cell with the printed ones, as wide as a page allows.
+
+    Args:
+        table: What was rerun.
+        main: As `rows` gives it.
+
+    Returns:
+        `rows` with a column of text for each task and Delta_m, that with standard errors, in place of those with
+        numbers.
+    """
+    shown = main[["method", "learning rate"]].copy()
+    for name in (*(f"Δ of {task}, %" for task in table.poster.tasks), f"{DELTA}, %"):
+        own = main[[name, f"{name} low", f"{name} high"]].to_numpy()
+        shown[f"{name}, printed; ours"] = [
+            f"{text}; {bracketed(Interval(*values))}" for text, values in zip(main[f"printed {name}"], own, strict=True)
+        ]
+    errors = [f" ± {fixed(error)} [" for error in main["standard error"]]
+    cells = shown[f"{DELTA}, %, printed; ours"]
+    shown[f"{DELTA}, %, printed; ours"] = [cell.replace(" [", error) for cell, error in zip(cells, errors, strict=True)]
+    return shown.join(main[[f"mean drop, %{bound}" for bound in ("", " low", " high")]])
+
+
 def tests(table: Table) -> pd.DataFrame:
     """Every method against equal weights and, if it is another one, against MCLGS, in runs of the same seed.
 
@@ -184,7 +207,7 @@ def exhibits(table: Table) -> list[Exhibit]:
         f"By {DELTA} the order is {', '.join(order)}; by the mean drop over all metrics it is "
         f"{'the same' if order == drops else ', '.join(drops)}. The printed values are of other data and compare in "
         f"direction alone. (Brackets: {bracketed_over(seeds[-1])}, with the spread of single tasks; seeds: "
-        f"{' or '.join(map(str, seeds))}; {DELTA}: mean over tasks, a gain is positive.)"
+        f"{' or '.join(map(str, seeds))}; {DELTA}: mean over tasks ± standard error, a gain is positive.)"
     )
     own = compared[(compared["method"] == method_title("mclgs")) & (compared["against"] == method_title("equal"))].iloc[
         0
@@ -202,7 +225,7 @@ def exhibits(table: Table) -> list[Exhibit]:
     )
     title = table.poster.title.lower()
     return [
-        Exhibit(name=f"{title}_{kind}", table=main, caption=first),
+        Exhibit(name=f"{title}_{kind}", table=main, shown=beside(table, main), caption=first),
         Exhibit(
             name=f"{title}_{kind}_differences",
             table=compared,
@@ -239,6 +262,7 @@ def claims(table: Table) -> list[Verdict]:
     Whether CAGrad with MCLGS is better than every other method is the second finding, which the first table has alone.
     """
     found = []
+    rate = "tuned learning rates" if table.tuned else ""
     for method, finding in (("mclgs", table.poster.finding), ("cagrad+mclgs", 2)):
         if method not in table.runs:
             continue
@@ -247,7 +271,7 @@ def claims(table: Table) -> list[Verdict]:
                 continue
             gained = mean_interval(table.gains(method, other))
             claim = f"{method_title(method)} is better than every other method"
-            about = {"source": table.poster.place, "case": method_title(other), "finding": finding}
+            about = {"source": table.poster.place, "case": joined(method_title(other), rate), "finding": finding}
             found.append(better(claim, gained, **about))
     for method, subject in (("equal", "Equal weights are"), ("mclgs", "MCLGS is")):
         own = mean_interval(table.spread(method)[DELTA])
@@ -261,6 +285,7 @@ def claims(table: Table) -> list[Verdict]:
                 below=True,
                 reading=f"points of % by which single tasks are better in {DELTA}, mean over seeds [95 % with the "
                 "spread of single tasks]",
+                case=rate,
                 finding=table.poster.finding,
             )
         )

@@ -121,6 +121,16 @@ def _changed(found: Unpaired, title: str) -> Interval:
     return mean_interval(gap.dropna())
 
 
+def untested() -> Verdict:
+    """Say that the poster's row of MGDA is open where the data set has no runs on labels of different images."""
+    return Verdict(
+        "MGDA falls below single tasks as on the poster",
+        BDD100K.place,
+        reading="Δ of each task, %, of runs on labels of different images",
+        finding=FINDING,
+    )
+
+
 def claims(found: Unpaired) -> list[Verdict]:
     """Judge whether the loss of 0 hurts, and whether it alone makes as much as the poster prints.
 

@@ -99,7 +99,10 @@ def test_rows_stand_beside_the_poster(tmp_path):
     main, compared = tables.exhibits(table)
     assert "By Δm the order is CAGrad + MCLGS, MCLGS, CAGrad, PCGrad" in main.caption
     assert "MGDA; by the mean drop over all metrics it is the same." in main.caption
-    assert len(readable(main.table)[0]) == len(main.table) == 7
+    shown = readable(main.shown)[0].set_index("method")
+    assert len(shown) == len(main.table) == 7 and len(shown.columns) <= 6
+    assert shown.loc["equal", "Δ of normal, %, printed; ours"] == "-4.59; 0.0 [-1.0, 1.0]"
+    assert shown.loc["equal", "Δm, %, printed; ours"] == "0.49 ± 1.03; 0.0 ± 0.6 [-1.0, 1.0]"
     assert len(compared.table) == 6 + 5
     assert readable(compared.table)[0]["gain"].str.contains(r"\[").all()
 
@@ -155,4 +158,5 @@ def test_tuned_tables_have_the_chosen_rates(tmp_path):
     assert table.rates == {**dict.fromkeys([*grids.METHODS, *setting.run().tasks], 1e-2), "mclgs": 1e-5}
     assert table.of("mclgs")["segmentation"].tolist() == pytest.approx([100] * 3)
     assert tables.exhibits(table)[0].name == "nyuv2_tuned"
+    assert "PCGrad, tuned learning rates" in {one.case for one in tables.claims(table)}
     assert isinstance(table.single, pd.DataFrame) and len(table.single) == 3
