@@ -1,4 +1,4 @@
-"""What nbval compares of a notebook in the book's folder: everything but the pictures."""
+"""What nbval compares of a notebook in the book's folder: all but the pictures, numbers within their tolerance."""
 
 import shutil
 import subprocess
@@ -30,3 +30,32 @@ def test_pictures_may_differ_and_nothing_else(tmp_path, stored, passes):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
     assert (done.returncode == 0) == passes, done.stdout
     assert ("Cell outputs differ" in done.stdout) != passes
+
+
+@pytest.mark.parametrize(
+    ("value", "caption", "passes"),
+    [
+        (2.0, "It falls by 2.00 m.", True),
+        (2.01, "It falls by 2.01 m.", True),
+        (2.3, "It falls by 2.00 m.", False),
+        (2.0, "It rises by 2.00 m.", False),
+    ],
+)
+def test_numbers_are_compared_within_the_tolerance_of_their_table(tmp_path, value, caption, passes):
+    shutil.copy(CONFTEST, tmp_path)
+    mime = "application/vnd.mtlrepro.table+json"
+
+    def shown(value, caption):
+        table = {"name": "t", "rtol": 0.0, "atol": 0.1, "columns": {"x": [1.0, value]}}
+        return {"text/plain": caption, mime: table}
+
+    cell = v4.new_code_cell(
+        f"from IPython.display import display\ndisplay({shown(2.0, 'It falls by 2.00 m.')!r}, raw=True)",
+        outputs=[v4.new_output("display_data", shown(value, caption))],
+        execution_count=1,
+    )
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    nbformat.write(v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel}), tmp_path / "n.ipynb")
+    command = [sys.executable, "-m", "pytest", "--nbval", "n.ipynb", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert (done.returncode == 0) == passes, done.stdout
