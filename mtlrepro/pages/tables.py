@@ -40,7 +40,7 @@ def read_tables(path: str | Path) -> dict[str, Table]:
     return published
 
 
-def agree(stored: Mapping[str, Any], fresh: Mapping[str, Any]) -> bool:
+def agree(stored: dict[str, Any], fresh: dict[str, Any]) -> bool:
     """Whether two tables, as outputs of notebooks hold them, have one name and agree within the stored tolerance."""
     tables = _table(stored), _table(fresh)
     return not compare_tables(*({table.name: table} for table in tables))

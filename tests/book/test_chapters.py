@@ -38,10 +38,6 @@ REFUSED = {
         {"dataset": "nyuv2", "scale": "paper"},
         r"data_root is empty; accepted for nyuv2: .* data_scripts/nyuv2.py prepare",
     ),
-    "mclgs.ipynb": (
-        {"dataset": "bdd100k", "scale": "paper"},
-        r"data_root is empty; accepted for bdd100k: .* data_scripts/bdd100k.py prepare",
-    ),
     "runs.ipynb": (
         {"grid": "tests/book/never_trained.json"},  # a grid of the book is complete one day
         r"lacks \d+ of \d+ runs; to train them, run: mtlrepro grid",

@@ -308,7 +308,7 @@ DAMAGE = {
     "vast focal length": (
         "camera",
         lambda path: path.write_text(json.dumps({"intrinsic": {"fx": 10**400}, "extrinsic": {"baseline": 0.2}})),
-        "no numbers intrinsic.fx and extrinsic.baseline",
+        "it holds a number of 401 digits; accepted: up to 400",
     ),
     "negative baseline": (
         "camera",
