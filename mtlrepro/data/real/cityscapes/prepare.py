@@ -121,15 +121,20 @@ def prepare(
 
 
 def _warn_of_train_ids(store: Store) -> None:
-    """Warn of a split without any class that only label ids above 18 give, as if its files held train ids."""
+    """Warn of labels without any class that only label ids above 18 give, as if the files held train ids."""
     names = store.meta["classes"]
     high = _above_train_ids(len(names))
-    if not any(np.isin(labels, high).any() for labels in store["segmentation"]):  # Most first images have some.
+    if not any(np.isin(labels, high).any() for labels in store["segmentation"]) and _labelled(store):
         warnings.warn(
             f"{store.folder}: no pixel of {names[high[0]]} to {names[high[-1]]}, as if the files of gtFine held train "
             f"ids; accepted: label ids, in labelIds.png; {_again('gtFine')} and prepare a new TARGET",
             stacklevel=3,
         )
+
+
+def _labelled(store: Store) -> bool:
+    """Whether some pixel has a class."""
+    return any((labels >= 0).any() for labels in store["segmentation"])
 
 
 def _official(source: Path, split: str, classes: int, kinds: Sequence[str]) -> SourceSplit | None:
@@ -244,7 +249,7 @@ def _above_train_ids(classes: int) -> list[int]:
 def _verify_ids(split: str, store: Store, findings: Findings) -> None:
     """Note whether there are classes that train ids read as label ids cannot give."""
     names = store.meta["classes"]
-    if len(names) not in (19, 7):
+    if len(names) not in (19, 7) or not _labelled(store):
         return
     high = _above_train_ids(len(names))
     pixels = sum(int(np.isin(store["segmentation"][i], high).sum()) for i in range(len(store)))
