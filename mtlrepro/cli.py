@@ -414,6 +414,8 @@ def _store(args: argparse.Namespace) -> "Store":
     from mtlrepro.runs import Store
 
     if args.store is not None:
+        if args.store.exists() and not args.store.is_dir():
+            raise ValueError(f"--store is {str(args.store)!r}; accepted: a folder")
         return Store(args.store)
     try:
         folder = files.book("results", "runs")

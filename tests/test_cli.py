@@ -306,6 +306,12 @@ def test_an_empty_path_is_refused(tmp_path, monkeypatch, capsys):
         assert "it is empty, accepted: a path" in capsys.readouterr().err
 
 
+def test_a_store_that_is_a_file_is_refused(tmp_path, capsys):
+    (tmp_path / "store").touch()
+    assert main(["grid", "book/grids/first.json", "--dry-run", "--store", str(tmp_path / "store")]) == 2
+    assert f"--store is '{tmp_path / 'store'}'; accepted: a folder" in capsys.readouterr().err
+
+
 def test_a_file_of_parameters_that_is_no_text_is_named(tmp_path, capsys):
     (tmp_path / "p.yaml").write_bytes(b"scale: \xff\xfe")
     assert main(["run", "book/toys.ipynb", "--dry-run", "-f", str(tmp_path / "p.yaml")]) == 2
