@@ -353,3 +353,17 @@ def _scaled(
     elif high is None:
         high = max(np.quantile(pixels.compressed(), 0.98), 1e-6) if known.any() else 1.0
     return pixels, mpl.colormaps[display.colours].with_extremes(bad=UNKNOWN), float(high)
+
+
+def arrow(axes: Axes, x: float, y: float, colour: str, *, result: bool) -> None:
+    """Draw an arrow from the origin.
+
+    Args:
+        axes: Where to.
+        x: Of its tip.
+        y: Of its tip.
+        colour: Its colour.
+        result: Whether it is what is made of other arrows, which is drawn thick and behind them.
+    """
+    look = {"arrowstyle": "->", "color": colour, "linewidth": 3 if result else 1.6, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", (x, y), (0, 0), arrowprops={**look, "zorder": 1 if result else 2})

@@ -27,6 +27,8 @@ from mtlrepro.training.config import RunConfig
 
 PARTS = 10
 """Steps of a weight from 0 to 1."""
+LEVEL = 5.0
+"""Share in % of the front's own points that may be as far beyond the others as a method that counts as beyond."""
 VALIDATION = "validation "
 """Begins the column of a metric on the validation split."""
 

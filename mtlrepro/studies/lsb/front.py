@@ -28,8 +28,6 @@ REPLAYED = {method: f"{method}'s mean weights" for method in ADAPTIVE}
 """Method whose weights are replayed to what the replay is called."""
 SOURCE = "our question"
 UNCORRECTED = "not corrected for several comparisons"
-LEVEL = 5.0
-"""Share in % of the front's own points that may be as far beyond the others as a method that counts as beyond."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +158,7 @@ def claims(found: Found) -> list[Verdict]:
             Verdict(
                 f"{method} is further beyond the front than its points are beyond each other",
                 SOURCE,
-                LEVEL,
+                fronts.LEVEL,
                 0.0,
                 # One seed of the front says nothing of its spread.
                 Interval(*(float(row[name]) for name in ("as far", "as far low", "as far high")))

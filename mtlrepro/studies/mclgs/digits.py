@@ -29,7 +29,7 @@ from mtlrepro.models.digits import DigitNet, sample_gradients, task_losses
 from mtlrepro.pages import figures
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies.comparison import bracketed, columns, fixed
-from mtlrepro.studies.mclgs.samples import A0
+from mtlrepro.studies.mclgs.samples import A0, hardness_claim
 from mtlrepro.tasks import TWO_DIGITS
 
 SEEDS, SAMPLES = 5, 512
@@ -187,18 +187,4 @@ def claims(found: Sequence[Snapshot]) -> list[Verdict]:
     Args:
         found: As `snapshots` gives it.
     """
-    own = correlations(found)["loss in the end"]
-    return [
-        Verdict(
-            "The samples that are weighed down are the hard ones",
-            "Proposed method",
-            0.0,
-            0.0,
-            over_seeds(own, correlation_interval),
-            below=True,
-            reading="rank correlation of the first similarity on a sample and its loss under the trained network "
-            f"[{bracketed_over(len(own))}]",
-            case="two-digit network",
-            finding=5,
-        )
-    ]
+    return [hardness_claim(correlations(found)["loss in the end"], "two-digit network")]

@@ -20,8 +20,6 @@ from mtlrepro.studies.scores import DELTA, method_title
 from mtlrepro.studies.setting import Setting
 
 REPLAYED = "MCLGS's mean weights"
-LEVEL = 5.0
-"""Share in % of the front's own points that may be as far beyond the others as a method that counts as beyond."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def claims(found: Found) -> list[Verdict]:
         Verdict(
             "MCLGS is further beyond the front than its points are beyond each other",
             "our question",
-            LEVEL,
+            fronts.LEVEL,
             0.0,
             # One seed of the front says nothing of its spread.
             Interval(*(float(row[name]) for name in ("as far", "as far low", "as far high"))) if seeds > 1 else None,

@@ -5,6 +5,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
+from mtlrepro.pages import figures
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import COLOURS
 from mtlrepro.studies.comparison import fixed
@@ -43,9 +44,9 @@ def picture() -> Exhibit:
     for row, pair in enumerate(ANGLES):
         for column, (moment, p) in enumerate(MOMENTS.items()):
             axes = grid[row, column]
-            for arrow, x, y in table.query("pair == @pair and moment == @moment")[["arrow", "x", "y"]].to_numpy():
+            for name, x, y in table.query("pair == @pair and moment == @moment")[["arrow", "x", "y"]].to_numpy():
                 if np.hypot(x, y) > GONE:
-                    axes.annotate("", (x, y), (0, 0), arrowprops=_look(arrow))
+                    figures.arrow(axes, x, y, ARROWS[name], result=name == "step of MCLGS")
             axes.plot(0, 0, ".", color="black")
             axes.set(aspect="equal", xlim=(-1, 1), ylim=(-0.15, 1.7), xticks=[], yticks=[])
             axes.set_title(f"{moment}, p = {p:g}" if row == 0 else "")
@@ -74,16 +75,3 @@ def _factors(table: pd.DataFrame, pair: str) -> list[str]:
     steps = table[(table["pair"] == pair) & (table["arrow"] == "step of MCLGS")]
     lengths = np.hypot(steps["x"].to_numpy(), steps["y"].to_numpy())
     return [fixed(float(factor), 2) for factor in lengths / lengths[-1]]
-
-
-def _look(arrow: str) -> dict[str, object]:
-    """How an arrow is drawn, the step behind the gradients."""
-    step = arrow == "step of MCLGS"
-    return {
-        "arrowstyle": "->",
-        "color": ARROWS[arrow],
-        "linewidth": 3 if step else 1.6,
-        "shrinkA": 0,
-        "shrinkB": 0,
-        "zorder": 1 if step else 2,
-    }

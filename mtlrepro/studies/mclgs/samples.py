@@ -276,6 +276,27 @@ def _gained(found: Samples, one: str, other: str) -> pd.Series:
     return gains(found.runs[one], found.runs[other], found.runs["equal"], ROOMS)
 
 
+def hardness_claim(correlations: pd.Series, case: str) -> Verdict:
+    """Judge whether the samples that are weighed down are the hard ones.
+
+    Args:
+        correlations: Of similarity and loss over samples, one a seed.
+        case: Data of the runs.
+    """
+    return Verdict(
+        "The samples that are weighed down are the hard ones",
+        "Proposed method",
+        0.0,
+        0.0,
+        over_seeds(correlations, correlation_interval),
+        below=True,
+        reading="rank correlation of the first similarity on a sample and its loss under the trained network "
+        f"[{bracketed_over(len(correlations))}]",
+        case=case,
+        finding=5,
+    )
+
+
 def claims(found: Samples) -> list[Verdict]:
     """Judge whether conflicts mark hard samples, and ask what weights by sample gain.
 
@@ -286,18 +307,7 @@ def claims(found: Samples) -> list[Verdict]:
     early = conflicts(found)
     early = early[early["epoch"] == found.epochs[0]].pivot(index="seed", columns="compared", values="conflicts, %")
     return [
-        Verdict(
-            "The samples that are weighed down are the hard ones",
-            "Proposed method",
-            0.0,
-            0.0,
-            over_seeds(correlations, correlation_interval),
-            below=True,
-            reading="rank correlation of the first similarity on a sample and its loss under the trained network "
-            f"[{bracketed_over(len(correlations))}]",
-            case="rooms",
-            finding=5,
-        ),
+        hardness_claim(correlations, "rooms"),
         Verdict(
             "Two tasks conflict on a sample more often than one task on two samples",
             "our question",

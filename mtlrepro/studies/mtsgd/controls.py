@@ -18,11 +18,11 @@ from mtlrepro.studies.fronts import VALIDATION, Front
 from mtlrepro.studies.mtsgd import grids
 from mtlrepro.studies.mtsgd.grids import BALANCE_ALONE, JOINT, NO_CONFLICT, Cell
 from mtlrepro.studies.mtsgd.tables import AEPE, LABELS, MIOU, SCORES, TASKS, better, gain, title
+from mtlrepro.studies.rates import DIVERGED
 from mtlrepro.studies.scores import DELTA, method_title
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training.config import RunConfig
 
-DIVERGED = "diverged"
 TUNED = "fixed weights, tuned"
 
 

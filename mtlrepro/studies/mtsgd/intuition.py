@@ -6,6 +6,7 @@ import torch
 from matplotlib.figure import Figure
 
 from mtlrepro.analysis.verdicts import number
+from mtlrepro.pages import figures
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import COLOURS
 from mtlrepro.studies.mtsgd.grids import BALANCE_ALONE, NO_CONFLICT
@@ -50,9 +51,9 @@ def picture() -> Exhibit:
     for row, one in enumerate(ANGLES):
         for column, rule in enumerate(RULES):
             axes = grid[row, column]
-            for arrow, x, y in table.query("slice == @one and rule == @rule")[["arrow", "x", "y"]].to_numpy():
+            for name, x, y in table.query("slice == @one and rule == @rule")[["arrow", "x", "y"]].to_numpy():
                 if np.hypot(x, y) > 1e-9:
-                    axes.annotate("", (x, y), (0, 0), arrowprops=_look(arrow))
+                    figures.arrow(axes, x, y, ARROWS[name], result=name == "what is left")
             axes.plot(0, 0, ".", color="black")
             axes.set(aspect="equal", xlim=(-4.2, 1.8), ylim=(-0.6, 4.8), xticks=[], yticks=[])
             axes.set_title(rule if row == 0 else "")
@@ -77,16 +78,3 @@ def picture() -> Exhibit:
         " follows the long one. In the middle two short arrows and a sum between them. On the right the same in the"
         " upper panel; in the lower one the sum is missing.",
     )
-
-
-def _look(arrow: str) -> dict[str, object]:
-    """How an arrow is drawn, the sum behind the gradients."""
-    last = arrow == "what is left"
-    return {
-        "arrowstyle": "->",
-        "color": ARROWS[arrow],
-        "linewidth": 3 if last else 1.6,
-        "shrinkA": 0,
-        "shrinkB": 0,
-        "zorder": 1 if last else 2,
-    }
