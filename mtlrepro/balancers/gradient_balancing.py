@@ -262,7 +262,7 @@ class SliceRule(GradientBalancer):
         return result | (self._tallied or dict.fromkeys(("slices_kept", "elements_kept", "length"), missing))
 
     def slices(self, shape: torch.Size) -> tuple[int, int]:
-        """Count a parameter's slices, and the elements of one; each element is a slice unless a method says so."""
+        """Count a parameter's slices, each of consecutive elements, and the elements of one; by default each is one."""
         return shape.numel(), 1
 
     def fill(self, gradients: list[Tensor], out: Tensor) -> None:
@@ -280,8 +280,9 @@ class SliceRule(GradientBalancer):
         """Combine the gradients of some slices by the tasks that reach them: their sum under the rule, over T.
 
         Args:
-            gradients: At least two tensors [S, n] of S slices, not to be changed in place.
-            out: [S, n], where the result goes.
+            gradients: At least two tensors [A, n, B] of A x B slices of n elements, not to be changed in place. Of
+                weights whose channels are last in memory B is their number, otherwise 1: slices are read as they lie.
+            out: [A, n, B], where the result goes.
         """
 
     def _merge(self, step: Step, rows: list[Row]) -> tuple[None, Tensor]:
@@ -298,7 +299,7 @@ class SliceRule(GradientBalancer):
                     tally.add(parts, out)
             for i, piece in zip(group.indices, torch.split(total, group.counts), strict=True):
                 parameter = step.shared[i]
-                result[i] = piece.view(parameter.shape).to(parameter.dtype)
+                result[i] = group.layout.whole(piece, parameter.shape).to(parameter.dtype)
         self.finish([g for g in result if g is not None])
         self._tallied = {} if tally is None else tally.result([g for g in result if g is not None], self.n_tasks)
         zero = torch.zeros_like(step.values[0])
@@ -316,19 +317,64 @@ class SliceRule(GradientBalancer):
             reached = {k: row[i] for k, row in enumerate(rows)}
             for row in rows:
                 row[i] = None
-            cut = self.slices(parameter.shape)
-            gradients = {k: at_least_float32(g).reshape(cut) for k, g in reached.items() if g is not None}
+            joinable = parameter.numel() <= SMALL and not self.draws
+            layout = _Layout.of(parameter, self.slices(parameter.shape), as_it_lies=not joinable and not self.draws)
+            gradients = {k: layout.cut(at_least_float32(g)) for k, g in reached.items() if g is not None}
             if not gradients:
                 continue
-            if parameter.numel() <= SMALL and not self.draws:
-                key = (cut[1], tuple(gradients), next(iter(gradients.values())).dtype)
+            if joinable:
+                key = (layout.n, tuple(gradients), next(iter(gradients.values())).dtype)
                 small.setdefault(key, []).append((i, list(gradients.values())))
             else:
-                yield _Group([i], [cut[0]], gradients)
-        for (_, tasks, _), members in small.items():
+                yield _Group([i], [len(next(iter(gradients.values())))], gradients, layout)
+        for (n, tasks, _), members in small.items():
             indices, parts = zip(*members, strict=True)
             joined = [torch.cat(gradients) for gradients in zip(*parts, strict=True)]
-            yield _Group(list(indices), [len(first) for first, *_ in parts], dict(zip(tasks, joined, strict=True)))
+            counts = [len(first) for first, *_ in parts]
+            yield _Group(list(indices), counts, dict(zip(tasks, joined, strict=True)), _Layout(n))
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a weight's gradient is cut into slices without being copied.
+
+    Attributes:
+        n: Elements of a slice.
+        channels: Slices that lie interleaved in memory, element by element, as the channels of a filter do whose
+            weight has its channels last; 1 where the elements of a slice are neighbours.
+        channels_last: Whether the weight has its channels last.
+    """
+
+    n: int
+    channels: int = 1
+    channels_last: bool = False
+
+    @classmethod
+    def of(cls, parameter: Tensor, slices: tuple[int, int], *, as_it_lies: bool) -> "_Layout":
+        """Find the layout of a parameter's slices, of which `slices` has the count and the elements of one.
+
+        In memory with channels last, whole parameters, filters and single elements are as consecutive as in their
+        order by index, and the planes of a filter's channels are interleaved; slices of any other count, or all without
+        `as_it_lies`, are cut in the order by index, which may take a copy.
+        """
+        count, n = slices
+        if not as_it_lies or parameter.dim() < 3 or parameter.is_contiguous():
+            return cls(n)
+        filters, channels = parameter.shape[:2]
+        last = parameter.movedim(1, -1).is_contiguous() and count in (1, filters, filters * channels, parameter.numel())
+        return cls(n, channels if last and count == filters * channels else 1, last)
+
+    def cut(self, gradient: Tensor) -> Tensor:
+        """Cut a gradient into slices [A, n, B]."""
+        ordered = gradient.movedim(1, -1) if self.channels_last else gradient
+        return ordered.reshape(-1, self.n, self.channels)
+
+    def whole(self, slices: Tensor, shape: torch.Size) -> Tensor:
+        """Give slices [A, n, B] the shape of their parameter again."""
+        if not self.channels_last:
+            return slices.view(shape)
+        filters, channels, *rest = shape
+        return slices.view(filters, *rest, channels).movedim(-1, 1)
 
 
 @dataclass
@@ -337,13 +383,25 @@ class _Group:
 
     Attributes:
         indices: Parameters that they belong to.
-        counts: Number of slices of each.
-        gradients: Task to its gradients [S, n], for those that reach the parameters.
+        counts: Rows A of each.
+        gradients: Task to its gradients [A, n, B], for those that reach the parameters.
+        layout: How they were cut.
     """
 
     indices: list[int]
     counts: list[int]
     gradients: dict[int, Tensor]
+    layout: _Layout
+
+
+def sum_of_slices(slices: Tensor, out: Tensor | None = None) -> Tensor:
+    """Sum the elements of each slice, [A, n, B] to [A, B]."""
+    rows, n, columns = slices.shape
+    if columns > 1:
+        return torch.sum(slices, 1, out=out)
+    # A product with ones is the fastest sum of neighbours.
+    result = torch.mv(slices.view(rows, n), slices.new_ones(n), out=None if out is None else out.view(rows))
+    return result.view(rows, 1)
 
 
 class _Tally:
@@ -354,7 +412,7 @@ class _Tally:
         self._sizes: dict[int, list[Tensor]] = {}
 
     def add(self, gradients: Sequence[Tensor], out: Tensor) -> None:
-        """Add slices [S, n]: the gradients of the tasks that reach them, and what the rule made of them."""
+        """Add slices [A, n, B]: the gradients of the tasks that reach them, and what the rule made of them."""
         if len(gradients) == 1:
             self._plain.append(gradients[0])
             return
@@ -363,9 +421,9 @@ class _Tally:
             total += gradient
         self._plain.append(total)
         n = out.shape[1]
-        # A product with ones is the fastest sum; of magnitudes, since squares could vanish below the smallest number.
-        size = out.flatten() if n == 1 else out.abs().mv(out.new_ones(n))
-        self._sizes.setdefault(n, []).append(size)
+        # Of magnitudes, since squares could vanish below the smallest number.
+        size = out if n == 1 else sum_of_slices(out.abs())
+        self._sizes.setdefault(n, []).append(size.flatten())
 
     def result(self, combined: Sequence[Tensor], n_tasks: int) -> dict[str, Tensor]:
         """Add up what `SliceRule.observed` reports, given the combined gradients of the parameters."""

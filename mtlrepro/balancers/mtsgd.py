@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mtlrepro.balancers.base import register
-from mtlrepro.balancers.gradient_balancing import SliceRule
+from mtlrepro.balancers.gradient_balancing import SliceRule, sum_of_slices
 
 MANY = 4
 """Tasks from which on slices that a first few pairs stop are not looked at further."""
@@ -97,7 +97,7 @@ class MTSGD(SliceRule):
         return count, shape.numel() // max(count, 1)
 
     def rule(self, gradients: list[Tensor], out: Tensor) -> None:
-        """Balance and clip slices [S, n], and add them."""
+        """Balance and clip slices [A, n, B], and add them."""
         if out.shape[1] == 1 and self._signs_must_agree(len(gradients)):
             self._least_of_one_sign(gradients, out)
         elif len(gradients) >= MANY and self.similarity == "min" and self.threshold > -1 and out.is_cpu:
@@ -112,23 +112,24 @@ class MTSGD(SliceRule):
         slices that are left costs nothing, most pairs are then never compared.
         """
         pairs = [(k, k + 1) for k in range(0, len(gradients) - 1, 2)]
-        norms, cosines = _products(gradients, pairs)
-        left = self._kept(_inverse(norms), cosines, pairs).nonzero().squeeze(1)
-        if 2 * len(left) > len(out):
+        norms, cosines = _products(gradients, pairs, out)
+        left = self._kept(_inverse(norms), cosines, pairs).nonzero(as_tuple=True)
+        n_left = len(left[0])
+        if 2 * n_left > norms[0].numel():
             self._add_all(gradients, out)
             return
         out.zero_()
-        if len(left):
-            part = out.new_empty(len(left), out.shape[1])
-            self._add_all([gradient.index_select(0, left) for gradient in gradients], part)
-            out.index_copy_(0, left, part)
+        if n_left:
+            part = out.new_empty(n_left, out.shape[1], 1)
+            self._add_all([gradient.transpose(1, 2)[left].unsqueeze(2) for gradient in gradients], part)
+            out.transpose(1, 2)[left] = part.squeeze(2)
 
     def _add_all(self, gradients: list[Tensor], out: Tensor) -> None:
-        """Balance and clip slices [S, n] of any size, and add them."""
+        """Balance and clip slices [A, n, B] of any size, and add them."""
         # Memory traffic sets the time: a gradient is read for its norm, for each pair's product and for the sum, and
         # everything else here is one number a slice, worked on in place.
         pairs = list(combinations(range(len(gradients)), 2)) if self.threshold > -1 else []
-        norms, cosines = _products(gradients, pairs)
+        norms, cosines = _products(gradients, pairs, out)
         inverse = _inverse(norms)
         least = norms.amin(0)
         scale = least / self.n_tasks if self.balance else torch.full_like(least, 1 / self.n_tasks)
@@ -143,7 +144,7 @@ class MTSGD(SliceRule):
             self._restore(gradients, least, out)
 
     def _kept(self, inverse: Tensor, cosines: Tensor, pairs: list[tuple[int, int]]) -> Tensor:
-        """Whether slices are similar enough, [S] bool, from 1 / norms [t, S] and pairs' products, overwritten."""
+        """Whether slices are similar enough, [A, B] bool, from 1 / norms [t, A, B] and products, overwritten."""
         factors = inverse.unbind()
         for cosine, (i, j) in zip(cosines.unbind(), pairs, strict=True):
             cosine.mul_(factors[i]).mul_(factors[j])
@@ -153,13 +154,13 @@ class MTSGD(SliceRule):
 
     def _restore(self, gradients: list[Tensor], least: Tensor, out: Tensor) -> None:
         """Give each slice the length of the plain mean; with `step` only clear what is rounding."""
-        length = _products([out], [])[0][0]
+        length = _norms(out)
         # What is left of gradients that cancel is rounding, without a direction: such a slice becomes 0.
         real = length > 8 * _rounding(length) * least
         if self.restore_norm == "step":
             out *= real.unsqueeze(1)
         else:
-            plain = _products([self._mean(gradients)], [])[0][0]
+            plain = _norms(self._mean(gradients))
             out *= torch.where(real, plain / length, 0.0).unsqueeze(1)
 
     def fill(self, gradients: list[Tensor], out: Tensor) -> None:
@@ -207,15 +208,22 @@ class MTSGD(SliceRule):
         low *= len(gradients) / self.n_tasks
 
 
-def _products(gradients: list[Tensor], pairs: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-    """Take norms [t, S] of t gradients [S, n], and inner products [p, S] of p pairs of them, slice by slice."""
-    count, (slices, n) = len(gradients), gradients[0].shape
-    result = gradients[0].new_empty(count + len(pairs), slices)
-    product, ones = torch.empty_like(gradients[0]), result.new_ones(n)
-    for row, (i, j) in zip(result.unbind(), [*((k, k) for k in range(count)), *pairs], strict=True):
-        torch.mul(gradients[i], gradients[j], out=product)
-        torch.mv(product, ones, out=row)  # the fastest sum
+def _products(gradients: list[Tensor], pairs: list[tuple[int, int]], scratch: Tensor) -> tuple[Tensor, Tensor]:
+    """Take norms [t, A, B] of t gradients [A, n, B], and products [p, A, B] of p pairs of them, slice by slice.
+
+    `scratch`, [A, n, B], is written over: one more tensor in the cache costs more than any operation here.
+    """
+    count, (rows, _, columns) = len(gradients), gradients[0].shape
+    result = gradients[0].new_empty(count + len(pairs), rows, columns)
+    for each, (i, j) in zip(result.unbind(), [*((k, k) for k in range(count)), *pairs], strict=True):
+        torch.mul(gradients[i], gradients[j], out=scratch)
+        sum_of_slices(scratch, out=each)
     return result[:count].sqrt_(), result[count:]
+
+
+def _norms(slices: Tensor) -> Tensor:
+    """Take the norms [A, B] of slices [A, n, B]."""
+    return _products([slices], [], torch.empty_like(slices))[0][0]
 
 
 def _inverse(norms: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ class Network(nn.Module):
 
 
 class Workload:
-    """One network and batch; its methods are the variants, each a full step up to the optimizer.
+    """One network and batch, channels last as in training; its methods are the variants, each up to the optimizer.
 
     Args:
         trunk: Name of the trunk.
@@ -57,9 +57,10 @@ class Workload:
 
     def __init__(self, trunk: Trunk, n_tasks: int, size: int, device: str, batch: int = 8) -> None:
         torch.manual_seed(0)
-        self.network = Network(trunk, n_tasks).to(device)
+        self.network = Network(trunk, n_tasks).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.shared = list(self.network.trunk.parameters())
-        self.images = torch.randn(batch, 3, size, size, device=device)
+        images = torch.randn(batch, 3, size, size, device=device)
+        self.images = images.contiguous(memory_format=torch.channels_last)
         self.targets = torch.randn(n_tasks, batch, 1, size // 32, size // 32, device=device)
         self.n_tasks = n_tasks
 

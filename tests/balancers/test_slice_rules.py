@@ -5,7 +5,7 @@ import torch
 from balancer_cases import linear_step
 from torch import nn
 
-from mtlrepro.balancers import create
+from mtlrepro.balancers import SliceRule, create, gradient_balancing
 
 LEVELS = ["channel", "filter", "parameter"]
 
@@ -86,6 +86,80 @@ def test_mtsgd_joins_small_parameters_without_a_change(level):
         alone, _, _ = linear_step(create("mtsgd", 2, level=level), gradient)
         torch.testing.assert_close(parameter.grad, alone)
         assert parameter.grad.stride() == parameter.stride()
+
+
+def last(tensor):
+    """The same numbers, with channels last in memory."""
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("threshold", [-1.0, 0.0])
+@pytest.mark.parametrize("n_tasks", [2, 5])
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize(("restore_norm", "balance"), RESTORED)
+def test_mtsgd_with_channels_last_follows_its_definition(level, threshold, n_tasks, mixed, restore_norm, balance):
+    """On a weight too large to be joined, also where gradients lie otherwise than their weight."""
+    gradients = random_gradients(n_tasks, (64, 60, 3, 3)) + 0.8 * random_gradients(1, (64, 60, 3, 3), seed=1)
+    parameter = nn.Parameter(last(torch.zeros(gradients.shape[1:], dtype=torch.float64)))
+    losses = [
+        (g * parameter).sum() if mixed and k == 0 else (last(g) * parameter).sum() for k, g in enumerate(gradients)
+    ]
+    options = {"level": level, "threshold": threshold, "restore_norm": restore_norm, "balance": balance}
+    balancer = create("mtsgd", n_tasks, **options)
+    balancer.observing = True
+    balancer.backward(losses, [parameter])
+    expected = mtsgd_by_hand(gradients, **options)
+    torch.testing.assert_close(parameter.grad, expected)
+    assert parameter.grad.stride() == parameter.stride()
+    count = balancer.slices(parameter.shape)[0]
+    kept = (expected.reshape(count, -1).abs().sum(1) > 1e-9).double().mean()
+    torch.testing.assert_close(balancer.observed()["slices_kept"], kept)
+    length = expected.norm() / gradients.mean(0).norm()
+    torch.testing.assert_close(balancer.observed()["length"], length)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_mtsgd_reads_channels_last_as_they_lie(level, monkeypatch):
+    """No copy is made of gradients that lie as their weight does."""
+    parameter = nn.Parameter(last(torch.zeros(64, 60, 3, 3)))
+    rows = [last(torch.randn(64, 60, 3, 3)) for _ in range(2)]
+    balancer = create("mtsgd", 2, level=level)
+    seen = []
+    rule = balancer.rule
+    monkeypatch.setattr(balancer, "rule", lambda gradients, out: (seen.extend(gradients), rule(gradients, out)))
+    monkeypatch.setattr(gradient_balancing, "task_gradients", lambda *_: [[row] for row in rows])
+    balancer.backward([parameter.sum(), parameter.sum()], [parameter])
+    assert {part.untyped_storage().data_ptr() for part in seen} == {row.untyped_storage().data_ptr() for row in rows}
+
+
+def test_a_rule_that_draws_gives_the_same_numbers_with_channels_last():
+    """Stored runs have its draws in the order of indices."""
+    gradients = random_gradients(2, (64, 60, 3, 3))
+    found = []
+    for form in (torch.Tensor.contiguous, last):
+        parameter = nn.Parameter(form(torch.zeros(gradients.shape[1:], dtype=torch.float64)))
+        create("graddrop", 2).backward([(form(g) * parameter).sum() for g in gradients], [parameter])
+        found.append(parameter.grad)
+    assert torch.equal(*found)
+
+
+class Pairs(SliceRule):
+    """Keeps slices of two neighbours whose first gradient has a positive sum."""
+
+    def slices(self, shape):
+        return shape.numel() // 2, 2
+
+    def rule(self, gradients, out):
+        torch.mul(gradients[0], gradients[0].sum(1, keepdim=True) > 0, out=out)
+
+
+def test_slices_that_channels_last_would_split_are_cut_by_index():
+    gradient = random_gradients(1, (64, 60, 4, 3))[0]
+    parameter = nn.Parameter(last(torch.zeros_like(gradient)))
+    Pairs(2).backward([(last(gradient) * parameter).sum(), parameter.sum()], [parameter])
+    rows = gradient.reshape(-1, 2)
+    torch.testing.assert_close(parameter.grad, (rows * (rows.sum(1, keepdim=True) > 0)).reshape(gradient.shape))
 
 
 def test_mtsgd_on_a_written_out_3x3_kernel():
