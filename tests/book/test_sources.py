@@ -30,7 +30,7 @@ FOLDED = {"show", "judge", "findings", "verdicts", "rerun_line", "environment"}
 ALLOWED = re.compile(
     r"""\b(?:
         Eqs?\.\s\d+(?:[–-]\d+)?(?:\s(?:and|to)\s\d+)?            # places in the papers
-        |(?:Sections?|Tables?|Figures?|Figs?\.)\s(?:S-)?\d+(?:(?:,\s|\sand\s|\sto\s|–)(?:S-)?\d+)*
+        |(?:Sections?|Tables?|Figures?|Figs?\.)\s(?:S-)?\d+(?:\.\d+)?(?:(?:,\s|\sand\s|\sto\s|–)(?:S-)?\d+)*
         |(?:19|20)\d\d                                           # years
         |NYUv2|BDD100K|MobileNetV[23]|PNASNet-5|ResNet-?\d+\w*    # names
         |[23]-?D\b|\d+-bit

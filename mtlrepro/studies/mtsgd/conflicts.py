@@ -2,7 +2,9 @@
 
 The gradients of one task on two halves of a batch differ in nothing but their images. Slices in which they conflict do
 so by noise, and a threshold drops them as it drops those of two tasks. What it drops between two tasks on different
-halves beyond that is due to the tasks. All four kinds of pairs stand in the same comparisons, so that they are paired.
+halves beyond that is due to the tasks. It is conflict only as far as the tasks disagree in more than half of the
+slices, which gradients without any relation do as well. All four kinds of pairs stand in the same comparisons, so that
+they are paired. Halves of a batch are noisier than the batches of training.
 """
 
 from collections.abc import Sequence
@@ -47,7 +49,9 @@ PAIRS = {TOGETHER: TASKS, BETWEEN: APART} | {f"{task}, two halves": pair for tas
 CUTS = (-0.5, 0.0)
 """Thresholds at which what is dropped is split up."""
 HALF = 0.5
-"""Part of noise in what the mask drops, below which it is mostly a filter of conflicts."""
+"""Part of noise in what the mask drops, below which most of it is due to the tasks."""
+CHANCE = 50.0
+"""Share in % of the slices of gradients without any relation that conflict, of every size."""
 MASKED = LEVELS[1:]
 """Levels of MTSGD."""
 
@@ -101,7 +105,7 @@ def dropped(slices: Slices, level: str, kind: str, threshold: float) -> tuple[fl
 
 
 def noise(runs: Sequence[Epochs]) -> pd.DataFrame:
-    """Split what the mask drops into noise and conflict, over all compared epochs.
+    """Split what the mask drops into the noise of batches and what is due to the tasks, over all compared epochs.
 
     Args:
         runs: Comparisons of each seed.
@@ -141,7 +145,8 @@ def conflicts_exhibit(shown: Premise) -> Exhibit:
         name="conflicts",
         table=table,
         caption=f"How many slices conflict (c < 0), of two tasks and of one. {_conflicts_sentence(table)} (Dashed: "
-        f"gradients without any relation; bars: {bracketed_over(len(shown.plain))}.)",
+        f"gradients without any relation, {CHANCE:g} %; halves of a batch are noisier than the batches of training; "
+        f"bars: {bracketed_over(len(shown.plain))}.)",
         frames={epoch: _conflicts_frame(table[table["epoch"] == epoch], epoch) for epoch in shown.epochs},
     )
 
@@ -149,7 +154,7 @@ def conflicts_exhibit(shown: Premise) -> Exhibit:
 def _conflicts_frame(own: pd.DataFrame, epoch: int) -> tuple[Figure, str]:
     drawing, axes = panels(len(KINDS), height=3.4)
     for panel, kind in zip(axes, KINDS, strict=True):
-        dots(panel, own[own["kernels"] == kind], "level", by="pair", reference=50)
+        dots(panel, own[own["kernels"] == kind], "level", by="pair", reference=CHANCE)
         panel.set(title=f"{kind} kernels", xlabel="conflicting slices, %")
     legend(drawing, axes[0], 2)
     alt = (
@@ -166,8 +171,8 @@ def _conflicts_sentence(table: pd.DataFrame) -> str:
         means = own.set_index("pair")["mean"]
         alone = [f"{number(means[name])} % of {task}'s own" for task, name in _alone_names().items()]
         parts.append(
-            f"of {kind} kernels {number(means[BETWEEN])} % conflict between two tasks on different images, "
-            f"beside {' and '.join(alone)}"
+            f"of {kind} kernels {number(means[TOGETHER])} % conflict between the two tasks on one batch and "
+            f"{number(means[BETWEEN])} % on different images, beside {' and '.join(alone)}"
         )
     return f"By channel, after the last epoch, {'; '.join(parts)}."
 
@@ -183,12 +188,11 @@ def survival_exhibit(shown: Premise) -> Exhibit:
     Args:
         shown: Comparisons of joint SGD.
     """
-    names = [name for name in PAIRS if name != TOGETHER]
     frames, rows = {}, []
     for epoch in shown.epochs:
         slices = pooled([run[epoch] for run in shown.plain])
         kept = {
-            level: {name: 100 * slices.survival(PAIRS[name], level, _of(slices, "3x3")) for name in names}
+            level: {name: 100 * slices.survival(pair, level, _of(slices, "3x3")) for name, pair in PAIRS.items()}
             for level in ("channel", "filter")
         }
         nulls = {level: _expected(slices, level) for level in kept}
@@ -200,14 +204,15 @@ def survival_exhibit(shown: Premise) -> Exhibit:
         ]
     table = pd.DataFrame(rows, columns=["epoch", "level", "pair", "kept at -0.75, %", "at -0.5, %", "at 0, %"])
     last = last_by_channel(table).set_index("pair")["at 0, %"]
+    alone = last[[*_alone_names().values()]]
     return exhibit_by_epoch(
         name="survival",
         table=table,
         caption="How many slices of 3x3 kernels each threshold keeps. By channel, after the last epoch, a threshold of "
-        f"0 keeps {number(last[BETWEEN])} % between two tasks and {number(min(last[n] for n in names[1:]))} % to "
-        f"{number(max(last[n] for n in names[1:]))} % of one task on two halves; of random directions it would keep "
-        f"{number(last['random directions'])} %. (Dashed: independent random directions; {len(shown.plain)} seeds "
-        "together.)",
+        f"0 keeps {number(last[TOGETHER])} % between the two tasks on one batch, {number(last[BETWEEN])} % on two "
+        f"halves of it, and {number(alone.min())} % to {number(alone.max())} % of one task on two halves; of random "
+        f"directions it would keep {number(last['random directions'])} %. (Dashed: independent random directions; "
+        f"{len(shown.plain)} seeds together.)",
         frames=frames,
     )
 
@@ -243,7 +248,7 @@ def _survival_frame(
 
 
 def noise_exhibit(shown: Premise) -> Exhibit:
-    """What the mask drops, split into noise and conflict.
+    """What the mask drops, split into the noise of batches and what is due to the tasks.
 
     Args:
         shown: Comparisons of joint SGD.
@@ -263,8 +268,8 @@ def noise_exhibit(shown: Premise) -> Exhibit:
         table=pd.DataFrame(rows),
         caption="What the mask drops between two tasks on different images, beside what it would drop between two "
         f"halves of one task's batch, where no tasks can conflict. {_noise_sentence(table)} (Part of noise: the "
-        "second over the first, geometric mean; means over both tasks and all compared epochs; brackets: "
-        f"{bracketed_over(len(shown.plain))}.)",
+        "second over the first, geometric mean; means over both tasks and all compared epochs; halves of a batch are "
+        f"noisier than the batches of training; brackets: {bracketed_over(len(shown.plain))}.)",
         rtol=1e-3,
     )
 
@@ -276,14 +281,19 @@ def _noise_sentence(table: pd.DataFrame) -> str:
         for kind, part in own.groupby("kernels", sort=False)
         if part["part"].notna().all()
     ]
-    return f"By channel and at 0, noise alone accounts for {' and for '.join(parts)}." if parts else "Nothing drops."
+    if not parts:
+        return "Nothing drops."
+    return (
+        f"By channel and at 0, noise alone accounts for {' and for '.join(parts)}. Of gradients without any relation, "
+        f"which do not conflict either, it would drop {CHANCE:g} %."
+    )
 
 
 # --- claims -------------------------------------------------------------------------------------------
 
 
 def claims(shown: Premise) -> list[Verdict]:
-    """Ask whether two tasks conflict more than one task with itself, and how much of the mask's work that is.
+    """Ask whether two tasks conflict more than one task with itself and than by chance, and how much noise there is.
 
     Where a threshold drops nothing between two tasks, the second question has no answer.
 
@@ -291,6 +301,7 @@ def claims(shown: Premise) -> list[Verdict]:
         shown: Comparisons of joint SGD.
     """
     found = []
+    spread = bracketed_over(len(shown.plain))
     for (level, kind, threshold), own in noise(shown.plain).groupby(["level", "kernels", "threshold"], sort=False):
         case = f"{kind} kernels by {level}, threshold {threshold:g}"
         found += [
@@ -302,20 +313,42 @@ def claims(shown: Premise) -> list[Verdict]:
                 over_seeds(own["alone"] - own["between"], mean_interval),
                 below=True,
                 reading="slices dropped of one task less those of two tasks on different halves, points of %, paired, "
-                "all compared epochs",
+                f"all compared epochs [{spread}]",
                 case=case,
                 kind="ours",
             ),
             Verdict(
-                "Most of what the mask drops is conflict of tasks, not noise of batches",
+                "Most of what the mask drops is due to the tasks, not to the noise of batches",
                 OURS,
                 HALF,
                 0.0,
                 _quotient(own["part"]) if own["part"].notna().all() else None,
                 below=True,
-                reading="slices dropped of one task over those of two tasks on different halves, all compared epochs",
+                reading="slices dropped of one task over those of two tasks on different halves, all compared epochs "
+                f"[{spread}]",
                 case=case,
                 kind="ours",
             ),
         ]
-    return found
+    return [*found, *_chance_claims(shown.plain)]
+
+
+def _chance_claims(runs: Sequence[Epochs]) -> list[Verdict]:
+    """Whether the two tasks, on the batches of training, conflict in more slices than unrelated gradients would."""
+    parts = [pooled(list(run.values())) for run in runs]
+    return [
+        Verdict(
+            "The two tasks conflict in more slices than gradients without any relation",
+            OURS,
+            0.0,
+            0.0,
+            over_seeds([CHANCE - 100 * one.conflicts(TASKS, level, _of(one, kind)) for one in parts], mean_interval),
+            below=True,
+            reading="half of the slices less those with c < 0 of the two tasks on one batch, points of %, all compared "
+            f"epochs [{bracketed_over(len(runs))}]",
+            case=f"{kind} kernels by {level}",
+            kind="ours",
+        )
+        for level in MASKED
+        for kind in KINDS
+    ]

@@ -84,8 +84,8 @@ def run_exhibit(setting: Setting) -> Exhibit:
     own, theirs = (table.set_index("item")[column].to_dict() for column in ("here", "article"))
     caption = (
         f"One run of this chapter beside one of the article. It has {own['steps']} steps at a batch of "
-        f"{own['batch size']} where the article's has {theirs['steps']} at a batch of {theirs['batch size']}, a "
-        "network of the same form with fewer layers, and steps of the learning rate at the same shares of the run."
+        f"{own['batch size']} where the article's has {theirs['steps']} at a batch of {theirs['batch size']}, in a "
+        "network of the same form. What the article does not state is our choice."
     )
     return Exhibit(name="run", table=table, caption=caption)
 

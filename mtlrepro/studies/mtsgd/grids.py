@@ -22,7 +22,7 @@ ENDS = (BALANCE_ALONE, NO_CONFLICT)
 DISPARITY_SCALES = (1.0, 3.0, 10.0, 30.0, 100.0)
 """Factors on the loss of disparity at which the ratio of Figure 3 is looked at."""
 PREMISE = 30.0
-"""Factor at which the ratio is like the figure's, and at which Table 2 is trained once more."""
+"""Factor at which disparity had much larger gradients in trials, and at which Table 2 is trained once more."""
 SENSITIVITY = (10.0, 100.0)
 """Factors at which the claim is tried that weights of losses hardly matter; 1 is that of the other experiments."""
 RATES = (6e-3, 2e-2, 6e-2)

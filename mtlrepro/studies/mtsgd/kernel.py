@@ -152,8 +152,8 @@ def angles_exhibit() -> Exhibit:
         "One slice of two gradients (left, in the length of the longer one) and what balancing makes of them (middle, "
         "in that of the shorter one). On the right, by threshold, how long the step is in the length of the plain sum; "
         "dots are the thresholds of the article's tables. The angle alone decides up to which threshold the slice is "
-        "kept; the ratio of lengths alone makes the step short, and no threshold gives the length back. (By the "
-        "balancer)"
+        "kept. Gradients of one length keep the plain step at every angle; the more the lengths differ, the shorter "
+        "the step, and the wider the angle, the more so. No threshold gives the length back. (By the balancer)"
     )
     return Exhibit(
         name="rule_angles",

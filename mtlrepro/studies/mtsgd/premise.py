@@ -2,8 +2,8 @@ r"""The premise of MTSGD, Figure 3: the ratio of the gradients of disparity and 
 
 The null is two independent Gaussian gradients of equal size. The squared ratio of their slices of n elements has the F
 distribution with n and n degrees of freedom, and that of single elements is the square of a Cauchy variable: a share
-:math:`\frac{2}{\pi} (\arctan b - \arctan a)` of them lies between a and b. Even then ratios fill the figure's axis from
-0.01 to 100. What tells is the median, which is 1 at every n.
+:math:`\frac{2}{\pi} (\arctan b - \arctan a)` of them lies between a and b. Even then ratios fill the range from 0.01
+to 100, of which the figure's caption speaks. What tells is the median, which is 1 at every n.
 """
 
 from collections.abc import Sequence
@@ -32,14 +32,15 @@ from mtlrepro.studies.setting import Setting
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.slices import BINS, DECADES, LEVELS, PER_DECADE, Slices
 
-FIGURE = "Figure 3"
+SOURCE = "Section 3.1, Figures 2 and 3"
+"""Figure 3 says that one task has the much larger gradients, Figure 2 that it is disparity."""
 OURS = "our question"
 FINDING = 1
 """Number of the claim about the sizes of gradients in the box of claims."""
 MUCH = 10.0
-"""Median ratio from which gradients are much larger: half of the figure's way from 1 to 100, by its logarithm."""
+"""Median ratio from which gradients are much larger; ours, half of the way from 1 to 100 on a logarithmic axis."""
 SPAN = (0.01, 100.0)
-"""Ends of the figure's axis."""
+"""Ratios that the figure's caption names; the figure itself is not among what we have of the article."""
 NEAR = 1.0
 """Points of % by which the share of the ratios within `SPAN` may differ from the null's."""
 EXPONENT = 0.1
@@ -207,7 +208,7 @@ def histograms_exhibit(shown: Premise) -> Exhibit:
         caption="The ratio of the gradient of disparity to that of segmentation, by element and by slice, with slices "
         f"of the same direction above and opposite ones below. {_span_sentence(shown)} {_median_sentence(shown)} (Bars "
         "with their share of all slices; dashed: two independent Gaussians of equal size; line: the median; "
-        f"{len(shown.plain)} seeds together.)",
+        f"{len(shown.plain)} seeds of {int(shown.plain[0][start].batches.max())} batches an epoch together.)",
         frames=frames,
         sliders=("after", "layers"),
         start=(after(start), KERNELS),
@@ -263,9 +264,9 @@ def _span_sentence(shown: Premise) -> str:
     share = within(histogram(slices, "element", layers), *SPAN)
     expected = null(slices, "element", layers, *SPAN)
     return (
-        f"Of all elements {number(100 * share)} % lie from {SPAN[0]:g} to {SPAN[1]:g}, the ends of the figure's axis; "
-        f"of two independent Gaussians of equal size {number(100 * expected)} % do, so that the width says nothing "
-        "about the sizes of the gradients."
+        f"Of all elements {number(100 * share)} % lie from {SPAN[0]:g} to {SPAN[1]:g}, which the figure's caption "
+        f"names; of two independent Gaussians of equal size {number(100 * expected)} % do, so that the width says "
+        "nothing about the sizes of the gradients."
     )
 
 
@@ -362,9 +363,19 @@ def needed(own: pd.DataFrame, target: float = MUCH) -> float:
     return float(np.exp(factors[i - 1] + part * (factors[i] - factors[i - 1])))
 
 
-def exponent(own: pd.DataFrame) -> float:
-    """Exponent of a power law through the medians of one epoch, by least squares of logarithms."""
-    return float(np.polyfit(np.log(own["factor"]), np.log(own["mean"]), 1)[0])
+def exponent(own: pd.DataFrame) -> Interval:
+    """Exponent of a power law through the medians of one epoch, by least squares of logarithms.
+
+    Args:
+        own: Rows of `responses` of one epoch.
+
+    Returns:
+        The exponent with Student's 95 % interval from how far the points are off the line; infinite for two points.
+    """
+    fit = stats.linregress(np.log(own["factor"]), np.log(own["mean"]))
+    freedom = len(own) - 2
+    half = float(stats.t.ppf(0.975, freedom) * fit.stderr) if freedom else np.inf
+    return Interval(float(fit.slope), float(fit.slope) - half, float(fit.slope) + half)
 
 
 def scales_exhibit(shown: Premise) -> Exhibit:
@@ -387,8 +398,8 @@ def scales_exhibit(shown: Premise) -> Exhibit:
         table=table,
         caption="The median ratio of the gradients' elements in networks that are trained with the loss of disparity "
         f"scaled. {_needed_sentence(table, largest)} (Dashed: in proportion to the factor; grey: {MUCH:g}, from which "
-        f"disparity's gradients are much larger; {bracketed_over(len(shown.plain))} without a factor, one seed "
-        "otherwise.)",
+        f"disparity's gradients are much larger; of exponents 95 %, by the points' distance from a line; bars: "
+        f"{bracketed_over(len(shown.plain))} without a factor, one seed otherwise.)",
         figure=figure,
         alt="Median ratio against the factor on logarithmic axes, a curve for each epoch beside its dashed line of "
         "proportion, and a level from which gradients are much larger.",
@@ -405,7 +416,7 @@ def _needed_sentence(table: pd.DataFrame, largest: float) -> str:
         reached = f"{number(factor)}" if np.isfinite(factor) else f"more than {largest:g}"
         parts.append(
             f"after epoch {epoch} it needs a factor of {number(predicted)} by proportion and of {reached} as measured, "
-            f"where the exponent is {number(exponent(own))}"
+            f"where the exponent is {exponent(own)}"
         )
     return f"For a median of {MUCH:g} {'; '.join(parts)}."
 
@@ -435,12 +446,12 @@ def _size_claims(shown: Premise) -> list[Verdict]:
         found.append(
             Verdict(
                 "The gradients of disparity are much larger than those of segmentation",
-                FIGURE,
+                SOURCE,
                 1 / MUCH,
                 0.0,
                 ratio,
                 below=True,
-                reading=f"{reading}; much larger: by a factor {MUCH:g}",
+                reading=f"{reading}; much larger is read as a factor of {MUCH:g}",
                 case=case,
                 finding=FINDING,
             )
@@ -462,12 +473,12 @@ def _size_claims(shown: Premise) -> list[Verdict]:
 
 
 def _span_claim(shown: Premise) -> Verdict:
-    """Whether ratios fill the figure's axis as those of equal gradients do."""
+    """Whether ratios fill the range that the figure's caption names as those of equal gradients do."""
     parts = [pooled(list(run.values())) for run in shown.plain]
     layers = groups(parts[0])[KERNELS]
     shares = [100 * within(histogram(one, "element", layers), *SPAN) for one in parts]
     return Verdict(
-        "As many ratios lie within the figure's axis as of two Gaussian gradients of equal size",
+        "As many ratios lie in the range of the figure's caption as of two Gaussian gradients of equal size",
         OURS,
         round(100 * null(parts[0], "element", layers, *SPAN), 2),
         NEAR,
@@ -481,7 +492,6 @@ def _scale_claims(shown: Premise) -> list[Verdict]:
     """Whether a factor on the loss of disparity scales the ratio, and makes it that of the premise."""
     found = []
     for epoch, own in responses(shown).groupby("epoch", sort=False):
-        slope = exponent(own)
         at = own.loc[own["factor"] == grids.PREMISE].iloc[0]
         case = f"after epoch {epoch}"
         found += [
@@ -490,8 +500,8 @@ def _scale_claims(shown: Premise) -> list[Verdict]:
                 OURS,
                 1.0,
                 EXPONENT,
-                Interval(slope, slope, slope),
-                reading=f"exponent of a power law of the median over elements, {len(shown.factors)} factors",
+                exponent(own),
+                reading=f"exponent of a power law of the median over elements, {len(shown.factors)} factors [95 %]",
                 case=case,
                 kind="ours",
             ),
@@ -512,17 +522,18 @@ def _scale_claims(shown: Premise) -> list[Verdict]:
 
 
 def passes_claim(n_tasks: int) -> Verdict:
-    """Whether an epoch has as many backward passes as the text has the figure made of.
+    """Whether an epoch has the backward passes that the text has the figure made of.
 
     Args:
         n_tasks: Backward passes of a step.
     """
-    count = float(n_tasks * grids.PAPER_STEPS)
+    missing = float(PASSES - n_tasks * grids.PAPER_STEPS)
     return Verdict(
-        f"The figure shows {PASSES} backward passes of one epoch",
+        f"One epoch has the {PASSES} backward passes of the figure",
         "Section 3.1",
-        float(PASSES),
         0.0,
-        Interval(count, count, count),
-        reading=f"passes of an epoch: {grids.PAPER_STEPS} steps, one pass for each of {n_tasks} tasks",
+        0.0,
+        Interval(missing, missing, missing),
+        below=True,
+        reading=f"passes that an epoch of {grids.PAPER_STEPS} steps is short of, with {n_tasks} passes a step",
     )

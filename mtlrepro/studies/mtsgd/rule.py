@@ -33,6 +33,8 @@ EXACT = 1e-9
 """What rounding may leave of an identity."""
 STEPS = 40
 """Steps of descent that are compared."""
+CLIPPING = 3
+"""Number of the claim about clipping in the box of claims."""
 
 
 def summed(gradients: Sequence[Tensor], **options: Any) -> Tensor:  # noqa: ANN401
@@ -131,6 +133,7 @@ def threshold_claims() -> list[Verdict]:
             exactly(change_by_thresholds(ones, AXIS)),
             reading=f"largest change of an element over thresholds from -1 to 1, {DRAWS} random slices, level channel",
             kind="identity",
+            limits=CLIPPING,
         ),
         *(
             Verdict(
@@ -142,6 +145,7 @@ def threshold_claims() -> list[Verdict]:
                 reading="share of its convolutions in % that are in slices of more than one number, level channel",
                 case=part,
                 kind="ours",
+                limits=CLIPPING,
             )
             for part in ("channel slices", "weights")
         ),
@@ -193,8 +197,9 @@ def expected_exhibit() -> Exhibit:
     caption = (
         "What thresholds leave of two independent random directions. In a 3x3 slice the summed length falls by "
         + ", ".join(f"{number(nine[one], 2)} % at {one:g}" for one in THRESHOLDS[1:])
-        + "; the larger the slice, the nearer to a right angle are all pairs, so that at 0 chance alone drops half of "
-        "the slices. (Closed form; lengths in that of balance alone)"
+        + ". At 0 chance alone drops half of the slices of every size; the larger the slice, the nearer to a right "
+        "angle are all pairs, so that nearly half of the length goes with them, and lower thresholds take nothing. "
+        "(Closed form; lengths as shares of that of balance alone)"
     )
     return Exhibit(name="random_directions", table=pd.DataFrame(rows, columns=columns), caption=caption)
 

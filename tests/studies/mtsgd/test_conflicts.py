@@ -12,7 +12,8 @@ from mtlrepro.studies.setting import Setting
 
 SETTING = Setting(scale="smoke", dataset="streets", network="mtsgd", seeds=2, comparison_seeds=2)
 MORE = "The mask drops more between two tasks than between two halves of one task's batch"
-MOST = "Most of what the mask drops is conflict of tasks, not noise of batches"
+MOST = "Most of what the mask drops is due to the tasks, not to the noise of batches"
+CHANCE = "The two tasks conflict in more slices than gradients without any relation"
 
 
 def shown(**fields):
@@ -28,8 +29,22 @@ def test_tasks_with_opposite_directions_conflict_beyond_their_noise():
     found = shown(signal=4.0, agreement=-0.9)
     assert set(statuses(found, MORE).values()) == {"holds"}
     assert set(statuses(found, MOST).values()) == {"holds"}
+    assert set(statuses(found, CHANCE).values()) == {"holds"}
     between, alone = conflicts.dropped(found.plain[0][1], "channel", "3x3", 0.0)
     assert between > 95 and alone < 1
+
+
+def test_tasks_without_any_relation_are_told_from_noise_but_do_not_conflict():
+    """Each task has a direction of its own, at a right angle to the other's: half of the slices go, by chance."""
+    found = shown(signal=4.0)
+    assert statuses(found, MORE)["3x3 kernels by channel, threshold 0"] == "holds"
+    assert statuses(found, MOST)["3x3 kernels by channel, threshold 0"] == "holds"
+    verdicts = [one for one in conflicts.claims(found) if one.claim == CHANCE]
+    assert {one.status for one in verdicts if "by channel" in one.case} <= {"inconclusive", "does not hold"}
+    assert all(abs(one.measured.value) < 4 for one in verdicts if "by channel" in one.case)
+    assert "it would drop 50 %" in conflicts.noise_exhibit(found).caption
+    agreeing = statuses(shown(signal=4.0, agreement=0.9), CHANCE)
+    assert agreeing["3x3 kernels by channel"] == "does not hold"
 
 
 def test_noise_alone_is_no_conflict():
@@ -63,6 +78,7 @@ def test_random_directions_survive_as_expected():
     found = shown()
     table = conflicts.survival_exhibit(found).table
     own = table[table["level"] == "channel"].set_index(["epoch", "pair"])
+    assert TOGETHER in own.index.get_level_values("pair")  # the pair that training sees
     for name in ("kept at -0.75, %", "at -0.5, %", "at 0, %"):
         assert own.loc[(4, BETWEEN), name] == pytest.approx(own.loc[(4, "random directions"), name], abs=2)
     in_nine_dimensions = stats.beta.sf(0.25, 4, 4)

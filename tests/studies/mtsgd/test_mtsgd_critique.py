@@ -80,23 +80,35 @@ def test_comparators_stand_beside_the_papers_that_they_come_from(numbers, others
     }
     table = critique.comparators(numbers, others).set_index("method")
     assert table.loc["MTAN [13]", "where it comes from"].startswith("mean of 53.04, 53.86, 53.29: 53.40")
-    assert set(table["set-up"][["STAN [13]", "MTAN [13]", "AdaMT [33]"]]) == {critique.COARSE}
+    assert set(table["set-up"][["MTAN [13]", "AdaMT [33]"]]) == {critique.COARSE}
+    assert table["set-up"]["STAN [13]"] == f"{critique.COARSE}, a network for each task"
     assert table.loc["MC-CNN [37]", critique.SEGMENTATION] == "-"
     assert "margin of 2.47 points" in critique.comparators_exhibit(numbers, others).caption
 
 
 def test_verdicts_on_table_1(numbers, others):
-    verdicts = {one.claim: one for one in critique.comparator_claims(numbers, others)}
-    assert {claim: one.status for claim, one in verdicts.items()} == {
-        "MTSGD segments better than STAN, MTAN and AdaMT": "cannot be tested here",
-        "MTSGD is better than the single-task model in segmentation": "does not hold",
-        "MTSGD is better than joint SGD in segmentation": "holds",
-        "MTSGD has the best disparity of the table": "does not hold",
-        "MTSGD without decay has a slightly worse disparity than the baseline": "does not hold",
-        "The printed numbers of comparators are those of their papers": "holds",
+    verdicts = found(critique.comparator_claims(numbers, others))
+    with_decay, without = critique.DECAYS.values()
+    assert {key: one.status for key, one in verdicts.items()} == {
+        ("MTSGD segments better than STAN, MTAN and AdaMT", ""): "cannot be tested here",
+        ("MTSGD at its best is better than the single-task model in segmentation", ""): "does not hold",
+        ("MTSGD at its best is better than the single-task model in disparity", ""): "holds",
+        ("MTSGD is better than joint SGD in segmentation", with_decay): "holds",
+        ("MTSGD is better than joint SGD in segmentation", without): "holds",
+        ("MTSGD is better than joint SGD in disparity", with_decay): "does not hold",
+        ("MTSGD is better than joint SGD in disparity", without): "holds",
+        ("MTSGD has the best disparity of the table", ""): "does not hold",
+        ("MTSGD without decay has a slightly worse disparity", "than Joint + SGD"): "does not hold",
+        ("MTSGD without decay has a slightly worse disparity", "than MC-CNN [37]"): "holds",
+        ("The printed numbers of comparators are those of their papers", ""): "holds",
     }
-    assert verdicts["MTSGD is better than the single-task model in segmentation"].measured.value == pytest.approx(5.3)
-    assert verdicts["MTSGD has the best disparity of the table"].measured.value == pytest.approx(0.5)
+    values = {key: one.measured.value for key, one in verdicts.items() if one.measured}
+    single = "MTSGD at its best is better than the single-task model in"
+    assert (values[f"{single} segmentation", ""], values[f"{single} disparity", ""]) == pytest.approx((5.3, -0.48))
+    assert values["MTSGD is better than joint SGD in disparity", with_decay] == pytest.approx(4.26 - 3.98)
+    best = verdicts["MTSGD has the best disparity of the table", ""]
+    # The article does not say so itself.
+    assert (best.kind, best.finding, best.measured.value) == ("ours", 0, pytest.approx(0.5))
     last = changed(numbers, "Table 1", "MTAN [13]", "Segmentation (mIoU)", 53.86)
     assert critique.comparator_claims(last, others)[-1].status == "does not hold"
 

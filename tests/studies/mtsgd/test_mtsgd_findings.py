@@ -31,4 +31,4 @@ def test_every_reading_says_what_is_printed_what_follows_and_what_is_taken():
         assert (table.map(str.strip).map(len) > 0).all().all()
         assert not table.duplicated(["place", "as printed"]).any()
     text = tables["readings_measurement"].to_string()
-    assert f"{500 / 186:.1f} epochs" in text
+    assert f"{500 / 186:.1f} epochs, or {500 / 186 / 2:.1f} if" in text

@@ -16,7 +16,7 @@ from mtlrepro.studies.setting import Setting
 from mtlrepro.training.slices import THRESHOLDS
 
 SMOKE = {"scale": "smoke", "dataset": "streets", "network": "mtsgd", "seeds": 2, "comparison_seeds": 2}
-AS_LONG = "At the same learning rate MTSGD takes steps as long as those of joint SGD"
+AS_LONG = "At the same learning rate the steps of MTSGD are as long as the plain mean of its gradients"
 NOT_LONGER = "Of two tasks no step of MTSGD is longer than the plain one"
 AS_IT_IS = "The threshold leaves the step about as long as balance alone does"
 AS_RANDOM = "The threshold takes from the step what it would take from independent random directions"
@@ -104,10 +104,30 @@ def test_steps_as_long_as_the_plain_ones():
 def test_thresholds_on_unrelated_and_on_opposite_gradients():
     found = shown()
     assert statuses(found, AS_RANDOM)["by channel, threshold 0"] == "holds"
+    # Chance takes next to nothing there, so that no step could tell.
+    assert statuses(found, AS_RANDOM)["by channel, threshold -0.75"] == "cannot be tested here"
     told = statuses(found, AS_IT_IS)
     assert told["by channel, threshold -0.75"] == "holds" and told["by filter, threshold 0"] == "does not hold"
-    against = statuses(shown(signal=3.0, agreement=-0.9), AS_RANDOM)
-    assert against["by channel, threshold 0"] == "does not hold"
+    for agreement in (-0.9, 0.2):
+        against = statuses(shown(signal=1.0, agreement=agreement), AS_RANDOM)
+        assert against["by channel, threshold 0"] == "does not hold"
+
+
+def test_a_threshold_is_held_against_chance_by_what_it_takes_and_not_by_what_it_leaves():
+    """Of slices that agree a little a threshold of 0 takes much less than of random ones."""
+    found = shown(signal=1.0, agreement=0.2)
+    runs = [survival.pooled(list(run.values())) for run in found.compared[grids.BALANCE_ALONE]]
+    layers = groups(runs[0])[KERNELS]
+    left = [survival.thinned(one, "channel", layers)[survival.at(0.0)] for one in runs]
+    by_chance = [survival.expected_thinned(one, "channel", layers, 0.0) for one in runs]
+    (one,) = (
+        claim
+        for claim in survival.claims(found)
+        if claim.claim == AS_RANDOM and claim.case == "by channel, threshold 0"
+    )
+    taken = [(1 - a) / (1 - b) for a, b in zip(left, by_chance, strict=True)]
+    assert (one.measured.low, one.measured.high) == pytest.approx((min(taken), max(taken)))
+    assert one.measured.high < 0.8 and one.status == "does not hold"
 
 
 def test_thresholds_do_nothing_to_single_elements():
