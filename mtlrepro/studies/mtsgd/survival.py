@@ -77,20 +77,21 @@ class Survival:
     compared: dict[float, list[Epochs]]
 
 
-def load(setting: Setting) -> Survival:
+def load(setting: Setting, cells: Sequence[Cell] = CELLS) -> Survival:
     """Read what the runs kept, at the largest scale at which all are stored; missing ones are trained.
 
     Args:
         setting: What all experiments share.
+        cells: Rows of MTSGD, with both ends of the thresholds by channel.
     """
 
     def configs(one: Setting) -> list[RunConfig]:
-        return grids.runs_of(one, CELLS)
+        return grids.runs_of(one, cells)
 
     at_size = setting.largest_stored(configs)
     at_size.trained(configs(at_size))
     compared = {end: read(at_size, _compared(at_size, end)) for end in grids.ENDS}
-    return Survival(at_size, history(at_size, CELLS), compared)
+    return Survival(at_size, history(at_size, cells), compared)
 
 
 def _compared(setting: Setting, threshold: float) -> list[RunConfig]:

@@ -603,8 +603,9 @@ def plane_exhibit(trained: Trained, front: pd.DataFrame | None = None) -> Exhibi
         table=table,
         caption=caption,
         figure=drawing,
-        alt="A plane of AEPE and mIoU with a point for each row of Tables 2 to 4, a dashed line through the points of "
-        "fixed weights, and dotted lines at single-task learning.",
+        alt="A plane of AEPE and mIoU with a point for each row of the tables,"
+        + (" a dashed line through the points of fixed weights," if front is not None else "")
+        + " and dotted lines at single-task learning.",
         uses=("scale", "comparison_seeds"),
         form="drawing",
     )

@@ -11,10 +11,9 @@ from mtlrepro.studies.setting import Setting
 
 def test_exhibits_and_claims_of_trained_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(grids, "DISPARITY_SCALES", (1.0, grids.PREMISE))
-    monkeypatch.setattr(survival, "CELLS", tuple(Cell(end) for end in grids.ENDS))
     store = Store(tmp_path)
     setting = Setting(scale="smoke", dataset="streets", network="mtsgd", seeds=1, comparison_seeds=1, store=store)
-    shown, left = premise.load(setting), survival.load(setting)
+    shown, left = premise.load(setting), survival.load(setting, [Cell(end) for end in grids.ENDS])
     slices = shown.plain[0][1]
     assert list(groups(slices)) == [KERNELS, "stem", "stage 1", "stage 2", "stage 3", "stage 4", "pooling"]
     plain, scaled = (premise.responses(shown).query("factor == @factor")["mean"].min() for factor in (1, 30))
