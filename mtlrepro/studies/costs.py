@@ -154,14 +154,17 @@ def written(table: pd.DataFrame) -> pd.DataFrame:
     return text.rename(columns={"minutes": "minutes a run", "source": "measured on", "machine": "hours of a"})
 
 
-def exhibit(setting: Setting, grids: Mapping[str, Grid], name: str) -> Exhibit:
+def exhibit(
+    setting: Setting, grids: Mapping[str, Grid], name: str, of: str = "All runs that this page reads"
+) -> Exhibit:
     """Show what the runs that a chapter reads cost, and how many of them are stored.
 
     Args:
         setting: What all experiments share.
         grids: What an experiment is called, to what makes its grid.
         name: Name of the table.
+        of: What it is of.
     """
     found = table(shown(setting, grids))
-    caption = f"All runs that this page reads: {finding(found)} A run that several parts share counts in the first."
+    caption = f"{of}: {finding(found)} A run that several parts share counts in the first."
     return Exhibit(name=name, table=written(found), caption=caption)

@@ -171,5 +171,5 @@ def step_claims() -> list[Verdict]:
 
 
 def exhibit(setting: Setting) -> Exhibit:
-    """Show what all runs of the chapter cost, those of its plan."""
-    return studies_costs.exhibit(setting, plan.experiments(setting), "costs")
+    """Show what all runs of the chapter cost, also of what is still to come."""
+    return studies_costs.exhibit(setting, plan.experiments(setting), "costs", of="All runs of this page and to come")

@@ -35,19 +35,19 @@ FINDINGS = (
         4,
         "Training is better without weight decay, which may harm multi-task learning (Table 3)",
         TABLES,
-        f"{RUNS}, without decay and with one that shrinks weights as much as the article's; {PRINTED}",
+        f"{PRINTED}; our runs are to come",
     ),
     Finding(
         5,
         "Directions by channel are better than by filter (Table 4)",
         TABLES,
-        f"{RUNS}, also with the whole parameter as one slice; {PRINTED}",
+        f"{PRINTED}; our runs are to come",
     ),
     Finding(
         6,
         "Results do not depend much on the weights of the losses (Section 1)",
         CONTROLS,
-        f"{RUNS}, with the loss of disparity at several sizes and the learning rate searched at each",
+        "our runs, with the loss of disparity at several sizes and the learning rate searched at each, are to come",
     ),
     Finding(
         7,
@@ -59,7 +59,7 @@ FINDINGS = (
         8,
         "MTSGD is better than the baselines by a large margin, and than other networks (Table 1)",
         CRITIQUE,
-        f"{PRINTED}, beside the papers of the comparators; {RUNS}, each method at its best learning rate too",
+        f"{PRINTED}, beside the papers of the comparators; {RUNS}, at one learning rate",
     ),
 )
 """Claims of the box *What the article claims*, by number."""

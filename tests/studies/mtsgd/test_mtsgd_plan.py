@@ -3,6 +3,7 @@
 import pytest
 from mtsgd_runs import SMOKE, broken, stored
 
+from mtlrepro import files
 from mtlrepro.data.real.cityscapes import prepare as cityscapes
 from mtlrepro.data.scenes.streets.generate import generate
 from mtlrepro.runs.store import Store
@@ -52,6 +53,7 @@ def test_runs_of_each_experiment_where_nothing_is_stored(tmp_path):
 def test_without_a_validation_split_there_are_the_articles_tables_and_no_choices(monkeypatch, tmp_path):
     """Cityscapes has no labels of its test split, so that its validation split is the one that is evaluated."""
     monkeypatch.setenv("MTLREPRO_CACHE", str(tmp_path))
+    monkeypatch.setattr(plan, "READ", tuple(CPU))
     batch = generate(range(4), split="train", size=(48, 96))
     scenes = [{key: values[i] for key, values in batch.items()} for i in range(4)]
     for split in ("train", "val"):
@@ -69,6 +71,7 @@ def test_without_a_validation_split_there_are_the_articles_tables_and_no_choices
 
 def test_what_results_decide_is_open_until_they_are_stored(monkeypatch, tmp_path):
     monkeypatch.setenv("MTLREPRO_CACHE", str(tmp_path))
+    monkeypatch.setattr(plan, "READ", tuple(CPU))
     values = {"scale": "smoke", "dataset": "streets", "data_root": "", "jobs": 1, **plan.SMOKE}
     parts = plan.plan(**values).parts
     assert [part.name for part in parts if part.at_most] == [plan.RATES, plan.FRONT, plan.FACTORS]
@@ -76,6 +79,16 @@ def test_what_results_decide_is_open_until_they_are_stored(monkeypatch, tmp_path
     counts = {part.name: part.runs for part in parts}
     assert counts["2, premise"] == 4  # joint SGD without a factor counts among the rows of Table 2
     assert counts["3, Table 2 at the premise"] == 5  # the first of its six belongs to the premise
+
+
+def test_only_what_the_notebook_reads_is_planned(monkeypatch, tmp_path):
+    """Its cells train nothing else, so that a page without the other experiments does not ask for their hours."""
+    monkeypatch.setenv("MTLREPRO_CACHE", str(tmp_path))
+    parts = plan.plan(scale="smoke", dataset="streets", data_root="", jobs=1, **plan.SMOKE).parts
+    assert [part.name for part in parts] == list(plan.READ)
+    notebook = files.book("mtsgd.ipynb").read_text(encoding="utf-8")
+    assert ("controls.load(" in notebook) == (plan.RATES in plan.READ)
+    assert ("tables.decay_exhibit(" in notebook) == ("3, Table 3" in plan.READ)
 
 
 def test_a_whole_store_leaves_nothing_to_train(tmp_path):
