@@ -143,7 +143,7 @@ def exhibit(found: Gaps) -> Exhibit:
         "three; of the objective and the difference: paired 95 %; improvements over equal weights at a factor of 1.)"
     )
     table = rows(found)
-    tasks = [name for name in table if name.startswith("Δ of ")]
+    tasks = [name for name in table.columns if str(name).startswith("Δ of ")]
     return Exhibit(name="one_loss_scaled", table=table, shown=table.drop(columns=tasks), caption=caption)
 
 

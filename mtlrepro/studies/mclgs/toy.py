@@ -189,9 +189,9 @@ def claims(found: list[Path]) -> list[Verdict]:
                     finding=6,
                 ),
             ]
-        for method, claim, about in (
-            ("mclgs", "On quadratics MCLGS ends at the optimum of the plain objective", {"finding": 6}),
-            (ENDLESS, "On quadratics MCLGS ends there even if its curriculum does not end", {"limits": 6}),
+        for method, claim, finding, limits in (
+            ("mclgs", "On quadratics MCLGS ends at the optimum of the plain objective", 6, 0),
+            (ENDLESS, "On quadratics MCLGS ends there even if its curriculum does not end", 0, 6),
         ):
             verdicts.append(
                 Verdict(
@@ -204,7 +204,8 @@ def claims(found: list[Path]) -> list[Verdict]:
                     reading="distance of the end, mean [range] over starts",
                     case=case,
                     kind="ours",
-                    **about,
+                    finding=finding,
+                    limits=limits,
                 )
             )
     return verdicts
