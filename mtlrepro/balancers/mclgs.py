@@ -21,7 +21,7 @@ def similarity_weights(gramian: Tensor, p: float | Tensor) -> Tensor:
         p: Strength of the curriculum, at least 0; 0 gives 1/N each.
 
     Returns:
-        [N] float64, each in (0, 2/N); for N = 1 it is 1.
+        [N] float64, each from 0 to 2/N, which for p s far from 0 are reached by rounding; for N = 1 it is 1.
     """
     n = len(gramian)
     if n == 1:

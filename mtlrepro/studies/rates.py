@@ -104,10 +104,12 @@ class RateSearch:
     Attributes:
         scored: As `rate_scores` gives it.
         sign: 1 if a higher score is better, else -1.
+        baseline: What improvements are over, in words.
     """
 
     scored: pd.DataFrame
     sign: int = 1
+    baseline: str = ""
 
     @property
     def rates(self) -> dict[str, float]:
@@ -116,10 +118,10 @@ class RateSearch:
 
     def exhibit(self, name: str) -> Exhibit:
         """Delta_m by method and rate as an exhibit of that name."""
-        table = rate_table(self.scored, self.sign)
+        table, over = rate_table(self.scored, self.sign), f" over {self.baseline}" if self.baseline else ""
         caption = (
-            f"{DELTA} of every method at every learning rate that was tried, in %. {rate_finding(table)} (Validation "
-            "split; mean, and the range of seeds in brackets.)"
+            f"{DELTA} of every method at every learning rate that was tried{over}, in %. {rate_finding(table)} "
+            "(Validation split; mean, and the range of seeds in brackets.)"
         )
         return Exhibit(name=name, table=table, caption=caption)
 

@@ -160,7 +160,8 @@ class Setting:
 
         Raises:
             ValueError: There is an `obstacle`.
-            RuntimeError: A run failed for another reason than that its numbers were no longer finite.
+            RuntimeError: A run failed for another reason than that its numbers, or those of the run whose weights it
+                replays, were no longer finite.
         """
         configs = list(configs)
         if obstacle := self.obstacle(configs):
@@ -171,7 +172,7 @@ class Setting:
         )
         tell(problems)
         failed = set(runs.index[runs["status"] == "failed"])
-        if failed and (lost := failed - self.broken_off(configs).keys()):
+        if failed and (lost := failed & {config.hash for config in self.unbroken(configs)}):
             reasons = "; ".join(problem for problem in problems if any(name in problem for name in lost))
             raise RuntimeError(f"{len(lost)} of {len(configs)} runs failed: {reasons}")
         return runs
@@ -210,10 +211,24 @@ class Setting:
         return {name: record for name, record in failures.items() if record and record["error"].startswith(NOT_FINITE)}
 
     def unbroken(self, configs: Iterable[RunConfig]) -> list[RunConfig]:
-        """Those of some runs that did not break off, see `broken_off`; the others would again, and are not repeated."""
+        """Those of some runs that did not break off, see `broken_off`; the others would again, and are not repeated.
+
+        Runs that replay the weights of one of these are left out with it.
+        """
         configs = list(configs)
         lost = self.broken_off(configs)
-        return [config for config in configs if config.hash not in lost]
+        return [config for config in configs if config.hash not in lost and config.source not in lost]
+
+    def finite(self, configs: Iterable[RunConfig]) -> list[RunConfig]:
+        """Train those of some runs that are missing, and leave out those that broke off, see `unbroken`.
+
+        Raises:
+            ValueError: See `trained`.
+            RuntimeError: Likewise.
+        """
+        if tried := self.unbroken(configs):
+            self.trained(tried)
+        return self.unbroken(tried)
 
     def stored(self, configs: Iterable[RunConfig]) -> bool:
         """Whether all of some runs are complete."""

@@ -126,6 +126,26 @@ def test_a_run_that_broke_off_is_a_result_and_one_that_failed_is_not(error, lost
     assert capsys.readouterr().err == f"grid: {problem}\n"
 
 
+def test_replays_of_a_run_that_broke_off_are_left_out_with_it(monkeypatch, tmp_path):
+    setting = Setting(store=keep(tmp_path))
+    runs = [setting.run(seed=seed) for seed in range(2)]
+    replays = [
+        setting.run(method="replay", method_options={"run": run.hash, "mode": "mean"}, seed=run.seed) for run in runs
+    ]
+    put(tmp_path, runs[0], status="failed", error="FloatingPointError: epoch 2")
+    every = [*runs, *replays]
+    frame = pd.DataFrame({"status": ["failed", "complete"] * 2}, index=[run.hash for run in every])
+    seen = []
+
+    def grid(configs, **options):
+        seen.extend(configs)
+        return frame, []
+
+    monkeypatch.setattr(studies_setting, "train_grid", grid)
+    assert setting.finite(every) == setting.unbroken(every) == seen == [runs[1], replays[1]]
+    assert setting.trained(every) is frame  # what replays it cannot be trained either
+
+
 def test_records_are_those_of_the_runs_in_their_order(tmp_path):
     setting = Setting(store=keep(tmp_path))
     runs = [setting.run(seed=seed) for seed in (2, 0, 1)]

@@ -16,45 +16,47 @@ PRINTED = "the printed means and standard errors"
 FINDINGS = (
     Finding(
         1,
-        "MCLGS is better than joint training and than other methods on NYUv2",
+        "By Delta_m MCLGS is better than single tasks, joint training and every method without it on NYUv2",
         ROOMS,
         f"{PRINTED}; {RUNS}: rooms, seeds shared by all methods, learning rates searched alike",
     ),
     Finding(
         2,
-        "CAGrad with MCLGS is better than either",
+        "By Delta_m CAGrad with MCLGS is better than all others on NYUv2, either alone among them",
         ROOMS,
         f"{PRINTED}; {RUNS}: rooms, CAGrad on weighted gradients, which is our reading",
     ),
     Finding(
         3,
-        "MCLGS is better than all other methods on BDD100K",
+        "By Delta_m MCLGS is better than single tasks and all other methods on BDD100K",
         STREETS,
         f"{PRINTED}; {RUNS}: streets, detection and segmentation",
     ),
     Finding(
         4,
-        "The weight depends on the similarity early in training and is 1 at the end (figure)",
+        "The weight depends on the similarity early in training and is 1 at the end",
         CURRICULUM,
-        f"algebra; {RUNS}: the weights of every step",
+        f"algebra, with the length of the curriculum that we chose; {RUNS}: the weights of every step",
     ),
     Finding(
         5,
-        "It weighs down the samples whose gradients conflict, which are the hard ones, early in training",
+        "Weighing down samples that generate conflicts, as a curriculum removes hard ones, makes the solution better",
         SAMPLES,
-        f"{RUNS}: controls that take steps of the same lengths, and gradients of single samples",
+        f"{RUNS}: controls with weights as large that look at no gradient, and gradients of single samples; the same "
+        "in a network for two digits",
     ),
     Finding(
         6,
-        "Where magnitudes differ PCGrad's step is far from the plain one and its solution not optimal, unlike MCLGS's",
+        "Where magnitudes differ much, PCGrad's step is far from the plain one, and its solution not optimal for the "
+        "original objective; MCLGS does not manipulate gradients",
         GAPS,
-        f"quadratics with a known optimum; {RUNS}: one loss scaled",
+        f"quadratics with a known optimum; {RUNS}: one loss scaled, and the training objective",
     ),
     Finding(
         7,
-        "MGDA falls far below single tasks on BDD100K (table)",
+        "MGDA falls far below single tasks on BDD100K",
         STREETS,
-        f"{RUNS}: labels of different images, with the loss of a task without a label as 0 and as absent",
+        f"{RUNS}: streets, and labels of different images with the loss of a task without a label as 0 and as absent",
     ),
 )
 """The claims of the box, in its order."""

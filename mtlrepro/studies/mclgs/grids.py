@@ -1,7 +1,8 @@
 """The experiments on MCLGS as grids of runs: which configurations each of them is made of.
 
 The centre is MCLGS with a0 = 40 that falls to 0 over the first half of the run, epoch by epoch: the poster names no
-numbers, 40 is that of a third-party version, and the weight is 1 at the end of training as in the poster's figure.
+numbers, 40 is the default of a third-party version (GitHub, the-patpat/LibMTL, commit b493b6d), in which it falls over
+the whole run, and with half of it the weight is 1 at the end of training as the poster says.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,7 +40,7 @@ STAR: Mapping[str, Mapping[str, Any]] = {
 """Curricula: the centre, and one option after the other changed; lengths are shares of the run."""
 CONSTANT, RANDOM, SHUFFLED, WARM_UP = "constant gate", "random gate", "shuffled weights", "warm-up"
 CONTROLS = (CONSTANT, RANDOM, SHUFFLED, WARM_UP)
-"""What takes steps as long as the centre's without looking at the similarity of gradients."""
+"""Weights that are as large as the centre's and do not look at the similarity of gradients."""
 SCALED_TASK = "depth"
 FACTORS = (10.0, 100.0)
 """Factors on the loss of `SCALED_TASK` by which gaps of gradient magnitude are made."""

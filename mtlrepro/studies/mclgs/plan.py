@@ -56,14 +56,17 @@ def plan(**parameters: Any) -> Plan:  # noqa: ANN401
 
 
 def experiments(setting: Setting) -> dict[str, Grid]:
-    """The chapter's experiments: part and name to what makes the grid of each."""
+    """The chapter's experiments: part and name to what makes the grid of each.
+
+    A run that broke off has its answer, and is not planned again.
+    """
     found: dict[str, Grid] = {}
     dense, street = setting.dataset in ROOMS_SETS, setting.dataset in STREET_SETS
     if dense:
         found |= {
             TABLE: table,
             STAR: lambda at: [*equal(at), *_all(grids.star(at))],
-            CONTROLS: lambda at: _all(grids.controls(at)),
+            CONTROLS: lambda at: [*grids.star(at)[grids.CENTRE], *_all(grids.controls(at))],
         }
     if dense and setting.validated:
         found |= {RATES: tuned, FRONT: fixed_weights}
@@ -83,7 +86,11 @@ def experiments(setting: Setting) -> dict[str, Grid]:
         }
     if street and setting.validated:
         found[STREET_RATES] = lambda at: tuned(grids.streets(at))
-    return found
+    return {name: _unbroken(grid) for name, grid in found.items()}
+
+
+def _unbroken(grid: Grid) -> Grid:
+    return lambda at: at.unbroken(grid(at))
 
 
 def shown_at(setting: Setting, *names: str) -> Setting | None:

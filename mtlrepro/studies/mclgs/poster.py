@@ -212,7 +212,10 @@ def claims() -> list[Verdict]:
     )
     for poster in POSTERS:
         names = [name for name, row in PRINTED.items() if row in poster.numbers().index]
-        for method, finding in (("mclgs", poster.finding), ("cagrad+mclgs", 2)):
+        for method, claim, finding in (
+            ("mclgs", "The poster's seeds show that MCLGS is better than every method without it", poster.finding),
+            ("cagrad+mclgs", "The poster's seeds show that CAGrad + MCLGS is better than every other method", 2),
+        ):
             if method not in names:
                 continue
             for other in names:
@@ -221,8 +224,7 @@ def claims() -> list[Verdict]:
                 gained = gain(poster, method, other)
                 found.append(
                     Verdict(
-                        f"The poster's seeds show that {PRINTED[method].removesuffix(' (ours)')} is better than every "
-                        "other method",
+                        claim,
                         poster.place,
                         0.0,
                         0.0,

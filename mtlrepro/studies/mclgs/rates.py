@@ -4,6 +4,7 @@ Where a data set has no validation split, all runs have the learning rate of the
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -20,12 +21,14 @@ from mtlrepro.training.config import RunConfig
 
 def of_methods(setting: Setting) -> RateSearch:
     """Delta_m of every method at each rate, against equal weights at that of the scale; missing runs are trained."""
-    return _searched(setting, grids.rate_search(setting), _equal(setting), scores_of(setting))
+    found = _searched(setting, grids.rate_search(setting), _equal(setting), scores_of(setting))
+    return replace(found, baseline="equal weights at the rate of the scale")
 
 
 def of_sgd(setting: Setting) -> RateSearch:
     """Delta_m of equal weights and MCLGS at each rate under SGD, against equal weights under AdamW."""
-    return _searched(setting, grids.sgd_search(setting), _equal(setting), scores_of(setting))
+    found = _searched(setting, grids.sgd_search(setting), _equal(setting), scores_of(setting))
+    return replace(found, baseline="equal weights under AdamW")
 
 
 def of_single_tasks(setting: Setting) -> RateSearch:
@@ -67,9 +70,7 @@ def _searched(
     baseline = fronts.evaluated(setting, reference)[list(columns)].rename(columns=columns).mean()
     scored = []
     for name, configs in by_name.items():
-        if tried := setting.unbroken(configs):
-            setting.trained(tried)
-        whole = setting.unbroken(configs)
+        whole = setting.finite(configs)
         lost = {config.lr for config in configs if config not in whole}
         left = [config for config in configs if config.lr not in lost]
         if not left:

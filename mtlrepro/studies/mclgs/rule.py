@@ -238,7 +238,7 @@ def claims(strengths: Sequence[float] = STRENGTHS) -> list[Verdict]:
         _identity("For two tasks the step has the direction of the mean gradient", turned, "angle in degrees", 1e-5),
         _identity("Equal gradients g give (1 + tanh p) g, up to 2 g", largest, "difference of the factors"),
         Verdict(
-            "Adam takes steps of the same length whatever a constant gate",
+            "A constant gate does not change how far Adam goes",
             "our question",
             1.0,
             1e-3,

@@ -4,8 +4,9 @@ The poster speaks of samples that generate gradient conflicts, and takes them fo
 Runs of equal weights keep the gradients of the tasks on single samples, early and late in training, of the same images
 with the same transforms. The weight of a sample is that of the rule at a0, the mean over pairs of tasks; there it is
 nearly 0 or 2 for each pair, so that correlations are those of the similarity itself. A sample is as hard as its loss
-under the trained network. Conflicts occur between samples of one task too (arXiv 2311.04698): they
-are the control of those between tasks.
+under the trained network, the mean over tasks, in which the largest losses count most; the network has seen it in
+training. Conflicts occur between samples of one task too (arXiv 2311.04698): they are the control of those between
+tasks.
 """
 
 from collections.abc import Mapping
@@ -247,7 +248,8 @@ def conflicts_exhibit(found: Samples) -> Exhibit:
     caption = (
         f"Negative cosines of gradients over the shared parameters. After epoch {found.epochs[0]}: {texts}. The last "
         "but one is the control: samples of one task conflict too. (Samples share a forward pass, in which batch "
-        f"normalisation couples them; brackets: {bracketed_over(len(found.cosines))}.)"
+        "normalisation makes them look less alike than they are, so that the control has too many conflicts; brackets: "
+        f"{bracketed_over(len(found.cosines))}.)"
     )
     return Exhibit(name="conflicts_of_samples", table=shown, caption=caption)
 
@@ -277,21 +279,21 @@ def _gained(found: Samples, one: str, other: str) -> pd.Series:
 
 
 def hardness_claim(correlations: pd.Series, case: str) -> Verdict:
-    """Judge whether the samples that are weighed down are the hard ones.
+    """Judge whether the samples that are weighed down tend to be the hard ones: a correlation below 0, however weak.
 
     Args:
         correlations: Of similarity and loss over samples, one a seed.
         case: Data of the runs.
     """
     return Verdict(
-        "The samples that are weighed down are the hard ones",
+        "Samples that are weighed down tend to be hard",
         "Proposed method",
         0.0,
         0.0,
         over_seeds(correlations, correlation_interval),
         below=True,
-        reading="rank correlation of the first similarity on a sample and its loss under the trained network "
-        f"[{bracketed_over(len(correlations))}]",
+        reading="rank correlation, however weak, of the first similarity on a training sample and its loss under the "
+        f"trained network [{bracketed_over(len(correlations))}]",
         case=case,
         finding=5,
     )

@@ -4,6 +4,7 @@ The poster names no metrics. For its first table we take the nine of the public 
 and mAP at an IoU of 0.5 of detection, and mIoU of segmentation.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +29,7 @@ ROOMS = Scores.of(
         "normal.within_30",
     )
 )
-"""Those of the first table; Delta_m is the mean over the metrics of a task, then over tasks, as the poster's."""
+"""Those of the first table; Delta_m is the mean over tasks, as the poster's, of each the mean over its metrics."""
 STREETS = Scores.of(("detection.map50", "detection.map", "segmentation.miou"))
 """Those of the second table."""
 
@@ -65,14 +66,25 @@ def gains(one: pd.DataFrame, other: pd.DataFrame, equal: pd.DataFrame, scores: S
     return (first - second).dropna()
 
 
-def better(claim: str, gained: Interval, **about: Any) -> Verdict:  # noqa: ANN401
+def better(claim: str, gained: Interval | None, **about: Any) -> Verdict:  # noqa: ANN401
     """Verdict on the claim that some runs are better than others in Delta_m.
 
     Args:
         claim: In a sentence.
-        gained: By how much they are, in points of %: the mean over seeds with its paired interval.
+        gained: By how much they are, in points of %: the mean over seeds with its paired interval; None if a run of
+            either diverged, as there is no mean over the seeds then.
         **about: Further fields of the verdict, `source` at least.
     """
-    lost = Interval(-gained.value, -gained.high, -gained.low)
+    lost = None if gained is None else Interval(-gained.value, -gained.high, -gained.low)
     reading = f"points of % by which the other's {DELTA} is better, mean over seeds {PAIRED}"
     return Verdict(claim, claimed=0.0, tolerance=0.0, measured=lost, below=True, reading=reading, **about)
+
+
+def diverged(lost: Mapping[str, int]) -> str:
+    """Say which runs diverged and are left out, in a sentence after others; empty if there are none.
+
+    Args:
+        lost: What the runs are called to how many of them diverged.
+    """
+    runs = ", ".join(f"{count} of {title}" for title, count in lost.items())
+    return f" Runs that diverged are left out: {runs}." if lost else ""

@@ -3,7 +3,8 @@
 Delta of a task is the mean relative improvement over the task's metrics against single tasks, in %, and Delta_m the
 mean over tasks, as on the poster; beside it stands the mean drop over all metrics, the convention of CAGrad and others.
 Runs of one seed share initial weights and the order of images, so methods are compared by the differences of such
-pairs: Student's interval and test, 95 %.
+pairs: Student's interval and test, 95 %. Runs that diverged are left out and counted, and a claim about a method of
+which one did is not judged: there is no mean over the seeds.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,10 +22,22 @@ from mtlrepro.studies import fronts
 from mtlrepro.studies.comparison import ALPHA, bracketed, columns, fixed
 from mtlrepro.studies.mclgs import grids, rates
 from mtlrepro.studies.mclgs.poster import BDD100K, NYUV2, Poster
-from mtlrepro.studies.mclgs.scores import better, by_metric, of_task, scores_of
+from mtlrepro.studies.mclgs.scores import better, by_metric, diverged, of_task, scores_of
 from mtlrepro.studies.scores import DELTA, Scores, method_title
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training.config import RunConfig
+
+BEST = {
+    "mclgs": ("MCLGS is better than every method without it", 0),
+    "cagrad+mclgs": ("CAGrad + MCLGS is better than every other method", 2),
+}
+"""Method to what is claimed of it, and the number of that claim in the box; 0 is that of the table."""
+COLLAPSE = 7
+"""The poster's row of MGDA in the box *What the poster claims*."""
+WITH_ZERO = "With a loss of 0 MGDA falls as far below single tasks as on the poster"
+WITHOUT_ZERO = "Without a loss of 0 MGDA falls as far below single tasks as on the poster"
+"""What is asked of MGDA where a task without a label has a loss of 0, and where it has none or has all labels."""
+SPREAD = "[95 %, of up to three seeds the range, with the spread of single tasks]"
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,7 @@ class Table:
         scores: Metrics, and the poster's convention.
         single: Single tasks, `[seeds, metrics]`.
         runs: Method to its runs: one row a run with `seed` and the columns of the metrics.
+        lost: Method or single task to how many of its runs diverged and are left out, if any did.
         rates: Learning rate of each method and single task.
         tuned: Whether the rates were chosen on the validation split.
     """
@@ -46,8 +60,14 @@ class Table:
     scores: Scores
     single: pd.DataFrame
     runs: Mapping[str, pd.DataFrame]
+    lost: Mapping[str, int]
     rates: Mapping[str, float]
     tuned: bool
+
+    @property
+    def methods(self) -> list[str]:
+        """Methods with two runs or more, the fewest that have a spread."""
+        return [method for method, runs in self.runs.items() if len(runs) > 1]
 
     def improvements(self, runs: pd.DataFrame) -> pd.DataFrame:
         """Delta of each task, and Delta_m in both conventions, of each run against the mean of single tasks, in %.
@@ -73,11 +93,21 @@ class Table:
     def spread(self, method: str) -> pd.DataFrame:
         """The same with the spread of the single-task runs of these seeds, see `compare.with_spread_of`."""
         own = self.runs[method].set_index("seed")[self.scores.names]
+        own = own.loc[own.index.intersection(self.single.index)]
         return self.improvements(with_spread_of(self.single.loc[own.index], own))
 
     def gains(self, method: str, other: str) -> pd.Series:
         """Delta_m of one method less that of another in runs of the same seed, in points of %."""
         return (self.of(method)[DELTA] - self.of(other)[DELTA]).dropna()
+
+    def gained(self, method: str, other: str) -> Interval | None:
+        """Mean of `gains` with its paired interval; None if a run of either diverged."""
+        return None if {method, other} & self.lost.keys() else mean_interval(self.gains(method, other))
+
+    def against_single(self, method: str, column: str) -> Interval | None:
+        """A column of `spread` with its interval; None if a run of the method or of a single task diverged."""
+        lost = {method, *self.poster.tasks} & self.lost.keys()
+        return None if lost else over_seeds(self.spread(method)[column], mean_interval)
 
 
 def load(setting: Setting, *, tuned: bool) -> Table:
@@ -89,15 +119,21 @@ def load(setting: Setting, *, tuned: bool) -> Table:
     """
     chosen = {**rates.of_methods(setting).rates, **rates.of_single_tasks(setting).rates} if tuned else None
     methods = grids.methods(setting, chosen)
-    single = setting.trained(grids.single_tasks(setting, chosen))
+    alone = grids.single_tasks(setting, chosen)
     default = dict.fromkeys([*methods, *setting.run().tasks], setting.run().lr)
     scores = scores_of(setting)
+    left = {method: setting.finite(configs) for method, configs in methods.items()}
+    whole = setting.finite(alone)
+    poster = BDD100K if setting.network == "detection" else NYUV2
+    lost = {method: len(configs) - len(left[method]) for method, configs in methods.items()}
+    lost |= {task: sum(run.tasks == (task,) for run in alone if run not in whole) for task in poster.tasks}
     return Table(
-        poster=BDD100K if setting.network == "detection" else NYUV2,
+        poster=poster,
         dataset=setting.dataset,
         scores=scores,
-        single=single.groupby("seed")[scores.names].first(),
-        runs={method: measured(setting, configs, scores) for method, configs in methods.items()},
+        single=setting.trained(whole).groupby("seed")[scores.names].first().dropna(),
+        runs={method: measured(setting, configs, scores) for method, configs in left.items() if configs},
+        lost={name: count for name, count in lost.items() if count},
         rates=chosen or default,
         tuned=tuned,
     )
@@ -121,12 +157,12 @@ def rows(table: Table) -> pd.DataFrame:
     """The poster's table with our values beside the printed ones.
 
     Returns:
-        One row a method: `method`, `learning rate`; for each task and for Delta_m `printed ...` as text, and ours with
-        `... low` and `... high`, see `over_seeds`, with the spread of single tasks; `standard error` of Delta_m over
-        seeds without it, as the poster's; and `mean drop, %` in the other convention, likewise with bounds.
+        One row a method of `Table.methods`: `method`, `learning rate`; for each task and for Delta_m `printed ...` as
+        text, and ours with `... low` and `... high`, see `over_seeds`, with the spread of single tasks; `standard
+        error` of Delta_m over seeds without it; and `mean drop, %` in the other convention, likewise with bounds.
     """
     poster, found = table.poster, []
-    for method in table.runs:
+    for method in table.methods:
         own = table.spread(method)
         row: dict[str, Any] = {"method": method_title(method), "learning rate": table.rates[method]}
         for task, column in poster.tasks.items():
@@ -170,13 +206,15 @@ def tests(table: Table) -> pd.DataFrame:
     Returns:
         One row a pair: `method`, `against`, `pairs`; `gain`, points of % of Delta_m by which the method is better, with
         `low` and `high` of the paired 95 % interval; `p` with Holm's correction over all rows; and `would show`, the
-        smallest true gain that so many pairs show with a power of 80 %.
+        smallest true gain that so many pairs show with a power of 80 %. Methods that have no two pairs are left out.
     """
     found: list[dict[str, Any]] = []
-    pairs = [(method, "equal") for method in table.runs if method != "equal"]
-    pairs += [("mclgs", method) for method in table.runs if method not in ("equal", "mclgs")]
+    pairs = [(method, "equal") for method in table.methods if method != "equal"]
+    pairs += [("mclgs", method) for method in table.methods if method not in ("equal", "mclgs")]
     for method, other in pairs:
         gains = table.gains(method, other)
+        if len(gains) < 2:
+            continue
         gained = mean_interval(gains)
         found.append(
             {
@@ -200,14 +238,15 @@ def exhibits(table: Table) -> list[Exhibit]:
     main, compared = rows(table), tests(table)
     order = main.sort_values(f"{DELTA}, %", ascending=False)["method"].tolist()
     drops = main.sort_values("mean drop, %")["method"].tolist()
-    seeds = sorted({len(runs) for runs in table.runs.values()})
+    seeds = sorted({len(table.spread(method)) for method in table.methods}, reverse=True)
+    lost = diverged({method_title(name): count for name, count in table.lost.items()})
     rate = "the best of the learning rates that were tried" if table.tuned else "the learning rate of the scale"
     first = (
         f"The poster's table of {table.poster.title} rerun on {table.dataset}, each method and single task at {rate}. "
         f"By {DELTA} the order is {', '.join(order)}; by the mean drop over all metrics it is "
         f"{'the same' if order == drops else ', '.join(drops)}. The printed values are of other data and compare in "
-        f"direction alone. (Brackets: {bracketed_over(seeds[-1])}, with the spread of single tasks; seeds: "
-        f"{' or '.join(map(str, seeds))}; {DELTA}: mean over tasks ± standard error, a gain is positive.)"
+        f"direction alone.{lost} (Brackets: {', or '.join(map(bracketed_over, seeds))}, with the spread of single "
+        f"tasks; {DELTA}: mean over tasks ± standard error, without that spread; a gain is positive.)"
     )
     own = compared[(compared["method"] == method_title("mclgs")) & (compared["against"] == method_title("equal"))].iloc[
         0
@@ -221,7 +260,7 @@ def exhibits(table: Table) -> list[Exhibit]:
         f"Differences of {DELTA} in runs of the same seed. MCLGS less equal weights: "
         f"{bracketed(Interval(own['gain'], own['low'], own['high']), signed=True)} points; so many pairs would show "
         f"{fixed(own['would show'])}. After Holm's correction over the {len(compared)} rows better: "
-        f"{better_pairs}; worse: {worse_pairs}. (Brackets: paired 95 %, not corrected.)"
+        f"{better_pairs}; worse: {worse_pairs}.{lost} (Brackets: paired 95 %, not corrected.)"
     )
     title = table.poster.title.lower()
     return [
@@ -257,36 +296,63 @@ def single_exhibit(table: Table) -> Exhibit:
 
 
 def claims(table: Table) -> list[Verdict]:
-    """Judge the poster's claims about a table by runs of the same seed; MCLGS is best, and so is CAGrad after it.
+    """Judge the poster's claims about a table by runs of the same seed, on Delta_m.
 
-    Whether CAGrad with MCLGS is better than every other method is the second finding, which the first table has alone.
+    MCLGS is held against every method without it; CAGrad with MCLGS, the second finding, which the first table has
+    alone, against every other method. MGDA's fall below single tasks is the finding of the second table alone.
     """
     found = []
     rate = "tuned learning rates" if table.tuned else ""
-    for method, finding in (("mclgs", table.poster.finding), ("cagrad+mclgs", 2)):
-        if method not in table.runs:
+    for method, (claim, finding) in BEST.items():
+        if method not in table.runs and method not in table.lost:
             continue
-        for other in table.runs:
-            if other in (method, "cagrad+mclgs"):
+        for other in dict.fromkeys([*table.runs, *table.lost]):
+            if other in (method, "cagrad+mclgs", *table.poster.tasks):
                 continue
-            gained = mean_interval(table.gains(method, other))
-            claim = f"{method_title(method)} is better than every other method"
-            about = {"source": table.poster.place, "case": joined(method_title(other), rate), "finding": finding}
-            found.append(better(claim, gained, **about))
-    for method, subject in (("equal", "Equal weights are"), ("mclgs", "MCLGS is")):
-        own = mean_interval(table.spread(method)[DELTA])
+            about = {"source": table.poster.place, "case": joined(method_title(other), rate)}
+            gained = table.gained(method, other)
+            found.append(better(claim, gained, finding=finding or table.poster.finding, **about))
+    for method, subject, finding in (("equal", "Equal weights are", 0), ("mclgs", "MCLGS is", table.poster.finding)):
+        own = table.against_single(method, DELTA)
         found.append(
             Verdict(
                 f"{subject} better than single tasks",
                 table.poster.place,
                 0.0,
                 0.0,
-                Interval(-own.value, -own.high, -own.low),
+                None if own is None else Interval(-own.value, -own.high, -own.low),
                 below=True,
-                reading=f"points of % by which single tasks are better in {DELTA}, mean over seeds [95 % with the "
-                "spread of single tasks]",
+                reading=f"points of % by which single tasks are better in {DELTA}, mean over seeds {SPREAD}",
                 case=rate,
-                finding=table.poster.finding,
+                finding=finding,
             )
         )
+    if table.poster is BDD100K:
+        case = joined("labels as the data set has them", rate)
+        found += [
+            fall(WITHOUT_ZERO, task, table.against_single("mgda", task), case=case) for task in table.poster.tasks
+        ]
     return found
+
+
+def fall(claim: str, task: str, measured: Interval | None, *, case: str) -> Verdict:
+    """Judge whether MGDA falls as far below single tasks as the poster prints.
+
+    Args:
+        claim: `WITH_ZERO` or `WITHOUT_ZERO`.
+        task: A task of the second table.
+        measured: Delta of the task in %; None if it cannot be tested.
+        case: How the runs have their labels.
+    """
+    return Verdict(
+        f"{claim} ({task})",
+        "our question" if claim == WITH_ZERO else BDD100K.place,
+        BDD100K.printed("mgda", BDD100K.tasks[task]),
+        0.0,
+        measured,
+        below=True,
+        reading=f"Δ of the task, %, mean over seeds {SPREAD}",
+        kind="ours" if claim == WITH_ZERO else "paper",
+        case=case,
+        finding=COLLAPSE,
+    )

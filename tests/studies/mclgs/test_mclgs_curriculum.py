@@ -1,15 +1,19 @@
 """The curriculum and its controls, on stores of runs that were never trained."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from curriculum_stores import STEPS, put_plain, put_steps
+from study_stores import keep
 
 from mtlrepro.balancers.mclgs import similarity_weights
 from mtlrepro.runs.store import Store
 from mtlrepro.studies.mclgs import curriculum, grids
 from mtlrepro.studies.setting import Setting
 
+EVEN_GATES = {curriculum.EQUAL_AT_BEST: [np.ones(8)] * 3}
 CENTRE = 1.2
 """How good the centre is; other curricula are 1.1, controls 1.15, equal weights 1."""
 
@@ -62,7 +66,8 @@ def test_history_of_the_centre(setting):
 def test_exhibits_of_the_curriculum(setting):
     parts = [curriculum.load(setting), curriculum.load_sgd(setting)]
     weights = curriculum.weights_exhibit(parts[0])
-    assert "Weights begin at 0.90 to 1.20 and end at 1.00. While the curriculum lasts, 50.0" in weights.caption
+    assert "Weights begin at 0.90 to 1.20 and end at 1.00. While the curriculum lasts, the gate," in weights.caption
+    assert "is below 1 in 50.0 [50.0, 50.0] % of the steps" in weights.caption
     assert len(weights.table) == 8 * 3
     star = curriculum.star_exhibit(parts[0])
     assert star.table["curriculum"].tolist() == [*grids.STAR][:3]
@@ -97,9 +102,59 @@ def baseline_error(value):
 def test_claims_of_the_curriculum(setting):
     verdicts = curriculum.claims([curriculum.load(setting), curriculum.load_sgd(setting)])
     statuses = {(one.claim, one.case): one.status for one in verdicts}
-    assert statuses["The weight is 1 at the end of training", ""] == "holds"
+    assert statuses[curriculum.AT_THE_END, ""] == "holds"
     assert statuses["Most early steps are weighed down", ""] == "holds"
-    assert statuses["MCLGS is better than steps of the same lengths (random gate)", "SGD"] == "holds"
+    assert statuses["MCLGS is better than weights as large that look at no gradient (random gate)", "SGD"] == "holds"
     assert statuses["Another curriculum is better than the centre", "a0 = 4"] == "does not hold"
     assert statuses["Under AdamW MCLGS changes less of the update than under SGD", ""] == "holds"
     assert {one.finding for one in verdicts} == {0, 4, 5}
+    assert {one.claim: one.kind for one in verdicts if one.limits} == {"Most early steps are weighed down": "ours"}
+
+
+def test_equal_weights_have_a_row_at_their_best_rate_where_it_is_another_one(setting, tmp_path):
+    """At `smoke` one rate is tried, so that the search is stood in for."""
+    part = curriculum.load_sgd(setting)
+    best = part.equal.assign(**{name: 1.3 * part.equal[name] for name in ("segmentation.miou",)})
+    parts = [replace(part, runs={**part.runs, curriculum.EQUAL_AT_BEST: best}, gates={**part.gates, **EVEN_GATES})]
+    rows = curriculum.controls_table(parts).set_index("control")
+    assert curriculum.EQUAL_AT_BEST not in set(curriculum.controls_table([part])["control"])
+    centre = [f"centre less control, points{end}" for end in ("",)]
+    assert rows.loc[curriculum.EQUAL_AT_BEST, centre].item() < rows.loc["equal", centre].item()
+
+
+# --- runs that diverged
+
+
+def lose(folder, *runs):
+    """Make runs of a store ones that broke off."""
+    for run in runs:
+        (folder / f"{run.hash}.json").unlink()
+        keep(folder, run, status="failed", error="FloatingPointError: epoch 3", hash=run.hash)
+
+
+def test_a_further_seed_that_diverges_is_counted_with_its_replays_and_not_judged(setting, tmp_path):
+    """The shuffled weights of seed 1 are those of seed 2; all other controls replay the run of their own seed."""
+    fields = {**grids.SGD, "lr": 1e-2}
+    lose(tmp_path, grids.star(setting, **fields)[grids.CENTRE][2])
+    part = curriculum.load_sgd(setting)
+    assert part.lost == {grids.CENTRE: 1, **dict.fromkeys(grids.CONTROLS, 1)}
+    assert part.runs[grids.SHUFFLED]["seed"].tolist() == [0, 2]
+    assert part.runs[grids.CONSTANT]["seed"].tolist() == [0, 1] == sorted(part.epochs["seed"].unique())
+    parts = [curriculum.load(setting), part]
+    controls = curriculum.controls_exhibit(parts)
+    assert "Runs that diverged are left out: 1 of centre under SGD, 1 of constant gate under SGD" in controls.caption
+    assert len(controls.table) == 5 + 4  # one pair of shuffled weights is left, which has no interval
+    statuses = {(one.claim, one.case): one.status for one in curriculum.claims(parts)}
+    judged = "MCLGS is better than weights as large that look at no gradient (random gate)"
+    assert statuses[judged, "AdamW"] == "holds"
+    assert statuses[judged, "SGD"] == "cannot be tested here"
+
+
+def test_another_curriculum_that_diverges_is_counted(setting, tmp_path):
+    lose(tmp_path, *grids.star(setting)["a0 = 4"][1:])
+    found = curriculum.load(setting)
+    star = curriculum.star_exhibit(found)
+    assert star.table["curriculum"].tolist() == [grids.CENTRE, "a0 = 1"]
+    assert "Runs that diverged are left out: 2 of a0 = 4 under AdamW. (" in star.caption
+    statuses = {(one.claim, one.case): one.status for one in curriculum.claims([found])}
+    assert statuses["Another curriculum is better than the centre", "a0 = 4"] == "cannot be tested here"

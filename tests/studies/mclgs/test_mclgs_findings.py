@@ -3,20 +3,20 @@
 from mtlrepro.studies.mclgs import curriculum, poster, toy, unpaired
 from mtlrepro.studies.mclgs.findings import FINDINGS
 from mtlrepro.studies.mclgs.poster import BDD100K, NYUV2
+from mtlrepro.studies.mclgs.tables import COLLAPSE
 from mtlrepro.studies.mclgs.toy import Path
-from mtlrepro.studies.mclgs.unpaired import FINDING
 
 
 def test_claims_are_numbered_in_order_and_verdicts_name_them():
     assert [one.number for one in FINDINGS] == list(range(1, len(FINDINGS) + 1))
     paths = [Path(factor, method, 0.0, 0.0, 0.0) for factor in toy.FACTORS for method in toy.METHODS]
-    named = {one.finding for one in [*poster.claims(), *toy.claims(paths)]} | {FINDING}
+    named = {one.finding for one in [*poster.claims(), *toy.claims(paths)]} | {COLLAPSE}
     assert named == {0, NYUV2.finding, 2, BDD100K.finding, 6, 7}
     assert named - {0} <= {one.number for one in FINDINGS}
 
 
 def test_claims_that_need_runs_of_another_data_set_cannot_be_tested():
     """Claims 4 and 7: the poster's numbers, the two-digit network and the quadratics have verdicts on all others."""
-    open_claims = [curriculum.untested(), unpaired.untested()]
+    open_claims = [curriculum.untested(), *unpaired.untested()]
     assert {one.status for one in open_claims} == {"cannot be tested here"}
-    assert {one.finding for one in open_claims} == {4, FINDING}
+    assert {one.finding for one in open_claims} == {4, COLLAPSE}

@@ -3,6 +3,7 @@
 import pytest
 from study_stores import keep, metrics_of
 
+from mtlrepro.pages.readable import readable
 from mtlrepro.runs.store import Store
 from mtlrepro.studies.mclgs import gaps, grids
 from mtlrepro.studies.setting import Setting
@@ -19,8 +20,10 @@ def found(tmp_path):
         for run in runs:
             good = GOOD[method] if factor > 1 else 1.0
             share = CHANGED.get((method, factor), 0.0) + 0.01 * run.seed
-            probes = [{"update_change": {"shared": share + step, "all": 0.0}} for step in (-0.05, 0.05)]
-            history = [{"epoch": epoch, "probe": probe} for epoch, probe in enumerate((None, *probes), 1)]
+            norms = {"segmentation": 2.0, "depth": 1.0 * factor, "normal": 1.0}
+            probes = [{"norms": norms, "update_change": {"shared": share + step, "all": 0}} for step in (-0.05, 0.05)]
+            losses = {"segmentation": 3.0, "depth": 0.1 / good, "normal": 1.0}
+            history = [{"epoch": n, "probe": probe, "losses": losses} for n, probe in enumerate((None, *probes), 1)]
             values = metrics_of(run, good + 0.001 * run.seed * (1 + (method == "mclgs")))
             keep(tmp_path, run, metrics=values, validation_metrics=values, history=history)
     return gaps.load(setting)
@@ -34,16 +37,23 @@ def test_rows_have_what_is_changed_and_what_is_reached(found):
     assert own["Δ of segmentation, %"] == pytest.approx(-20, abs=0.1)
     assert own["Δ of depth, %"] == pytest.approx(-25, abs=0.2)  # errors grow to 1 / 0.8
     assert rows.loc[(1, "equal"), "update changed, %"] == 0
+    gaps_of = rows["gradients, largest over smallest"]
+    assert [gaps_of[1, "equal"], gaps_of[100, "MCLGS"]] == pytest.approx([2, 100])
+    above = 100 * ((3 + 100 * 0.1 / 0.8 + 1) / (3 + 100 * 0.1 + 1) - 1)
+    assert own["objective above equal, %"] == pytest.approx(above)
+    assert rows.loc[(1, "PCGrad"), "objective above equal, %"] == pytest.approx(0)
     assert rows.loc[(1, "equal"), "Δm, %"] == pytest.approx(0, abs=1e-9)
-    caption = gaps.exhibit(found).caption
-    assert "PCGrad 11.0 [10.0, 12.0] and 41.0 [40.0, 42.0] %; MCLGS 21.0 [20.0, 22.0] and 21.0" in caption
+    shown = gaps.exhibit(found)
+    assert "PCGrad 11.0 [10.0, 12.0] and 41.0 [40.0, 42.0], MCLGS 21.0 [20.0, 22.0] and 21.0" in shown.caption
+    assert "a task is 2.0 [2.0, 2.0] and 100.0 [100.0, 100.0] times as long as the smallest" in shown.caption
+    assert len(readable(shown.shown)[0].columns) == 6
 
 
 def test_claims_about_gaps(found):
     statuses = {one.claim: one.status for one in gaps.claims(found)}
     assert statuses == {
         "PCGrad changes more of the update where magnitudes differ more": "holds",
-        "PCGrad is worse than equal weights where magnitudes differ": "holds",
+        "PCGrad ends at a larger training objective than equal weights where magnitudes differ": "holds",
         "MCLGS is better than PCGrad where magnitudes differ": "holds",
     }
     assert {one.case for one in gaps.claims(found)} == {"loss of depth times 100"}

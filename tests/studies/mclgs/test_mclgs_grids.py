@@ -216,7 +216,9 @@ def test_a_rate_at_which_a_run_broke_off_is_out(chosen):
     search = rates.of_methods(chosen)
     assert lost not in plan.search(chosen) and chosen.store.failure(lost)
     assert search.rates["mclgs"] == 1e-2
-    table = search.exhibit("rates").table.set_index("method")
+    shown = search.exhibit("rates")
+    assert "that was tried over equal weights at the rate of the scale, in %." in shown.caption
+    table = shown.table.set_index("method")
     assert table.loc["MCLGS", "1e-05"] == "diverged"
     assert "diverged" not in set(table.loc["equal"])
 

@@ -36,7 +36,7 @@ def test_controls_have_the_gates_of_the_centre(setting, monkeypatch):
     ]
     assert len({exhibit.name for exhibit in exhibits}) == len(exhibits)
     statuses = {one.claim: one.status for one in curriculum.claims([found])}
-    assert statuses["The weight is 1 at the end of training"] == "holds"
+    assert statuses[curriculum.AT_THE_END] == "holds"
 
 
 def test_samples_of_trained_runs(setting):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mtlrepro.studies.mclgs import rule, toy
+from mtlrepro.studies.mclgs.toy import Path
 
 
 def test_both_forms_by_hand():
@@ -71,8 +72,23 @@ def test_deviations_by_hand():
     assert gated == pytest.approx(1)  # all agree so far out: weights of 2
 
 
+def test_a_deviation_follows_the_curriculum():
+    """Points of one place, of which the first epoch and a half has p > 0: weights of 2, then of 1."""
+    problem = toy._toy(1.0)
+    points = torch.tensor([[3.0, 0.0]] * 4, dtype=torch.float64)  # steps 0, 10, 20, 30 of epochs of 15
+    assert toy.deviation(problem, "mclgs", points, {"a0": 1e9, "delta_a": 1e9}) == pytest.approx(2 / 4)
+
+
 def test_where_methods_end():
     found = [path for method in ("equal", "mclgs") for path in toy.paths(10.0, method)]
     assert all(path.to_optimum < toy.NEAR and path.to_front < toy.NEAR for path in found)
     (first, _) = toy.paths(10.0, "equal")
     assert first.deviation == 0
+    assert all(path.to_optimum > toy.NEAR > path.to_front for path in toy.paths(10.0, toy.ENDLESS))
+
+
+def test_pcgrad_is_judged_where_there_is_a_gap():
+    verdicts = toy.claims([Path(f, method, f, 1.0, 0.0) for f in toy.FACTORS for method in toy.METHODS])
+    own = {(one.claim.split("PCGrad")[1], one.case): one.status for one in verdicts if "PCGrad" in one.claim}
+    assert {case for _, case in own} == {"one loss times 10", "one loss times 100"}
+    assert set(own.values()) == {"holds"} and len(own) == 4

@@ -134,13 +134,76 @@ def test_streets_have_their_own_metrics_and_seeds(tmp_path):
 def test_claims_of_the_tables(tmp_path):
     table = tables.load(setting_with(tmp_path), tuned=False)
     statuses = {(one.claim, one.case): one.status for one in tables.claims(table)}
-    assert statuses["MCLGS is better than every other method", "CAGrad"] == "holds"
+    assert statuses["MCLGS is better than every method without it", "CAGrad"] == "holds"
     assert statuses["CAGrad + MCLGS is better than every other method", "MCLGS"] == "holds"
     assert statuses["MCLGS is better than single tasks", ""] == "holds"
     assert statuses["Equal weights are better than single tasks", ""] == "inconclusive"
-    assert {one.finding for one in tables.claims(table)} == {1, 2}
+    assert {one.finding for one in tables.claims(table)} == {0, 1, 2}
+    assert [one.claim for one in tables.claims(table) if not one.finding] == [
+        "Equal weights are better than single tasks"
+    ]
     street = tables.load(setting_with(tmp_path / "street", street=True), tuned=False)
-    assert {one.finding for one in tables.claims(street)} == {3}
+    assert {one.finding for one in tables.claims(street)} == {0, 3, 7}
+
+
+def test_the_fall_of_mgda_is_held_against_the_posters(tmp_path):
+    """Half of what single tasks reach is a fall of 50 %, further than 39.57 % and 6.14 %."""
+    table = tables.load(setting_with(tmp_path, street=True), tuned=False)
+    falls = [one for one in tables.claims(table) if one.finding == 7]
+    assert [(one.claim, one.status) for one in falls] == [
+        (f"{tables.WITHOUT_ZERO} (detection)", "holds"),
+        (f"{tables.WITHOUT_ZERO} (segmentation)", "holds"),
+    ]
+    assert [one.claimed for one in falls] == [-39.57, -6.14]
+
+
+# --- runs that diverged
+
+
+def lose(folder, *runs):
+    """Make runs of a store ones that broke off."""
+    for run in runs:
+        (folder / f"{run.hash}.json").unlink()
+        keep(folder, run, status="failed", error="FloatingPointError: epoch 3", hash=run.hash)
+
+
+def test_a_further_seed_that_diverges_is_counted_and_its_method_not_judged(tmp_path):
+    setting = setting_with(tmp_path)
+    lose(tmp_path, grids.methods(setting)["mclgs"][2])
+    table = tables.load(setting, tuned=False)
+    assert table.lost == {"mclgs": 1}
+    assert table.of("mclgs").index.tolist() == [0, 1]
+    main, compared = tables.exhibits(table)
+    assert all("Runs that diverged are left out: 1 of MCLGS. (" in one.caption for one in (main, compared))
+    assert "Brackets: the range over 3 seeds, or the range over 2 seeds, with the spread" in main.caption
+    assert compared.table.set_index(["method", "against"]).loc["MCLGS", "equal"]["pairs"] == 2
+    statuses = {(one.claim, one.case): one.status for one in tables.claims(table)}
+    assert statuses["MCLGS is better than every method without it", "CAGrad"] == "cannot be tested here"
+    assert statuses["CAGrad + MCLGS is better than every other method", "MCLGS"] == "cannot be tested here"
+    assert statuses["CAGrad + MCLGS is better than every other method", "CAGrad"] == "holds"
+    assert statuses["MCLGS is better than single tasks", ""] == "cannot be tested here"
+
+
+def test_a_method_without_two_runs_has_no_row(tmp_path):
+    setting = setting_with(tmp_path)
+    lose(tmp_path, *grids.methods(setting)["mgda"], *grids.methods(setting)["pcgrad"][:2])
+    table = tables.load(setting, tuned=False)
+    assert table.lost == {"mgda": 3, "pcgrad": 2}
+    assert {"MGDA", "PCGrad"}.isdisjoint(tables.rows(table)["method"])
+    assert {"MGDA", "PCGrad"}.isdisjoint(tables.tests(table)["method"])
+    statuses = {(one.claim, one.case): one.status for one in tables.claims(table)}
+    assert statuses["MCLGS is better than every method without it", "MGDA"] == "cannot be tested here"
+
+
+def test_a_single_task_that_diverges_takes_its_seed_from_the_spread(tmp_path):
+    setting = setting_with(tmp_path)
+    lose(tmp_path, next(run for run in grids.single_tasks(setting) if run.tasks == ("depth",) and run.seed == 1))
+    table = tables.load(setting, tuned=False)
+    assert table.lost == {"depth": 1}
+    assert table.single.index.tolist() == table.spread("equal").index.tolist() == [0, 2]
+    statuses = {(one.claim, one.case): one.status for one in tables.claims(table)}
+    assert statuses["MCLGS is better than single tasks", ""] == "cannot be tested here"
+    assert statuses["MCLGS is better than every method without it", "CAGrad"] == "holds"
 
 
 def test_tuned_tables_have_the_chosen_rates(tmp_path):
