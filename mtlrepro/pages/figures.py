@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import NullLocator
@@ -103,10 +104,10 @@ def webp(figure: Figure, *, photograph: bool = False) -> bytes:
         figure: The drawing.
         photograph: Whether it has many colours, and is kept with some loss; else it is kept without, in 24 colours.
     """
-    drawn, packed = BytesIO(), BytesIO()
-    figure.savefig(drawn, format="png")
-    with Image.open(drawn) as image:
-        pixels = image.convert("RGB")
+    packed = BytesIO()
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     if photograph:
         pixels.save(packed, format="WEBP", quality=40, method=6)
     else:

@@ -34,6 +34,12 @@ def store_of(scale: Scale) -> Store:
 _opened = cache(Store)
 
 
+@cache
+def _epochs(scale: Scale, dataset: str, network: str) -> int:
+    """Epochs of the runs of a scale; a configuration is checked as it is made, which takes its time."""
+    return scales.config(scale, dataset=dataset, network=network).epochs
+
+
 def check_root(dataset: str, data_root: str) -> None:
     """Refuse a real data set without a folder, or scenes with one.
 
@@ -130,8 +136,8 @@ class Setting:
             network: Name of a network; empty: that of the setting.
             **changes: Other fields of `RunConfig`; they take the place of the scale's.
         """
-        chosen: dict[str, Any] = {"dataset": self.dataset, "network": network or self.network}
-        every = max(scales.config(self.scale, **chosen).epochs // (2 if self.scale == "smoke" else 4), 1)
+        chosen = {"dataset": self.dataset, "network": network or self.network}
+        every = max(_epochs(self.scale, **chosen) // (2 if self.scale == "smoke" else 4), 1)
         tasks = {"tasks": self.tasks} if self.tasks else {}
         return scales.config(
             self.scale, **chosen, **{"evaluate_every": every, "probe_every": every, **tasks, **changes}

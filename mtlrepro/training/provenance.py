@@ -61,7 +61,9 @@ def processor() -> str:
     return f"{name} ({numbers})" if numbers else name
 
 
+@cache
 def _commit() -> str:
+    """Commit that this process has loaded its code from, asked for at its first run."""
     # In containers the checkout often belongs to another user. Its code runs in this process already, so it is trusted.
     git = ["git", "-c", "safe.directory=*", "-C", str(PROJECT)]
     try:
@@ -69,17 +71,11 @@ def _commit() -> str:
         changed = subprocess.run([*git, "status", "--porcelain", "--", "."], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         if "dubious ownership" in str(getattr(error, "stderr", "")):
-            _name_remedy()
+            warnings.warn(  # versions before 2.38 take the remedy from a file alone
+                f"{PROJECT} belongs to another user, and git does not tell its commit; "
+                f"to record it, run: git config --global --add safe.directory {PROJECT}",
+                stacklevel=2,
+            )
             return "unknown: git refuses a checkout of another user"
         return "unknown: not a git checkout"
     return commit.stdout.strip() + (" with changes" if changed.stdout.strip() else "")
-
-
-@cache
-def _name_remedy() -> None:
-    """Say once what makes git tell the commit; versions before 2.38 take it from a file alone."""
-    warnings.warn(
-        f"{PROJECT} belongs to another user, and git does not tell its commit; "
-        f"to record it, run: git config --global --add safe.directory {PROJECT}",
-        stacklevel=2,
-    )

@@ -78,12 +78,14 @@ class SliceStatistics:
         sums = [x.square(), y.square(), x * y]
         self.batches[r, layer] += 1
         self.plain[r, layer] += (x + y).square().sum()
-        for level, count in enumerate(self.counts[layer]):
+        levels = []
+        for count in self.counts[layer]:
             if count < len(sums[0]):  # a level's slices are made of those of the level before
                 sums = [part.view(count, -1).sum(1) for part in sums]
                 found = _describe_slices(*sums)
-            for total, part in zip((self.ratios, self.kept, self.balanced), found, strict=True):
-                total[r, layer, level] += part
+            levels.append(found)
+        for total, parts in zip((self.ratios, self.kept, self.balanced), zip(*levels, strict=True), strict=True):
+            total[r, layer] += torch.stack(parts)
 
     def state(self) -> dict[str, Any]:
         """Fields of `Slices`: lists of texts, and tensors on the CPU."""

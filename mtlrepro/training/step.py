@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import MultiStepLR
 
@@ -235,9 +236,8 @@ class Trainer:
     def _check_network(self, epoch: int) -> None:
         """Refuse a network with numbers that are not finite, which a finite loss does not exclude."""
         tensors = {name: tensor for name, tensor in self.model.state_dict().items() if tensor.is_floating_point()}
-        finite = torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).tolist()
-        if not all(finite):
-            name = list(tensors)[finite.index(False)]
+        if not get_total_norm(tensors.values(), math.inf).isfinite():  # of all at once, for tensors may be many
+            name = next(name for name, tensor in tensors.items() if not tensor.isfinite().all())
             raise FloatingPointError(f"epoch {epoch}: {name} of the network is not finite; remedy: a smaller lr")
 
     def probe_batch(self) -> Batch:

@@ -60,6 +60,17 @@ def test_compact_pictures_keep_size_paper_and_inks_and_are_smaller():
         assert np.abs(pixels - ink).max(axis=1).min() <= 24
 
 
+def test_compact_pictures_have_their_ink_where_a_saved_figure_has_it():
+    figure, axes = plots.canvas()
+    axes.plot([0, 1], [0, 1], color="#000000")
+    axes.set_xlabel("a label that takes space")
+    saved = io.BytesIO()
+    figure.savefig(saved, format="png")
+    content = plots.webp(figure)
+    one, other = (np.asarray(Image.open(io.BytesIO(file)).convert("L")) for file in (saved.getvalue(), content))
+    assert np.abs(one.astype(int) - other).max() <= 16 and (one < 128).sum() > 500
+
+
 def test_figures_are_not_registered_with_pyplot():
     from matplotlib import pyplot
 

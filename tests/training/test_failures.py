@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,23 @@ def test_a_network_that_is_not_finite_fails_the_run(tmp_path):
     with pytest.raises(FloatingPointError, match=r"epoch 1: .* of the network is not finite; remedy: a smaller lr"):
         train(run, store=tmp_path)
     assert "of the network is not finite" in failure(tmp_path, run)["error"]
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_the_first_part_of_a_network_that_is_not_finite_is_named(value):
+    """Numbers of any size are finite; parameters and running statistics are looked at in the order of the network."""
+    trainer = Trainer(config(), torch.device("cpu"))
+    state = {name: tensor for name, tensor in trainer.model.state_dict().items() if tensor.is_floating_point()}
+    names = list(state)
+    largest = torch.finfo(torch.float32).max
+    for tensor in state.values():
+        tensor.view(-1)[-1] = largest
+    trainer._check_network(3)
+    statistic = next(name for name in names if name.endswith("running_var"))
+    for name in (names[-1], statistic, names[0]):
+        state[name].view(-1)[0] = value
+        with pytest.raises(FloatingPointError, match=rf"^epoch 3: {re.escape(name)} of the network is not finite; "):
+            trainer._check_network(3)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,14 @@ from mtlrepro.training import provenance as module
 from mtlrepro.training.provenance import PACKAGES, processor, provenance
 
 
+@pytest.fixture(autouse=True)
+def asked_anew():
+    """Git is asked once by each process; here by each test."""
+    module._commit.cache_clear()
+    yield
+    module._commit.cache_clear()
+
+
 def test_provenance():
     found = provenance("cpu")
     assert list(found) == ["commit", "device", "threads", "python", *PACKAGES]
@@ -45,6 +53,13 @@ def test_processor(monkeypatch, cpuinfo, model):
     assert processor() == model
 
 
+def test_git_is_asked_once(monkeypatch):
+    """The code of a process is that of its start, whatever is changed or committed since."""
+    first = provenance("cpu")
+    monkeypatch.delattr(subprocess, "run")
+    assert provenance("cpu") == first
+
+
 @pytest.mark.parametrize("error", [FileNotFoundError(), subprocess.CalledProcessError(128, "git")])
 def test_provenance_outside_a_checkout(monkeypatch, error):
     def fail(*args, **options):
@@ -73,7 +88,6 @@ def test_where_git_refuses_the_remedy_is_named_once(monkeypatch):
         )
 
     monkeypatch.setattr(subprocess, "run", refuse)
-    module._name_remedy.cache_clear()
     with pytest.warns(UserWarning, match=r"run: git config --global --add safe\.directory ") as caught:
         found = {provenance("cpu")["commit"] for _ in range(2)}
     assert found == {"unknown: git refuses a checkout of another user"}

@@ -164,7 +164,7 @@ def pair_weights(weights: np.ndarray) -> np.ndarray:
 
 
 def history(setting: Setting, configs: Sequence[RunConfig]) -> pd.DataFrame:
-    """What runs of MCLGS on three tasks report, epoch by epoch.
+    """What runs of MCLGS on three tasks report, after each epoch with a look at their gradients.
 
     Args:
         setting: Holds the stored runs.
@@ -181,8 +181,9 @@ def history(setting: Setting, configs: Sequence[RunConfig]) -> pd.DataFrame:
         weights = pair_weights(setting.store.step_weights(config))
         steps = len(weights) // config.epochs
         for entry in record["history"]:
+            if (probe := entry["probe"]) is None:
+                continue
             own = weights[steps * (entry["epoch"] - 1) : steps * entry["epoch"]]
-            probe = entry["probe"]
             for number, (i, j) in enumerate(combinations(range(len(config.tasks)), 2)):
                 low, high = np.percentile(own[:, number], BANDS)
                 rows.append(

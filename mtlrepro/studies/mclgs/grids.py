@@ -25,7 +25,7 @@ SGD_RATES = (1e-2, 3e-2, 1e-1)
 """Learning rates that are tried under SGD."""
 SGD: Mapping[str, Any] = {"optimizer": "sgd", "weight_decay": 1e-4}
 SEARCH_SEEDS = 2
-"""Seeds of each learning rate that is tried."""
+"""Seeds of each learning rate that is tried; at `smoke` there is one."""
 OBSERVED = ("method", "update", "weights")
 """What runs of MCLGS keep of their steps."""
 CENTRE, ITERATIONS = "centre", "by iteration"
@@ -59,6 +59,8 @@ BATCHES = 25
 def run(setting: Setting, seed: int, method: str = "equal", **changes: Any) -> RunConfig:  # noqa: ANN401
     """One run with metrics of the validation split too, where there is one; MCLGS reports on its steps.
 
+    The gradients of MCLGS are compared after every epoch, at `smoke` after every second one.
+
     Args:
         setting: What all runs share.
         seed: Its seed.
@@ -66,7 +68,8 @@ def run(setting: Setting, seed: int, method: str = "equal", **changes: Any) -> R
         **changes: Further fields of the run.
     """
     both = {"evaluate_on": "both"} if setting.validated else {}
-    told = {"observe": OBSERVED, "probe_every": 1} if method == "mclgs" else {}
+    every = 2 if setting.scale == "smoke" else 1
+    told = {"observe": OBSERVED, "probe_every": every} if method == "mclgs" else {}
     return setting.run(method=method, seed=seed, **{**both, **told, **changes})
 
 
@@ -96,7 +99,7 @@ def _rates(setting: Setting) -> tuple[float, ...]:
 
 
 def _search_seeds(setting: Setting) -> range:
-    return range(min(setting.seeds, SEARCH_SEEDS))
+    return range(1 if setting.scale == "smoke" else min(setting.seeds, SEARCH_SEEDS))
 
 
 # --- the tables ---------------------------------------------------------------------------------------
@@ -105,15 +108,17 @@ def _search_seeds(setting: Setting) -> range:
 def single_tasks(setting: Setting, rates: Mapping[str, float] | None = None) -> list[RunConfig]:
     """Each task by itself, with the seeds of the comparison.
 
-    On rooms and at the learning rate of the scale they are those of other chapters, with the test split alone.
+    On rooms and at the learning rate of the scale they are those of other chapters, with the test split alone; at
+    `smoke` the search has its runs among them, so that none is trained twice.
 
     Args:
         setting: What all runs share.
         rates: Learning rate of each task; default: that of the scale.
     """
-    plain, street = setting.run().lr, _street(setting)
+    plain = setting.run().lr
+    own = _street(setting) or setting.scale == "smoke"
     return [
-        run(setting, one.seed, tasks=one.tasks, lr=rate) if street or rate != plain else one
+        run(setting, one.seed, tasks=one.tasks, lr=rate) if own or rate != plain else one
         for one in comparison.single_tasks(setting)
         for rate in [plain if rates is None else rates[one.tasks[0]]]
     ]
@@ -137,7 +142,7 @@ def methods(setting: Setting, rates: Mapping[str, float] | None = None) -> dict[
 
 
 def rate_search(setting: Setting) -> dict[str, list[RunConfig]]:
-    """Every method of the table at each learning rate, two seeds each, by name."""
+    """Every method of the table at each learning rate, by name; see `SEARCH_SEEDS`."""
     return {
         method: [run(setting, seed, method, lr=rate) for rate in _rates(setting) for seed in _search_seeds(setting)]
         for method in _methods(setting)
@@ -145,7 +150,7 @@ def rate_search(setting: Setting) -> dict[str, list[RunConfig]]:
 
 
 def single_search(setting: Setting) -> dict[str, list[RunConfig]]:
-    """Each task by itself at each learning rate, two seeds each, by task."""
+    """Each task by itself at each learning rate, by task; see `SEARCH_SEEDS`."""
     return {
         task: [
             run(setting, seed, tasks=(task,), lr=rate) for rate in _rates(setting) for seed in _search_seeds(setting)
@@ -259,7 +264,7 @@ def controls(setting: Setting, **fields: Any) -> dict[str, list[RunConfig]]:  # 
 
 
 def sgd_search(setting: Setting) -> dict[str, list[RunConfig]]:
-    """Equal weights and the centre under SGD at each of `SGD_RATES`, two seeds each, by name; at `smoke` at its own."""
+    """Equal weights and the centre under SGD at each of `SGD_RATES`, by name; at `smoke` at its own."""
     tried = (setting.run().lr,) if setting.scale == "smoke" else SGD_RATES
     return {
         method: [run(setting, seed, method, lr=rate, **SGD) for rate in tried for seed in _search_seeds(setting)]

@@ -81,8 +81,8 @@ def mtsgd(
 
 
 def _run(setting: Setting, seed: int, **changes: Any) -> RunConfig:  # noqa: ANN401
-    """A run that is evaluated ten times, also on the validation split if there is one beside the evaluated one."""
-    fields: dict[str, Any] = {"evaluate_every": max(setting.epochs // 10, 1)}
+    """A run that is evaluated ten times, at `smoke` twice; also on the validation split if there is such a one."""
+    fields: dict[str, Any] = {} if setting.scale == "smoke" else {"evaluate_every": max(setting.epochs // 10, 1)}
     if setting.validated:
         fields["evaluate_on"] = "both"
     return setting.run(seed=seed, **{**fields, **changes})

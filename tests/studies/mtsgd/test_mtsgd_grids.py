@@ -48,6 +48,13 @@ def test_rows_of_the_tables_are_the_runs_that_they_name():
     assert len(set(hashes(runs))) == len(runs) == 3 * 5 + 13 * 3  # central rows have five seeds
 
 
+@pytest.mark.parametrize(("scale", "times"), [("smoke", 2), ("cpu", 10), ("gpu", 10)])
+def test_runs_are_evaluated_ten_times_and_at_smoke_twice(scale, times):
+    setting = replace(CPU, scale=scale)
+    runs = [*grids.runs_of(setting, TABLE_2), *grids.single_tasks(setting), *grids.others(setting)]
+    assert {run.epochs // run.evaluate_every for run in runs} == {times}
+
+
 def test_central_rows_keep_predictions_once_and_gradients_of_three_seeds():
     central = [cell for cell in (*TABLE_2, *TABLE_3, *TABLE_4) if cell.central]
     assert central == [JOINT, Cell(-1.0), Cell(0.0)]
