@@ -106,8 +106,9 @@ def webp(figure: Figure, *, photograph: bool = False) -> bytes:
     """
     packed = BytesIO()
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    canvas.draw()  # type: ignore[no-untyped-call]
+    drawn = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    pixels = Image.fromarray(drawn).convert("RGB")
     if photograph:
         pixels.save(packed, format="WEBP", quality=40, method=6)
     else:

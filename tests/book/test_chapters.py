@@ -38,6 +38,10 @@ REFUSED = {
         {"dataset": "nyuv2", "scale": "paper"},
         r"data_root is empty; accepted for nyuv2: .* data_scripts/nyuv2.py prepare",
     ),
+    "mtsgd.ipynb": (
+        {"dataset": "cityscapes", "scale": "paper"},
+        r"data_root is empty; accepted for cityscapes: .* data_scripts/cityscapes.py prepare",
+    ),
     "runs.ipynb": (
         {"grid": "tests/book/never_trained.json"},  # a grid of the book is complete one day
         r"lacks \d+ of \d+ runs; to train them, run: mtlrepro grid",

@@ -11,6 +11,7 @@ from training_cases import config
 
 from mtlrepro.cli import main
 from mtlrepro.data import loading
+from mtlrepro.training import scales
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.records import numbers
 from mtlrepro.training.run import train
@@ -71,16 +72,15 @@ def test_a_network_that_is_not_finite_fails_the_run(tmp_path):
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_the_first_part_of_a_network_that_is_not_finite_is_named(value):
     """Numbers of any size are finite; parameters and running statistics are looked at in the order of the network."""
-    trainer = Trainer(config(), torch.device("cpu"))
+    trainer = Trainer(scales.config("smoke"), torch.device("cpu"))
     state = {name: tensor for name, tensor in trainer.model.state_dict().items() if tensor.is_floating_point()}
     names = list(state)
-    largest = torch.finfo(torch.float32).max
     for tensor in state.values():
-        tensor.view(-1)[-1] = largest
+        tensor.fill_(torch.finfo(torch.float32).max)
     trainer._check_network(3)
     statistic = next(name for name in names if name.endswith("running_var"))
     for name in (names[-1], statistic, names[0]):
-        state[name].view(-1)[0] = value
+        state[name].select(0, 0).fill_(value)
         with pytest.raises(FloatingPointError, match=rf"^epoch 3: {re.escape(name)} of the network is not finite; "):
             trainer._check_network(3)
 
