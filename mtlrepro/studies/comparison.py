@@ -26,6 +26,8 @@ from mtlrepro.training.scales import Scale
 DIRECTIONS = {"better": 1, "worse": -1}
 ALPHA = 0.05
 """Level of significance."""
+NOT_KNOWN = "?"
+"""Text of what cannot be told."""
 EQUAL = method_title("equal")
 """The plain method that findings measure others by."""
 DIFFERENCES = {AVERAGE_RANK: "places gained in average rank", DELTA: f"gain in {DELTA}, points of %"}
@@ -279,8 +281,18 @@ def mean_and_spread(values: pd.Series, decimals: int) -> str:
     return f"{fixed(interval.value, decimals)} ± {fixed(interval.high - interval.value, decimals)}"
 
 
-def bracketed(interval: Interval, decimals: int = 1, *, signed: bool = False) -> str:
-    """Text of a value and its interval in brackets with a number of decimals, the value with its sign if asked for."""
+def paired(differences: pd.Series) -> Interval | None:
+    """Mean of the differences of pairs with Student's 95 % interval; None if there are fewer than two pairs."""
+    return mean_interval(differences) if len(differences) > 1 else None
+
+
+def bracketed(interval: Interval | None, decimals: int = 1, *, signed: bool = False) -> str:
+    """Text of a value and its interval in brackets with a number of decimals, the value with its sign if asked for.
+
+    Without an interval, as of too few pairs, it is `NOT_KNOWN`.
+    """
+    if interval is None:
+        return NOT_KNOWN
     value = fixed(interval.value, decimals)
     plus = "+" if signed and float(value) > 0 else ""
     return f"{plus}{value} [{fixed(interval.low, decimals)}, {fixed(interval.high, decimals)}]"

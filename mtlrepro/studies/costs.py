@@ -12,6 +12,7 @@ from mtlrepro.bench.train import NETWORKS, configuration
 from mtlrepro.data.datasets import part_of
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.runs.store import Store
+from mtlrepro.studies.comparison import NOT_KNOWN
 from mtlrepro.studies.experiments import Experiment, Grid, shown
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training import scales
@@ -19,7 +20,6 @@ from mtlrepro.training.config import RunConfig
 
 BENCHMARKS = {"cpu": "bench-train.json", "gpu": "bench-train-cuda.json"}
 """File of the book's results with what `mtlrepro bench train --json FILE` measured, by scale."""
-NOT_KNOWN = "?"
 STORED = "stored runs"
 BENCHMARK = "benchmark, training alone"
 NOT_MEASURED = "not measured"

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from mtlrepro import tasks
 from mtlrepro.analysis.verdicts import Interval, mean_interval, range_interval
 from mtlrepro.pages.figures import legend, styles
 from mtlrepro.runs.tables import flat
@@ -75,20 +76,21 @@ def point(setting: Setting, weights: Iterable[float], seed: int, network: str = 
 
 
 def evaluated(setting: Setting, configs: Iterable[RunConfig]) -> pd.DataFrame:
-    """Read stored runs and train missing ones, with metrics of both splits.
+    """Read stored runs and train missing ones, with metrics of both splits; runs that diverged are left out.
 
     Args:
-        setting: What all runs share.
+        setting: What all runs share; `Setting.lost` counts what is left out.
         configs: Runs; those without a validation split have the test split alone.
 
     Returns:
-        One row a run, in their order: `run`, its hash; `method`, its name; `weights`, those of its options, else empty;
-        `seed`; `hours` that it took; and each metric as `TASK.METRIC` and `validation TASK.METRIC`.
+        One row a run that did not diverge, in their order: `run`, its hash; `method`, its name; `weights`, those of its
+        options, else empty; `seed`; `hours` that it took; and each metric as `TASK.METRIC` and `validation
+        TASK.METRIC`.
     """
     configs = list(configs)
-    setting.trained(configs)
+    left = setting.finite(configs)
     rows = []
-    for config, record in zip(configs, setting.records(configs).values(), strict=True):
+    for config, record in zip(left, setting.records(left).values(), strict=True):
         weights = tuple(config.method_options.get("weights", ()))
         held_out = flat(record["validation_metrics"]) if "validation_metrics" in record else {}
         rows.append(
@@ -102,7 +104,17 @@ def evaluated(setting: Setting, configs: Iterable[RunConfig]) -> pd.DataFrame:
                 **{f"{VALIDATION}{name}": value for name, value in held_out.items()},
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=_columns(configs), dtype=float)
+
+
+def _columns(configs: Iterable[RunConfig]) -> list[str]:
+    """Columns of `evaluated`."""
+    found = ["run", "method", "weights", "seed", "hours"]
+    for config in configs:
+        for task in tasks.create(config.tasks, protocol=config.protocol):
+            names = [f"{task.name}.{metric}" for metric in task.metrics().higher_is_better]
+            found += [*names, *(f"{VALIDATION}{name}" for name in names)]
+    return list(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)
@@ -110,11 +122,13 @@ class Front:
     """Fixed weights that were tried.
 
     Attributes:
-        runs: As `evaluated` gives it, of the seeds of which every point is stored.
+        runs: As `evaluated` gives it, of the seeds of which every point is stored or diverged; points that diverged in
+            one of them are left out of all.
         equal: Likewise, runs with equal weights: by the means of their metrics improvements are taken.
         scores: Metrics, and the convention of Delta_m.
         tasks: Tasks, in the order of the weights.
         lacking: Runs of the grid that are not stored, of seeds that are left out.
+        diverged: Points that are left out since one of their runs diverged.
     """
 
     runs: pd.DataFrame
@@ -122,6 +136,7 @@ class Front:
     scores: Scores
     tasks: tuple[str, ...]
     lacking: int = 0
+    diverged: int = 0
 
     @property
     def seeds(self) -> list[int]:
@@ -164,8 +179,9 @@ class Front:
         return ", ".join(f"{task} {share:g}" for task, share in zip(self.tasks, weights, strict=True))
 
     def missing(self) -> str:
-        """Which seeds the front has, and what of it is not stored, in a sentence."""
-        rest = f"; runs of further seeds that are not stored: {self.lacking}" if self.lacking else ""
+        """Which seeds the front has, and what of it diverged or is not stored, in a sentence."""
+        rest = f"; further points that are left out, as they diverged: {self.diverged}" if self.diverged else ""
+        rest += f"; runs of further seeds that are not stored: {self.lacking}" if self.lacking else ""
         return f"Fixed weights: {self.runs['weights'].nunique()} points, {seeds_in_words(self.seeds)}{rest}."
 
 
@@ -177,15 +193,24 @@ def load(setting: Setting, configs: Sequence[RunConfig], equal: Sequence[RunConf
         configs: As `grid` gives it.
         equal: Runs with equal weights, with metrics of both splits; missing ones are trained.
         scores: Metrics, and the convention of Delta_m.
+
+    Raises:
+        RuntimeError: All runs with equal weights, or all points, diverged; see `Setting.reference`.
     """
     by_seed: dict[int, list[RunConfig]] = {}
     for config in configs:
         by_seed.setdefault(config.seed, []).append(config)
-    whole = [seed for seed, own in by_seed.items() if setting.stored(own)] or [next(iter(by_seed))]
+    whole = [seed for seed, own in by_seed.items() if setting.stored(setting.unbroken(own))] or [next(iter(by_seed))]
     rest = [run for seed, own in by_seed.items() if seed not in whole for run in own]
-    runs = evaluated(setting, [run for seed in whole for run in by_seed[seed]])
-    lacking = sum(run not in setting.store for run in rest)
-    return Front(runs, evaluated(setting, equal), scores, configs[0].tasks, lacking)
+    tried = [run for seed in whole for run in by_seed[seed]]
+    runs = evaluated(setting, tried)
+    kept = runs[runs.groupby("weights")["seed"].transform("count") == len(whole)].reset_index(drop=True)
+    if kept.empty:
+        setting.reference("fixed weights", tried, least=len(whole))
+    lacking = sum(run not in setting.store for run in setting.unbroken(rest))
+    lost = len(by_seed[whole[0]]) - kept["weights"].nunique()
+    baseline = evaluated(setting, setting.reference("equal weights", equal))
+    return Front(kept, baseline, scores, configs[0].tasks, lacking, lost)
 
 
 def seeds_in_words(seeds: Sequence[int]) -> str:
@@ -253,11 +278,15 @@ def summary(held: pd.DataFrame, sign: int = 1) -> pd.DataFrame:
     Returns:
         `method`, `seeds`; `delta`, mean Delta_m in %; `gain`, that less the tuned point's in runs of the same seed,
         positive where the method is better, with `low` and `high` of the paired 95 % interval; `beyond` and `as far`,
-        means over the seeds of the front, with the range as `... low` and `... high`.
+        means over the seeds of the front, with the range as `... low` and `... high`. Methods without two pairs, and
+        those without a seed of the front, are left out.
     """
     rows = []
     for method, own in held.groupby("method", sort=False):
-        gain = mean_interval((sign * (own["delta"] - own["tuned"])).dropna())
+        pairs = (sign * (own["delta"] - own["tuned"])).dropna()
+        if len(pairs) < 2 or own["beyond"].isna().all():
+            continue
+        gain = mean_interval(pairs)
         row: dict[str, object] = {
             "method": method,
             "seeds": len(own),
@@ -284,7 +313,7 @@ def shown(front: Front, table: pd.DataFrame) -> pd.DataFrame:
     for name, title in {"beyond": "beyond the front, %", "as far": "points as far, %"}.items():
         bounds = (f"{name} low", f"{name} high")
         if len(front.seeds) == 1:
-            table = table.drop(columns=list(bounds))
+            table = table.drop(columns=list(bounds), errors="ignore")
         titles |= {name: title, **{bound: bound.replace(name, title) for bound in bounds}}
     return table.rename(columns=titles)
 

@@ -30,6 +30,15 @@ def plan(setting: Setting, grids: Mapping[str, Grid], searches: Mapping[str, Gri
     return Plan(parts=tuple(parts), jobs="jobs", store=str(setting.store.folder), obstacle=obstacle)
 
 
+def unbroken(grids: Mapping[str, Grid]) -> dict[str, Grid]:
+    """Leave out of grids the runs that broke off, see `Setting.unbroken`: they are not planned again."""
+    return {name: _unbroken(grid) for name, grid in grids.items()}
+
+
+def _unbroken(grid: Grid) -> Grid:
+    return lambda at: at.unbroken(grid(at))
+
+
 def _part(experiment: Experiment, search: Grid | None) -> Part:
     at = experiment.setting
     found = part(experiment.name, experiment.runs, [at.store], at.scale)

@@ -1,7 +1,7 @@
 """Learning rates that are tried for every method: the grid, the choice on the validation split, and what it changes."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -105,25 +105,33 @@ class RateSearch:
         scored: As `rate_scores` gives it.
         sign: 1 if a higher score is better, else -1.
         baseline: What improvements are over, in words.
+        lost: Method that diverged at every rate, and is not scored, to how many of its runs did.
     """
 
     scored: pd.DataFrame
     sign: int = 1
     baseline: str = ""
+    lost: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def rates(self) -> dict[str, float]:
-        """Method to its best learning rate."""
+        """Method that is scored to its best learning rate."""
         return best_rates(self.scored, self.sign)
 
     def exhibit(self, name: str) -> Exhibit:
         """Delta_m by method and rate as an exhibit of that name."""
         table, over = rate_table(self.scored, self.sign), f" over {self.baseline}" if self.baseline else ""
         caption = (
-            f"{DELTA} of every method at every learning rate that was tried{over}, in %. {rate_finding(table)} "
-            "(Validation split; mean, and the range of seeds in brackets.)"
+            f"{DELTA} of every method at every learning rate that was tried{over}, in %. {rate_finding(table)}"
+            f"{self.left_out} (Validation split; mean, and the range of seeds in brackets.)"
         )
         return Exhibit(name=name, table=table, caption=caption)
+
+    @property
+    def left_out(self) -> str:
+        """Say which methods diverged at every rate, in a sentence after others; empty if none did."""
+        names = ", ".join(map(method_title, self.lost))
+        return f" At every rate diverged, and are left out: {names}." if names else ""
 
 
 def search_rates(setting: Setting, configs: Iterable[RunConfig], scores: Scores) -> RateSearch:

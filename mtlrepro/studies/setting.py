@@ -1,10 +1,10 @@
 """What the experiments of a chapter share, and the runs of it that are stored."""
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, Self, cast, get_args
+from typing import Any, Self, TypeVar, cast, get_args
 
 import pandas as pd
 import torch
@@ -15,7 +15,7 @@ from mtlrepro.data.datasets import load
 from mtlrepro.runs.grids import Engine, train_grid
 from mtlrepro.runs.store import Store
 from mtlrepro.runs.workers import LEAD
-from mtlrepro.training import scales
+from mtlrepro.training import records, scales
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.records import Record
 from mtlrepro.training.scales import Scale
@@ -24,6 +24,9 @@ NOT_FINITE = "FloatingPointError"
 """What the record of a run that broke off says."""
 USUAL = "multi_decoder"
 """Network of a data set that goes with it, unless another is named."""
+
+Name = TypeVar("Name", bound=Hashable)
+"""What some runs are called."""
 
 
 def store_of(scale: Scale) -> Store:
@@ -71,6 +74,16 @@ def check_prepared(dataset: str, data_root: str, splits: Iterable[str]) -> None:
 def tell(problems: Iterable[str]) -> None:
     """Say on stderr what went wrong with runs, where a stored notebook does not keep it."""
     sys.stderr.write("".join(f"{LEAD}{problem}\n" for problem in problems))
+
+
+def diverged(lost: Mapping[str, int]) -> str:
+    """Say which runs diverged and are left out, in a sentence after others; empty if there are none.
+
+    Args:
+        lost: What the runs are called to how many of them diverged, as `Setting.lost` counts them.
+    """
+    runs = ", ".join(f"{count} of {title}" for title, count in lost.items())
+    return f" Runs that diverged are left out: {runs}." if lost else ""
 
 
 def absent(device: str) -> str:
@@ -222,7 +235,10 @@ class Setting:
         Runs that replay the weights of one of these are left out with it.
         """
         configs = list(configs)
-        lost = self.broken_off(configs)
+        lost = {*self.broken_off(configs)}
+        if any(config.source for config in configs):
+            failed = self.store.failed.items()
+            lost |= {name for name, record in failed if record["error"].startswith(NOT_FINITE)}
         return [config for config in configs if config.hash not in lost and config.source not in lost]
 
     def finite(self, configs: Iterable[RunConfig]) -> list[RunConfig]:
@@ -235,6 +251,43 @@ class Setting:
         if tried := self.unbroken(configs):
             self.trained(tried)
         return self.unbroken(tried)
+
+    def lost(self, by_name: Mapping[Name, Iterable[RunConfig]]) -> dict[Name, int]:
+        """Count the runs that broke off, see `unbroken`, by name; names of which none did are left out.
+
+        Args:
+            by_name: What some runs are called to these runs, which are trained.
+        """
+        every = {name: list(configs) for name, configs in by_name.items()}
+        counts = {name: len(configs) - len(self.unbroken(configs)) for name, configs in every.items()}
+        return {name: count for name, count in counts.items() if count}
+
+    def reference(self, name: str, configs: Iterable[RunConfig], least: int = 1) -> list[RunConfig]:
+        """Train runs that others are compared with, and leave out the seeds of which one broke off, see `finite`.
+
+        Args:
+            name: What the runs are called, for the error.
+            configs: The runs.
+            least: Fewest seeds that are needed, at least 1.
+
+        Raises:
+            ValueError: See `trained`.
+            RuntimeError: Fewer seeds are left; a run that broke off, its record and what to do are named. Or see
+                `trained`.
+        """
+        configs = list(configs)
+        whole = {config.hash for config in self.finite(configs)}
+        broken = {config.seed for config in configs if config.hash not in whole}
+        left = [config for config in configs if config.seed not in broken]
+        if not broken or len({config.seed for config in left}) >= least:
+            return left
+        first, record = next(iter(self.broken_off(configs).items()))
+        path = records.path_of(self.store.folder, first, "failed")
+        raise RuntimeError(
+            f"{name}: of {len({config.seed for config in configs})} seeds {len(broken)} diverged, and nothing can be "
+            f"compared with them; the first is run {first}, {path}: {record['error']}; accepted: at least {least} "
+            "that did not, so ask for more seeds or another scale, or delete that file to have the run trained again"
+        )
 
     def stored(self, configs: Iterable[RunConfig]) -> bool:
         """Whether all of some runs are complete."""

@@ -27,3 +27,10 @@ def metrics_of(config, value):
         task.name: {name: value if higher else 1 / value for name, higher in task.metrics().higher_is_better.items()}
         for task in used
     }
+
+
+def lose(folder, *configs):
+    """Make runs of a store ones that broke off as their numbers were no longer finite."""
+    for config in configs:
+        (folder / f"{config.hash}.json").unlink(missing_ok=True)
+        put(folder, config, status="failed", error="FloatingPointError: epoch 1: the loss is not finite")

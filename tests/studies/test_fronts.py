@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from study_stores import keep, metrics_of
+from study_stores import keep, lose, metrics_of
 
 from mtlrepro.runs.store import Store
 from mtlrepro.studies import fronts
@@ -162,6 +162,41 @@ def test_a_front_is_read_as_far_as_its_seeds_are_whole(tmp_path):
     whole = fronts.load(setting, configs[:3], equal_runs(setting), scores)
     assert whole.missing() == "Fixed weights: 3 points, seed 0."
     assert (front.runs["validation depth.delta1"] == 2 * front.runs["depth.delta1"]).all()
+
+
+def test_runs_that_diverged_are_left_out_and_not_trained_again(tmp_path):
+    setting = Setting(scale="smoke", store=Store(tmp_path))
+    one, other = equal_runs(setting)
+    keep(tmp_path, one, metrics=metrics_of(one, 2.0), validation_metrics=metrics_of(one, 2.0))
+    lose(tmp_path, other)
+    found = fronts.evaluated(setting, [one, other])
+    assert found["run"].tolist() == [one.hash]
+    assert fronts.evaluated(setting, [other]).empty
+    assert set(fronts.evaluated(setting, [other])) == set(found)
+    assert other not in setting.store
+
+
+def test_a_point_of_a_front_that_diverged_is_out_of_all_seeds_and_counted(tmp_path):
+    setting = Setting(scale="smoke", store=Store(tmp_path))
+    configs = fronts.grid(setting, (0, 1), parts=4)
+    stored_front(tmp_path, setting, (0, 1), left_out=[configs[-1]])
+    lose(tmp_path, configs[-1])
+    scores = Scores.of(["depth.delta1", "segmentation.miou"])
+    front = fronts.load(setting, configs, equal_runs(setting), scores)
+    assert front.seeds == [0, 1] and front.lacking == 0
+    assert front.missing() == (
+        "Fixed weights: 2 points, seeds 0, 1; further points that are left out, as they diverged: 1."
+    )
+    assert front.tuned in {tuple(run.method_options["weights"]) for run in configs[:2]}
+
+
+def test_methods_without_two_pairs_are_not_in_the_summary():
+    front, tuned = front_of(), runs_of({(0.5, 0.5): (55.0, 52.0)})
+    whole = runs_of({(): (56.0, 53.0)})
+    methods = {"whole": whole, "one run": whole[:1], "none": whole[:0]}
+    assert fronts.summary(fronts.against(front, methods, tuned))["method"].tolist() == ["whole"]
+    nothing = fronts.summary(fronts.against(front, methods, tuned[:0]))
+    assert nothing.empty and fronts.shown(front_of(seeds=(0,)), nothing).empty and fronts.gains(nothing) == {}
 
 
 def test_the_triangle_has_a_corner_for_each_task():

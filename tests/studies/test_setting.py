@@ -146,6 +146,34 @@ def test_replays_of_a_run_that_broke_off_are_left_out_with_it(monkeypatch, tmp_p
     assert setting.trained(every) is frame  # what replays it cannot be trained either
 
 
+def test_runs_that_broke_off_are_counted_by_name_and_replays_of_others_with_them(tmp_path):
+    """The run that is replayed is not among those that are asked for."""
+    setting = Setting(store=keep(tmp_path))
+    source, *others = (setting.run(seed=seed) for seed in range(3))
+    replay = setting.run(method="replay", method_options={"run": source.hash, "mode": "mean"})
+    put(tmp_path, source, status="failed", error="FloatingPointError: epoch 2")
+    assert setting.unbroken([replay]) == []
+    assert setting.lost({"plain": [source, *others], "whole": others, "replayed": [replay]}) == {
+        "plain": 1,
+        "replayed": 1,
+    }
+
+
+def test_a_seed_of_a_baseline_counts_only_if_all_its_runs_are_left(tmp_path):
+    setting = Setting(store=keep(tmp_path))
+    runs = [setting.run(tasks=(task,), seed=seed) for seed in range(2) for task in ("depth", "normal")]
+    lost = runs[1]
+    keep(tmp_path, *(run for run in runs if run != lost))
+    put(tmp_path, lost, status="failed", error="FloatingPointError: epoch 2")
+    assert setting.reference("single tasks", runs) == runs[2:]
+    message = (
+        rf"^single tasks: of 2 seeds 1 diverged, .* the first is run {lost.hash}, .*{lost.hash}.failed.json: "
+        r"FloatingPointError: epoch 2; accepted: at least 2 that did not, so ask for more seeds"
+    )
+    with pytest.raises(RuntimeError, match=message):
+        setting.reference("single tasks", runs, least=2)
+
+
 def test_records_are_those_of_the_runs_in_their_order(tmp_path):
     setting = Setting(store=keep(tmp_path))
     runs = [setting.run(seed=seed) for seed in (2, 0, 1)]

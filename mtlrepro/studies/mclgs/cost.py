@@ -13,10 +13,10 @@ import pandas as pd
 from mtlrepro.analysis.verdicts import Interval, Verdict
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies import costs as studies_costs
-from mtlrepro.studies.comparison import fixed
+from mtlrepro.studies.comparison import NOT_KNOWN, fixed
 from mtlrepro.studies.mclgs import grids, plan
 from mtlrepro.studies.scores import method_title
-from mtlrepro.studies.setting import Setting
+from mtlrepro.studies.setting import Setting, diverged
 from mtlrepro.training.config import RunConfig
 
 TOLERANCE = 0.1
@@ -27,11 +27,20 @@ DURING, AFTER = "MCLGS, during the curriculum", "MCLGS, after it"
 def seconds(setting: Setting) -> dict[str, float]:
     """Seconds of training an epoch by method; MCLGS counts twice, during its curriculum and after it.
 
+    Runs that diverged are left out, and so are methods without others.
+
     Args:
         setting: Holds the stored runs of the table.
+
+    Raises:
+        RuntimeError: All runs of equal weights diverged, see `Setting.reference`.
     """
     found: dict[str, float] = {}
-    for method, runs in grids.methods(setting).items():
+    setting.reference("equal weights", grids.methods(setting)["equal"])
+    for method, configs in grids.methods(setting).items():
+        runs = setting.unbroken(configs)
+        if not runs:
+            continue
         if method == "mclgs":
             ends = [int(np.ceil(run.method_options["length"] * run.epochs)) for run in runs]
             found[DURING] = _quickest(setting, runs, [slice(end) for end in ends])
@@ -69,11 +78,13 @@ def exhibit(setting: Setting) -> Exhibit:
         setting: Holds the stored runs of the table.
     """
     rows = table(seconds(setting))
-    times = rows.set_index("method")["times equal"]
+    times = rows.set_index("method")["times equal"].to_dict()
+    during, after = (fixed(times[part], 2) if part in times else NOT_KNOWN for part in (DURING, AFTER))
+    lost = {method_title(method): n for method, n in setting.lost(grids.methods(setting)).items()}
     caption = (
-        f"Seconds of training an epoch. MCLGS takes {fixed(float(times[DURING]), 2)} times as long as equal weights "
-        f"while its curriculum lasts, and {fixed(float(times[AFTER]), 2)} times once p is 0, when one backward pass is "
-        "exact. (Quickest run of each method, its median epoch; the machine may have been shared.)"
+        f"Seconds of training an epoch. MCLGS takes {during} times as long as equal weights "
+        f"while its curriculum lasts, and {after} times once p is 0, when one backward pass is "
+        f"exact.{diverged(lost)} (Quickest run of each method, its median epoch; the machine may have been shared.)"
     )
     return Exhibit(name="cost_of_an_epoch", table=rows, caption=caption)
 
@@ -90,14 +101,14 @@ def claims(setting: Setting) -> list[Verdict]:
         setting: Holds the stored runs of the table.
     """
     found = seconds(setting)
-    ratio = found[AFTER] / found[method_title("equal")]
+    ratio = found[AFTER] / found[method_title("equal")] if AFTER in found else None
     return [
         Verdict(
             "Once p is 0, an epoch of MCLGS costs as much as one of equal weights",
             "our question",
             1.0,
             TOLERANCE,
-            Interval(ratio, ratio, ratio),
+            None if ratio is None else Interval(ratio, ratio, ratio),
             reading="ratio of the median epochs of the quickest runs",
             kind="ours",
         )

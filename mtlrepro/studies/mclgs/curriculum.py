@@ -29,12 +29,12 @@ from mtlrepro.balancers import MCLGS
 from mtlrepro.pages import figures
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies import fronts
-from mtlrepro.studies.comparison import bracketed, columns, fixed
+from mtlrepro.studies.comparison import NOT_KNOWN, bracketed, columns, fixed, paired
 from mtlrepro.studies.mclgs import grids, rates
 from mtlrepro.studies.mclgs.grids import CENTRE
-from mtlrepro.studies.mclgs.scores import better, diverged, gains, scores_of
+from mtlrepro.studies.mclgs.scores import better, gains, scores_of
 from mtlrepro.studies.scores import DELTA, Scores
-from mtlrepro.studies.setting import Setting
+from mtlrepro.studies.setting import Setting, diverged
 from mtlrepro.training.config import RunConfig
 
 ADAMW, SGD = "AdamW", "SGD"
@@ -51,7 +51,7 @@ BANDS = (10, 90)
 
 @dataclass(frozen=True)
 class Runs:
-    """Runs of one optimizer.
+    """Runs of one optimizer; where none of equal weights or of the centre is left, there are none, see `lost`.
 
     Attributes:
         optimizer: Its name.
@@ -80,10 +80,13 @@ class Runs:
 
     def judged(self, one: str, other: str = "equal") -> Interval | None:
         """Mean of `gained` with its paired interval; None if a run of either is left out."""
-        return None if {one, other} & self.lost.keys() else mean_interval(self.gained(one, other))
+        lost = {one, other} & self.lost.keys()
+        return None if lost or not self.runs else paired(self.gained(one, other))
 
     def paired(self, one: str, others: Sequence[str]) -> list[str]:
         """Those of some names that have two runs or more of the seeds of another one, the fewest for an interval."""
+        if one not in self.runs:
+            return []
         known = [name for name in others if name == "equal" or name in self.runs]
         return [name for name in known if len(self.gained(one, name)) > 1]
 
@@ -97,9 +100,14 @@ def load(setting: Setting) -> Runs:
 
     Args:
         setting: What all runs share.
+
+    Raises:
+        RuntimeError: All runs of equal weights or of the centre diverged, see `Setting.reference`.
     """
     by_name = {**grids.star(setting), **grids.controls(setting)}
     equal = grids.methods(setting)["equal"][: setting.seeds]
+    setting.reference("equal weights", equal)
+    setting.reference("MCLGS", by_name[CENTRE])
     return _load(setting, ADAMW, equal, by_name)
 
 
@@ -109,7 +117,12 @@ def load_sgd(setting: Setting) -> Runs:
     Args:
         setting: What all runs share; missing runs are trained.
     """
-    chosen = rates.of_sgd(setting).rates
+    search = rates.of_sgd(setting)
+    if "mclgs" in search.lost:
+        nothing = fronts.evaluated(setting, [])
+        lost = {CENTRE if name == "mclgs" else name: count for name, count in search.lost.items()}
+        return Runs(SGD, np.nan, scores_of(setting), nothing, {}, lost, {}, history(setting, []))
+    chosen = {"equal": search.rates["mclgs"], **search.rates}
     found = grids.sgd(setting, chosen)
     best, equal = found.pop("equal"), found.pop("equal, same rate")
     return _load(setting, SGD, equal, found if chosen["equal"] == chosen["mclgs"] else {**found, EQUAL_AT_BEST: best})
@@ -122,12 +135,13 @@ def _load(
     whole = {run.hash for run in setting.finite(run for configs in every.values() for run in configs)}
     left = {name: [run for run in configs if run.hash in whole] for name, configs in every.items()}
     lost = {name: len(every[name]) - len(configs) for name, configs in left.items()}
-    runs = {name: fronts.evaluated(setting, configs) for name, configs in left.items() if configs}
+    told = bool(left["equal"] and left[CENTRE])
+    runs = {name: fronts.evaluated(setting, configs) for name, configs in left.items() if configs and told}
     return Runs(
         optimizer,
         equal[0].lr,
         scores_of(setting),
-        runs.pop("equal"),
+        runs.pop("equal", pd.DataFrame()),
         runs,
         {name: count for name, count in lost.items() if count},
         {name: [gate(setting, run) for run in left[name]] for name in runs},
@@ -199,7 +213,7 @@ def history(setting: Setting, configs: Sequence[RunConfig]) -> pd.DataFrame:
                         "update": 100 * probe["update_change"]["shared"],
                     }
                 )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["seed", "epoch", "pair", "p", "similarity", "weight", "low", "high", "update"])
 
 
 def weighed_down(gates: np.ndarray) -> float:
@@ -234,11 +248,12 @@ def weights_exhibit(found: Runs) -> Exhibit:
     figures.legend(drawing, left, 3)
     first, last = (table[table["epoch"] == table["epoch"].agg(name)] for name in ("min", "max"))
     down = over_seeds([weighed_down(gates) for gates in found.gates[CENTRE]], percent_interval)
+    lost = diverged({name: count for name, count in found.lost.items() if name == CENTRE})
     caption = (
         "Similarity of the tasks' gradients on one batch after each epoch, and the weight of each pair of tasks in the "
         f"steps of the epoch. Weights begin at {fixed(first['weight'].min(), 2)} to {fixed(first['weight'].max(), 2)} "
         f"and end at {fixed(last['weight'].min(), 2)}. While the curriculum lasts, the gate, which is the mean weight "
-        f"of all pairs, is below 1 in {bracketed(down)} % of the steps, and above in the others. (Means over "
+        f"of all pairs, is below 1 in {bracketed(down)} % of the steps, and above in the others.{lost} (Means over "
         f"{found.epochs['seed'].nunique()} seeds; bars: {BANDS[0]} to {BANDS[1]} % of the steps.)"
     )
     return Exhibit(
@@ -258,17 +273,19 @@ def star_exhibit(found: Runs) -> Exhibit:
     Args:
         found: As `load` gives it.
     """
-    table = pd.DataFrame([_row(found, name) for name in found.paired(CENTRE, [*grids.STAR])])
-    own = mean_interval(found.gained(CENTRE))
-    clear = table[(table[f"{DELTA} less centre, points low"] > 0) | (table[f"{DELTA} less centre, points high"] < 0)]
-    differing = ", ".join(clear["curriculum"]) or "none"
+    names = [name for name in found.paired(CENTRE, [*grids.STAR]) if len(found.gained(name)) > 1]
+    rows = [_row(found, name) for name in names]
+    own = paired(found.gained(CENTRE))
+    less = f"{DELTA} less centre, points"
+    clear = [row["curriculum"] for row in rows if row[f"{less} low"] > 0 or row[f"{less} high"] < 0]
+    differing = ", ".join(clear) or "none"
     caption = (
         f"Curricula of MCLGS: a0 = {MCLGS(1).a0:g} over half of the run is the centre, and one option is changed in "
         f"each other row. The centre less equal weights: {bracketed(own, signed=True)} points of {DELTA}. Its interval "
         f"is on one side of the centre for: {differing}.{diverged(found.left_out())} (Brackets: paired 95 %, not "
         f"corrected; of gates and shares {bracketed_over(len(found.equal))}.)"
     )
-    return Exhibit(name="curricula", table=table, caption=caption)
+    return Exhibit(name="curricula", table=pd.DataFrame(rows), caption=caption)
 
 
 def _row(found: Runs, name: str) -> dict[str, Any]:
@@ -300,7 +317,7 @@ def controls_table(parts: Sequence[Runs]) -> pd.DataFrame:
             row |= columns("centre less control, points", mean_interval(gained))
             rows.append(row | {"p": paired_p_value(gained)})
     table = pd.DataFrame(rows)
-    return table.assign(p=holm(table["p"]))
+    return table.assign(p=holm(table["p"])) if rows else table
 
 
 def controls_exhibit(parts: Sequence[Runs]) -> Exhibit:
@@ -310,10 +327,10 @@ def controls_exhibit(parts: Sequence[Runs]) -> Exhibit:
         parts: As `load` and `load_sgd` give them.
     """
     table = controls_table(parts)
-    texts = []
+    rows, texts = table.to_dict("records"), []
     for part in parts:
-        own = table[table["optimizer"] == part.optimizer].to_dict("records")
-        texts.append(f"{part.optimizer}, rate {part.rate:g}: " + ", ".join(map(_against, own)))
+        own = ", ".join(_against(row) for row in rows if row["optimizer"] == part.optimizer)
+        texts.append(f"{part.optimizer}, rate {part.rate:g}: {own}" if own else f"{part.optimizer}: {NOT_KNOWN}")
     lost = {name: count for part in parts for name, count in part.left_out().items()}
     caption = (
         f"The centre of MCLGS less weights as large that look at no gradient, in points of {DELTA}. "
@@ -335,8 +352,10 @@ def updates_exhibit(parts: Sequence[Runs]) -> Exhibit:
     """How much of the optimizer's update the method changes, under each optimizer.
 
     Args:
-        parts: As `load` and `load_sgd` give them.
+        parts: As `load` and `load_sgd` give them; one without runs is left out.
     """
+    lost = {name: count for part in parts for name, count in part.left_out().items() if name.startswith(CENTRE)}
+    parts = [part for part in parts if part.runs]
     table = pd.concat(
         [
             part.epochs.groupby(["seed", "epoch"], as_index=False)["update"]
@@ -357,7 +376,7 @@ def updates_exhibit(parts: Sequence[Runs]) -> Exhibit:
     texts = ", ".join(f"{name} {bracketed(interval)} %" for name, interval in early.items())
     caption = (
         f"By how much MCLGS changes the optimizer's next update of the shared parameters, of its length. While the "
-        f"curriculum lasts: {texts}. (Bars and brackets: range over {len(parts[0].equal)} seeds.)"
+        f"curriculum lasts: {texts}.{diverged(lost)} (Bars and brackets: range over {len(parts[0].equal)} seeds.)"
     )
     return Exhibit(
         name="updates_changed",
@@ -409,7 +428,7 @@ def claims(parts: Sequence[Runs]) -> list[Verdict]:
             "our question",
             50.0,
             0.0,
-            over_seeds(up, percent_interval),
+            None if CENTRE in first.lost else over_seeds(up, percent_interval),
             below=True,
             reading=f"% of the steps with a gate other than 1 whose gate is above 1 [{bracketed_over(len(up))}]",
             kind="ours",
@@ -426,7 +445,8 @@ def claims(parts: Sequence[Runs]) -> list[Verdict]:
             claim, gained = "Another curriculum is better than the centre", first.judged(name, CENTRE)
             found.append(better(claim, gained, source="our question", kind="ours", case=name))
     if len(parts) > 1:
-        gap = mean_interval((early_updates(parts[0]) - early_updates(parts[1])).dropna())
+        whole = not any(CENTRE in part.lost or not part.runs for part in parts)
+        gap = paired((early_updates(parts[0]) - early_updates(parts[1])).dropna()) if whole else None
         found.append(
             Verdict(
                 f"Under {parts[0].optimizer} MCLGS changes less of the update than under {parts[1].optimizer}",

@@ -1,7 +1,8 @@
 """Whether the poster's methods go beyond what fixed weights reach, a question of ours; see `studies.fronts`.
 
 Weights of three tasks are searched, and the methods are held against the whole front, against its point tuned on the
-validation split, and MCLGS against its own mean weights, held fixed from the first step.
+validation split, and MCLGS against its own mean weights, held fixed from the first step. Runs that diverged are left
+out and counted, and a claim about what has lost one is not judged.
 """
 
 from collections.abc import Mapping
@@ -9,17 +10,17 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from mtlrepro.analysis.verdicts import Interval, Verdict, mean_interval
+from mtlrepro.analysis.verdicts import Interval, Verdict
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies import fronts
-from mtlrepro.studies.comparison import bracketed
+from mtlrepro.studies.comparison import bracketed, paired
 from mtlrepro.studies.fronts import Front
 from mtlrepro.studies.mclgs import grids
 from mtlrepro.studies.mclgs.scores import ROOMS, better, gains
 from mtlrepro.studies.scores import DELTA, method_title
-from mtlrepro.studies.setting import Setting
+from mtlrepro.studies.setting import Setting, diverged
 
-REPLAYED = "MCLGS's mean weights"
+OWN, REPLAYED, TUNED = method_title("mclgs"), "MCLGS's mean weights", "tuned weights"
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,17 @@ class Found:
         front: Fixed weights.
         tuned: Runs of the tuned point.
         methods: Title to its runs, as `fronts.evaluated` gives them.
+        lost: Title, or `TUNED`, to how many of its runs diverged and are left out, if any did.
     """
 
     front: Front
     tuned: pd.DataFrame
     methods: Mapping[str, pd.DataFrame]
+    lost: Mapping[str, int]
+
+    def judged(self, gained: Interval | None, *names: str) -> Interval | None:
+        """What was measured, but None if a run of MCLGS or of one of some names diverged."""
+        return None if self.lost.keys() & {OWN, *names} else gained
 
 
 def load(setting: Setting) -> Found:
@@ -45,11 +52,13 @@ def load(setting: Setting) -> Found:
     """
     by_method = {method: runs[: setting.seeds] for method, runs in grids.methods(setting).items()}
     front = fronts.load(setting, grids.front(setting), by_method["equal"], ROOMS)
-    methods = {method_title(method): fronts.evaluated(setting, runs) for method, runs in by_method.items()}
+    tuned = grids.tuned_front(setting, front.tuned)
+    methods = {**{method_title(method): runs for method, runs in by_method.items()}, REPLAYED: grids.replayed(setting)}
     return Found(
         front=front,
-        tuned=fronts.evaluated(setting, grids.tuned_front(setting, front.tuned)),
-        methods={**methods, REPLAYED: fronts.evaluated(setting, grids.replayed(setting))},
+        tuned=fronts.evaluated(setting, tuned),
+        methods={title: fronts.evaluated(setting, runs) for title, runs in methods.items()},
+        lost=setting.lost({**methods, TUNED: tuned}),
     )
 
 
@@ -58,10 +67,10 @@ def table(found: Found) -> pd.DataFrame:
     return fronts.summary(fronts.against(found.front, found.methods, found.tuned), ROOMS.sign)
 
 
-def replayed(found: Found) -> Interval:
+def replayed(found: Found) -> Interval | None:
     """Delta_m of MCLGS less that of its own mean weights held fixed, in runs of the same seed, in points of %."""
-    own, held = found.methods[method_title("mclgs")], found.methods[REPLAYED]
-    return mean_interval(gains(own, held, found.front.equal, ROOMS))
+    own, held = found.methods[OWN], found.methods[REPLAYED]
+    return paired(gains(own, held, found.front.equal, ROOMS))
 
 
 def exhibit(found: Found) -> Exhibit:
@@ -71,12 +80,13 @@ def exhibit(found: Found) -> Exhibit:
         found: As `load` gives it.
     """
     rows = table(found)
-    gained = fronts.gains(rows)[method_title("mclgs")]
+    gained = fronts.gains(rows).get(OWN)
     weights = found.front.weights_in_words(found.front.tuned)
     caption = (
         f"The poster's methods against fixed weights. {found.front.missing()} Tuned on the validation split: "
         f"{weights}. MCLGS less the tuned weights: {bracketed(gained, signed=True)} points of {DELTA}; less its own "
-        f"mean weights held fixed: {bracketed(replayed(found), signed=True)}. (Improvements over equal weights; paired "
+        f"mean weights held fixed: {bracketed(replayed(found), signed=True)}.{diverged(found.lost)} "
+        "(Improvements over equal weights; paired "
         "95 %, not corrected; all methods at the learning rate of the scale.)"
     )
     return Exhibit(name="against_front", table=rows, shown=fronts.shown(found.front, rows), caption=caption)
@@ -89,12 +99,14 @@ def claims(found: Found) -> list[Verdict]:
         found: As `load` gives it.
     """
     rows = table(found)
-    row = rows.set_index("method").to_dict("index")[method_title("mclgs")]
+    held = [row for row in rows.to_dict("records") if row["method"] == OWN]
     seeds = len(found.front.seeds)
+    # One seed of the front says nothing of its spread.
+    told = [Interval(*(float(row[f"as far{end}"]) for end in ("", " low", " high"))) for row in held if seeds > 1]
     return [
         better(
             "MCLGS is better than fixed weights tuned on the validation split",
-            fronts.gains(rows)[method_title("mclgs")],
+            found.judged(fronts.gains(rows).get(OWN), TUNED),
             source="our question",
             kind="ours",
         ),
@@ -103,15 +115,14 @@ def claims(found: Found) -> list[Verdict]:
             "our question",
             fronts.LEVEL,
             0.0,
-            # One seed of the front says nothing of its spread.
-            Interval(*(float(row[name]) for name in ("as far", "as far low", "as far high"))) if seeds > 1 else None,
+            found.judged(told[0] if told else None),
             below=True,
             reading=f"% of the points that are at least as far, mean [range] over the front's seeds, {seeds} in number",
             kind="ours",
         ),
         better(
             "MCLGS is better than its own mean weights held fixed",
-            replayed(found),
+            found.judged(replayed(found), REPLAYED),
             source="our question",
             kind="ours",
         ),

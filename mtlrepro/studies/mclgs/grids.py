@@ -131,10 +131,12 @@ def methods(setting: Setting, rates: Mapping[str, float] | None = None) -> dict[
 
     Args:
         setting: What all runs share.
-        rates: Learning rate of each method; default: that of the scale.
+        rates: Learning rate of each method, those without one being left out; default: that of the scale.
     """
     found = {}
     for method in _methods(setting):
+        if rates is not None and method not in rates:
+            continue
         rate = setting.run().lr if rates is None else rates[method]
         seeds = setting.seeds if _street(setting) and method not in CENTRAL else setting.comparison_seeds
         found[method] = [run(setting, seed, method, lr=rate) for seed in range(seeds)]

@@ -86,11 +86,7 @@ def experiments(setting: Setting) -> dict[str, Grid]:
         }
     if street and setting.validated:
         found[STREET_RATES] = lambda at: tuned(grids.streets(at))
-    return {name: _unbroken(grid) for name, grid in found.items()}
-
-
-def _unbroken(grid: Grid) -> Grid:
-    return lambda at: at.unbroken(grid(at))
+    return plans.unbroken(found)
 
 
 def shown_at(setting: Setting, *names: str) -> Setting | None:
@@ -163,9 +159,12 @@ def under_sgd(setting: Setting) -> list[RunConfig]:
         setting: What all experiments share.
     """
     tried = sgd_search(setting)
-    chosen = dict.fromkeys(grids.CENTRAL, tried[-1].lr)
-    if setting.stored([*tried, *grids.rate_search(setting)["equal"]]):
+    chosen = dict.fromkeys(grids.CENTRAL, tried[-1].lr) if tried else {}
+    if setting.stored([*tried, *setting.unbroken(grids.rate_search(setting)["equal"])]):
         chosen = rates.of_sgd(setting).rates
+    if "mclgs" not in chosen:
+        return tried
+    chosen = {"equal": chosen["mclgs"], **chosen}
     return [*tried, *_all(grids.sgd(setting, chosen))]
 
 
@@ -179,7 +178,7 @@ def fixed_weights(setting: Setting) -> list[RunConfig]:
     """
     first = grids.front(setting, [0])
     weights = first[0].method_options["weights"]
-    if setting.stored([*first, *equal(setting)]):
+    if setting.stored(setting.unbroken([*first, *equal(setting)])):
         weights = fronts.load(setting, grids.front(setting), equal(setting), ROOMS).tuned
     methods = [run for runs in grids.methods(setting).values() for run in runs[: setting.seeds]]
     return [*first, *grids.tuned_front(setting, weights), *grids.replayed(setting), *methods]

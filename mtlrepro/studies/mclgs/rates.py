@@ -33,11 +33,11 @@ def of_sgd(setting: Setting) -> RateSearch:
 
 def of_single_tasks(setting: Setting) -> RateSearch:
     """Mean improvement of each task by itself at each rate, against its own runs at that of the scale."""
-    scored = []
+    searches = []
     for task, configs in grids.single_search(setting).items():
         at_scale = [run for run in configs if run.lr == setting.run().lr]
-        scored.append(_searched(setting, {task: configs}, at_scale, of_task(scores_of(setting), task)).scored)
-    return RateSearch(pd.concat(scored, ignore_index=True))
+        searches.append(_searched(setting, {task: configs}, at_scale, of_task(scores_of(setting), task)))
+    return RateSearch(pd.concat([search.scored for search in searches], ignore_index=True))
 
 
 def single_exhibit(setting: Setting, name: str) -> Exhibit:
@@ -60,22 +60,27 @@ def _searched(
 ) -> RateSearch:
     """Score runs on the validation split; a rate at which one broke off is left out.
 
+    Raises:
+        RuntimeError: All runs of the baseline diverged, see `Setting.reference`.
+
     Args:
         setting: What all runs share; missing runs are trained.
         by_name: Name to its runs at all rates.
         reference: Runs whose means are the baseline.
         scores: Metrics that count.
     """
+    baseline_runs = setting.reference("the baseline of the search of learning rates", reference)
     columns = {f"{VALIDATION}{name}": name for name in scores.names}
-    baseline = fronts.evaluated(setting, reference)[list(columns)].rename(columns=columns).mean()
-    scored = []
+    baseline = fronts.evaluated(setting, baseline_runs)[list(columns)].rename(columns=columns).mean()
+    scored, diverged = [], {}
     for name, configs in by_name.items():
         whole = setting.finite(configs)
         lost = {config.lr for config in configs if config not in whole}
         left = [config for config in configs if config.lr not in lost]
         if not left:
-            raise ValueError(f"{name}: every learning rate diverged; accepted: one that does not")
+            diverged[name] = len(configs) - len(whole)
+            continue
         values = fronts.evaluated(setting, left)[list(columns)].rename(columns=columns)
         keys = pd.DataFrame([{"method": name, "lr": run.lr, "seed": run.seed} for run in left])
         scored.append(keys.assign(score=scores.delta_m(values, baseline)))
-    return RateSearch(pd.concat(scored, ignore_index=True), scores.sign)
+    return RateSearch(pd.concat(scored, ignore_index=True), scores.sign, lost=diverged)

@@ -6,11 +6,11 @@ with the same transforms. The weight of a sample is that of the rule at a0, the 
 nearly 0 or 2 for each pair, so that correlations are those of the similarity itself. A sample is as hard as its loss
 under the trained network, the mean over tasks, in which the largest losses count most; the network has seen it in
 training. Conflicts occur between samples of one task too (arXiv 2311.04698): they are the control of those between
-tasks.
+tasks. Runs that diverged are left out and counted, and a claim about what has lost one is not judged.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -31,11 +31,11 @@ from mtlrepro.balancers import MCLGS
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import COLOURS
 from mtlrepro.studies import fronts
-from mtlrepro.studies.comparison import bracketed, columns, fixed
+from mtlrepro.studies.comparison import bracketed, columns, fixed, paired
 from mtlrepro.studies.mclgs import grids
 from mtlrepro.studies.mclgs.scores import ROOMS, better, gains
 from mtlrepro.studies.scores import DELTA
-from mtlrepro.studies.setting import Setting
+from mtlrepro.studies.setting import Setting, diverged
 from mtlrepro.training.cosines import Cosines
 
 A0 = MCLGS(1).a0
@@ -49,6 +49,7 @@ TASKS_SAMPLE, TASKS_OTHER, ONE_TASK, TASKS_BATCH = (
 KINDS = (TASKS_SAMPLE, TASKS_OTHER, ONE_TASK, TASKS_BATCH)
 """Gradients that are compared."""
 BY_BATCH, BY_SAMPLE = "MCLGS by batch", "MCLGS by sample"
+COMPARED = "equal weights whose gradients are compared"
 HARDEST = 20
 """Share in % of the samples that count as the hardest."""
 
@@ -60,10 +61,16 @@ class Samples:
     Attributes:
         cosines: Seed to epoch to gradients of batches and of their samples.
         runs: `equal`, `BY_BATCH` and `BY_SAMPLE` to runs on small images, as `fronts.evaluated` gives them.
+        lost: One of these, or `COMPARED`, to how many of its runs diverged and are left out, if any did.
     """
 
     cosines: Mapping[int, Mapping[int, Cosines]]
     runs: Mapping[str, pd.DataFrame]
+    lost: Mapping[str, int]
+
+    def left_out(self, *names: str) -> str:
+        """Say which runs of some names diverged, in a sentence after others; see `diverged`."""
+        return diverged({name: count for name, count in self.lost.items() if name in names})
 
     @property
     def epochs(self) -> list[int]:
@@ -76,14 +83,19 @@ def load(setting: Setting) -> Samples:
 
     Args:
         setting: What all runs share.
+
+    Raises:
+        RuntimeError: All runs of equal weights, of those whose gradients are compared or of those on small images,
+            diverged, see `Setting.reference`.
     """
-    compared = grids.compared(setting)
-    setting.trained(compared)
+    compared, by_name = grids.compared(setting), grids.sampled(setting)
+    setting.reference("equal weights on small images", by_name["equal"])
     cosines = {
-        run.seed: {epoch: found.cosines for epoch, found in setting.store.gradients(run).items()} for run in compared
+        run.seed: {epoch: found.cosines for epoch, found in setting.store.gradients(run).items()}
+        for run in setting.reference(COMPARED, compared)
     }
-    by_name = grids.sampled(setting)
-    return Samples(cosines, {name: fronts.evaluated(setting, runs) for name, runs in by_name.items()})
+    runs = {name: fronts.evaluated(setting, configs) for name, configs in by_name.items()}
+    return Samples(cosines, runs, setting.lost({COMPARED: compared, **by_name}))
 
 
 def similarities(found: Cosines) -> np.ndarray:
@@ -214,7 +226,8 @@ def hardness_exhibit(found: Samples) -> Exhibit:
         f"Similarity of the tasks' gradients on single samples after epoch {found.epochs[0]}, by the sample's loss "
         f"then and under the trained network. Rank correlations: {bracketed(own['loss then'], 2)} and "
         f"{bracketed(own['loss in the end'], 2)}. With a0 = {A0:g}, weighed down are {bracketed(down)} % of the "
-        f"samples, and {bracketed(hard)} % of the {HARDEST} % that are hardest in the end. (Equal weights; brackets: "
+        f"samples, and {bracketed(hard)} % of the {HARDEST} % that are hardest in the end."
+        f"{found.left_out(COMPARED)} (Equal weights; brackets: "
         f"{bracketed_over(len(measured))}.)"
     )
     return Exhibit(
@@ -247,7 +260,8 @@ def conflicts_exhibit(found: Samples) -> Exhibit:
     texts = ", ".join(f"{kind} {fixed(value)} %" for kind, value in first.items())
     caption = (
         f"Negative cosines of gradients over the shared parameters. After epoch {found.epochs[0]}: {texts}. The last "
-        "but one is the control: samples of one task conflict too. (Samples share a forward pass, in which batch "
+        f"but one is the control: samples of one task conflict too.{found.left_out(COMPARED)} "
+        "(Samples share a forward pass, in which batch "
         "normalisation makes them look less alike than they are, so that the control has too many conflicts; brackets: "
         f"{bracketed_over(len(found.cosines))}.)"
     )
@@ -262,13 +276,17 @@ def training_exhibit(found: Samples) -> Exhibit:
     """
     rows = []
     for name, runs in found.runs.items():
+        gained = _gained(found, name, "equal")
+        if len(gained) < 2:
+            continue
         deltas = ROOMS.delta_m(runs, found.runs["equal"][ROOMS.names].mean())
         row: dict[str, Any] = {"runs": name, **columns(f"{DELTA}, %", over_seeds(deltas, mean_interval))}
-        rows.append(row | columns("less equal, points", mean_interval(_gained(found, name, "equal"))))
-    own = mean_interval(_gained(found, BY_SAMPLE, BY_BATCH))
+        rows.append(row | columns("less equal, points", mean_interval(gained)))
+    own = paired(_gained(found, BY_SAMPLE, BY_BATCH))
     caption = (
         f"MCLGS with weights by batch and by sample on small images. By sample less by batch: "
-        f"{bracketed(own, signed=True)} points of {DELTA}. (Differences: paired 95 %, not corrected; rows: "
+        f"{bracketed(own, signed=True)} points of {DELTA}.{found.left_out(*found.runs)} "
+        "(Differences: paired 95 %, not corrected; rows: "
         f"{bracketed_over(len(found.runs['equal']))}; against the mean of equal weights.)"
     )
     return Exhibit(name="weights_by_sample", table=pd.DataFrame(rows), caption=caption)
@@ -308,21 +326,23 @@ def claims(found: Samples) -> list[Verdict]:
     correlations = hardness(of_samples(found))["loss in the end"]
     early = conflicts(found)
     early = early[early["epoch"] == found.epochs[0]].pivot(index="seed", columns="compared", values="conflicts, %")
+    hard = hardness_claim(correlations, "rooms")
+    whole = COMPARED not in found.lost
     return [
-        hardness_claim(correlations, "rooms"),
+        hard if whole else replace(hard, measured=None),
         Verdict(
             "Two tasks conflict on a sample more often than one task on two samples",
             "our question",
             0.0,
             0.0,
-            mean_interval(early[ONE_TASK] - early[TASKS_SAMPLE]),
+            paired(early[ONE_TASK] - early[TASKS_SAMPLE]) if whole else None,
             below=True,
             reading="difference of the shares of negative cosines, points of %, mean over seeds [paired 95 %]",
             kind="ours",
         ),
         better(
             "Weights by sample are better than by batch",
-            mean_interval(_gained(found, BY_SAMPLE, BY_BATCH)),
+            None if found.lost.keys() & {BY_SAMPLE, BY_BATCH} else paired(_gained(found, BY_SAMPLE, BY_BATCH)),
             source="our question",
             kind="ours",
         ),

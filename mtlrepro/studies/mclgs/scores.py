@@ -4,7 +4,6 @@ The poster names no metrics. For its first table we take the nine of the public 
 and mAP at an IoU of 0.5 of detection, and mIoU of segmentation.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -78,13 +77,3 @@ def better(claim: str, gained: Interval | None, **about: Any) -> Verdict:  # noq
     lost = None if gained is None else Interval(-gained.value, -gained.high, -gained.low)
     reading = f"points of % by which the other's {DELTA} is better, mean over seeds {PAIRED}"
     return Verdict(claim, claimed=0.0, tolerance=0.0, measured=lost, below=True, reading=reading, **about)
-
-
-def diverged(lost: Mapping[str, int]) -> str:
-    """Say which runs diverged and are left out, in a sentence after others; empty if there are none.
-
-    Args:
-        lost: What the runs are called to how many of them diverged.
-    """
-    runs = ", ".join(f"{count} of {title}" for title, count in lost.items())
-    return f" Runs that diverged are left out: {runs}." if lost else ""

@@ -19,12 +19,12 @@ from mtlrepro.analysis.significance import detectable_difference, holm, paired_p
 from mtlrepro.analysis.verdicts import Interval, Verdict, bracketed_over, joined, mean_interval, over_seeds
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies import fronts
-from mtlrepro.studies.comparison import ALPHA, bracketed, columns, fixed
+from mtlrepro.studies.comparison import ALPHA, NOT_KNOWN, bracketed, columns, fixed, paired
 from mtlrepro.studies.mclgs import grids, rates
 from mtlrepro.studies.mclgs.poster import BDD100K, NYUV2, Poster
-from mtlrepro.studies.mclgs.scores import better, by_metric, diverged, of_task, scores_of
+from mtlrepro.studies.mclgs.scores import better, by_metric, of_task, scores_of
 from mtlrepro.studies.scores import DELTA, Scores, method_title
-from mtlrepro.studies.setting import Setting
+from mtlrepro.studies.setting import Setting, diverged
 from mtlrepro.training.config import RunConfig
 
 BEST = {
@@ -50,8 +50,9 @@ class Table:
         scores: Metrics, and the poster's convention.
         single: Single tasks, `[seeds, metrics]`.
         runs: Method to its runs: one row a run with `seed` and the columns of the metrics.
-        lost: Method or single task to how many of its runs diverged and are left out, if any did.
-        rates: Learning rate of each method and single task.
+        lost: Method or single task to how many of its runs diverged and are left out, if any did; of a method that
+            diverged at every rate, how many did of all.
+        rates: Learning rate of each method and single task that has one.
         tuned: Whether the rates were chosen on the validation split.
     """
 
@@ -66,8 +67,8 @@ class Table:
 
     @property
     def methods(self) -> list[str]:
-        """Methods with two runs or more, the fewest that have a spread."""
-        return [method for method, runs in self.runs.items() if len(runs) > 1]
+        """Methods with two runs or more of the seeds of single tasks, the fewest that have a spread."""
+        return [method for method in self.runs if len(self.spread(method)) > 1]
 
     def improvements(self, runs: pd.DataFrame) -> pd.DataFrame:
         """Delta of each task, and Delta_m in both conventions, of each run against the mean of single tasks, in %.
@@ -102,7 +103,7 @@ class Table:
 
     def gained(self, method: str, other: str) -> Interval | None:
         """Mean of `gains` with its paired interval; None if a run of either diverged."""
-        return None if {method, other} & self.lost.keys() else mean_interval(self.gains(method, other))
+        return None if {method, other} & self.lost.keys() else paired(self.gains(method, other))
 
     def against_single(self, method: str, column: str) -> Interval | None:
         """A column of `spread` with its interval; None if a run of the method or of a single task diverged."""
@@ -116,31 +117,34 @@ def load(setting: Setting, *, tuned: bool) -> Table:
     Args:
         setting: What all runs share; that of `grids.streets` for the second table.
         tuned: Whether each method and single task has the best of the learning rates that were tried.
+
+    Raises:
+        RuntimeError: Of single tasks, the baseline, fewer than two seeds are left, see `Setting.reference`.
     """
-    chosen = {**rates.of_methods(setting).rates, **rates.of_single_tasks(setting).rates} if tuned else None
+    search = rates.of_methods(setting) if tuned else None
+    chosen = {**search.rates, **rates.of_single_tasks(setting).rates} if search else None
     methods = grids.methods(setting, chosen)
     alone = grids.single_tasks(setting, chosen)
     default = dict.fromkeys([*methods, *setting.run().tasks], setting.run().lr)
     scores = scores_of(setting)
-    left = {method: setting.finite(configs) for method, configs in methods.items()}
-    whole = setting.finite(alone)
     poster = BDD100K if setting.network == "detection" else NYUV2
-    lost = {method: len(configs) - len(left[method]) for method, configs in methods.items()}
-    lost |= {task: sum(run.tasks == (task,) for run in alone if run not in whole) for task in poster.tasks}
+    whole = setting.reference("single tasks", alone, least=2)
+    runs = {method: measured(setting, configs, scores) for method, configs in methods.items()}
+    by_task = {task: [run for run in alone if run.tasks == (task,)] for task in poster.tasks}
     return Table(
         poster=poster,
         dataset=setting.dataset,
         scores=scores,
-        single=setting.trained(whole).groupby("seed")[scores.names].first().dropna(),
-        runs={method: measured(setting, configs, scores) for method, configs in left.items() if configs},
-        lost={name: count for name, count in lost.items() if count},
+        single=setting.trained(whole).groupby("seed")[scores.names].first(),
+        runs={method: own for method, own in runs.items() if len(own)},
+        lost={**setting.lost({**methods, **by_task}), **(search.lost if search else {})},
         rates=chosen or default,
         tuned=tuned,
     )
 
 
 def measured(setting: Setting, configs: Iterable[RunConfig], scores: Scores) -> pd.DataFrame:
-    """Metrics of some runs on the test split, one row a run: `seed` and the columns of the metrics.
+    """Metrics of some runs on the test split, one row a run that is left: `seed` and the columns of the metrics.
 
     Args:
         setting: What all runs share; missing ones are trained.
@@ -212,8 +216,7 @@ def tests(table: Table) -> pd.DataFrame:
     pairs = [(method, "equal") for method in table.methods if method != "equal"]
     pairs += [("mclgs", method) for method in table.methods if method not in ("equal", "mclgs")]
     for method, other in pairs:
-        gains = table.gains(method, other)
-        if len(gains) < 2:
+        if not {method, other} <= table.runs.keys() or len(gains := table.gains(method, other)) < 2:
             continue
         gained = mean_interval(gains)
         found.append(
@@ -229,7 +232,7 @@ def tests(table: Table) -> pd.DataFrame:
             }
         )
     rows = pd.DataFrame(found)
-    return rows.assign(p=holm(rows["p"]))
+    return rows.assign(p=holm(rows["p"])) if found else rows
 
 
 def exhibits(table: Table) -> list[Exhibit]:
@@ -248,19 +251,20 @@ def exhibits(table: Table) -> list[Exhibit]:
         f"direction alone.{lost} (Brackets: {', or '.join(map(bracketed_over, seeds))}, with the spread of single "
         f"tasks; {DELTA}: mean over tasks ± standard error, without that spread; a gain is positive.)"
     )
-    own = compared[(compared["method"] == method_title("mclgs")) & (compared["against"] == method_title("equal"))].iloc[
-        0
-    ]
-    clear = [row for row in compared.to_dict("records") if row["p"] < ALPHA]
+    pairs = {(row["method"], row["against"]): row for row in compared.to_dict("records")}
+    own = pairs.get((method_title("mclgs"), method_title("equal")))
+    gained = None if own is None else Interval(own["gain"], own["low"], own["high"])
+    would_show = fixed(own["would show"]) if own else NOT_KNOWN
+    clear = [row for row in pairs.values() if row["p"] < ALPHA]
     better_pairs, worse_pairs = (
         "; ".join(f"{row['method']} over {row['against']}" for row in clear if sign * row["gain"] > 0) or "none"
         for sign in (1, -1)
     )
     second = (
         f"Differences of {DELTA} in runs of the same seed. MCLGS less equal weights: "
-        f"{bracketed(Interval(own['gain'], own['low'], own['high']), signed=True)} points; so many pairs would show "
-        f"{fixed(own['would show'])}. After Holm's correction over the {len(compared)} rows better: "
-        f"{better_pairs}; worse: {worse_pairs}.{lost} (Brackets: paired 95 %, not corrected.)"
+        f"{bracketed(gained, signed=True)} points; so many pairs would show {would_show}. After Holm's "
+        f"correction over the {len(compared)} rows better: {better_pairs}; worse: {worse_pairs}.{lost} "
+        "(Brackets: paired 95 %, not corrected.)"
     )
     title = table.poster.title.lower()
     return [

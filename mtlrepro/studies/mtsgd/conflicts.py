@@ -144,9 +144,9 @@ def conflicts_exhibit(shown: Premise) -> Exhibit:
     return exhibit_by_epoch(
         name="conflicts",
         table=table,
-        caption=f"How many slices conflict (c < 0), of two tasks and of one. {_conflicts_sentence(table)} (Dashed: "
-        f"gradients without any relation, {CHANCE:g} %; halves of a batch are noisier than the batches of training; "
-        f"bars: {bracketed_over(len(shown.plain))}.)",
+        caption=f"How many slices conflict (c < 0), of two tasks and of one. {_conflicts_sentence(table)}"
+        f"{shown.left_out()} (Dashed: gradients without any relation, {CHANCE:g} %; halves of a batch are noisier than "
+        f"the batches of training; bars: {bracketed_over(len(shown.plain))}.)",
         frames={epoch: _conflicts_frame(table[table["epoch"] == epoch], epoch) for epoch in shown.epochs},
     )
 
@@ -211,7 +211,8 @@ def survival_exhibit(shown: Premise) -> Exhibit:
         caption="How many slices of 3x3 kernels each threshold keeps. By channel, after the last epoch, a threshold of "
         f"0 keeps {number(last[TOGETHER])} % between the two tasks on one batch, {number(last[BETWEEN])} % on two "
         f"halves of it, and {number(alone.min())} % to {number(alone.max())} % of one task on two halves; of random "
-        f"directions it would keep {number(last['random directions'])} %. (Dashed: independent random directions; "
+        f"directions it would keep {number(last['random directions'])} %.{shown.left_out()} "
+        "(Dashed: independent random directions; "
         f"{len(shown.plain)} seeds together.)",
         frames=frames,
     )
@@ -267,7 +268,8 @@ def noise_exhibit(shown: Premise) -> Exhibit:
         name="noise",
         table=pd.DataFrame(rows),
         caption="What the mask drops between two tasks on different images, beside what it would drop between two "
-        f"halves of one task's batch, where no tasks can conflict. {_noise_sentence(table)} (Part of noise: the "
+        f"halves of one task's batch, where no tasks can conflict. {_noise_sentence(table)}{shown.left_out()} "
+        "(Part of noise: the "
         "second over the first, geometric mean; means over both tasks and all compared epochs; halves of a batch are "
         f"noisier than the batches of training; brackets: {bracketed_over(len(shown.plain))}.)",
         rtol=1e-3,
@@ -310,7 +312,7 @@ def claims(shown: Premise) -> list[Verdict]:
                 OURS,
                 0.0,
                 0.0,
-                over_seeds(own["alone"] - own["between"], mean_interval),
+                shown.judged(over_seeds(own["alone"] - own["between"], mean_interval)),
                 below=True,
                 reading="slices dropped of one task less those of two tasks on different halves, points of %, paired, "
                 f"all compared epochs [{spread}]",
@@ -322,7 +324,7 @@ def claims(shown: Premise) -> list[Verdict]:
                 OURS,
                 HALF,
                 0.0,
-                _quotient(own["part"]) if own["part"].notna().all() else None,
+                shown.judged(_quotient(own["part"])) if own["part"].notna().all() else None,
                 below=True,
                 reading="slices dropped of one task over those of two tasks on different halves, all compared epochs "
                 f"[{spread}]",
@@ -330,25 +332,29 @@ def claims(shown: Premise) -> list[Verdict]:
                 kind="ours",
             ),
         ]
-    return [*found, *_chance_claims(shown.plain)]
+    return [*found, *_chance_claims(shown)]
 
 
-def _chance_claims(runs: Sequence[Epochs]) -> list[Verdict]:
+def _chance_claims(shown: Premise) -> list[Verdict]:
     """Whether the two tasks, on the batches of training, conflict in more slices than unrelated gradients would."""
-    parts = [pooled(list(run.values())) for run in runs]
+    parts = [pooled(list(run.values())) for run in shown.plain]
+    shares = {
+        (level, kind): [CHANCE - 100 * one.conflicts(TASKS, level, _of(one, kind)) for one in parts]
+        for level in MASKED
+        for kind in KINDS
+    }
     return [
         Verdict(
             "The two tasks conflict in more slices than gradients without any relation",
             OURS,
             0.0,
             0.0,
-            over_seeds([CHANCE - 100 * one.conflicts(TASKS, level, _of(one, kind)) for one in parts], mean_interval),
+            shown.judged(over_seeds(own, mean_interval)),
             below=True,
             reading="half of the slices less those with c < 0 of the two tasks on one batch, points of %, all compared "
-            f"epochs [{bracketed_over(len(runs))}]",
+            f"epochs [{bracketed_over(len(parts))}]",
             case=f"{kind} kernels by {level}",
             kind="ours",
         )
-        for level in MASKED
-        for kind in KINDS
+        for (level, kind), own in shares.items()
     ]

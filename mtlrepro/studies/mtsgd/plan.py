@@ -1,5 +1,6 @@
 """What the chapter on MTSGD reads and trains, in the order of what it cannot do without."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from mtlrepro.pages.plan import Plan
@@ -29,7 +30,7 @@ def plan(**parameters: Any) -> Plan:  # noqa: ANN401
     """
     setting = Setting(network="mtsgd", **parameters)
     check_prepared(setting.dataset, setting.data_root, setting.splits)
-    choosing = {RATES: _rate_search, FRONT: grids.front, FACTORS: _factor_search}
+    choosing = plans.unbroken({RATES: _rate_search, FRONT: grids.front, FACTORS: _factor_search})
     read = {name: grid for name, grid in experiments(setting).items() if name in READ}
     return plans.plan(setting, read, choosing)
 
@@ -37,6 +38,7 @@ def plan(**parameters: Any) -> Plan:  # noqa: ANN401
 def experiments(setting: Setting) -> dict[str, Grid]:
     """The chapter's experiments: part and name to what makes the grid of each, in the order of their use.
 
+    A run that broke off has its answer, and is not planned again.
     Those of the controls choose by the validation split, and are left out where there is none.
 
     Args:
@@ -54,16 +56,16 @@ def experiments(setting: Setting) -> dict[str, Grid]:
         RATES: searched,
         "4, step taken apart": lengths,
         FRONT: front,
-        "4, AdamW": lambda at: at.unbroken(grids.adamw(at)),
-        "4, other methods": lambda at: at.unbroken(grids.others(at)),
+        "4, AdamW": grids.adamw,
+        "4, other methods": grids.others,
         FACTORS: sensitivity,
     }
-    return {**found, **controlled} if setting.validated else found
+    return plans.unbroken({**found, **controlled} if setting.validated else found)
 
 
 def _rate_search(setting: Setting) -> list[RunConfig]:
-    """Runs at every learning rate; one that broke off has its answer, and is not planned again."""
-    return setting.unbroken(run for runs in grids.rate_search(setting).values() for run in runs)
+    """Runs at every learning rate."""
+    return [run for runs in grids.rate_search(setting).values() for run in runs]
 
 
 def searched(setting: Setting) -> list[RunConfig]:
@@ -74,15 +76,21 @@ def searched(setting: Setting) -> list[RunConfig]:
     """
     search = _rate_search(setting)
     rates = dict.fromkeys(grids.SEARCHED, grids.rates(setting)[-1])
-    if setting.stored([*search, *grids.JOINT.runs(setting)]):
+    if _known(setting, grids.JOINT.runs(setting), search):
         rates = controls.best_rates(setting)
     further = [
-        grids.at_rate(setting, threshold, rates[name], seed)
-        for name, threshold in grids.SEARCHED.items()
+        grids.at_rate(setting, grids.SEARCHED[name], rate, seed)
+        for name, rate in rates.items()
         for seed in range(setting.seeds)
-        if rates[name] != setting.run().lr
+        if rate != setting.run().lr
     ]
-    return [*search, *setting.unbroken(further)]
+    return [*search, *further]
+
+
+def _known(setting: Setting, reference: Iterable[RunConfig], tried: Iterable[RunConfig] = ()) -> bool:
+    """Whether runs and those that they are compared with are stored, but for what broke off; not all of the latter."""
+    left = setting.unbroken(reference)
+    return bool(left) and setting.stored([*left, *setting.unbroken(tried)])
 
 
 def lengths(setting: Setting) -> list[RunConfig]:
@@ -92,7 +100,8 @@ def lengths(setting: Setting) -> list[RunConfig]:
         setting: What all experiments share.
     """
     clipped = Cell(NO_CONFLICT).runs(setting)
-    length = controls.update_length(setting, clipped) if setting.stored(clipped) else 0.5
+    known = _known(setting, clipped)
+    length = controls.update_length(setting, setting.unbroken(clipped)) if known else 0.5
     return [
         *(run for runs in grids.lengths(setting).values() for run in runs),
         *grids.matched(setting, length),
@@ -107,13 +116,13 @@ def front(setting: Setting) -> list[RunConfig]:
     """
     points = grids.front(setting)
     first = points[0].method_options["weights"]
-    known = setting.stored([*points, *grids.JOINT.runs(setting)])
+    known = _known(setting, grids.JOINT.runs(setting), points)
     return [*points, *grids.tuned_front(setting, controls.load_front(setting).tuned if known else first)]
 
 
 def _factor_search(setting: Setting) -> list[RunConfig]:
-    """Runs with the loss of disparity scaled, at every learning rate; see `_rate_search`."""
-    return setting.unbroken(run for runs in grids.sensitivity(setting).values() for run in runs)
+    """Runs with the loss of disparity scaled, at every learning rate."""
+    return [run for runs in grids.sensitivity(setting).values() for run in runs]
 
 
 def sensitivity(setting: Setting) -> list[RunConfig]:
@@ -124,11 +133,11 @@ def sensitivity(setting: Setting) -> list[RunConfig]:
     """
     search = grids.sensitivity(setting)
     tried = _factor_search(setting)
-    known = setting.stored([*tried, *grids.JOINT.runs(setting)])
+    known = _known(setting, grids.JOINT.runs(setting), tried)
     rates = controls.best_factor_rates(setting) if known else {key: runs[-1].lr for key, runs in search.items()}
     further = [
-        grids.at_rate(setting, grids.SEARCHED[name], rates[factor, name], seed, loss_scales={"disparity": factor})
-        for factor, name in search
+        grids.at_rate(setting, grids.SEARCHED[name], rate, seed, loss_scales={"disparity": factor})
+        for (factor, name), rate in rates.items()
         for seed in range(setting.seeds)
     ]
-    return [*tried, *setting.unbroken(further)]
+    return [*tried, *further]

@@ -4,10 +4,12 @@ The null is two independent Gaussian gradients of equal size. The squared ratio 
 distribution with n and n degrees of freedom, and that of single elements is the square of a Cauchy variable: a share
 :math:`\frac{2}{\pi} (\arctan b - \arctan a)` of them lies between a and b. Even then ratios fill the range from 0.01
 to 100, of which the figure's caption speaks. What tells is the median, which is 1 at every n.
+
+Runs that diverged are left out and counted, and a claim about a factor at which one did is not judged.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -26,9 +28,10 @@ from mtlrepro.analysis.verdicts import (
 )
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.pages.figures import COLOURS, canvas, curves, dots, legend, level, log_x
+from mtlrepro.studies.comparison import NOT_KNOWN
 from mtlrepro.studies.mtsgd import grids
 from mtlrepro.studies.mtsgd.comparisons import KERNELS, TASKS, Epochs, after, groups, pooled, read
-from mtlrepro.studies.setting import Setting
+from mtlrepro.studies.setting import Setting, diverged
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.slices import BINS, DECADES, LEVELS, PER_DECADE, Slices
 
@@ -57,11 +60,14 @@ class Premise:
 
     Attributes:
         setting: At the scale of the runs.
-        factors: Factor on the loss of disparity to the comparisons of its runs, by seed.
+        factors: Factor on the loss of disparity to the comparisons of its runs, by seed; without those of which none is
+            left.
+        lost: Factor to how many of its runs diverged and are left out, if any did.
     """
 
     setting: Setting
     factors: dict[float, list[Epochs]]
+    lost: Mapping[float, int] = field(default_factory=dict)
 
     @property
     def plain(self) -> list[Epochs]:
@@ -73,20 +79,34 @@ class Premise:
         """Epochs after which gradients are compared."""
         return list(self.plain[0])
 
+    def judged(self, measured: Interval) -> Interval | None:
+        """What was measured without a factor, but None if a run diverged."""
+        return None if 1.0 in self.lost else measured
+
+    def left_out(self, factors: Iterable[float] = (1.0,)) -> str:
+        """Say which runs at some factors diverged, in a sentence after others; see `diverged`."""
+        chosen = set(factors)
+        return diverged({f"a factor of {one:g}": count for one, count in self.lost.items() if one in chosen})
+
 
 def load(setting: Setting) -> Premise:
     """Read the comparisons at the largest scale at which all runs are stored; missing runs are trained.
 
     Args:
         setting: What all experiments share.
+
+    Raises:
+        RuntimeError: All runs without a factor diverged, see `Setting.reference`.
     """
 
     def configs(one: Setting) -> list[RunConfig]:
-        return [run for runs in grids.premise(one).values() for run in runs]
+        return one.unbroken(run for runs in grids.premise(one).values() for run in runs)
 
     at = setting.largest_stored(configs)
-    at.trained(configs(at))
-    return Premise(at, {factor: read(at, runs) for factor, runs in grids.premise(at).items()})
+    by_factor = grids.premise(at)
+    left = {factor: at.finite(runs) for factor, runs in by_factor.items()}
+    left[1.0] = at.reference("joint SGD whose gradients are compared", by_factor[1.0])
+    return Premise(at, {factor: read(at, runs) for factor, runs in left.items() if runs}, at.lost(by_factor))
 
 
 # --- ratios -------------------------------------------------------------------------------------------
@@ -206,7 +226,8 @@ def histograms_exhibit(shown: Premise) -> Exhibit:
         name="ratios",
         table=pd.DataFrame(rows, columns=columns),
         caption="The ratio of the gradient of disparity to that of segmentation, by element and by slice, with slices "
-        f"of the same direction above and opposite ones below. {_span_sentence(shown)} {_median_sentence(shown)} (Bars "
+        f"of the same direction above and opposite ones below. {_span_sentence(shown)} {_median_sentence(shown)}"
+        f"{shown.left_out()} (Bars "
         "with their share of all slices; dashed: two independent Gaussians of equal size; line: the median; "
         f"{len(shown.plain)} seeds of {int(shown.plain[0][start].batches.max())} batches an epoch together.)",
         frames=frames,
@@ -311,8 +332,8 @@ def medians_exhibit(shown: Premise) -> Exhibit:
         table=table,
         caption="The median of the ratio of disparity's gradient to segmentation's in each part of the network. It "
         f"goes from {number(low['mean'])} ({low['layers']}, by {low['level']}, after epoch {low['epoch']}) to "
-        f"{number(high['mean'])} ({high['layers']}, by {high['level']}, after epoch {high['epoch']}). (Dashed: equal "
-        f"size; bars: {bracketed_over(len(shown.plain))}, of geometric means.)",
+        f"{number(high['mean'])} ({high['layers']}, by {high['level']}, after epoch {high['epoch']})."
+        f"{shown.left_out()} (Dashed: equal size; bars: {bracketed_over(len(shown.plain))}, of geometric means.)",
         figure=drawing,
         alt="Dots with bars on logarithmic axes, a panel for each kind of slice, a line for each part of the network "
         "and a colour for each epoch, beside a dashed line at one.",
@@ -334,7 +355,7 @@ def responses(shown: Premise, kind: str = "element") -> pd.DataFrame:
 
     Returns:
         One row a factor and epoch: `factor`, `epoch`, `mean`, `low`, `high`; `expected`, the median that the first seed
-        has without a factor, times the factor: what a network that does not respond would have.
+        that is left has without a factor, times the factor: what a network that does not respond would have.
     """
     own = medians(shown).query("layers == @KERNELS and level == @kind")
     first = own[(own["factor"] == 1) & (own["seed"] == 0)].set_index("epoch")["median"]
@@ -363,15 +384,18 @@ def needed(own: pd.DataFrame, target: float = MUCH) -> float:
     return float(np.exp(factors[i - 1] + part * (factors[i] - factors[i - 1])))
 
 
-def exponent(own: pd.DataFrame) -> Interval:
+def exponent(own: pd.DataFrame) -> Interval | None:
     """Exponent of a power law through the medians of one epoch, by least squares of logarithms.
 
     Args:
         own: Rows of `responses` of one epoch.
 
     Returns:
-        The exponent with Student's 95 % interval from how far the points are off the line; infinite for two points.
+        The exponent with Student's 95 % interval from how far the points are off the line; infinite for two points, and
+        None for one.
     """
+    if len(own) < 2:
+        return None
     fit = stats.linregress(np.log(own["factor"]), np.log(own["mean"]))
     freedom = len(own) - 2
     half = float(stats.t.ppf(0.975, freedom) * fit.stderr) if freedom else np.inf
@@ -397,7 +421,8 @@ def scales_exhibit(shown: Premise) -> Exhibit:
         name="ratio_scales",
         table=table,
         caption="The median ratio of the gradients' elements in networks that are trained with the loss of disparity "
-        f"scaled. {_needed_sentence(table, largest)} (Dashed: in proportion to the factor; grey: {MUCH:g}, from which "
+        f"scaled. {_needed_sentence(table, largest)}{shown.left_out(grids.DISPARITY_SCALES)} "
+        f"(Dashed: in proportion to the factor; grey: {MUCH:g}, from which "
         f"disparity's gradients are much larger; of exponents 95 %, by the points' distance from a line; bars: "
         f"{bracketed_over(len(shown.plain))} without a factor, one seed otherwise.)",
         figure=figure,
@@ -416,7 +441,7 @@ def _needed_sentence(table: pd.DataFrame, largest: float) -> str:
         reached = f"{number(factor)}" if np.isfinite(factor) else f"more than {largest:g}"
         parts.append(
             f"after epoch {epoch} it needs a factor of {number(predicted)} by proportion and of {reached} as measured, "
-            f"where the exponent is {exponent(own)}"
+            f"where the exponent is {exponent(own) or NOT_KNOWN}"
         )
     return f"For a median of {MUCH:g} {'; '.join(parts)}."
 
@@ -441,7 +466,7 @@ def _size_claims(shown: Premise) -> list[Verdict]:
     reading = "median of the ratio segmentation : disparity over all convolutions, geometric mean of seeds"
     found = []
     for (kind, epoch), own in table.groupby(["level", "epoch"], sort=False):
-        ratio = over_seeds(1 / own["median"], geometric_interval)
+        ratio = shown.judged(over_seeds(1 / own["median"], geometric_interval))
         case = f"by {kind}, after epoch {epoch}"
         found.append(
             Verdict(
@@ -482,7 +507,7 @@ def _span_claim(shown: Premise) -> Verdict:
         OURS,
         round(100 * null(parts[0], "element", layers, *SPAN), 2),
         NEAR,
-        over_seeds(shares, percent_interval),
+        shown.judged(over_seeds(shares, percent_interval)),
         reading=f"% of the elements of all convolutions with a ratio from {SPAN[0]:g} to {SPAN[1]:g}",
         kind="ours",
     )
@@ -492,7 +517,7 @@ def _scale_claims(shown: Premise) -> list[Verdict]:
     """Whether a factor on the loss of disparity scales the ratio, and makes it that of the premise."""
     found = []
     for epoch, own in responses(shown).groupby("epoch", sort=False):
-        at = own.loc[own["factor"] == grids.PREMISE].iloc[0]
+        at = own[own["factor"] == grids.PREMISE].to_dict("records")
         case = f"after epoch {epoch}"
         found += [
             Verdict(
@@ -500,8 +525,9 @@ def _scale_claims(shown: Premise) -> list[Verdict]:
                 OURS,
                 1.0,
                 EXPONENT,
-                exponent(own),
-                reading=f"exponent of a power law of the median over elements, {len(shown.factors)} factors [95 %]",
+                None if shown.lost else exponent(own),
+                reading=f"exponent of a power law of the median over elements, {len(grids.DISPARITY_SCALES)} factors "
+                "[95 %]",
                 case=case,
                 kind="ours",
             ),
@@ -510,7 +536,7 @@ def _scale_claims(shown: Premise) -> list[Verdict]:
                 OURS,
                 1 / MUCH,
                 0.0,
-                Interval(*(1 / float(at[name]) for name in ("mean", "high", "low"))),
+                Interval(*(1 / float(at[0][name]) for name in ("mean", "high", "low"))) if at else None,
                 below=True,
                 reading=f"median of the ratio segmentation : disparity over elements; much larger: by {MUCH:g}; one "
                 "seed",

@@ -5,10 +5,13 @@ root of a sum of squares over slices. With a cosine c, a slice of which both gra
 the square :math:`s^2 (2 + 2c)`, so that of independent random directions in :math:`R^n` a threshold leaves the part
 :math:`E[(1 + c)\, 1(c \ge t)]` of the squares, whatever s is. The expected length of a single slice falls by more: the
 slices that a threshold drops are the short ones, which count for little among squares.
+
+Runs that diverged are left out and counted, and a question about a row of which one did is not answered; what follows
+by algebra is looked at in the runs that are left.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -44,7 +47,7 @@ from mtlrepro.studies.mtsgd.comparisons import (
 from mtlrepro.studies.mtsgd.conflicts import at
 from mtlrepro.studies.mtsgd.grids import Cell
 from mtlrepro.studies.mtsgd.rule import expected_part
-from mtlrepro.studies.setting import Setting
+from mtlrepro.studies.setting import Setting, diverged
 from mtlrepro.studies.trends import by_epoch
 from mtlrepro.training.config import RunConfig
 from mtlrepro.training.slices import LEVELS, THRESHOLDS, Slices
@@ -70,11 +73,20 @@ class Survival:
         setting: At the scale of the runs.
         steps: As `history` gives it.
         compared: Threshold, of `grids.ENDS`, to the comparisons of gradients along the runs of MTSGD by channel at it.
+        lost: Level and threshold to how many of their runs diverged and are left out, if any did.
     """
 
     setting: Setting
     steps: pd.DataFrame
     compared: dict[float, list[Epochs]]
+    lost: Mapping[tuple[str, float | None], int] = field(default_factory=dict)
+
+    @property
+    def left_out(self) -> str:
+        """Say which runs diverged, in a sentence after others; see `diverged`."""
+        return diverged(
+            {f"threshold {one:g} by {level}": n for (level, one), n in self.lost.items() if one is not None}
+        )
 
 
 def load(setting: Setting, cells: Sequence[Cell] = CELLS) -> Survival:
@@ -83,15 +95,21 @@ def load(setting: Setting, cells: Sequence[Cell] = CELLS) -> Survival:
     Args:
         setting: What all experiments share.
         cells: Rows of MTSGD, with both ends of the thresholds by channel.
+
+    Raises:
+        RuntimeError: All runs of an end of the thresholds whose gradients are compared diverged, see
+            `Setting.reference`.
     """
 
     def configs(one: Setting) -> list[RunConfig]:
-        return grids.runs_of(one, cells)
+        return one.unbroken(grids.runs_of(one, cells))
 
     at_size = setting.largest_stored(configs)
-    at_size.trained(configs(at_size))
-    compared = {end: read(at_size, _compared(at_size, end)) for end in grids.ENDS}
-    return Survival(at_size, history(at_size, cells), compared)
+    at_size.finite(configs(at_size))
+    compared = {end: read(at_size, at_size.reference(_name(end), _compared(at_size, end))) for end in grids.ENDS}
+    by_row: dict[tuple[str, float | None], list[RunConfig]]
+    by_row = {(cell.level, cell.threshold): cell.runs(at_size) for cell in cells}
+    return Survival(at_size, history(at_size, cells), compared, at_size.lost(by_row))
 
 
 def _compared(setting: Setting, threshold: float) -> list[RunConfig]:
@@ -100,7 +118,7 @@ def _compared(setting: Setting, threshold: float) -> list[RunConfig]:
 
 
 def history(setting: Setting, cells: Iterable[Cell]) -> pd.DataFrame:
-    """Read what the records have of the steps of MTSGD, means over the steps of an epoch.
+    """Read what the records have of the steps of MTSGD, means over the steps of an epoch; see `Survival.lost`.
 
     Args:
         setting: Holds the store.
@@ -115,7 +133,7 @@ def history(setting: Setting, cells: Iterable[Cell]) -> pd.DataFrame:
     """
     rows = []
     for cell in cells:
-        runs = cell.runs(setting)
+        runs = setting.unbroken(cell.runs(setting))
         records = setting.records(runs)
         for run in runs:
             for entry in records[run.hash]["history"]:
@@ -218,7 +236,8 @@ def lengths_exhibit(shown: Survival) -> Exhibit:
         name="step_lengths",
         table=by_epoch(rows, ["mean", "low", "high"]),
         caption="Length of the steps of MTSGD, as a share of that of the plain mean, above, and the learning rate "
-        f"times it below. {_lengths_sentence(steps)} (Lines: means over seeds; bars: all seeds; black: joint SGD, "
+        f"times it below. {_lengths_sentence(steps)}{shown.left_out} "
+        "(Lines: means over seeds; bars: all seeds; black: joint SGD, "
         "whose steps are the plain mean.)",
         figure=lengths_figure(rows, steps),
         alt="Two rows of panels, a column for each level: length of the step above, effective learning rate on a "
@@ -292,7 +311,8 @@ def kept_exhibit(shown: Survival) -> Exhibit:
     return Exhibit(
         name="kept",
         table=pd.DataFrame(rows),
-        caption=f"What is left of a step. {_kept_sentence(steps)} (Means over the epochs; effective learning rate: as "
+        caption=f"What is left of a step. {_kept_sentence(steps)}{shown.left_out} "
+        "(Means over the epochs; effective learning rate: as "
         "a share of the schedule's; a slice of one element whose gradients cancel counts as not kept, at every "
         f"threshold; brackets: {' or '.join(map(bracketed_over, counts))}.)",
         rtol=1e-3,
@@ -304,6 +324,8 @@ def _kept_sentence(steps: pd.DataFrame) -> str:
     means = steps.groupby(["level", "threshold"], sort=False)[["elements", "length"]].mean()
     parts = []
     for kind in dict.fromkeys(steps["level"]):
+        if any((kind, end) not in means.index for end in grids.ENDS):
+            continue
         alone, clipped = (means.loc[(kind, end)] for end in grids.ENDS)
         parts.append(
             f"by {kind} a threshold of 0 keeps {number(clipped['elements'])} % of the elements and "
@@ -325,7 +347,8 @@ def layers_exhibit(shown: Survival) -> Exhibit:
         name="length_by_layer",
         table=table,
         caption="Length of the sum under the rule over that of the plain sum, in each part of the network along runs "
-        f"of {_name(grids.NO_CONFLICT)}. {_layers_sentence(table)} (Hollow: at a threshold of 0 if directions were "
+        f"of {_name(grids.NO_CONFLICT)}. {_layers_sentence(table)}{shown.left_out} "
+        "(Hollow: at a threshold of 0 if directions were "
         f"independent and random; bars: {bracketed_over(len(runs))}.)",
         frames={epoch: _layers_frame(table[table["epoch"] == epoch], epoch) for epoch in runs[0]},
     )
@@ -403,11 +426,12 @@ def claims(shown: Survival) -> list[Verdict]:
     Args:
         shown: What `load` gives.
     """
-    return [*_rate_claims(shown.steps), *_threshold_claims(shown.compared[grids.BALANCE_ALONE])]
+    return [*_rate_claims(shown), *_threshold_claims(shown)]
 
 
-def _rate_claims(steps: pd.DataFrame) -> list[Verdict]:
+def _rate_claims(shown: Survival) -> list[Verdict]:
     """Whether steps are as long as those of SGD, and never longer."""
+    steps = shown.steps
     longest = steps.groupby(["level", "threshold", "seed"])["length"].max()
     found = [
         Verdict(
@@ -421,14 +445,15 @@ def _rate_claims(steps: pd.DataFrame) -> list[Verdict]:
             kind="identity",
         )
     ]
-    for (kind, threshold), own in rate_shares(steps).groupby(["level", "threshold"], sort=False):
+    by_row = {key: _shares(own) for key, own in rate_shares(steps).groupby(["level", "threshold"], sort=False)}
+    for kind, threshold in dict.fromkeys([*by_row, *shown.lost]):
         found.append(
             Verdict(
                 "At the same learning rate the steps of MTSGD are as long as the plain mean of its gradients",
                 OURS,
                 1.0,
                 AS_LONG,
-                _shares(own),
+                None if (kind, threshold) in shown.lost else by_row[kind, threshold],
                 reading="effective over scheduled learning rate, summed over the run, before momentum",
                 case=f"by {kind}, threshold {threshold:g}",
                 kind="ours",
@@ -437,13 +462,14 @@ def _rate_claims(steps: pd.DataFrame) -> list[Verdict]:
     return found
 
 
-def _threshold_claims(runs: Sequence[Epochs]) -> list[Verdict]:
+def _threshold_claims(shown: Survival) -> list[Verdict]:
     """What each threshold takes from the steps of balance alone, by its own gradients, over all compared epochs.
 
     Where random directions would lose next to nothing, what is taken cannot be held against it.
     """
-    parts = [pooled(list(run.values())) for run in runs]
+    parts = [pooled(list(run.values())) for run in shown.compared[grids.BALANCE_ALONE]]
     layers = groups(parts[0])[KERNELS]
+    whole = ("channel", grids.BALANCE_ALONE) not in shown.lost
     found = []
     for level in LEVELS[1:]:
         left = np.array([thinned(one, level, layers) for one in parts])
@@ -456,7 +482,7 @@ def _threshold_claims(runs: Sequence[Epochs]) -> list[Verdict]:
                     OURS,
                     1.0,
                     UNCHANGED,
-                    _shares(own),
+                    _shares(own) if whole else None,
                     reading="length with the threshold over that without, of the same gradients of all convolutions "
                     f"along {_name(grids.BALANCE_ALONE)}",
                     case=case,
@@ -470,7 +496,7 @@ def _threshold_claims(runs: Sequence[Epochs]) -> list[Verdict]:
                     OURS,
                     1.0,
                     AS_MUCH,
-                    _length_interval((1 - own) / by_chance) if (by_chance > UNCHANGED).all() else None,
+                    _length_interval((1 - own) / by_chance) if whole and (by_chance > UNCHANGED).all() else None,
                     reading="part of the length that it takes over what it would take by chance, of the same "
                     f"gradients; where that is more than {UNCHANGED:g} of the length",
                     case=case,

@@ -2,7 +2,8 @@
 
 Runs of one seed share initial weights and the order of images, so rows are compared by the differences of such pairs.
 Intervals are Student's, 95 %; a single row has the range of up to three seeds. Delta_m is the mean relative improvement
-over single tasks, in %, with the spread of the single-task runs in it.
+over single tasks, in %, with the spread of the single-task runs in it. Runs that diverged are left out and counted: a
+table has the rows with two runs or more, and a claim about a row of which a run diverged is not judged.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -20,11 +21,11 @@ from mtlrepro.analysis.verdicts import Interval, Kind, Verdict, bracketed_over, 
 from mtlrepro.pages import figures
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies import fronts, predictions
-from mtlrepro.studies.comparison import bracketed, columns, fixed
+from mtlrepro.studies.comparison import bracketed, columns, fixed, paired
 from mtlrepro.studies.mtsgd import grids, printed
 from mtlrepro.studies.mtsgd.grids import BALANCE_ALONE, JOINT, NO_CONFLICT, TABLE_2, TABLE_3, TABLE_4, Cell
 from mtlrepro.studies.scores import DELTA, Scores
-from mtlrepro.studies.setting import Setting
+from mtlrepro.studies.setting import Setting, diverged
 from mtlrepro.training.config import RunConfig
 
 MIOU, AEPE = "segmentation.miou", "disparity.aepe"
@@ -36,6 +37,8 @@ PRINTED = {MIOU: printed.SEGMENTATION, AEPE: printed.DISPARITY}
 LABELS = {MIOU: "mIoU, %", AEPE: "AEPE, px"}
 DECIMALS = {MIOU: 1, AEPE: 3}
 TASKS = {MIOU: "segmentation", AEPE: "disparity"}
+ALONE = tuple(f"{task} alone" for task in TASKS.values())
+"""Names of single tasks."""
 UNITS = {MIOU: "points", AEPE: "px"}
 ABOUT = {
     "Table 2": (TABLE_2, Cell(NO_CONFLICT), JOINT),
@@ -75,6 +78,16 @@ def title(cell: Cell) -> str:
     return f"{name}{level}{decay}"
 
 
+def scaled_title(cell: Cell) -> str:
+    """Name of a row with the loss of disparity scaled."""
+    return f"{title(cell)} with the scaled loss"
+
+
+def decayed_title(form: str, threshold: float | None) -> str:
+    """Name of a row with decay of the article's effect."""
+    return f"{title(Cell(threshold))} with {form} decay of the article's effect"
+
+
 @dataclass(frozen=True)
 class Trained:
     """Runs of the rows of some parts.
@@ -84,6 +97,8 @@ class Trained:
         cells: Row of the article's tables to its runs: one row a run with `seed` and the columns of the metrics.
         scaled: Row to its runs with the loss of disparity scaled.
         decayed: Form of decay to threshold (None: joint SGD) to its runs, with decay of the article's effect.
+        lost: Name of a row, see `title`, `scaled_title` and `decayed_title`, or task alone to how many of its runs
+            diverged and are left out, if any did.
         factor: Factor on the loss of disparity in `scaled`.
     """
 
@@ -91,12 +106,28 @@ class Trained:
     cells: Mapping[Cell, pd.DataFrame]
     scaled: Mapping[Cell, pd.DataFrame]
     decayed: Mapping[str, Mapping[float | None, pd.DataFrame]]
+    lost: Mapping[str, int]
     factor: float = grids.PREMISE
 
     def delta_m(self, runs: pd.DataFrame) -> pd.Series:
-        """Delta_m of each run against single tasks, in %, with the spread of the single-task runs of its seeds."""
-        moved = with_spread_of(self.single.loc[runs["seed"]], runs.set_index("seed")[SCORES.names])
-        return SCORES.delta_m(moved, self.single.mean()).set_axis(runs.index)
+        """Delta_m of each run against single tasks, in %, with the spread of the single-task runs of its seeds.
+
+        Seeds that single tasks lack are left out.
+        """
+        own = runs[runs["seed"].isin(self.single.index)].set_index("seed")[SCORES.names]
+        return SCORES.delta_m(with_spread_of(self.single.loc[own.index], own), self.single.mean())
+
+    def shown(self, runs: pd.DataFrame) -> bool:
+        """Whether runs have a row in a table: two or more of the seeds of single tasks, the fewest with a spread."""
+        return len(self.delta_m(runs)) > 1
+
+    def judged(self, gained: Interval | None, *names: str) -> Interval | None:
+        """A gain, but None if a run of one of the rows of some names diverged: there is no mean over the seeds."""
+        return None if self.lost.keys() & names else gained
+
+    def left_out(self, names: Collection[str]) -> str:
+        """Say which runs of some rows diverged, in a sentence after others; see `diverged`."""
+        return diverged({name: count for name, count in self.lost.items() if name in names})
 
 
 def load(setting: Setting, parts: Collection[str] = PARTS) -> Trained:
@@ -105,35 +136,44 @@ def load(setting: Setting, parts: Collection[str] = PARTS) -> Trained:
     Args:
         setting: What all runs share.
         parts: Of `PARTS`; the rows of others are left out.
+
+    Raises:
+        RuntimeError: Of single tasks or of joint SGD, the baselines, no seed is left, see `Setting.reference`.
     """
-    single = setting.trained(grids.single_tasks(setting)).groupby("seed")[SCORES.names].first()
-    cells = dict.fromkeys(cell for place, (rows, *_) in ABOUT.items() if place in parts for cell in rows)
+    setting.reference(title(JOINT), JOINT.runs(setting))
+    alone = grids.single_tasks(setting)
+    single = setting.trained(setting.reference("single tasks", alone)).groupby("seed")[SCORES.names].first()
+    cells = {cell: cell.runs(setting) for place, (rows, *_) in ABOUT.items() if place in parts for cell in rows}
+    scaled = _scaled(setting) if SCALED in parts else {}
+    decayed = _decayed(setting) if DECAYED in parts else {}
+    by_name = {name: [run for run in alone if name == f"{run.tasks[0]} alone"] for name in ALONE}
+    by_name |= {title(cell): runs for cell, runs in cells.items()}
+    by_name |= {scaled_title(cell): runs for cell, runs in scaled.items()}
+    by_name |= {decayed_title(form, one): runs for form, own in decayed.items() for one, runs in own.items()}
     return Trained(
         single,
-        {cell: measured(setting, cell.runs(setting)) for cell in cells},
-        _scaled(setting) if SCALED in parts else {},
-        _decayed(setting) if DECAYED in parts else {},
+        {cell: measured(setting, runs) for cell, runs in cells.items()},
+        {cell: measured(setting, runs) for cell, runs in scaled.items()},
+        {form: {one: measured(setting, runs) for one, runs in own.items()} for form, own in decayed.items()},
+        setting.lost(by_name),
     )
 
 
-def _scaled(setting: Setting) -> dict[Cell, pd.DataFrame]:
-    """Rows of Table 2 with the loss of disparity scaled to their runs."""
+def _scaled(setting: Setting) -> dict[Cell, list[RunConfig]]:
+    """Rows of Table 2 with the loss of disparity scaled."""
     configs = grids.scaled(setting, range(setting.seeds))
     return {
-        cell: measured(setting, [run for run in configs if run.method_options.get("threshold") == cell.threshold])
+        cell: [run for run in configs if run.method_options.get("threshold") == cell.threshold]
         for cell in (JOINT, Cell(BALANCE_ALONE), Cell(NO_CONFLICT))
     }
 
 
-def _decayed(setting: Setting) -> dict[str, dict[float | None, pd.DataFrame]]:
+def _decayed(setting: Setting) -> dict[str, dict[float | None, list[RunConfig]]]:
     """Form of a decay of the article's effect to threshold to its runs."""
     strong = grids.decayed(setting)
     return {
         form: {
-            threshold: measured(
-                setting,
-                [run for run in strong if run.decay == form and run.method_options.get("threshold") == threshold],
-            )
+            threshold: [run for run in strong if run.decay == form and run.method_options.get("threshold") == threshold]
             for threshold in (None, NO_CONFLICT)
         }
         for form in DECAYS
@@ -141,7 +181,7 @@ def _decayed(setting: Setting) -> dict[str, dict[float | None, pd.DataFrame]]:
 
 
 def measured(setting: Setting, configs: Sequence[RunConfig]) -> pd.DataFrame:
-    """Metrics of some runs on the test split, one row a run: `seed` and the columns of the metrics.
+    """Metrics of some runs on the test split, one row a run that is left: `seed` and the columns of the metrics.
 
     Args:
         setting: What all runs share.
@@ -168,13 +208,15 @@ def rows(trained: Trained, cells: Sequence[Cell], place: str) -> pd.DataFrame:
         place: The article's table, as `book/published/mtsgd.csv` names it.
 
     Returns:
-        One row a cell: `method`, `printed mIoU, %`, `mIoU, %` with its bounds, likewise for AEPE in pixels, and `Δm, %`
-        with its bounds.
+        One row a cell of `Trained.shown`: `method`, `printed mIoU, %`, `mIoU, %` with its bounds, likewise for AEPE in
+        pixels, and `Δm, %` with its bounds.
     """
     numbers = published.read("mtsgd")
     found = []
     for cell in cells:
         runs = trained.cells[cell]
+        if not trained.shown(runs):
+            continue
         row: dict[str, Any] = {"method": title(cell)}
         for metric, label in LABELS.items():
             row[f"printed {label}"] = printed.text(numbers, place, printed.label(cell, place), PRINTED[metric])
@@ -198,7 +240,8 @@ def table_exhibit(trained: Trained, place: str) -> Exhibit:
     )
     caption = (
         f"{place} on streets beside the article's values, which are of Cityscapes and compare in direction alone. "
-        f"The gain of {title(one)} over {title(other)} is {gains}. (Positive: better; brackets: paired 95 %, not "
+        f"The gain of {title(one)} over {title(other)} is {gains}.{trained.left_out([*map(title, cells), *ALONE])} "
+        "(Positive: better; brackets: paired 95 %, not "
         f"corrected; of rows 95 %, of up to three seeds the range; {DELTA} against single tasks.)"
     )
     return Exhibit(name=place.lower().replace(" ", "_"), table=rows(trained, cells, place), caption=caption)
@@ -215,7 +258,7 @@ def single_exhibit(trained: Trained) -> Exhibit:
     seeds = len(trained.single)
     caption = (
         f"Each task alone under SGD, the baseline of {DELTA}: mIoU {bracketed(_interval(found[0]))} %, AEPE "
-        f"{bracketed(_interval(found[1]), 3)} px. (Brackets: {bracketed_over(seeds)}.)"
+        f"{bracketed(_interval(found[1]), 3)} px.{trained.left_out(ALONE)} (Brackets: {bracketed_over(seeds)}.)"
     )
     return Exhibit(name="single_tasks", table=pd.DataFrame(found), caption=caption)
 
@@ -228,19 +271,23 @@ def scaled_exhibit(trained: Trained) -> Exhibit:
     """Table 2's ends once more with the loss of disparity scaled, so that its gradient dominates."""
     found = []
     for cell, runs in trained.scaled.items():
+        if not trained.shown(runs):
+            continue
         row: dict[str, Any] = {"method": title(cell)}
         for metric, label in LABELS.items():
             row |= columns(label, over_seeds(runs[metric], mean_interval))
         found.append(row | columns(f"{DELTA}, %", over_seeds(trained.delta_m(runs), mean_interval)))
     joint, clipped = trained.scaled[JOINT], trained.scaled[Cell(NO_CONFLICT)]
-    gains = {metric: mean_interval(differences(clipped, joint, metric)) for metric in LABELS}
+    gains = {metric: paired(differences(clipped, joint, metric)) for metric in LABELS}
+    counts = sorted({len(runs) for runs in trained.scaled.values() if trained.shown(runs)}, reverse=True)
     caption = (
         f"Joint SGD and MTSGD with the loss of disparity times {trained.factor:g}. MTSGD at a threshold of 0 changes "
         f"mIoU by {bracketed(gains[MIOU], signed=True)} points and AEPE by {bracketed(gains[AEPE], 3, signed=True)} "
         "px. The head of disparity takes the scaled step in all three, since heads are not balanced. All have the "
         "learning rate of the other tables, which the scaled loss makes a longer step for joint SGD above all: what "
-        "both reach at rates of their own is shown where the weights of losses are varied. (Brackets of rows: "
-        f"{bracketed_over(len(joint))}; of differences: paired 95 %.)"
+        "both reach at rates of their own is shown where the weights of losses are varied."
+        f"{trained.left_out([*map(scaled_title, trained.scaled), *ALONE])} (Brackets of rows: "
+        f"{', or '.join(map(bracketed_over, counts))}; of differences: paired 95 %.)"
     )
     return Exhibit(name="premise_table", table=pd.DataFrame(found), caption=caption)
 
@@ -270,6 +317,8 @@ def decay_exhibit(trained: Trained, amounts: Mapping[grids.Decay, float]) -> Exh
     found: list[dict[str, Any]] = []
     for amount, by_threshold in by_amount.items():
         for threshold, runs in by_threshold.items():
+            if not trained.shown(runs):
+                continue
             row: dict[str, Any] = {"decay": amount, "method": title(Cell(threshold))}
             for metric, label in LABELS.items():
                 row |= columns(label, over_seeds(runs[metric], mean_interval))
@@ -280,12 +329,15 @@ def decay_exhibit(trained: Trained, amounts: Mapping[grids.Decay, float]) -> Exh
         for name in DECAYS.values()
         for threshold in (None, NO_CONFLICT)
     )
+    names = [title(Cell(one, decay=decay)) for one in (None, NO_CONFLICT) for decay in (0.0, grids.PAPER_DECAY)]
+    names += [decayed_title(form, one) for form in DECAYS for one in (None, NO_CONFLICT)]
     scaled = [f"{amount:g} ({DECAYS[form].split(',')[0]})" for form, amount in amounts.items()]
     caption = (
         f"Weight decay for joint SGD, the control that the article lacks, and MTSGD. A decay of {grids.PAPER_DECAY:g} "
         f"has {100 * felt(amounts):.2g} % of the effect here that it has over the article's schedule; at "
         f"{' and '.join(scaled)} weights shrink as much as there. What that gains in mIoU against no decay, in points: "
-        f"{costs}. (Paired 95 %, not corrected; brackets of rows 95 %, of up to three seeds the range.)"
+        f"{costs}.{trained.left_out(names)} (Paired 95 %, not corrected; brackets of rows 95 %, of up to three seeds "
+        "the range.)"
     )
     return Exhibit(name="decay", table=pd.DataFrame(found), caption=caption)
 
@@ -319,16 +371,18 @@ def tests(trained: Trained) -> pd.DataFrame:
     """Paired differences behind the claims.
 
     Returns:
-        One row a pair of rows of the tables: `compared`, `with`, `pairs`; for both metrics the gain, positive where the
-        first is better, with its bounds, its p-value with Holm's correction over all rows of this table, and the
-        smallest true gain that so many pairs show with a power of 80 %.
+        One row a pair of rows of the tables with two seeds in common or more: `compared`, `with`, `pairs`; for both
+        metrics the gain, positive where the first is better, with its bounds, its p-value with Holm's correction over
+        all rows of this table, and the smallest true gain that so many pairs show with a power of 80 %.
     """
     found: list[dict[str, Any]] = []
     p_values: list[tuple[int, str, float]] = []
     for (one, other), (first, second) in pairs(trained).items():
         row: dict[str, Any] = {"compared": title(one), "with": title(other)}
-        for metric, sign in SIGNS.items():
-            gaps = sign * differences(first, second, metric)
+        by_metric = {metric: sign * differences(first, second, metric) for metric, sign in SIGNS.items()}
+        if min(map(len, by_metric.values())) < 2:
+            continue
+        for metric, gaps in by_metric.items():
             name = f"gain in {LABELS[metric].split(',')[0]}, {UNITS[metric]}"
             row["pairs"] = len(gaps)
             row |= columns(name, mean_interval(gaps))
@@ -336,6 +390,8 @@ def tests(trained: Trained) -> pd.DataFrame:
             p_values.append((len(found), f"p of {LABELS[metric].split(',')[0]}", paired_p_value(gaps)))
         found.append(row)
     table = pd.DataFrame(found)
+    if not found:
+        return table
     for (row_index, name, _), corrected in zip(p_values, holm([p for *_, p in p_values]), strict=True):
         table.loc[row_index, name] = corrected
     return table
@@ -343,7 +399,9 @@ def tests(trained: Trained) -> pd.DataFrame:
 
 def tests_exhibit(trained: Trained) -> Exhibit:
     """Paired differences behind the claims, with what so few pairs can show."""
-    table = tests(trained)
+    table, lost = tests(trained), trained.left_out([*map(title, trained.cells)])
+    if table.empty:
+        return Exhibit(name="differences", table=table, caption=f"No two rows have two seeds in common.{lost}")
     clear = int(((table["p of mIoU"] < 0.05) | (table["p of AEPE"] < 0.05)).sum())
     counts = sorted(set(table["pairs"]), reverse=True)
     detectable = ", ".join(f"{detectable_difference(count):.1f} with {count} pairs" for count in counts)
@@ -351,35 +409,38 @@ def tests_exhibit(trained: Trained) -> Exhibit:
         f"Differences between rows of the tables, positive where the first is better. After Holm's correction over "
         f"all {2 * len(table)} of them, {clear} of {len(table)} rows differ in a metric at the 5 % level. The "
         "smallest difference that shows with a power of 80 %, without that correction, was known before the runs: in "
-        f"standard deviations of the pairs it is {detectable}; what that is in points and pixels stands beside each. "
+        f"standard deviations of the pairs it is {detectable}; what that is in points and pixels stands beside each."
+        f"{lost} "
         "(Brackets: paired 95 %, not corrected.)"
     )
     return Exhibit(name="differences", table=table, caption=caption)
 
 
-def gain(one: pd.DataFrame, other: pd.DataFrame, metric: str) -> Interval:
+def gain(one: pd.DataFrame, other: pd.DataFrame, metric: str) -> Interval | None:
     """By how much `one` is better than `other` in a metric, in its unit: the mean over seeds with its paired interval.
+
+    Of fewer than two pairs there is none.
 
     Args:
         one: Runs, one row each, with `seed` and the metric.
         other: Runs of the same seeds.
         metric: Column of both.
     """
-    return mean_interval(SIGNS[metric] * differences(one, other, metric))
+    return paired(SIGNS[metric] * differences(one, other, metric))
 
 
-def better(claim: str, gained: Interval, metric: str, **about: Unpack[About]) -> Verdict:
+def better(claim: str, gained: Interval | None, metric: str, **about: Unpack[About]) -> Verdict:
     """Verdict on the claim that one row is better than another.
 
     Args:
         claim: In a sentence.
-        gained: As `gain` gives it.
+        gained: As `gain` gives it; None if that is not judged.
         metric: Of what.
         **about: Further fields of the verdict.
     """
     unit = "points of mIoU" if metric == MIOU else "px of AEPE"
     reading = f"{unit} by which it is worse, mean over seeds {PAIRED}"
-    lost = Interval(-gained.value, -gained.high, -gained.low)
+    lost = None if gained is None else Interval(-gained.value, -gained.high, -gained.low)
     return Verdict(claim, claimed=0.0, tolerance=0.0, measured=lost, below=True, reading=reading, **about)
 
 
@@ -394,7 +455,7 @@ def claims(trained: Trained, amounts: Mapping[grids.Decay, float]) -> list[Verdi
     cells, balance, clipped = trained.cells, Cell(BALANCE_ALONE), Cell(NO_CONFLICT)
     found: list[Verdict] = []
     premise = f"loss of disparity times {trained.factor:g}, one learning rate"
-    for case, runs in (("losses as they are", cells), (premise, trained.scaled)):
+    for case, runs, named in (("losses as they are", cells, title), (premise, trained.scaled, scaled_title)):
         for claim, source, number, one, other in (
             ("Balance alone improves {} over joint SGD", ABLATION, 2, balance, JOINT),
             ("Clipping at a threshold of 0 improves {} over balance alone", ABLATION, 3, clipped, balance),
@@ -402,7 +463,7 @@ def claims(trained: Trained, amounts: Mapping[grids.Decay, float]) -> list[Verdi
         ):
             for metric, task in TASKS.items():
                 if runs:
-                    gained = gain(runs[one], runs[other], metric)
+                    gained = trained.judged(gain(runs[one], runs[other], metric), named(one), named(other))
                     found.append(better(claim.format(task), gained, metric, source=source, finding=number, case=case))
     for threshold in grids.THRESHOLDS:
         cell, other = Cell(threshold), Cell(threshold, "filter")
@@ -410,8 +471,9 @@ def claims(trained: Trained, amounts: Mapping[grids.Decay, float]) -> list[Verdi
             for metric, task in TASKS.items():
                 claim = f"Directions by channel are better at {task} than by filter"
                 about: About = {"source": "Section 4.4, Table 4", "finding": 5, "case": f"threshold {threshold:g}"}
-                found.append(better(claim, gain(cells[cell], cells[other], metric), metric, **about))
-    gained = gain(cells[JOINT], trained.single.reset_index(), AEPE)
+                gained = trained.judged(gain(cells[cell], cells[other], metric), title(cell), title(other))
+                found.append(better(claim, gained, metric, **about))
+    gained = trained.judged(gain(cells[JOINT], trained.single.reset_index(), AEPE), title(JOINT), *ALONE)
     claim = "Joint SGD is better at disparity than disparity alone"
     found.append(better(claim, gained, AEPE, source=ABLATION, finding=7))
     return [*found, *_decay_claims(trained, amounts)]
@@ -422,16 +484,16 @@ def _decay_claims(trained: Trained, amounts: Mapping[grids.Decay, float]) -> lis
     cells, found = trained.cells, []
     untold = f"metrics under a decay that has less than {100 * FELT:g} % of the effect of the article's"
 
-    def judge(clip: float | None, runs: pd.DataFrame, amount: str, case: str) -> list[Verdict]:
+    def judge(clip: float | None, runs: pd.DataFrame, name: str, amount: str, case: str) -> list[Verdict]:
         """Judge whether joint SGD (None) or MTSGD at a threshold is better without decay than some runs with it."""
         about: About = {"source": "Section 4.4, Table 3", "finding": 4, "case": case}
         if clip is None:
             about = {"source": "our question", "kind": "ours", "case": case}
-        name = "Joint SGD" if clip is None else "MTSGD"
+        method, plain = "Joint SGD" if clip is None else "MTSGD", Cell(clip, decay=0.0)
         return [
             better(
-                f"{name} is better at {task} without weight decay than with {amount}",
-                gain(cells[Cell(clip, decay=0.0)], runs, metric),
+                f"{method} is better at {task} without weight decay than with {amount}",
+                trained.judged(gain(cells[plain], runs, metric), title(plain), name),
                 metric,
                 **about,
             )
@@ -441,12 +503,12 @@ def _decay_claims(trained: Trained, amounts: Mapping[grids.Decay, float]) -> lis
     for clip in (None, *grids.THRESHOLDS):
         if {Cell(clip), Cell(clip, decay=0.0)} <= cells.keys():
             case = "" if clip is None else f"threshold {clip:g}"
-            own = judge(clip, cells[Cell(clip)], "the article's number", case)
+            own = judge(clip, cells[Cell(clip)], title(Cell(clip)), "the article's number", case)
             told = felt(amounts) >= FELT
             found += own if told else [replace(one, measured=None, reading=untold) for one in own]
     for form, by_threshold in trained.decayed.items():
         for clip, strong in by_threshold.items():
-            found += judge(clip, strong, "one of the article's effect", DECAYS[form])
+            found += judge(clip, strong, decayed_title(form, clip), "one of the article's effect", DECAYS[form])
     return found
 
 
@@ -457,7 +519,7 @@ def curves(setting: Setting) -> pd.DataFrame:
     """Training losses and metrics over the epochs of the central rows, Figure 5.
 
     Args:
-        setting: Holds the stored runs.
+        setting: Holds the stored runs; those that diverged are left out.
 
     Returns:
         One row a method, epoch and quantity: `method`, `epoch`, `quantity`, and mean over seeds `mean`, `low`, `high`.
@@ -466,11 +528,14 @@ def curves(setting: Setting) -> pd.DataFrame:
     for cell in TABLE_2:
         if not cell.central:
             continue
+        configs = setting.unbroken(cell.runs(setting))
         entries = [
             {"seed": config.seed, "epoch": entry["epoch"], **_quantities(entry)}
-            for config, record in zip(cell.runs(setting), setting.records(cell.runs(setting)).values(), strict=True)
+            for config, record in zip(configs, setting.records(configs).values(), strict=True)
             for entry in record["history"]
         ]
+        if not entries:
+            continue
         table = pd.DataFrame(entries)
         for epoch, own in table.groupby("epoch"):
             for quantity in own.columns.drop(["seed", "epoch"]):
@@ -510,8 +575,9 @@ def curves_exhibit(setting: Setting) -> Exhibit:
     for label in LABELS.values():
         own = last[last["quantity"] == label].set_index("method")["mean"]
         texts.append(f"{label.split(',')[0]} {', '.join(f'{name} {fixed(value, 2)}' for name, value in own.items())}")
+    lost = diverged(setting.lost({title(cell): cell.runs(setting) for cell in TABLE_2 if cell.central}))
     caption = (
-        f"Losses and metrics over the epochs (Figure 5 with its missing seeds). At the end: {'; '.join(texts)}. "
+        f"Losses and metrics over the epochs (Figure 5 with its missing seeds). At the end: {'; '.join(texts)}.{lost} "
         "(Means over seeds; bars: 95 %, the range of up to three.)"
     )
     return Exhibit(
@@ -534,7 +600,7 @@ def plane(trained: Trained, front: pd.DataFrame | None = None) -> pd.DataFrame:
         front: Runs of fixed weights, as `fronts.evaluated` gives them; None if there are none.
 
     Returns:
-        One row a point: `group`, `name`, and both metrics with their bounds.
+        One row a point with a run or more: `group`, `name`, and both metrics with their bounds.
     """
     found = []
     groups = {
@@ -544,7 +610,7 @@ def plane(trained: Trained, front: pd.DataFrame | None = None) -> pd.DataFrame:
     }
     for group, cells in groups.items():
         for cell in cells:
-            if cell in trained.cells:
+            if cell in trained.cells and len(trained.cells[cell]):
                 found.append({"group": group, "name": title(cell), **_point(trained.cells[cell])})
     if front is not None:
         for weights in front["weights"].unique():
@@ -595,7 +661,8 @@ def plane_exhibit(trained: Trained, front: pd.DataFrame | None = None) -> Exhibi
     best = table.sort_values(y).iloc[-1]
     caption = (
         "Both metrics in one plane (Figure 7 with its axes exchanged): the better corner is the upper left. The "
-        f"highest mIoU has {best['name']} of {best['group']}, {fixed(best[y])} % at {fixed(best[x], 3)} px. (Dotted: "
+        f"highest mIoU has {best['name']} of {best['group']}, {fixed(best[y])} % at {fixed(best[x], 3)} px."
+        f"{trained.left_out([*map(title, trained.cells), *ALONE])} (Dotted: "
         "single tasks; bars: 95 %, the range of up to three seeds.)"
     )
     return Exhibit(
@@ -624,6 +691,9 @@ def pictures_exhibit(setting: Setting) -> Exhibit:
     """
     columns = {"single tasks": grids.single_tasks(setting)}
     columns |= {name: Cell(threshold).runs(setting) for name, threshold in grids.SEARCHED.items()}
-    titles = {run.hash: name for name, runs in columns.items() for run in runs}
-    configs = [run for runs in columns.values() for run in runs]
-    return predictions.panels_exhibit(predictions.load(setting, configs, titles), "mtsgd")
+    columns = {name: [run for run in runs if run.pictures] for name, runs in columns.items()}
+    lost = setting.lost(columns)
+    titles = {run.hash: name for name, runs in columns.items() if name not in lost for run in runs}
+    configs = [run for runs in columns.values() for run in runs if run.hash in titles]
+    shown = predictions.panels_exhibit(predictions.load(setting, configs, titles), "mtsgd")
+    return replace(shown, caption=f"{shown.caption}{diverged(lost)}")

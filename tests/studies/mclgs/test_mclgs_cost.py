@@ -1,7 +1,7 @@
 """What an epoch costs, and the readings that the chapter takes."""
 
 import pytest
-from study_stores import keep_evaluated
+from study_stores import keep_evaluated, lose
 
 from mtlrepro.runs.store import Store
 from mtlrepro.studies.mclgs import cost, grids, plan, readings
@@ -31,6 +31,15 @@ def test_an_epoch_counts_by_its_median_and_a_method_by_its_quickest_run(setting)
     assert "takes 3.00 times as long" in shown.caption and "and 1.00 times once p is 0" in shown.caption
     assert shown.table["times equal"].tolist() == pytest.approx([1, 2.5, 2.5, 2.5, 2.5, 3, 1, 2.5])
     assert [one.status for one in cost.claims(setting)] == ["holds"]
+
+
+def test_a_method_that_diverged_has_no_cost(setting, tmp_path):
+    lose(tmp_path, *grids.methods(setting)["mclgs"], grids.methods(setting)["pcgrad"][0])
+    shown = cost.exhibit(setting)
+    assert "MCLGS takes ? times as long as equal weights while its curriculum lasts, and ? times" in shown.caption
+    assert "Runs that diverged are left out: 1 of PCGrad, 2 of MCLGS. (Quickest" in shown.caption
+    assert cost.seconds(setting)["PCGrad"] == 10  # the first of its seeds was the quicker one
+    assert [one.status for one in cost.claims(setting)] == ["cannot be tested here"]
 
 
 def test_costs_are_those_of_the_plan(setting):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from curriculum_stores import STEPS, put_plain, put_steps
-from study_stores import keep
+from study_stores import lose
 
 from mtlrepro.balancers.mclgs import similarity_weights
 from mtlrepro.runs.store import Store
-from mtlrepro.studies.mclgs import curriculum, grids
+from mtlrepro.studies.mclgs import curriculum, grids, plan
 from mtlrepro.studies.setting import Setting
 
 EVEN_GATES = {curriculum.EQUAL_AT_BEST: [np.ones(8)] * 3}
@@ -125,13 +125,6 @@ def test_equal_weights_have_a_row_at_their_best_rate_where_it_is_another_one(set
 # --- runs that diverged
 
 
-def lose(folder, *runs):
-    """Make runs of a store ones that broke off."""
-    for run in runs:
-        (folder / f"{run.hash}.json").unlink()
-        keep(folder, run, status="failed", error="FloatingPointError: epoch 3", hash=run.hash)
-
-
 def test_a_further_seed_that_diverges_is_counted_with_its_replays_and_not_judged(setting, tmp_path):
     """The shuffled weights of seed 1 are those of seed 2; all other controls replay the run of their own seed."""
     fields = {**grids.SGD, "lr": 1e-2}
@@ -158,3 +151,36 @@ def test_another_curriculum_that_diverges_is_counted(setting, tmp_path):
     assert "Runs that diverged are left out: 2 of a0 = 4 under AdamW. (" in star.caption
     statuses = {(one.claim, one.case): one.status for one in curriculum.claims([found])}
     assert statuses["Another curriculum is better than the centre", "a0 = 4"] == "cannot be tested here"
+
+
+def test_under_an_optimizer_at_whose_rates_mclgs_diverges_nothing_is_judged(setting, tmp_path):
+    lose(tmp_path, *grids.sgd_search(setting)["mclgs"])
+    part = curriculum.load_sgd(setting)
+    assert part.lost == {grids.CENTRE: 1} and not part.runs and part.epochs.empty
+    parts = [curriculum.load(setting), part]
+    controls = curriculum.controls_exhibit(parts)
+    assert set(controls.table["optimizer"]) == {"AdamW"} and "; SGD: ?. Runs that diverged" in controls.caption
+    updates = curriculum.updates_exhibit(parts)
+    assert set(updates.table["optimizer"]) == {"AdamW"}
+    assert "Runs that diverged are left out: 1 of centre under SGD. (Bars" in updates.caption
+    statuses = {(one.claim, one.case): one.status for one in curriculum.claims(parts)}
+    judged = "MCLGS is better than weights as large that look at no gradient (random gate)"
+    assert statuses[judged, "SGD"] == "cannot be tested here" and statuses[judged, "AdamW"] == "holds"
+    assert statuses["Under AdamW MCLGS changes less of the update than under SGD", ""] == "cannot be tested here"
+    for run in setting.missing(grids.rate_search(setting)["equal"]):
+        put_plain(tmp_path, run, 0.5)
+    assert not setting.missing(plan.under_sgd(setting))
+
+
+def test_a_centre_with_one_run_has_no_intervals(setting, tmp_path):
+    lose(tmp_path, *grids.star(setting)[grids.CENTRE][1:])
+    found = curriculum.load(setting)
+    star = curriculum.star_exhibit(found)
+    assert star.table.empty and "The centre less equal weights: ? points" in star.caption
+    assert "2 of centre. (Means over 1 seeds" in curriculum.weights_exhibit(found).caption
+    assert curriculum.controls_exhibit([found]).table.empty
+    statuses = {one.claim: one.status for one in curriculum.claims([found])}
+    assert statuses["Most early steps are weighed down"] == "cannot be tested here"
+    lose(tmp_path, grids.star(setting)[grids.CENTRE][0])
+    with pytest.raises(RuntimeError, match=r"^MCLGS: of 3 seeds 3 diverged, "):
+        curriculum.load(setting)

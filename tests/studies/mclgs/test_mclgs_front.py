@@ -2,6 +2,7 @@
 
 import pytest
 from curriculum_stores import put_plain, put_steps
+from study_stores import lose
 
 from mtlrepro.runs.store import Store
 from mtlrepro.studies.mclgs import front, grids
@@ -11,7 +12,7 @@ GOOD = {"equal": 1.0, "mgda": 0.9, "pcgrad": 1.1, "graddrop": 1.0, "cagrad": 1.2
 
 
 @pytest.fixture
-def found(tmp_path):
+def setting(tmp_path):
     """Fixed weights are best where they are equal, at most 1.23; MCLGS's mean weights are 1.4."""
     setting = Setting(scale="smoke", seeds=3, comparison_seeds=3, store=Store(tmp_path))
     for method, runs in grids.methods(setting).items():
@@ -26,6 +27,11 @@ def found(tmp_path):
             put_plain(tmp_path, run, 1.22 + 0.01 * run.seed)
     for run in grids.replayed(setting):
         put_plain(tmp_path, run, 1.4 + 0.01 * run.seed)
+    return setting
+
+
+@pytest.fixture
+def found(setting):
     return front.load(setting)
 
 
@@ -46,3 +52,16 @@ def test_claims_against_fixed_weights(found):
         "MCLGS is further beyond the front than its points are beyond each other": "holds",
         "MCLGS is better than its own mean weights held fixed": "holds",
     }
+
+
+def test_a_run_of_mclgs_that_diverged_takes_its_replay_with_it_and_is_not_judged(setting, tmp_path):
+    mclgs = grids.methods(setting)["mclgs"]
+    lose(tmp_path, mclgs[0], *grids.methods(setting)["mgda"])
+    found = front.load(setting)
+    assert found.lost == {"MGDA": 3, "MCLGS": 1, front.REPLAYED: 1}
+    assert "MGDA" not in set(front.table(found)["method"])
+    assert f"left out: 3 of MGDA, 1 of MCLGS, 1 of {front.REPLAYED}. (Imp" in front.exhibit(found).caption
+    assert {one.status for one in front.claims(found)} == {"cannot be tested here"}
+    lose(tmp_path, *mclgs[1:])
+    shown = front.exhibit(front.load(setting))
+    assert "MCLGS less the tuned weights: ? points of Δm; less its own mean weights held fixed: ?." in shown.caption

@@ -1,7 +1,7 @@
 """Gaps of gradient magnitude, on a store of runs that were never trained."""
 
 import pytest
-from study_stores import keep, metrics_of
+from study_stores import keep, lose, metrics_of
 
 from mtlrepro.pages.readable import readable
 from mtlrepro.runs.store import Store
@@ -13,7 +13,7 @@ CHANGED = {("pcgrad", 1.0): 0.1, ("pcgrad", 100.0): 0.4, ("mclgs", 1.0): 0.2, ("
 
 
 @pytest.fixture
-def found(tmp_path):
+def setting(tmp_path):
     """PCGrad gets worse with the gap and changes more; the others stay as they are."""
     setting = Setting(scale="smoke", seeds=3, comparison_seeds=3, store=Store(tmp_path))
     for (factor, method), runs in grids.scaled(setting).items():
@@ -26,6 +26,11 @@ def found(tmp_path):
             history = [{"epoch": n, "probe": probe, "losses": losses} for n, probe in enumerate((None, *probes), 1)]
             values = metrics_of(run, good + 0.001 * run.seed * (1 + (method == "mclgs")))
             keep(tmp_path, run, metrics=values, validation_metrics=values, history=history)
+    return setting
+
+
+@pytest.fixture
+def found(setting):
     return gaps.load(setting)
 
 
@@ -57,3 +62,19 @@ def test_claims_about_gaps(found):
         "MCLGS is better than PCGrad where magnitudes differ": "holds",
     }
     assert {one.case for one in gaps.claims(found)} == {"loss of depth times 100"}
+
+
+def test_runs_that_diverge_with_the_gap_are_counted_and_not_judged(setting, tmp_path):
+    scaled = grids.scaled(setting)
+    lose(tmp_path, *scaled[100.0, "pcgrad"], scaled[100.0, "mclgs"][2])
+    found = gaps.load(setting)
+    rows = gaps.rows(found).set_index(["loss times", "method"])
+    assert (100, "PCGrad") not in rows.index and len(rows) == 5
+    caption = gaps.exhibit(found).caption
+    assert "PCGrad 11.0 [10.0, 12.0] and ?, MCLGS" in caption and "MCLGS less PCGrad: ? points" in caption
+    lost = "3 of PCGrad at a factor of 100, 1 of MCLGS at a factor of 100"
+    assert f"Runs that diverged are left out: {lost}. (Brackets" in caption
+    assert [one.status for one in gaps.claims(found)] == ["cannot be tested here"] * 3
+    lose(tmp_path, *scaled[1.0, "equal"])
+    with pytest.raises(RuntimeError, match=r"^equal weights: of 3 seeds 3 diverged, "):
+        gaps.load(setting)

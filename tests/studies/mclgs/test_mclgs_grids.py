@@ -4,7 +4,7 @@ from collections import Counter
 from hashlib import sha256
 
 import pytest
-from study_stores import keep, metrics_of
+from study_stores import keep, lose, metrics_of
 
 from mtlrepro import files
 from mtlrepro.runs.grid_files import read_grid
@@ -235,6 +235,18 @@ def test_a_rate_at_which_a_run_broke_off_is_out(chosen):
     table = shown.table.set_index("method")
     assert table.loc["MCLGS", "1e-05"] == "diverged"
     assert "diverged" not in set(table.loc["equal"])
+
+
+def test_a_method_that_diverges_at_every_rate_has_none_and_is_not_planned_at_another(chosen):
+    folder = chosen.store.folder
+    lose(folder, *grids.rate_search(chosen)["mgda"])
+    search = rates.of_methods(chosen)
+    assert search.lost == {"mgda": 2} and "mgda" not in search.rates
+    assert "At every rate diverged, and are left out: MGDA. (Validation split" in search.exhibit("rates").caption
+    assert "mgda" not in {run.method for run in plan.tuned(chosen)}
+    lose(folder, *grids.rate_search(chosen)["equal"])
+    with pytest.raises(RuntimeError, match=r"^the baseline of the search of learning rates: of 1 seeds 1 diverged"):
+        rates.of_methods(chosen)
 
 
 def test_names_of_runs_are_kept():

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from study_stores import keep, metrics_of
+from study_stores import keep, lose, metrics_of
 
 from mtlrepro.runs.store import Store
 from mtlrepro.studies.mclgs import grids, samples
@@ -42,7 +42,7 @@ def cosines(angles, losses, seed=0):
 
 
 @pytest.fixture
-def found(tmp_path, monkeypatch):
+def setting(tmp_path, monkeypatch):
     """Samples whose tasks agree less have larger losses in the end, the opposite of what they had at first."""
     setting = Setting(scale="smoke", seeds=3, comparison_seeds=3, store=Store(tmp_path))
     angles = {0: ANGLES, 1: [85, 88, 89, 91, 94], 2: [86, 87, 89, 92, 94]}
@@ -60,6 +60,11 @@ def found(tmp_path, monkeypatch):
             values = metrics_of(run, {"equal": 1.0, samples.BY_BATCH: 1.1, samples.BY_SAMPLE: 1.3}[name])
             keep(tmp_path, run, metrics=values, validation_metrics=values)
     monkeypatch.setattr(Store, "gradients", lambda self, run: by_hash[run.hash])
+    return setting
+
+
+@pytest.fixture
+def found(setting):
     return samples.load(setting)
 
 
@@ -111,3 +116,15 @@ def test_claims_of_samples(found):
     assert statuses["Samples that are weighed down tend to be hard"] == "holds"
     assert statuses["Weights by sample are better than by batch"] == "holds"
     assert {one.finding for one in samples.claims(found)} == {0, 5}
+
+
+def test_runs_that_diverged_are_counted_and_not_judged(setting, tmp_path):
+    lose(tmp_path, grids.compared(setting)[0], *grids.sampled(setting)[samples.BY_SAMPLE][1:])
+    found = samples.load(setting)
+    assert sorted(found.cosines) == [1, 2]
+    told = f"Runs that diverged are left out: 1 of {samples.COMPARED}. ("
+    assert told in samples.hardness_exhibit(found).caption and told in samples.conflicts_exhibit(found).caption
+    training = samples.training_exhibit(found)
+    assert training.table["runs"].tolist() == ["equal", samples.BY_BATCH]
+    assert "By sample less by batch: ? points of Δm. Runs that diverged are left out: 2 of MCLGS by" in training.caption
+    assert {one.status for one in samples.claims(found)} == {"cannot be tested here"}

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from study_stores import keep, metrics_of
+from study_stores import keep, lose, metrics_of
 
 from mtlrepro.pages.readable import readable
 from mtlrepro.runs.store import Store
@@ -160,13 +160,6 @@ def test_the_fall_of_mgda_is_held_against_the_posters(tmp_path):
 # --- runs that diverged
 
 
-def lose(folder, *runs):
-    """Make runs of a store ones that broke off."""
-    for run in runs:
-        (folder / f"{run.hash}.json").unlink()
-        keep(folder, run, status="failed", error="FloatingPointError: epoch 3", hash=run.hash)
-
-
 def test_a_further_seed_that_diverges_is_counted_and_its_method_not_judged(tmp_path):
     setting = setting_with(tmp_path)
     lose(tmp_path, grids.methods(setting)["mclgs"][2])
@@ -195,6 +188,17 @@ def test_a_method_without_two_runs_has_no_row(tmp_path):
     assert statuses["MCLGS is better than every method without it", "MGDA"] == "cannot be tested here"
 
 
+def test_too_few_runs_of_mclgs_leave_what_captions_say_of_it_open(tmp_path):
+    setting = setting_with(tmp_path)
+    lose(tmp_path, *grids.methods(setting)["mclgs"][1:])
+    compared = tables.exhibits(tables.load(setting, tuned=False))[1]
+    assert "MCLGS less equal weights: ? points; so many pairs would show ?. After Holm's" in compared.caption
+    assert "2 of MCLGS" in compared.caption
+    lose(tmp_path, grids.methods(setting)["mclgs"][0], *grids.methods(setting)["equal"][1:])
+    compared = tables.exhibits(tables.load(setting, tuned=False))[1]
+    assert compared.table.empty
+
+
 def test_a_single_task_that_diverges_takes_its_seed_from_the_spread(tmp_path):
     setting = setting_with(tmp_path)
     lose(tmp_path, next(run for run in grids.single_tasks(setting) if run.tasks == ("depth",) and run.seed == 1))
@@ -217,6 +221,18 @@ def test_tuned_tables_have_the_chosen_rates(tmp_path):
             keep(tmp_path, run, metrics=metrics_of(run, good), validation_metrics=metrics_of(run, good))
     for run in grids.methods(setting, dict.fromkeys(grids.METHODS, 1e-5))["mclgs"]:
         keep(tmp_path, run, metrics=metrics_of(run, 2.0), validation_metrics=metrics_of(run, 2.0))
+    lost = [run for run in grids.rate_search(setting)["mgda"] if run.lr == 1e-5]
+    lose(tmp_path, *lost, grids.methods(setting)["mgda"][0])
+    without = tables.load(setting, tuned=True)
+    assert without.lost == {"mgda": 2} and "mgda" not in {*without.rates, *without.runs}
+    assert "Runs that diverged are left out: 2 of MGDA. (" in tables.exhibits(without)[0].caption
+    statuses = {(one.claim, one.case): one.status for one in tables.claims(without)}
+    claim = "MCLGS is better than every method without it", "MGDA, tuned learning rates"
+    assert statuses[claim] == "cannot be tested here"
+    found = grids.methods(setting)["mgda"][0]
+    for run in (*lost, found):
+        good = 0.3 if run.lr == 1e-5 else GOOD["mgda"] - 0.01
+        keep(tmp_path, run, metrics=metrics_of(run, good), validation_metrics=metrics_of(run, good))
     table = tables.load(setting, tuned=True)
     assert table.rates == {**dict.fromkeys([*grids.METHODS, *setting.run().tasks], 1e-2), "mclgs": 1e-5}
     assert table.of("mclgs")["segmentation"].tolist() == pytest.approx([100] * 3)

@@ -1,7 +1,7 @@
 """Labels of different images and a loss of 0, on stores of runs that were never trained."""
 
 import pytest
-from study_stores import keep, metrics_of
+from study_stores import keep, lose, metrics_of
 
 from mtlrepro.runs.store import Store
 from mtlrepro.studies.mclgs import grids, unpaired
@@ -19,7 +19,7 @@ GOOD = {
 
 
 @pytest.fixture
-def found(tmp_path):
+def setting(tmp_path):
     setting = grids.streets(Setting(scale="smoke", seeds=3, comparison_seeds=3, store=Store(tmp_path)))
     for run in grids.unpaired_single(setting):
         keep(tmp_path, run, metrics=metrics_of(run, 1.0), validation_metrics=metrics_of(run, 1.0))
@@ -29,6 +29,11 @@ def found(tmp_path):
             values = metrics_of(run, GOOD[title] + 0.01 * run.seed)
             history = [{"epoch": 1, "absent": {"detection": 0.0, "segmentation": lacking}}]
             keep(tmp_path, run, metrics=values, validation_metrics=values, history=history)
+    return setting
+
+
+@pytest.fixture
+def found(setting):
     return unpaired.load(setting)
 
 
@@ -56,3 +61,17 @@ def test_the_caption_has_the_posters_numbers(found):
     caption = unpaired.exhibit(found).caption
     assert "-39.57 % (detection), -6.14 % (segmentation)" in caption
     assert "MGDA, alternating, loss of 0: -40.0 [-40.0, -40.0] points" in caption
+
+
+def test_runs_that_diverged_are_counted_and_not_judged(setting, tmp_path):
+    lose(tmp_path, *grids.unpaired(setting)["MGDA, union, loss of 0"], grids.unpaired_single(setting)[0])
+    found = unpaired.load(setting)
+    assert found.single.index.tolist() == [1, 2]
+    assert "MGDA, union, loss of 0" not in set(unpaired.rows(found)["runs"])
+    caption = unpaired.exhibit(found).caption
+    lost = "3 of MGDA, union, loss of 0, 1 of single tasks"
+    assert "MGDA, union, loss of 0: ? points; MGDA, alternating, loss of 0: -40.0 [" in caption
+    assert f"Runs that diverged are left out: {lost}. (Brackets" in caption
+    hurts = "A loss of 0 for the task without a label makes MGDA worse"
+    told = {(one.claim, one.case) for one in unpaired.claims(found) if one.status != "cannot be tested here"}
+    assert told == {(hurts, "MGDA, alternating, loss of 0")}

@@ -42,7 +42,7 @@ def chosen(folder, lost=(), held_out=numbers):
         if run.hash not in setting.broken_off(search):
             keep(folder, run, **record(run) | {"validation_metrics": held_out(run)})
     baseline = pd.Series({MIOU: 40.0, AEPE: 2.0})
-    return controls.choose(setting, "joint SGD", search, baseline)
+    return controls.choose(setting, search, baseline)
 
 
 def test_the_rate_is_chosen_by_the_validation_split_alone(tmp_path):
@@ -71,13 +71,13 @@ def test_a_run_that_broke_off_is_not_trained_again(tmp_path):
     lost, whole = grids.rate_search(setting)["joint SGD"][:2]
     broken(tmp_path, lost)
     keep(tmp_path, whole, **record(whole))
-    assert controls.finite(setting, [lost, whole]) == [whole]
+    assert setting.finite([lost, whole]) == [whole]
     assert lost not in setting.store
 
 
-def test_a_method_that_diverges_at_every_rate_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"^joint SGD: every learning rate diverged; accepted: one that does not$"):
-        chosen(tmp_path, lost=range(4))
+def test_a_method_that_diverges_at_every_rate_has_none(tmp_path):
+    """The runs of joint SGD at the rate of the scale are those of the tables; its third seed is there."""
+    assert chosen(tmp_path, lost=range(4)) == (None, {1e-5: "diverged", 1e-2: "diverged"})
 
 
 def test_every_method_has_the_best_of_its_rates(setting, found):
@@ -115,8 +115,8 @@ def test_a_further_seed_that_breaks_off_is_left_out_and_counted(tmp_path):
     one = controls.searched(setting)[0]
     assert (one.rate, one.lost, one.runs["seed"].tolist()) == (1e-5, 1, [0, 1])
     shown = controls.tuned_exhibits(controls.load(setting))[1]
-    assert "Runs that broke off are left out: 1 of joint SGD." in shown.caption
-    assert lost not in plan.searched(setting)
+    assert "Runs that diverged are left out: 1 of joint SGD." in shown.caption
+    assert lost not in plan.experiments(setting)[plan.RATES](setting)
 
 
 def test_parts_stand_beside_joint_sgd_in_runs_of_the_same_seed(found):
@@ -176,7 +176,7 @@ def sensitivity():
         (10.0, "joint SGD"): pd.DataFrame({"seed": [0, 1], MIOU: 7.0, AEPE: 2.0}),
         (100.0, "joint SGD"): pd.DataFrame({"seed": [0, 1], MIOU: [3.0, 4.0], AEPE: 2.0}),
     }
-    return Sensitivity(runs, dict.fromkeys(runs, 1e-2), {key: {1e-2: "0.0"} for key in runs})
+    return Sensitivity(runs, dict.fromkeys(runs, 1e-2), {key: {1e-2: "0.0"} for key in runs}, {})
 
 
 def test_the_change_over_factors_is_the_largest_of_each_seed():
@@ -191,7 +191,7 @@ def test_a_run_that_breaks_off_at_a_factor_counts_as_a_change_without_bound():
     whole = sensitivity()
     key = (100.0, "MTSGD (0)")
     lost = {**whole.runs, key: pd.DataFrame({"seed": [0], MIOU: [40.0], AEPE: 2.0})}
-    found = controls.changes(Sensitivity(lost, whole.rates, whole.tried), "MTSGD (0)", AEPE)
+    found = controls.changes(Sensitivity(lost, whole.rates, whole.tried, {key: 1}), "MTSGD (0)", AEPE)
     assert (found.low, found.high) == (0, float("inf"))
 
 
@@ -201,6 +201,66 @@ def test_factors_are_shown_at_the_best_rate_of_each(factors):
     assert shown.table["mIoU, %"].tolist() == pytest.approx([40.5, 54.55] * 3)  # a factor changes nothing here
     assert shown.table["tried"].iloc[0].startswith("1e-05: ") and shown.table["rate"].tolist() == [1e-2] * 6
     assert "joint SGD mIoU 0 [0, 0] %" in shown.caption
+
+
+# --- runs that diverged
+
+
+@pytest.fixture(scope="module")
+def lossy(tmp_path_factory):
+    """A run of one part and of the tuned point diverged, AdamW and joint SGD at 100 times the loss at every rate."""
+    folder = tmp_path_factory.mktemp("lossy")
+    setting = Setting(**SMOKE)
+    mask = grids.lengths(setting)["mask without balance"][1]
+    point = grids.tuned_front(setting, (0.25, 0.75))[1]
+    scaled = grids.sensitivity(setting)[100.0, "joint SGD"]
+    matched = grids.matched(setting, 0.5)
+    broken(folder, mask, point, *matched, *grids.adamw(setting), *scaled)
+    # The tuned point is one of the front, which is left with two; its runs of both seeds are those of the search.
+    return stored(folder)
+
+
+def test_what_diverged_is_left_out_of_the_controls_and_counted(lossy):
+    found = controls.load(lossy)
+    assert found.lost == {"mask without balance": 1, "rate divided by the length": 2}
+    parts = controls.parts_exhibit(found)
+    assert {"mask without balance", "rate divided by the length"}.isdisjoint(parts.table["method"])
+    assert "with the mask alone by ?. Runs that diverged are left out: 1 of mask without balance, 2 of" in parts.caption
+    search, tuned = controls.tuned_exhibits(found)
+    assert search.table.set_index("method").loc["AdamW, equal weights", "best"] == "diverged"
+    assert "AdamW, equal weights" not in set(tuned.table["method"])
+    assert "Runs that diverged are left out: 2 of AdamW, equal weights. (Gains" in tuned.caption
+    front = controls.front_exhibit(found)
+    assert "2 points, seeds 0, 1; further points that are left out, as they diverged: 1." in front.caption
+    assert "2 of AdamW, equal weights. (Improvements" in front.caption
+
+
+def test_a_factor_at_which_a_method_diverges_at_every_rate_changes_it_without_bound(lossy):
+    found = controls.load_sensitivity(lossy)
+    key = (100.0, "joint SGD")
+    assert found.lost == {key: 1} and key not in found.rates and found.runs[key].empty
+    assert controls.changes(found, "joint SGD", MIOU).low == float("inf")
+    shown = controls.sensitivity_exhibit(found)
+    assert len(shown.table) == 5
+    assert "joint SGD mIoU inf [inf, inf] %" in shown.caption
+    assert "Runs that diverged are left out: 1 of joint SGD at a factor of 100. (" in shown.caption
+
+
+def test_claims_about_what_diverged_are_not_judged(lossy):
+    verdicts = controls.claims(controls.load(lossy), controls.load_sensitivity(lossy))
+    told = {(one.claim, one.case): one.status for one in verdicts}
+    adamw = "Equal weights under AdamW are better at segmentation than MTSGD at its best rate"
+    scaled = "With a scaled loss of disparity MTSGD is better at segmentation than joint SGD, each at its best rate"
+    parts = [claim.format("segmentation") for claim in controls.PARTS.values()]
+    assert {
+        told[claim, case] for claim, case in ((adamw, ""), (scaled, "times 100"), (parts[0], ""), (parts[3], ""))
+    } == {"cannot be tested here"}
+    assert told[scaled, "times 10"] == "holds" and told[parts[1], ""] != "cannot be tested here"
+
+
+def test_what_diverged_is_neither_planned_nor_trained_again(lossy):
+    planned = [run for grid in plan.experiments(lossy).values() for run in grid(lossy)]
+    assert not lossy.broken_off(planned) and not lossy.missing(planned)
 
 
 def test_claims_follow_the_runs(found, factors):

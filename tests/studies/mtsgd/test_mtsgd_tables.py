@@ -5,13 +5,14 @@ from math import sqrt
 import pandas as pd
 import pytest
 import torch
-from mtsgd_runs import numbers, stored
+from mtsgd_runs import SMOKE, broken, numbers, stored
 
 from mtlrepro.analysis.significance import detectable_difference, holm, paired_p_value
 from mtlrepro.analysis.verdicts import Interval
 from mtlrepro.studies.mtsgd import grids, plan, tables
 from mtlrepro.studies.mtsgd.grids import JOINT, TABLE_2, TABLE_3, TABLE_4, Cell
 from mtlrepro.studies.mtsgd.tables import AEPE, MIOU
+from mtlrepro.studies.setting import Setting
 from mtlrepro.training import predictions
 
 OF_TABLES = ("3, Table 2", "3, Table 2 at the premise", "3, Table 3", "3, Table 4", "3, decay of the article's effect")
@@ -207,6 +208,67 @@ def test_figure_6_has_single_tasks_and_both_ends_of_the_thresholds(setting):
     for method in ("single tasks", "MTSGD (-1)", "MTSGD (0)"):
         assert errors.loc[method, "disparity"] + errors.loc["joint SGD", "disparity"] == pytest.approx(values[method])
     assert errors["segmentation"].nunique() == 1  # the same estimate for all
+
+
+# --- runs that diverged
+
+
+CLAIM, SCALED = "losses as they are", "loss of disparity times 30, one learning rate"
+
+
+@pytest.fixture(scope="module")
+def lossy(tmp_path_factory):
+    """One of three seeds of MTSGD at 0 diverged, all of -0.5, one of disparity alone, joint SGD on the scaled loss."""
+    folder = tmp_path_factory.mktemp("lossy")
+    setting = Setting(**SMOKE)
+    alone = [run for run in grids.single_tasks(setting) if run.tasks == ("disparity",)]
+    scaled = [run for run in grids.scaled(setting, range(2)) if run.method == "equal"]
+    broken(folder, Cell(0.0).runs(setting)[2], *Cell(-0.5).runs(setting), alone[2], *scaled)
+    return stored(folder, runs)
+
+
+def test_rows_have_the_seeds_that_are_left_and_captions_count_the_others(lossy):
+    trained = tables.load(lossy)
+    table = tables.rows(trained, TABLE_2, "Table 2").set_index("method")
+    assert "MTSGD, threshold -0.5" not in table.index and len(table) == 4
+    assert table.loc["MTSGD, threshold 0", "mIoU, %"] == pytest.approx(54.55)  # seeds 0 and 1: 54 and 55.1
+    caption = tables.table_exhibit(trained, "Table 2").caption
+    lost = "1 of disparity alone, 2 of MTSGD, threshold -0.5, 1 of MTSGD, threshold 0."
+    assert f" Runs that diverged are left out: {lost} (Positive" in caption
+    scaled = tables.scaled_exhibit(trained)
+    assert scaled.table["method"].tolist() == ["MTSGD, threshold -1", "MTSGD, threshold 0"]
+    assert "changes mIoU by ? points and AEPE by ? px" in scaled.caption
+    assert "2 of joint SGD with the scaled loss" in scaled.caption
+    assert "1 of disparity alone. (Brackets: the range over 2 seeds" in tables.single_exhibit(trained).caption
+    tested = tables.tests(trained).set_index(["compared", "with"])["pairs"]
+    assert tested["MTSGD, threshold 0", "joint SGD"] == 2
+    assert "MTSGD, threshold -0.5" not in {name for pair in tested.index for name in pair}
+    curves = tables.curves_exhibit(lossy).caption
+    assert "Runs that diverged are left out: 1 of MTSGD, threshold 0. (Means" in curves
+    assert "MTSGD, threshold -0.5" not in set(tables.plane(trained)["name"])
+    assert "joint SGD" in set(tables.decay_exhibit(trained, grids.decays(lossy)).table["method"])
+
+
+def test_claims_about_rows_of_which_a_run_diverged_are_not_judged(lossy):
+    told = {(one.claim, one.case): one.status for one in tables.claims(tables.load(lossy), FELT)}
+    for claim, case, status in (
+        ("Balance alone improves segmentation over joint SGD", CLAIM, "holds"),
+        ("Balance alone improves segmentation over joint SGD", SCALED, "cannot be tested here"),
+        ("Clipping at a threshold of 0 improves segmentation over balance alone", CLAIM, "cannot be tested here"),
+        ("Clipping at a threshold of 0 improves segmentation over balance alone", SCALED, "holds"),
+        ("Directions by channel are better at segmentation than by filter", "threshold -0.5", "cannot be tested here"),
+        ("Directions by channel are better at segmentation than by filter", "threshold -1", "holds"),
+        ("Joint SGD is better at disparity than disparity alone", "", "cannot be tested here"),
+    ):
+        assert told[claim, case] == status
+
+
+def test_a_baseline_that_is_gone_is_named_with_its_record(tmp_path):
+    lost = JOINT.runs(Setting(**SMOKE))
+    broken(tmp_path, *lost)
+    setting = stored(tmp_path, runs)
+    with pytest.raises(RuntimeError, match=rf"^joint SGD: of 3 seeds 3 diverged, .*{lost[0].hash}.failed.json"):
+        tables.load(setting)
 
 
 def test_a_row_is_called_what_it_has_that_table_2_does_not():

@@ -5,10 +5,11 @@ from math import atan, inf, pi
 import numpy as np
 import pandas as pd
 import pytest
+from mtsgd_runs import broken
 from slice_cases import compare, write
 from study_stores import keep_evaluated
 
-from mtlrepro.studies.mtsgd import grids, premise
+from mtlrepro.studies.mtsgd import conflicts, grids, premise
 from mtlrepro.studies.mtsgd.comparisons import KERNELS, groups
 from mtlrepro.studies.mtsgd.premise import Premise
 from mtlrepro.studies.setting import Setting
@@ -170,3 +171,23 @@ def test_stored_comparisons_are_found_by_factor_and_seed(tmp_path):
     table = premise.medians(found).query("layers == @KERNELS and level == 'element'").set_index(["factor", "seed"])
     for (factor, seed), ratio in table["median"].items():
         assert ratio == pytest.approx(factor * 10**seed, rel=0.2)
+
+
+def test_a_factor_at_which_training_diverges_is_counted_and_not_judged(tmp_path):
+    """The first seed without a factor diverged, and the run at the factor of the premise."""
+    runs = grids.premise(Setting(**SMOKE))
+    lost = [runs[1.0][0], *runs[grids.PREMISE]]
+    broken(tmp_path, *lost)
+    left = {factor: [run for run in own if run not in lost] for factor, own in runs.items()}
+    setting = Setting(**SMOKE, store=keep_evaluated(tmp_path, *(run for own in left.values() for run in own)))
+    for factor, own in left.items():
+        for run in own:
+            write(tmp_path, run, {1: compare(ratio=factor, batches=1)})
+    found = premise.load(setting)
+    assert found.lost == {1.0: 1, grids.PREMISE: 1} and grids.PREMISE not in found.factors and len(found.plain) == 1
+    told = "Runs that diverged are left out: 1 of a factor of 1, 1 of a factor of 30. (Dashed"
+    assert told in premise.scales_exhibit(found).caption
+    for shown in (premise.medians_exhibit(found), conflicts.conflicts_exhibit(found)):
+        assert "Runs that diverged are left out: 1 of a factor of 1. (Dashed" in shown.caption
+    statuses = {one.status for one in (*premise.claims(found)[:-1], *conflicts.claims(found))}
+    assert statuses == {"cannot be tested here"}

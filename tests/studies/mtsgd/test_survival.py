@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from mtsgd_runs import broken
 from slice_cases import compare, write
 from study_stores import keep_evaluated
 
@@ -170,3 +171,24 @@ def test_exhibits_from_a_store(tmp_path):
     lengths = survival.lengths_exhibit(found)
     assert "MTSGD (0)" in lengths.caption and lengths.figure is not None
     assert list(survival.layers_exhibit(found).frames) == ["epoch 1"]
+
+
+def test_rows_of_which_a_run_diverged_are_counted_and_not_judged(tmp_path):
+    """One seed of balance alone, and all of the threshold -0.5 by filter."""
+    setting = Setting(**SMOKE)
+    lost = [Cell(-1.0).runs(setting)[0], *Cell(-0.5, "filter").runs(setting)]
+    broken(tmp_path, *lost)
+    for run in grids.runs_of(setting, survival.CELLS):
+        if run not in lost:
+            keep_evaluated(tmp_path, run, history=entries(0.95))
+            if run.gradients:
+                write(tmp_path, run, {1: compare(seed=run.seed, batches=1)})
+    found = survival.load(Setting(**SMOKE, store=Store(tmp_path)))
+    assert len(found.compared[-1.0]) == 1 and len(survival.kept_exhibit(found).table) == 9
+    told = "Runs that diverged are left out: 1 of threshold -1 by channel, 2 of threshold -0.5 by filter. ("
+    exhibits = (survival.lengths_exhibit, survival.kept_exhibit, survival.layers_exhibit)
+    assert all(told in exhibit(found).caption for exhibit in exhibits)
+    cases = statuses(found, AS_LONG)
+    untold = {"by channel, threshold -1", "by filter, threshold -0.5"}
+    assert {case for case, status in cases.items() if status == "cannot be tested here"} == untold and len(cases) == 10
+    assert set(statuses(found, AS_IT_IS).values()) == {"cannot be tested here"}
