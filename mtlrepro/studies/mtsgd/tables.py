@@ -283,9 +283,9 @@ def scaled_exhibit(trained: Trained) -> Exhibit:
     caption = (
         f"Joint SGD and MTSGD with the loss of disparity times {trained.factor:g}. MTSGD at a threshold of 0 changes "
         f"mIoU by {bracketed(gains[MIOU], signed=True)} points and AEPE by {bracketed(gains[AEPE], 3, signed=True)} "
-        "px, of which more is worse. The head of disparity takes the scaled step in all three, since heads are not balanced. All have the "
-        "learning rate of the other tables, which the scaled loss makes a longer step for joint SGD above all, so "
-        "that a rate of its own may do for it what MTSGD does."
+        "px, of which more is worse. The head of disparity takes the scaled step in all three, since heads are not "
+        "balanced. All have the learning rate of the other tables, which the scaled loss makes a longer step for joint "
+        "SGD above all, so that a rate of its own may do for it what MTSGD does."
         f"{trained.left_out([*map(scaled_title, trained.scaled), *ALONE])} (Brackets of rows: "
         f"{', or '.join(map(bracketed_over, counts))}; of differences: paired 95 %.)"
     )
