@@ -413,7 +413,21 @@ def tests_exhibit(trained: Trained) -> Exhibit:
         f"{lost} "
         "(Brackets: paired 95 %, not corrected.)"
     )
-    return Exhibit(name="differences", table=table, caption=caption)
+    return Exhibit(name="differences", table=table, shown=_by_metric(table), caption=caption)
+
+
+def _by_metric(table: pd.DataFrame) -> pd.DataFrame:
+    """Give each metric a row of its own in what `tests` gives, so that the table fits a page."""
+    found = []
+    for _, row in table.iterrows():
+        for label in LABELS.values():
+            metric = label.split(",")[0]
+            unit = UNITS[next(name for name, one in LABELS.items() if one == label)]
+            name = f"gain in {metric}, {unit}"
+            values = {"gain": row[name], "gain low": row[f"{name} low"], "gain high": row[f"{name} high"]}
+            shows = {"would show": row[f"{name}, would show"], "p": row[f"p of {metric}"]}
+            found.append({**row[["compared", "with", "pairs"]], "in": f"{metric}, {unit}", **values, **shows})
+    return pd.DataFrame(found)
 
 
 def gain(one: pd.DataFrame, other: pd.DataFrame, metric: str) -> Interval | None:
