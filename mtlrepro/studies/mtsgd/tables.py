@@ -420,9 +420,8 @@ def _by_metric(table: pd.DataFrame) -> pd.DataFrame:
     """Give each metric a row of its own in what `tests` gives, so that the table fits a page."""
     found = []
     for _, row in table.iterrows():
-        for label in LABELS.values():
-            metric = label.split(",")[0]
-            unit = UNITS[next(name for name, one in LABELS.items() if one == label)]
+        for key, label in LABELS.items():
+            metric, unit = label.split(",")[0], UNITS[key]
             name = f"gain in {metric}, {unit}"
             values = {"gain": row[name], "gain low": row[f"{name} low"], "gain high": row[f"{name} high"]}
             shows = {"would show": row[f"{name}, would show"], "p": row[f"p of {metric}"]}
