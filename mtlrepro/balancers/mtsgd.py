@@ -211,7 +211,7 @@ class MTSGD(SliceRule):
 def _products(gradients: list[Tensor], pairs: list[tuple[int, int]], scratch: Tensor) -> tuple[Tensor, Tensor]:
     """Take norms [t, A, B] of t gradients [A, n, B], and products [p, A, B] of p pairs of them, slice by slice.
 
-    `scratch`, [A, n, B], is written over: one more tensor in the cache costs more than any operation here.
+    `scratch`, [A, n, B], is written over, so that a block needs no further memory.
     """
     count, (rows, _, columns) = len(gradients), gradients[0].shape
     result = gradients[0].new_empty(count + len(pairs), rows, columns)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO, StringIO
+from itertools import product
 from typing import Any
 
 import matplotlib as mpl
@@ -19,6 +20,8 @@ from mtlrepro.targets import Display
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+GONE = 1e-3
+"""Length up to which an arrow is no more than a dot, in the units of its axes."""
 UNKNOWN = "#FF00FF"
 """Colour of pixels whose target is unknown, far from those of all classes and colour maps."""
 METHODS: dict[str, tuple[str, str]] = {
@@ -357,15 +360,42 @@ def _scaled(
     return pixels, mpl.colormaps[display.colours].with_extremes(bad=UNKNOWN), float(high)
 
 
-def arrow(axes: Axes, x: float, y: float, colour: str, *, result: bool) -> None:
-    """Draw an arrow from the origin.
+def arrows(
+    table: pd.DataFrame,
+    colours: Mapping[str, str],
+    titles: Mapping[str, str],
+    *,
+    height: float,
+    xlim: tuple[float, float],
+    ylim: tuple[float, float],
+) -> Figure:
+    """Draw arrows from a point, a row of panels for each value of the table's first column and a column for the second.
 
     Args:
-        axes: Where to.
-        x: Of its tip.
-        y: Of its tip.
-        colour: Its colour.
-        result: Whether it is what is made of other arrows, which is drawn thick and behind them.
+        table: The two columns by which panels are laid out; `arrow`, and `x` and `y` of its tip. One shorter than
+            `GONE` is not drawn.
+        colours: Arrow to its colour; the last is what is made of the others, and is drawn thick and behind them.
+        titles: Value of the second column to what stands above its panels.
+        height: Of the figure, in inches.
+        xlim: Ends of the horizontal axis.
+        ylim: Ends of the vertical one.
     """
-    look = {"arrowstyle": "->", "color": colour, "linewidth": 3 if result else 1.6, "shrinkA": 0, "shrinkB": 0}
-    axes.annotate("", (x, y), (0, 0), arrowprops={**look, "zorder": 1 if result else 2})
+    rows, result = list(dict.fromkeys(table.iloc[:, 0])), list(colours)[-1]
+    figure = Figure(figsize=(7.2, height), layout="constrained")
+    grid = figure.subplots(len(rows), len(titles), sharex=True, sharey=True)
+    for (i, row), (j, column) in product(enumerate(rows), enumerate(titles)):
+        axes = grid[i, j]
+        shown = table[(table.iloc[:, 0] == row) & (table.iloc[:, 1] == column)]
+        for name, x, y in shown[["arrow", "x", "y"]].to_numpy():
+            if np.hypot(x, y) > GONE:
+                width, order = (3, 1) if name == result else (1.6, 2)
+                look = {"arrowstyle": "->", "color": colours[name], "linewidth": width, "shrinkA": 0, "shrinkB": 0}
+                axes.annotate("", (x, y), (0, 0), arrowprops={**look, "zorder": order})
+        axes.plot(0, 0, ".", color="black")
+        axes.set(aspect="equal", xlim=xlim, ylim=ylim, xticks=[], yticks=[])
+        axes.set_title(titles[column] if i == 0 else "")
+        axes.set_ylabel(row if j == 0 else "")
+    for name, colour in colours.items():
+        grid[0, 0].plot([], [], color=colour, linewidth=2, label=name)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(colours))
+    return figure

@@ -101,9 +101,9 @@ def is_executed(cell: NotebookNode) -> bool:
 
 def first_line(cell: NotebookNode) -> str:
     """First line of a cell's source, shortened."""
-    return textwrap.shorten(cell.source.strip().splitlines()[0], 60, placeholder=" ...")
+    return textwrap.shorten(cell.source.strip().splitlines()[0], 60)
 
 
 def one_line(text: str) -> str:
     """A text in one line, shortened."""
-    return textwrap.shorten(text, 500, placeholder=" ...")
+    return textwrap.shorten(text, 500)

@@ -13,21 +13,26 @@ CONFTEST = Path(__file__).parents[2] / "book" / "conftest.py"
 SHOWN = '<figure><img src="data:image/svg+xml;base64,AAAA" alt="A line."><figcaption>It falls.</figcaption></figure>'
 
 
+def compared(folder, fresh, stored):
+    """Let nbval compare a notebook of one cell, which displays `fresh`, with the output `stored`."""
+    shutil.copy(CONFTEST, folder)
+    cell = v4.new_code_cell(
+        f"from IPython.display import display\ndisplay({fresh!r}, raw=True)",
+        outputs=[v4.new_output("display_data", stored)],
+        execution_count=1,
+    )
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    nbformat.write(v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel}), folder / "n.ipynb")
+    command = [sys.executable, "-m", "pytest", "--nbval", "n.ipynb", "-p", "no:cacheprovider"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200)
+
+
 @pytest.mark.parametrize(
     ("stored", "passes"),
     [(SHOWN, True), (SHOWN.replace("AAAA", "BBBB"), True), (SHOWN.replace("falls", "rises"), False)],
 )
 def test_pictures_may_differ_and_nothing_else(tmp_path, stored, passes):
-    shutil.copy(CONFTEST, tmp_path)
-    cell = v4.new_code_cell(
-        f"from IPython.display import display\ndisplay({{'text/html': {SHOWN!r}}}, raw=True)",
-        outputs=[v4.new_output("display_data", {"text/html": stored})],
-        execution_count=1,
-    )
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    nbformat.write(v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel}), tmp_path / "n.ipynb")
-    command = [sys.executable, "-m", "pytest", "--nbval", "n.ipynb", "-p", "no:cacheprovider"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    done = compared(tmp_path, {"text/html": SHOWN}, {"text/html": stored})
     assert (done.returncode == 0) == passes, done.stdout
     assert ("Cell outputs differ" in done.stdout) != passes
 
@@ -42,20 +47,11 @@ def test_pictures_may_differ_and_nothing_else(tmp_path, stored, passes):
     ],
 )
 def test_numbers_are_compared_within_the_tolerance_of_their_table(tmp_path, value, caption, passes):
-    shutil.copy(CONFTEST, tmp_path)
     mime = "application/vnd.mtlrepro.table+json"
 
     def shown(value, caption):
         table = {"name": "t", "rtol": 0.0, "atol": 0.1, "columns": {"x": [1.0, value]}}
         return {"text/plain": caption, mime: table}
 
-    cell = v4.new_code_cell(
-        f"from IPython.display import display\ndisplay({shown(2.0, 'It falls by 2.00 m.')!r}, raw=True)",
-        outputs=[v4.new_output("display_data", shown(value, caption))],
-        execution_count=1,
-    )
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    nbformat.write(v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel}), tmp_path / "n.ipynb")
-    command = [sys.executable, "-m", "pytest", "--nbval", "n.ipynb", "-p", "no:cacheprovider"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    done = compared(tmp_path, shown(2.0, "It falls by 2.00 m."), shown(value, caption))
     assert (done.returncode == 0) == passes, done.stdout

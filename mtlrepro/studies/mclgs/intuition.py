@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 
 from mtlrepro.pages import figures
 from mtlrepro.pages.exhibit import Exhibit
@@ -16,8 +15,6 @@ ANGLES = {"the tasks agree": 75.0, "the tasks conflict": 105.0}
 MOMENTS = {"at the start": 40.0, "later": 4.0, "at the end": 0.0}
 """Moments of training, with the strength p of the curriculum."""
 ARROWS = {"gradient of task A": COLOURS[0], "gradient of task B": COLOURS[1], "step of MCLGS": "black"}
-GONE = 1e-3
-"""Length up to which a step is no more than a dot."""
 
 
 def arrows() -> pd.DataFrame:
@@ -39,26 +36,18 @@ def arrows() -> pd.DataFrame:
 def picture() -> Exhibit:
     """Show the arrows of `arrows`: a row a pair, a column a moment."""
     table = arrows()
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
-    grid = figure.subplots(len(ANGLES), len(MOMENTS), sharex=True, sharey=True)
-    for row, pair in enumerate(ANGLES):
-        for column, (moment, p) in enumerate(MOMENTS.items()):
-            axes = grid[row, column]
-            for name, x, y in table.query("pair == @pair and moment == @moment")[["arrow", "x", "y"]].to_numpy():
-                if np.hypot(x, y) > GONE:
-                    figures.arrow(axes, x, y, ARROWS[name], result=name == "step of MCLGS")
-            axes.plot(0, 0, ".", color="black")
-            axes.set(aspect="equal", xlim=(-1, 1), ylim=(-0.15, 1.7), xticks=[], yticks=[])
-            axes.set_title(f"{moment}, p = {p:g}" if row == 0 else "")
-        grid[row, 0].set_ylabel(pair)
-    for name, colour in ARROWS.items():
-        grid[0, 0].plot([], [], color=colour, linewidth=2, label=name)
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(ARROWS))
     agreeing, conflicting = (_factors(table, pair) for pair in ANGLES)
     return Exhibit(
         name="intuition",
         table=table,
-        figure=figure,
+        figure=figures.arrows(
+            table,
+            ARROWS,
+            {moment: f"{moment}, p = {p:g}" for moment, p in MOMENTS.items()},
+            height=4.4,
+            xlim=(-1, 1),
+            ylim=(-0.15, 1.7),
+        ),
         caption="Two tasks whose gradients agree, and two whose gradients conflict. MCLGS multiplies their mean by a"
         f" weight: at the start of training (left) it is {agreeing[0]} where they agree and {conflicting[0]} where they"
         f" conflict, later {agreeing[1]} and {conflicting[1]}, and at the end (right) {agreeing[-1]} in both. The step"

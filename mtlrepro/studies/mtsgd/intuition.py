@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 
 from mtlrepro.analysis.verdicts import number
 from mtlrepro.pages import figures
@@ -46,28 +45,15 @@ def arrows() -> pd.DataFrame:
 def picture() -> Exhibit:
     """Show the arrows of :func:`arrows`: a row a slice, a column a rule."""
     table = arrows()
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
-    grid = figure.subplots(len(ANGLES), len(RULES), sharex=True, sharey=True)
-    for row, one in enumerate(ANGLES):
-        for column, rule in enumerate(RULES):
-            axes = grid[row, column]
-            for name, x, y in table.query("slice == @one and rule == @rule")[["arrow", "x", "y"]].to_numpy():
-                if np.hypot(x, y) > 1e-9:
-                    figures.arrow(axes, x, y, ARROWS[name], result=name == "what is left")
-            axes.plot(0, 0, ".", color="black")
-            axes.set(aspect="equal", xlim=(-4.2, 1.8), ylim=(-0.6, 4.8), xticks=[], yticks=[])
-            axes.set_title(rule if row == 0 else "")
-        grid[row, 0].set_ylabel(one)
-    for name, colour in ARROWS.items():
-        grid[0, 0].plot([], [], color=colour, linewidth=2, label=name)
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(ARROWS))
     left = table.loc[table["arrow"] == "what is left", ["x", "y"]].to_numpy()
     length = np.hypot(*left.T).reshape(len(RULES), -1)
     agreeing, conflicting = 100 * length[1] / length[0]
     return Exhibit(
         name="intuition",
         table=table,
-        figure=figure,
+        figure=figures.arrows(
+            table, ARROWS, {rule: rule for rule in RULES}, height=4.2, xlim=(-4.2, 1.8), ylim=(-0.6, 4.8)
+        ),
         caption=f"The gradient of task A is {RATIO:g} times as long as that of task B, so that their plain sum (left)"
         " nearly points where A points. MTSGD brings both to the shorter length before it adds them (middle): the sum"
         f" points between them, and is {number(agreeing, 2)} % as long as the plain one where the tasks agree,"
