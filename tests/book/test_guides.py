@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from mtlrepro.balancers import METHODS
-
 pytestmark = pytest.mark.timeout(900)  # some examples train, or run a notebook
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "book" / "how_it_is_built.md").read_text()
@@ -80,12 +78,8 @@ def test_guides_name_files_that_exist(guide):
 
 def test_a_balancer():
     (code,) = blocks("a balancer", "python")
-    before, found = dict(METHODS), {}
-    try:
-        exec(compile(code, "how_it_is_built.md", "exec"), found)
-    finally:
-        METHODS.clear()
-        METHODS.update(before)
+    found: dict = {}
+    exec(compile(code, "how_it_is_built.md", "exec"), found)
     shared = torch.nn.Parameter(torch.ones(2))
     weights = found["balancer"].backward([shared.sum() * k for k in (1, 2, 3)], [shared]).tolist()
     assert weights == pytest.approx([6 / 11, 3 / 11, 2 / 11])
