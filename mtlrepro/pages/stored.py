@@ -158,11 +158,21 @@ def _number_widgets(notebook: NotebookNode) -> NotebookNode:
 
         return _WIDGET_ID.sub(inside, json.dumps(states.get(id_), sort_keys=True))
 
+    def reached(id_: str, found: set[str]) -> set[str]:
+        """Return `found` with the unnumbered models that a model leads to, itself among them."""
+        if id_ in ids and id_ not in numbers and id_ not in found:
+            found.add(id_)
+            for other in _WIDGET_ID.findall(json.dumps(states.get(id_))):
+                reached(other, found)
+        return found
+
     for cell in notebook.cells:
         visit(cell.get("outputs"))
-    # Models that no output shows, such as links, have no order of their own: their content decides.
+    # Models that no output shows, such as links, have no order of their own: their content decides. What refers to
+    # others comes before them, since two equal layouts can be told apart by their owners alone; where nothing tells
+    # two models apart, the ids that they have keep a stored notebook as it is.
     while hidden := ids - numbers.keys():
-        visit(min(hidden, key=unrolled))
+        visit(min(hidden, key=lambda id_: (-len(reached(id_, set())), unrolled(id_), id_)))
 
     text = _WIDGET_ID.sub(lambda match: numbers.get(match[0], match[0]), json.dumps(notebook))
     numbered: NotebookNode = nbformat.reads(text, as_version=4)

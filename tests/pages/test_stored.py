@@ -118,6 +118,35 @@ def test_widget_ids_are_numbers_in_order_of_appearance():
     assert all(normalise(with_widgets()) == stored for _ in range(20))
 
 
+def with_hidden_widgets(ids: list[str]) -> nbformat.NotebookNode:
+    """Two texts that no output shows, in two styles and equal layouts, and two links that nothing tells apart."""
+    red, blue, *hidden = ids
+    first, second, first_layout, second_layout, link, copy, source = hidden
+    states = {
+        red: {"colour": "red"},
+        blue: {"colour": "blue"},
+        first: {"layout": first_layout, "style": red},
+        second: {"layout": second_layout, "style": blue},
+        first_layout: {"display": "flex"},
+        second_layout: {"display": "flex"},
+        link: {"source": source},
+        copy: {"source": source},
+        source: {"value": 1},
+    }
+    state = {id_: {"model_name": "Model", "state": states[id_]} for id_ in sorted(ids)}
+    views = [{"application/vnd.jupyter.widget-view+json": {"model_id": id_}} for id_ in (red, blue)]
+    cell = v4.new_code_cell("red, blue", id="c", outputs=[v4.new_output("display_data", view) for view in views])
+    widgets = {"application/vnd.jupyter.widget-state+json": {"state": state, "version_major": 2}}
+    return v4.new_notebook(cells=[cell], metadata={"widgets": widgets})
+
+
+def test_equal_widgets_that_differ_by_what_refers_to_them_are_numbered_alike():
+    stored = normalise(with_hidden_widgets([uuid.uuid4().hex for _ in range(9)]))
+    assert normalise(stored) == stored
+    for _ in range(20):
+        assert normalise(with_hidden_widgets([uuid.uuid4().hex for _ in range(9)])) == stored
+
+
 def test_layouts_keep_what_is_set():
     """A style that is not set is the model's default, which the browser fills in."""
     states = {
