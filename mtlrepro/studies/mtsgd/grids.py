@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mtlrepro.studies import fronts
+from mtlrepro.studies.scores import method_title
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training.config import RunConfig
 
@@ -33,6 +34,8 @@ ADAMW_RATES = (3e-4, 1e-3, 3e-3)
 """Learning rates of AdamW, whose steps have another size."""
 SEARCHED = {"joint SGD": None, "MTSGD (-1)": BALANCE_ALONE, "MTSGD (0)": NO_CONFLICT}
 """Whose learning rates are searched: name to threshold, None for SGD."""
+ADAMW = "AdamW, equal weights"
+"""Name of its row."""
 OTHERS = ("pcgrad", "cagrad", "lsb", "maxgnr", "torchjd:UPGrad", "rlw")
 """Other methods on the same runs."""
 OTHER_RATES = (2e-2, 6e-2)
@@ -346,6 +349,14 @@ def others(setting: Setting) -> list[RunConfig]:
         for rate in tried
         for seed in range(setting.seeds)
     ]
+
+
+def other_searches(setting: Setting) -> dict[str, list[RunConfig]]:
+    """Equal weights under AdamW, and other methods, each at all its learning rates, by name."""
+    found = {ADAMW: adamw(setting)}
+    for run in others(setting):
+        found.setdefault(method_title(run.method), []).append(run)
+    return found
 
 
 def sensitivity(setting: Setting, seeds: Iterable[int] = (0,)) -> dict[tuple[float, str], list[RunConfig]]:

@@ -6,7 +6,8 @@ from typing import Any
 from mtlrepro.pages.plan import Plan
 from mtlrepro.studies import plans
 from mtlrepro.studies.experiments import Grid
-from mtlrepro.studies.mtsgd import controls, grids
+from mtlrepro.studies.mtsgd import grids
+from mtlrepro.studies.mtsgd.controls import parts, rates, weights
 from mtlrepro.studies.mtsgd.grids import NO_CONFLICT, TABLE_2, TABLE_3, TABLE_4, Cell
 from mtlrepro.studies.setting import Setting, check_prepared
 from mtlrepro.training.config import RunConfig
@@ -75,12 +76,12 @@ def searched(setting: Setting) -> list[RunConfig]:
         setting: What all experiments share.
     """
     search = _rate_search(setting)
-    rates = dict.fromkeys(grids.SEARCHED, grids.rates(setting)[-1])
+    best = dict.fromkeys(grids.SEARCHED, grids.rates(setting)[-1])
     if _known(setting, grids.JOINT.runs(setting), search):
-        rates = controls.best_rates(setting)
+        best = rates.best(setting, grids.rate_search(setting))
     further = [
         grids.at_rate(setting, grids.SEARCHED[name], rate, seed)
-        for name, rate in rates.items()
+        for name, rate in best.items()
         for seed in range(setting.seeds)
         if rate != setting.run().lr
     ]
@@ -101,7 +102,7 @@ def lengths(setting: Setting) -> list[RunConfig]:
     """
     clipped = Cell(NO_CONFLICT).runs(setting)
     known = _known(setting, clipped)
-    length = controls.update_length(setting, setting.unbroken(clipped)) if known else 0.5
+    length = parts.update_length(setting, setting.unbroken(clipped)) if known else 0.5
     return [
         *(run for runs in grids.lengths(setting).values() for run in runs),
         *grids.matched(setting, length),
@@ -117,7 +118,7 @@ def front(setting: Setting) -> list[RunConfig]:
     points = grids.front(setting)
     first = points[0].method_options["weights"]
     known = _known(setting, grids.JOINT.runs(setting), points)
-    return [*points, *grids.tuned_front(setting, controls.load_front(setting).tuned if known else first)]
+    return [*points, *grids.tuned_front(setting, weights.load_front(setting).tuned if known else first)]
 
 
 def _factor_search(setting: Setting) -> list[RunConfig]:
@@ -134,10 +135,10 @@ def sensitivity(setting: Setting) -> list[RunConfig]:
     search = grids.sensitivity(setting)
     tried = _factor_search(setting)
     known = _known(setting, grids.JOINT.runs(setting), tried)
-    rates = controls.best_factor_rates(setting) if known else {key: runs[-1].lr for key, runs in search.items()}
+    best = rates.best(setting, search) if known else {key: runs[-1].lr for key, runs in search.items()}
     further = [
         grids.at_rate(setting, grids.SEARCHED[name], rate, seed, loss_scales={"disparity": factor})
-        for (factor, name), rate in rates.items()
+        for (factor, name), rate in best.items()
         for seed in range(setting.seeds)
     ]
     return [*tried, *further]

@@ -8,8 +8,9 @@ from mtsgd_runs import SMOKE, broken, numbers, record, stored
 from study_stores import keep
 
 from mtlrepro.runs.store import Store
-from mtlrepro.studies.mtsgd import controls, grids, plan
-from mtlrepro.studies.mtsgd.controls import Sensitivity
+from mtlrepro.studies.mtsgd import grids, plan
+from mtlrepro.studies.mtsgd.controls import parts, rates, sensitivity, weights
+from mtlrepro.studies.mtsgd.controls.sensitivity import Sensitivity
 from mtlrepro.studies.mtsgd.grids import JOINT
 from mtlrepro.studies.mtsgd.tables import AEPE, MIOU
 from mtlrepro.studies.setting import Setting
@@ -23,14 +24,28 @@ def setting(tmp_path_factory):
     return stored(tmp_path_factory.mktemp("controls") / "runs")
 
 
+def load_rates(setting):
+    return rates.load(setting, grids.other_searches(setting))
+
+
 @pytest.fixture(scope="module")
-def found(setting):
-    return controls.load(setting)
+def tuned(setting):
+    return load_rates(setting)
+
+
+@pytest.fixture(scope="module")
+def apart(setting):
+    return parts.load(setting)
+
+
+@pytest.fixture(scope="module")
+def weighted(setting):
+    return weights.load(setting)
 
 
 @pytest.fixture(scope="module")
 def factors(setting):
-    return controls.load_sensitivity(setting)
+    return sensitivity.load(setting)
 
 
 def chosen(folder, lost=(), held_out=numbers):
@@ -42,7 +57,7 @@ def chosen(folder, lost=(), held_out=numbers):
         if run.hash not in setting.broken_off(search):
             keep(folder, run, **record(run) | {"validation_metrics": held_out(run)})
     baseline = pd.Series({MIOU: 40.0, AEPE: 2.0})
-    return controls.choose(setting, search, baseline)
+    return rates.choose(setting, search, baseline)
 
 
 def test_the_rate_is_chosen_by_the_validation_split_alone(tmp_path):
@@ -80,12 +95,12 @@ def test_a_method_that_diverges_at_every_rate_has_none(tmp_path):
     assert chosen(tmp_path, lost=range(4)) == (None, {1e-5: "diverged", 1e-2: "diverged"})
 
 
-def test_every_method_has_the_best_of_its_rates(setting, found):
-    tuned = {one.name: one for one in found.tuned}
+def test_every_method_has_the_best_of_its_rates(setting, tuned):
+    tuned = {one.name: one for one in tuned}
     searched = ["joint SGD", "MTSGD (-1)", "MTSGD (0)"]
     others = ["PCGrad", "CAGrad", "LSB", "MaxGNR", "torchjd:UPGrad", "random weights"]
     assert list(tuned) == [*searched, "AdamW, equal weights", *others]
-    assert controls.best_rates(setting) == dict.fromkeys(searched, 1e-2)
+    assert rates.best(setting, grids.rate_search(setting)) == dict.fromkeys(searched, 1e-2)
     assert [tuned[name].rate for name in searched] == [1e-2] * 3
     assert tuned["MTSGD (0)"].searched == 4 and list(tuned["MTSGD (0)"].tried) == list(RATES)
     assert tuned["MTSGD (0)"].runs[MIOU].tolist() == pytest.approx([54, 55.1])
@@ -97,7 +112,7 @@ def test_a_rate_that_is_not_that_of_the_scale_gets_further_seeds(tmp_path):
         return made if run.lr != 1e-5 else {**made, "segmentation": {"miou": 90.0 + run.seed}}
 
     setting = stored(tmp_path, of=other_way_round)
-    one = controls.searched(setting)[0]
+    one = rates.load(setting, {})[0]
     assert (one.name, one.rate, one.runs[MIOU].tolist()) == ("joint SGD", 1e-5, [90, 91])
 
 
@@ -112,16 +127,16 @@ def test_a_further_seed_that_breaks_off_is_left_out_and_counted(tmp_path):
 
     broken(tmp_path, lost)
     setting = stored(tmp_path, of=slow_rate_is_best, seeds=3)
-    one = controls.searched(setting)[0]
+    one = rates.load(setting, {})[0]
     assert (one.rate, one.lost, one.runs["seed"].tolist()) == (1e-5, 1, [0, 1])
-    shown = controls.tuned_exhibits(controls.load(setting))[1]
+    shown = rates.exhibits(rates.load(setting, {}))[1]
     assert "Runs that diverged are left out: 1 of joint SGD." in shown.caption
     assert lost not in plan.experiments(setting)[plan.RATES](setting)
 
 
-def test_parts_stand_beside_joint_sgd_in_runs_of_the_same_seed(found):
-    assert found.length == 0.5  # as the records have it
-    shown = controls.parts_exhibit(found)
+def test_parts_stand_beside_joint_sgd_in_runs_of_the_same_seed(apart):
+    assert apart.length == 0.5  # as the records have it
+    shown = parts.exhibit(apart)
     rows = shown.table.set_index("method")
     assert list(rows.index) == [
         "MTSGD, threshold 0",
@@ -130,31 +145,31 @@ def test_parts_stand_beside_joint_sgd_in_runs_of_the_same_seed(found):
         "length restored by slice",
         "length restored by step",
         "rate divided by the length",
-        "fixed weights, tuned",
     ]
-    # Fixed weights of 0.25 and 0.75 have 4 points more than joint SGD, and the same disparity.
-    assert rows.loc["fixed weights, tuned", ["gain in mIoU, %", "gain in AEPE, px"]].tolist() == pytest.approx([4, 0])
     assert rows.loc["MTSGD, threshold 0", ["gain in mIoU, %", "gain in AEPE, px"]].tolist() == pytest.approx(
         [14.1, -0.26]
     )
     assert rows.loc["balance without mask", "gain in mIoU, %"] == pytest.approx(10.1)
-    assert "(segmentation 0.25, disparity 0.75)" in shown.caption and "have 50 % of the plain length" in shown.caption
+    assert "have 50 % of the plain length" in shown.caption
     assert "changes by +14.1 [13.9, 14.3] points" in shown.caption
 
 
-def test_a_rate_at_the_edge_is_said(found):
-    search, tuned = controls.tuned_exhibits(found)
+def test_a_rate_at_the_edge_is_said(tuned):
+    search, best = rates.exhibits(tuned)
     assert "lies at the edge for joint SGD, MTSGD (-1), MTSGD (0)." in search.caption
     assert search.table.set_index("method").loc["PCGrad", ["best", "runs"]].tolist() == [1e-2, 2]
     # Of the gains in mIoU and AEPE, balance alone has + 10.05 / 41 and - 0.505 / 2.1, with seeds far apart.
-    assert tuned.caption.split("Clearly better by Δm: ")[1].startswith("MTSGD (0). ")
-    rows = tuned.table.set_index("method")
+    assert best.caption.split("Clearly better by Δm: ")[1].startswith("MTSGD (0). ")
+    rows = best.table.set_index("method")
     assert rows.loc["MTSGD (-1)", "gain in mIoU, %"] == pytest.approx(10.05)
     assert rows.loc["PCGrad", "gain in mIoU, %"] == 0
 
 
-def test_methods_are_held_against_the_front_and_its_tuned_point(found):
-    shown = controls.front_exhibit(found)
+def test_methods_are_held_against_the_front_and_its_tuned_point(weighted, tuned):
+    shown = weights.exhibit(weighted, tuned)
+    # Fixed weights of 0.25 and 0.75 have 4 points more than joint SGD, and the same disparity.
+    assert weighted.tuned[MIOU].tolist() == pytest.approx([44, 45])
+    assert "Tuned on the validation split: segmentation 0.25, disparity 0.75." in shown.caption
     rows = shown.table.set_index("method")
     # Over the mean of equal weights, 41 % and 2.1 px: MTSGD (0) in seeds 0 and 1 against 44 and 45 % at 2 and 2.1 px.
     by_seed = [100 * (10 / 41 - 0.25 / 2.1) / 2, 100 * (10.1 / 41 - 0.26 / 2.1) / 2]
@@ -166,7 +181,7 @@ def test_methods_are_held_against_the_front_and_its_tuned_point(found):
     assert list(shown.shown)[-6:-3] == ["beyond the front, %", "beyond the front, % low", "beyond the front, % high"]
 
 
-def sensitivity():
+def by_factor():
     """MTSGD at factors of 1, 10 and 100: the first seed goes 10 % up and 25 % down, the second 10 % up and 5 % down."""
     runs = {
         (1.0, "MTSGD (0)"): pd.DataFrame({"seed": [0, 1], MIOU: [40.0, 50.0], AEPE: 2.0}),
@@ -180,23 +195,23 @@ def sensitivity():
 
 
 def test_the_change_over_factors_is_the_largest_of_each_seed():
-    found = controls.changes(sensitivity(), "MTSGD (0)", MIOU)
+    found = sensitivity.changes(by_factor(), "MTSGD (0)", MIOU)
     assert (found.value, found.low, found.high) == pytest.approx((17.5, 10, 25))
-    assert controls.changes(sensitivity(), "MTSGD (0)", AEPE).high == 0
-    assert controls.changes(sensitivity(), "joint SGD", MIOU).value == pytest.approx(600)
+    assert sensitivity.changes(by_factor(), "MTSGD (0)", AEPE).high == 0
+    assert sensitivity.changes(by_factor(), "joint SGD", MIOU).value == pytest.approx(600)
 
 
 def test_a_run_that_breaks_off_at_a_factor_counts_as_a_change_without_bound():
     """The second seed, which is far from insensitive at 100 alone, is lost there."""
-    whole = sensitivity()
+    whole = by_factor()
     key = (100.0, "MTSGD (0)")
     lost = {**whole.runs, key: pd.DataFrame({"seed": [0], MIOU: [40.0], AEPE: 2.0})}
-    found = controls.changes(Sensitivity(lost, whole.rates, whole.tried, {key: 1}), "MTSGD (0)", AEPE)
+    found = sensitivity.changes(Sensitivity(lost, whole.rates, whole.tried, {key: 1}), "MTSGD (0)", AEPE)
     assert (found.low, found.high) == (0, float("inf"))
 
 
 def test_factors_are_shown_at_the_best_rate_of_each(factors):
-    shown = controls.sensitivity_exhibit(factors)
+    shown = sensitivity.exhibit(factors)
     assert shown.table["loss of disparity times"].tolist() == [1, 1, 10, 10, 100, 100]
     assert shown.table["mIoU, %"].tolist() == pytest.approx([40.5, 54.55] * 3)  # a factor changes nothing here
     assert shown.table["tried"].iloc[0].startswith("1e-05: ") and shown.table["rate"].tolist() == [1e-2] * 6
@@ -221,41 +236,43 @@ def lossy(tmp_path_factory):
 
 
 def test_what_diverged_is_left_out_of_the_controls_and_counted(lossy):
-    found = controls.load(lossy)
+    found = parts.load(lossy)
     assert found.lost == {"mask without balance": 1, "rate divided by the length": 2}
-    parts = controls.parts_exhibit(found)
-    assert {"mask without balance", "rate divided by the length"}.isdisjoint(parts.table["method"])
-    assert "with the mask alone by ?. Runs that diverged are left out: 1 of mask without balance, 2 of" in parts.caption
-    search, tuned = controls.tuned_exhibits(found)
+    shown = parts.exhibit(found)
+    assert {"mask without balance", "rate divided by the length"}.isdisjoint(shown.table["method"])
+    assert "with the mask alone by ?. Runs that diverged are left out: 1 of mask without balance, 2 of" in shown.caption
+    methods = load_rates(lossy)
+    search, best = rates.exhibits(methods)
     assert search.table.set_index("method").loc["AdamW, equal weights", "best"] == "diverged"
-    assert "AdamW, equal weights" not in set(tuned.table["method"])
-    assert "Runs that diverged are left out: 2 of AdamW, equal weights. (Gains" in tuned.caption
-    front = controls.front_exhibit(found)
+    assert "AdamW, equal weights" not in set(best.table["method"])
+    assert "Runs that diverged are left out: 2 of AdamW, equal weights. (Gains" in best.caption
+    front = weights.exhibit(weights.load(lossy), methods)
     assert "2 points, seeds 0, 1; further points that are left out, as they diverged: 1." in front.caption
     assert "2 of AdamW, equal weights. (Improvements" in front.caption
 
 
 def test_a_factor_at_which_a_method_diverges_at_every_rate_changes_it_without_bound(lossy):
-    found = controls.load_sensitivity(lossy)
+    found = sensitivity.load(lossy)
     key = (100.0, "joint SGD")
     assert found.lost == {key: 1} and key not in found.rates and found.runs[key].empty
-    assert controls.changes(found, "joint SGD", MIOU).low == float("inf")
-    shown = controls.sensitivity_exhibit(found)
+    assert sensitivity.changes(found, "joint SGD", MIOU).low == float("inf")
+    shown = sensitivity.exhibit(found)
     assert len(shown.table) == 5
     assert "joint SGD mIoU inf [inf, inf] %" in shown.caption
     assert "Runs that diverged are left out: 1 of joint SGD at a factor of 100. (" in shown.caption
 
 
 def test_claims_about_what_diverged_are_not_judged(lossy):
-    verdicts = controls.claims(controls.load(lossy), controls.load_sensitivity(lossy))
+    verdicts = [*rates.claims(load_rates(lossy)), *parts.claims(parts.load(lossy))]
+    verdicts += sensitivity.claims(sensitivity.load(lossy))
     told = {(one.claim, one.case): one.status for one in verdicts}
     adamw = "Equal weights under AdamW are better at segmentation than MTSGD at its best rate"
     scaled = "With a scaled loss of disparity MTSGD is better at segmentation than joint SGD, each at its best rate"
-    parts = [claim.format("segmentation") for claim in controls.PARTS.values()]
+    apart = [claim.format("segmentation") for claim in parts.QUESTIONS.values()]
     assert {
-        told[claim, case] for claim, case in ((adamw, ""), (scaled, "times 100"), (parts[0], ""), (parts[3], ""))
+        told[claim, case] for claim, case in ((adamw, ""), (scaled, "times 100"), (apart[0], ""), (apart[3], ""))
     } == {"cannot be tested here"}
-    assert told[scaled, "times 10"] == "holds" and told[parts[1], ""] != "cannot be tested here"
+    assert told[scaled, "times 10"] == "holds" and told[apart[1], ""] != "cannot be tested here"
 
 
 def test_what_diverged_is_neither_planned_nor_trained_again(lossy):
@@ -263,20 +280,29 @@ def test_what_diverged_is_neither_planned_nor_trained_again(lossy):
     assert not lossy.broken_off(planned) and not lossy.missing(planned)
 
 
-def test_claims_follow_the_runs(found, factors):
-    told = {one.claim: one.status for one in controls.claims(found, factors)}
+def test_claims_follow_the_runs(tuned, apart, weighted, factors):
+    verdicts = [*rates.claims(tuned), *parts.claims(apart), *weights.claims(weighted), *sensitivity.claims(factors)]
+    told = {one.claim: one.status for one in verdicts}
     assert told["MTSGD at its best learning rate is better at segmentation than joint SGD at its own"] == "holds"
     assert told["MTSGD at its best learning rate is better at disparity than joint SGD at its own"] == "does not hold"
     assert told["Equal weights under AdamW are better at segmentation than MTSGD at its best rate"] == "does not hold"
     assert told["MTSGD is better than fixed weights tuned on the validation split"] == "holds"
     assert told["With MTSGD the weights of losses hardly matter for segmentation"] == "holds"
-    verdicts = controls.claims(found, sensitivity())
-    scaled = "With a scaled loss of disparity MTSGD is better at segmentation than joint SGD, each at its best rate"
-    by_factor = {one.case: one for one in verdicts if one.claim == scaled}
-    # Of seeds 0 and 1: 44 and 55 against 7 %, and 30 and 47.5 against 3 and 4 %.
-    assert [by_factor[f"times {one}"].measured.value for one in (10, 100)] == pytest.approx([-42.5, -35.25])
     limits = {one.claim: one.limits for one in verdicts if one.limits}
+    scaled = "With a scaled loss of disparity MTSGD is better at segmentation than joint SGD, each at its best rate"
     assert limits["MTSGD at its best learning rate is better at disparity than joint SGD at its own"] == 8
     assert limits["MTSGD is better than fixed weights tuned on the validation split"] == limits[scaled] == 8
+
+
+def test_questions_about_methods_that_were_not_searched_are_not_asked(setting):
+    assert not [one.claim for one in rates.claims(rates.load(setting, {})) if "AdamW" in one.claim]
+
+
+def test_claims_at_other_factors_follow_the_runs():
+    verdicts = sensitivity.claims(by_factor())
+    scaled = "With a scaled loss of disparity MTSGD is better at segmentation than joint SGD, each at its best rate"
+    cases = {one.case: one for one in verdicts if one.claim == scaled}
+    # Of seeds 0 and 1: 44 and 55 against 7 %, and 30 and 47.5 against 3 and 4 %.
+    assert [cases[f"times {one}"].measured.value for one in (10, 100)] == pytest.approx([-42.5, -35.25])
     (one,) = (one for one in verdicts if one.claim == "With MTSGD the weights of losses hardly matter for segmentation")
     assert (one.status, one.finding, one.measured.value) == ("does not hold", 6, pytest.approx(17.5))

@@ -1,0 +1,264 @@
+"""Learning rates searched alike: SGD, MTSGD and other methods, each at the best of its own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from mtlrepro.analysis.verdicts import Interval, Verdict, mean_interval, over_seeds
+from mtlrepro.pages.exhibit import Exhibit
+from mtlrepro.studies import fronts
+from mtlrepro.studies.comparison import NOT_KNOWN, columns, fixed, paired
+from mtlrepro.studies.fronts import VALIDATION
+from mtlrepro.studies.mtsgd import grids
+from mtlrepro.studies.mtsgd.grids import JOINT, Cell
+from mtlrepro.studies.mtsgd.tables import AEPE, LABELS, MIOU, SCORES, SIGNS, TASKS, better, differences, gain, title
+from mtlrepro.studies.rates import DIVERGED
+from mtlrepro.studies.scores import DELTA
+from mtlrepro.studies.setting import Name, Setting, diverged
+from mtlrepro.training.config import RunConfig
+
+OURS = "our question"
+BALANCE, BASELINES = 2, 8
+"""Numbers of the claims about balance and about the baselines in the box of claims."""
+QUESTIONS = (
+    ("MTSGD at its best learning rate is better at {} than joint SGD at its own", "MTSGD (0)", "joint SGD", BASELINES),
+    (
+        "Balance alone at its best learning rate is better at {} than joint SGD at its own",
+        "MTSGD (-1)",
+        "joint SGD",
+        BALANCE,
+    ),
+    (
+        "Equal weights under AdamW are better at {} than MTSGD at its best rate",
+        grids.ADAMW,
+        "MTSGD (0)",
+        BASELINES,
+    ),
+)
+"""Claim with a place for the task, the two methods, and the number of the claim whose limits it shows."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A method at the learning rate with the best Delta_m on the validation split.
+
+    Attributes:
+        name: What the method is called.
+        rate: Its learning rate; None if it diverged at every one.
+        tried: Rate to text of its mean Delta_m on the validation split, `diverged` where a run did.
+        runs: Runs at that rate, as `fronts.evaluated` gives them; none if it diverged at every one.
+        lost: How many of them diverged and are left out; if it diverged at every rate, how many did of all.
+        searched: Number of runs among which the rate was chosen.
+    """
+
+    name: str
+    rate: float | None
+    tried: Mapping[float, str]
+    runs: pd.DataFrame
+    lost: int
+    searched: int
+
+
+def choose(
+    setting: Setting, configs: Sequence[RunConfig], baseline: pd.Series
+) -> tuple[float | None, dict[float, str]]:
+    """Choose the learning rate with the best mean Delta_m on the validation split.
+
+    A rate at which a run broke off is out of the choice.
+
+    Args:
+        setting: What all runs share.
+        configs: Runs of a method at all rates, as many seeds each.
+        baseline: Validation metrics to compare with.
+
+    Returns:
+        The rate, None if a run broke off at every one; and rate to text of what it reached.
+    """
+    left = {config.hash for config in setting.finite(configs)}
+    scores: dict[float, float] = {}
+    for rate in dict.fromkeys(config.lr for config in configs):
+        own = [config for config in configs if config.lr == rate]
+        if all(config.hash in left for config in own):
+            values = fronts.evaluated(setting, own)
+            held_out = values[[f"{VALIDATION}{name}" for name in SCORES.names]].set_axis(SCORES.names, axis=1)
+            scores[rate] = float(SCORES.delta_m(held_out, baseline).mean())
+    best = max(scores, key=lambda rate: SCORES.sign * scores[rate], default=None)
+    rates = dict.fromkeys(config.lr for config in configs)
+    return best, {rate: fixed(scores[rate]) if rate in scores else DIVERGED for rate in rates}
+
+
+def validation_baseline(setting: Setting) -> pd.Series:
+    """Mean validation metrics of joint SGD with the learning rate of the scale, to which others are compared.
+
+    Raises:
+        RuntimeError: All its runs diverged, see `Setting.reference`.
+    """
+    values = fronts.evaluated(setting, setting.reference(title(JOINT), JOINT.runs(setting)))
+    means = values[[f"{VALIDATION}{name}" for name in SCORES.names]].mean()
+    return means.set_axis(SCORES.names)
+
+
+def best(setting: Setting, searches: Mapping[Name, Sequence[RunConfig]]) -> dict[Name, float]:
+    """Best learning rate of each search, by its name; a method that diverged at every one is left out.
+
+    Args:
+        setting: What all runs share.
+        searches: Name to runs of a method at all rates.
+    """
+    baseline = validation_baseline(setting)
+    rates = {name: choose(setting, configs, baseline)[0] for name, configs in searches.items()}
+    return {name: rate for name, rate in rates.items() if rate is not None}
+
+
+def load(setting: Setting, searches: Mapping[str, Sequence[RunConfig]]) -> list[Chosen]:
+    """Each method at the best of its learning rates, joint SGD first.
+
+    Args:
+        setting: What all runs share; missing runs are trained.
+        searches: Name of each method to its runs at all rates, beside `grids.rate_search`, whose methods get further
+            seeds at the best.
+    """
+    baseline = validation_baseline(setting)
+    found = []
+    for name, configs in {**grids.rate_search(setting), **searches}.items():
+        rate, tried = choose(setting, configs, baseline)
+        if not rate:
+            own = broken_off(setting, configs)
+        elif name in grids.SEARCHED:
+            own = at_rate(setting, name, rate, {})
+        else:
+            own = [config for config in configs if config.lr == rate]
+        found.append(Chosen(name, rate, tried, *evaluated(setting, own), len(configs)))
+    return found
+
+
+def at_rate(setting: Setting, name: str, rate: float, scales: Mapping[str, float]) -> list[RunConfig]:
+    """All seeds of a method of `grids.SEARCHED` at a learning rate.
+
+    Args:
+        setting: What all runs share.
+        name: Of the method.
+        rate: Its learning rate.
+        scales: Task to a factor on its loss.
+    """
+    threshold = grids.SEARCHED[name]
+    if not scales and rate == setting.run().lr:
+        return Cell(threshold).runs(setting)[: setting.seeds]
+    fields = {"loss_scales": scales} if scales else {}
+    return [grids.at_rate(setting, threshold, rate, seed, **fields) for seed in range(setting.seeds)]
+
+
+def broken_off(setting: Setting, configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """Those of the runs that diverged.
+
+    Args:
+        setting: What all runs share.
+        configs: Runs.
+    """
+    lost = setting.broken_off(configs)
+    return [config for config in configs if config.hash in lost]
+
+
+def evaluated(setting: Setting, configs: Sequence[RunConfig]) -> tuple[pd.DataFrame, int]:
+    """Metrics of the runs that did not diverge, see `fronts.evaluated`, and how many did.
+
+    Args:
+        setting: What all runs share; missing runs are trained.
+        configs: Runs.
+    """
+    runs = fronts.evaluated(setting, configs)
+    return runs, len(configs) - len(runs)
+
+
+# --- exhibits -----------------------------------------------------------------------------------------
+
+
+def beside(by_name: Mapping[str, pd.DataFrame], reference: pd.DataFrame) -> list[dict[str, object]]:
+    """Rows of a table: both metrics of each method, and its gains over a reference in runs of the same seed.
+
+    Args:
+        by_name: Method to its runs. Those with fewer than two seeds in common with the reference are left out.
+        reference: Runs to compare with.
+    """
+    found = []
+    for name, runs in by_name.items():
+        row: dict[str, object] = {"method": name}
+        gaps = {metric: SIGNS[metric] * differences(runs, reference, metric) for metric in LABELS}
+        if min(map(len, gaps.values())) > 1:
+            for metric, label in LABELS.items():
+                row |= columns(label, over_seeds(runs[metric], mean_interval))
+                row |= columns(f"gain in {label}", mean_interval(gaps[metric]))
+            found.append(row)
+    return found
+
+
+def exhibits(found: Sequence[Chosen]) -> tuple[Exhibit, Exhibit]:
+    """What each method reached at each learning rate, and at the best of them against joint SGD at its best.
+
+    Args:
+        found: As `load` gives it.
+    """
+    tried = [
+        {
+            "method": one.name,
+            "learning rates": ", ".join(f"{rate:g}: {text}" for rate, text in one.tried.items()),
+            "best": DIVERGED if one.rate is None else one.rate,
+            "runs": one.searched,
+        }
+        for one in found
+    ]
+    edges = [one.name for one in found if len(one.tried) > 1 and one.rate in (min(one.tried), max(one.tried))]
+    edge = f"The best rate lies at the edge for {', '.join(edges)}." if edges else "No best rate lies at the edge."
+    search = Exhibit(
+        name="rates",
+        table=pd.DataFrame(tried),
+        caption=f"{DELTA} against joint SGD at every learning rate that was tried, in %. {edge} (Validation split.)",
+    )
+    reference = found[0]
+    rates = {one.name: one.rate for one in found}
+    rows = beside({one.name: one.runs for one in found[1:]}, reference.runs)
+    ahead = [one.name for one in found[1:] if (gained := _delta(one, reference)) and gained.low > 0]
+    left_out = diverged({one.name: one.lost for one in found if one.lost})
+    own = (
+        f", {reference.rate:g}: its mIoU is {fixed(reference.runs[MIOU].mean())} % and its AEPE "
+        f"{fixed(reference.runs[AEPE].mean(), 3)} px"
+        if reference.rate
+        else f", {NOT_KNOWN}"
+    )
+    caption = (
+        f"Methods at their best learning rate against joint SGD at its own{own}. Clearly "
+        f"better by {DELTA}: {', '.join(ahead) or 'none'}.{left_out} (Gains: paired 95 %, not corrected.)"
+    )
+    rows = [{**row, "rate": rates[str(row["method"])]} for row in rows]
+    return search, Exhibit(name="tuned", table=pd.DataFrame(rows), caption=caption)
+
+
+def _delta(one: Chosen, reference: Chosen) -> Interval | None:
+    """Delta_m of one method against another in runs of the same seed, in %; None without two pairs."""
+    if reference.runs.empty:
+        return None
+    baseline = reference.runs[SCORES.names].mean()
+    values = [SCORES.delta_m(runs, baseline).set_axis(runs["seed"]) for runs in (one.runs, reference.runs)]
+    return paired(SCORES.sign * (values[0] - values[1]).dropna())
+
+
+# --- verdicts -----------------------------------------------------------------------------------------
+
+
+def claims(found: Sequence[Chosen]) -> list[Verdict]:
+    """Judge what learning rates of their own say about the article.
+
+    Args:
+        found: As `load` gives it; questions about methods that are not among these are not asked.
+    """
+    best_of = {one.name: one for one in found}
+    verdicts = []
+    for claim, one, other, limits in QUESTIONS:
+        if not {one, other} <= best_of.keys():
+            continue
+        broken = best_of[one].lost or best_of[other].lost
+        for metric, task in TASKS.items():
+            gained = None if broken else gain(best_of[one].runs, best_of[other].runs, metric)
+            verdicts.append(better(claim.format(task), gained, metric, source=OURS, kind="ours", limits=limits))
+    return verdicts
