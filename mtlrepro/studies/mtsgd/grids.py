@@ -91,6 +91,11 @@ def _run(setting: Setting, seed: int, **changes: Any) -> RunConfig:  # noqa: ANN
     return setting.run(seed=seed, **{**fields, **changes})
 
 
+def scored_once(setting: Setting) -> dict[str, Any]:
+    """Score a run after its last epoch alone, since no figure draws how it got there, which costs a tenth of it."""
+    return {"evaluate_every": setting.epochs}
+
+
 def compared(setting: Setting) -> dict[str, Any]:
     """Ask for the comparison of gradients: after the first epoch, half of them, and the last.
 
@@ -154,6 +159,8 @@ class Cell:
         found = []
         for seed in range(setting.comparison_seeds if self.central else setting.seeds):
             kept: dict[str, Any] = {"weight_decay": self.decay}
+            if self not in TABLE_2:
+                kept |= scored_once(setting)
             if self.central and seed == 0:
                 kept["pictures"] = pictured(setting)
             if self.central and seed < COMPARED_SEEDS:
@@ -227,8 +234,8 @@ def decayed(setting: Setting) -> list[RunConfig]:
         for decay, amount in decays(setting).items()
         for seed in range(setting.seeds)
         for run in (
-            joint(setting, seed, decay=decay, weight_decay=amount),
-            mtsgd(setting, seed, NO_CONFLICT, decay=decay, weight_decay=amount),
+            joint(setting, seed, decay=decay, weight_decay=amount, **scored_once(setting)),
+            mtsgd(setting, seed, NO_CONFLICT, decay=decay, weight_decay=amount, **scored_once(setting)),
         )
     ]
 
@@ -302,7 +309,7 @@ def lengths(setting: Setting) -> dict[str, list[RunConfig]]:
         "length restored by step": {"restore_norm": "step"},
     }
     return {
-        name: [mtsgd(setting, seed, NO_CONFLICT, options=own) for seed in range(setting.seeds)]
+        name: [mtsgd(setting, seed, NO_CONFLICT, options=own, **scored_once(setting)) for seed in range(setting.seeds)]
         for name, own in options.items()
     }
 
@@ -315,7 +322,7 @@ def matched(setting: Setting, length: float) -> list[RunConfig]:
         length: Of its steps, as a share of that of the plain mean.
     """
     rate = _rounded(setting.run().lr / length)
-    return [mtsgd(setting, seed, NO_CONFLICT, lr=rate) for seed in range(setting.seeds)]
+    return [mtsgd(setting, seed, NO_CONFLICT, lr=rate, **scored_once(setting)) for seed in range(setting.seeds)]
 
 
 def front(setting: Setting, seeds: Sequence[int] = (0, 1)) -> list[RunConfig]:
@@ -332,7 +339,7 @@ def adamw(setting: Setting) -> list[RunConfig]:
     """Equal weights under AdamW at each of `ADAMW_RATES`."""
     tried = ADAMW_RATES[1:2] if setting.scale == "smoke" else ADAMW_RATES
     return [
-        joint(setting, seed, optimizer="adamw", lr=rate, weight_decay=0.01)
+        joint(setting, seed, optimizer="adamw", lr=rate, weight_decay=0.01, **scored_once(setting))
         for rate in tried
         for seed in range(setting.seeds)
     ]
@@ -343,8 +350,7 @@ def others(setting: Setting) -> list[RunConfig]:
     own = setting.run().lr
     tried = (own,) if setting.scale == "smoke" else OTHER_RATES
     return [
-        # TorchJD's weightings ask the device, which no CUDA graph can hold.
-        _run(setting, seed, method=method, lr=rate, **({"cuda_graph": False} if "torchjd" in method else {}))
+        _run(setting, seed, method=method, lr=rate, **scored_once(setting), **_uncaptured(method))
         for method in OTHERS
         for rate in tried
         for seed in range(setting.seeds)
@@ -359,6 +365,11 @@ def other_searches(setting: Setting) -> dict[str, list[RunConfig]]:
     return found
 
 
+def _uncaptured(method: str) -> dict[str, Any]:
+    """TorchJD's weightings ask the device, which no CUDA graph can hold."""
+    return {"cuda_graph": False} if "torchjd" in method else {}
+
+
 def sensitivity(setting: Setting, seeds: Iterable[int] = (0,)) -> dict[tuple[float, str], list[RunConfig]]:
     """SGD and MTSGD with the loss of disparity scaled, at each of `SCALED_RATES`, by factor and method.
 
@@ -369,12 +380,14 @@ def sensitivity(setting: Setting, seeds: Iterable[int] = (0,)) -> dict[tuple[flo
     seeds = list(seeds)
     tried = (setting.run().lr,) if setting.scale == "smoke" else SCALED_RATES
     return {
-        (factor, name): [
-            at_rate(setting, threshold, rate, seed, loss_scales={"disparity": factor})
-            for rate in tried
-            for seed in seeds
-        ]
+        (factor, name): [at_factor(setting, name, factor, rate, seed) for rate in tried for seed in seeds]
         for factor in SENSITIVITY
         for name, threshold in SEARCHED.items()
         if threshold != BALANCE_ALONE
     }
+
+
+def at_factor(setting: Setting, name: str, factor: float, rate: float, seed: int) -> RunConfig:
+    """A method of `SEARCHED` with the loss of disparity scaled, at a learning rate."""
+    scaled_loss = {"loss_scales": {"disparity": factor}}
+    return at_rate(setting, SEARCHED[name], rate, seed, **scaled_loss, **scored_once(setting))

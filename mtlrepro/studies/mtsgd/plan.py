@@ -137,7 +137,7 @@ def sensitivity(setting: Setting) -> list[RunConfig]:
     known = _known(setting, grids.JOINT.runs(setting), tried)
     best = rates.best(setting, search) if known else {key: runs[-1].lr for key, runs in search.items()}
     further = [
-        grids.at_rate(setting, grids.SEARCHED[name], rate, seed, loss_scales={"disparity": factor})
+        grids.at_factor(setting, name, factor, rate, seed)
         for (factor, name), rate in best.items()
         for seed in range(setting.seeds)
     ]

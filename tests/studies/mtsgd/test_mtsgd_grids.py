@@ -49,10 +49,16 @@ def test_rows_of_the_tables_are_the_runs_that_they_name():
 
 
 @pytest.mark.parametrize(("scale", "times"), [("smoke", 2), ("cpu", 10), ("gpu", 10)])
-def test_runs_are_evaluated_ten_times_and_at_smoke_twice(scale, times):
+def test_runs_are_scored_as_often_as_a_figure_draws(scale, times):
+    """Runs of Table 2 are drawn over their epochs; the others are scored after the last one alone."""
     setting = replace(CPU, scale=scale)
-    runs = [*grids.runs_of(setting, TABLE_2), *grids.single_tasks(setting), *grids.others(setting)]
-    assert {run.epochs // run.evaluate_every for run in runs} == {times}
+    drawn = [*grids.runs_of(setting, TABLE_2), *grids.single_tasks(setting), *grids.scaled(setting, [0])]
+    assert {run.epochs // run.evaluate_every for run in drawn} == {times}
+    others = [*grids.runs_of(setting, (*TABLE_3, *TABLE_4)), *grids.decayed(setting), *grids.matched(setting, 0.5)]
+    others += [*grids.adamw(setting), *grids.others(setting)]
+    for by_name in (grids.lengths(setting), grids.sensitivity(setting)):
+        others += [run for runs in by_name.values() for run in runs]
+    assert {run.epochs // run.evaluate_every for run in others} == {1}
 
 
 def test_central_rows_keep_predictions_once_and_gradients_of_three_seeds():

@@ -87,7 +87,10 @@ def test_only_what_the_notebook_reads_is_planned(monkeypatch, tmp_path):
     parts = plan.plan(scale="smoke", dataset="streets", data_root="", jobs=1, **plan.SMOKE).parts
     assert [part.name for part in parts] == list(plan.READ)
     notebook = files.book("mtsgd.ipynb").read_text(encoding="utf-8")
-    assert ("controls.load(" in notebook) == (plan.RATES in plan.READ)
+    assert ("rates.load(" in notebook) == (plan.RATES in plan.READ)
+    assert ("parts.load(" in notebook) == ("4, step taken apart" in plan.READ)
+    assert ("weights.load(" in notebook) == (plan.FRONT in plan.READ)
+    assert ("sensitivity.load(" in notebook) == (plan.FACTORS in plan.READ)
     assert ("tables.decay_exhibit(" in notebook) == ("3, Table 3" in plan.READ)
 
 

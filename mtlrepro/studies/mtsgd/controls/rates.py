@@ -126,27 +126,25 @@ def load(setting: Setting, searches: Mapping[str, Sequence[RunConfig]]) -> list[
         if not rate:
             own = broken_off(setting, configs)
         elif name in grids.SEARCHED:
-            own = at_rate(setting, name, rate, {})
+            own = at_rate(setting, name, rate)
         else:
             own = [config for config in configs if config.lr == rate]
         found.append(Chosen(name, rate, tried, *evaluated(setting, own), len(configs)))
     return found
 
 
-def at_rate(setting: Setting, name: str, rate: float, scales: Mapping[str, float]) -> list[RunConfig]:
+def at_rate(setting: Setting, name: str, rate: float) -> list[RunConfig]:
     """All seeds of a method of `grids.SEARCHED` at a learning rate.
 
     Args:
         setting: What all runs share.
         name: Of the method.
-        rate: Its learning rate.
-        scales: Task to a factor on its loss.
+        rate: Its learning rate; of that of the scale there are the runs of Table 2.
     """
     threshold = grids.SEARCHED[name]
-    if not scales and rate == setting.run().lr:
+    if rate == setting.run().lr:
         return Cell(threshold).runs(setting)[: setting.seeds]
-    fields = {"loss_scales": scales} if scales else {}
-    return [grids.at_rate(setting, threshold, rate, seed, **fields) for seed in range(setting.seeds)]
+    return [grids.at_rate(setting, threshold, rate, seed) for seed in range(setting.seeds)]
 
 
 def broken_off(setting: Setting, configs: Sequence[RunConfig]) -> list[RunConfig]:

@@ -64,7 +64,10 @@ def load(setting: Setting) -> Sensitivity:
         own = rates.broken_off(setting, configs)
         if rate:
             best[key] = rate
-            own = rates.at_rate(setting, name, rate, {"disparity": factor} if factor != 1 else {})
+            if factor == 1:
+                own = rates.at_rate(setting, name, rate)
+            else:
+                own = [grids.at_factor(setting, name, factor, rate, seed) for seed in range(setting.seeds)]
         runs[key], count = rates.evaluated(setting, own)
         lost |= {key: count} if count else {}
     return Sensitivity(runs, best, tried, lost)
