@@ -1,5 +1,9 @@
 """A network of a few thousand parameters, without batch normalisation, short runs of it, and runs that are stopped."""
 
+import multiprocessing
+import os
+import signal
+
 import pytest
 from torch import nn
 
@@ -43,13 +47,17 @@ class Stop(BaseException):
     """Ends a run as Ctrl-C does."""
 
 
-def stop_after(monkeypatch, epochs):
+def stop():
+    raise Stop
+
+
+def stop_after(monkeypatch, epochs, end=stop):
     """Stop runs in the middle of an epoch."""
     step, steps = Trainer.step, []
 
     def counted(self, *batch):
         if self.train_loader.epoch == epochs and self.train_loader.position == 2:
-            raise Stop
+            end()
         steps.append(1)
         step(self, *batch)
 
@@ -62,3 +70,19 @@ def interrupted(monkeypatch, run, store, epochs):
         stop_after(patch, epochs)
         with pytest.raises(Stop):
             train(run, store=store)
+
+
+FORK = multiprocessing.get_context("fork")  # a second process in a millisecond, not in seconds of imports
+
+
+def killed(run, store, epochs):
+    """Train a run in a process that is killed in the middle of an epoch."""
+
+    def target():
+        stop_after(pytest.MonkeyPatch(), epochs, end=lambda: os.kill(os.getpid(), signal.SIGKILL))
+        train(run, store=store)
+
+    child = FORK.Process(target=target)
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL

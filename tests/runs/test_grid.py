@@ -127,7 +127,7 @@ def test_progress_is_plain_text_on_stderr(store, stand_in, capsys):
 
 
 def test_an_interrupt_ends_the_processes_and_leaves_checkpoints(store, stand_in, monkeypatch):
-    stand_in(seconds=0.4)
+    stand_in(seconds=3)  # so long that both have a checkpoint before either ends, also on a busy machine
     started = []
     start = workers._start
 
@@ -144,6 +144,7 @@ def test_an_interrupt_ends_the_processes_and_leaves_checkpoints(store, stand_in,
     assert [process.poll() is None for process in started] == [False, False]
     assert len(list(store.glob("checkpoints/*-1.pt"))) == 2
     assert not list(store.glob("*.json"))
+    stand_in()
     assert (runs.grid(configs(0, 1, 2), store=store, jobs=2, progress=False)["status"] == "complete").all()
 
 

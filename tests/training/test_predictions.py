@@ -1,16 +1,12 @@
 """Predictions that are kept beside a record."""
 
 import json
-import multiprocessing
-import os
-import signal
-import time
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from training_cases import config
+from training_cases import config, killed
 
 from mtlrepro.data import datasets
 from mtlrepro.training import predictions
@@ -49,20 +45,13 @@ def test_pictures_change_no_number(tmp_path):
 
 
 def test_a_killed_run_keeps_its_pictures(tmp_path):
-    run = config(pictures={"epochs": [1, 40], "images": [1]}, epochs=40)
+    run = config(pictures={"epochs": [1, 6], "images": [1]}, epochs=6)
     train(run, store=tmp_path / "unbroken")
-    fork = multiprocessing.get_context("fork")
-    child = fork.Process(target=train, args=(run,), kwargs={"store": tmp_path / "broken"})
-    child.start()
-    end = time.monotonic() + 60
-    while not list((tmp_path / "broken").glob("checkpoints/*.pt")) and time.monotonic() < end:
-        time.sleep(0.01)
-    os.kill(child.pid, signal.SIGKILL)
-    child.join()
-    assert child.exitcode == -signal.SIGKILL and not list((tmp_path / "broken").glob("*.npz"))
+    killed(run, tmp_path / "broken", 3)
+    assert not list((tmp_path / "broken").glob("*.npz"))
     train(run, store=tmp_path / "broken")
     one, other = (predictions.read(tmp_path / store, run.hash) for store in ("unbroken", "broken"))
-    assert list(one) == list(other) == [1, 40]
+    assert list(one) == list(other) == [1, 6]
     for epoch, maps in one.items():
         for task, values in maps.items():
             np.testing.assert_array_equal(values, other[epoch][task])

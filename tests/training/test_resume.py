@@ -1,7 +1,6 @@
 """A run that is stopped at any moment, or whose files are damaged, ends with the numbers of one that was not."""
 
 import io
-import multiprocessing
 import os
 import random
 import shutil
@@ -11,7 +10,7 @@ import warnings
 
 import pytest
 import torch
-from training_cases import SMOKE, config, interrupted, stop_after
+from training_cases import FORK, SMOKE, config, interrupted, stop_after
 
 from mtlrepro.training import checkpoints
 from mtlrepro.training.config import RunConfig
@@ -19,7 +18,6 @@ from mtlrepro.training.records import numbers
 from mtlrepro.training.run import train
 from mtlrepro.training.step import Trainer
 
-FORK = multiprocessing.get_context("fork")  # a second process in a millisecond, not in seconds of imports
 LONG = {"epochs": 8, "model_options": {"dropout": 0.3}, "schedule": "steps", "milestones": [3, 6], "factor": 0.5}
 
 
