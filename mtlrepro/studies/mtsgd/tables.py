@@ -442,16 +442,30 @@ def gain(one: pd.DataFrame, other: pd.DataFrame, metric: str) -> Interval | None
     return paired(SIGNS[metric] * differences(one, other, metric))
 
 
+def delta_gain(one: pd.DataFrame, other: pd.DataFrame) -> Interval | None:
+    """By how much `one` is better than `other` in Delta_m against the mean of `other`, in %; see `gain`.
+
+    Args:
+        one: Runs, one row each, with `seed` and both metrics.
+        other: Runs of the same seeds.
+    """
+    if other.empty:
+        return None
+    baseline = other[SCORES.names].mean()
+    values = [SCORES.delta_m(runs, baseline).set_axis(runs["seed"]) for runs in (one, other)]
+    return paired(SCORES.sign * (values[0] - values[1]).dropna())
+
+
 def better(claim: str, gained: Interval | None, metric: str, **about: Unpack[About]) -> Verdict:
     """Verdict on the claim that one row is better than another.
 
     Args:
         claim: In a sentence.
-        gained: As `gain` gives it; None if that is not judged.
-        metric: Of what.
+        gained: As `gain` or `delta_gain` gives it; None if that is not judged.
+        metric: Of what; `DELTA` for Delta_m.
         **about: Further fields of the verdict.
     """
-    unit = "points of mIoU" if metric == MIOU else "px of AEPE"
+    unit = {MIOU: "points of mIoU", AEPE: "px of AEPE", DELTA: f"% of {DELTA}"}[metric]
     reading = f"{unit} by which it is worse, mean over seeds {PAIRED}"
     lost = None if gained is None else Interval(-gained.value, -gained.high, -gained.low)
     return Verdict(claim, claimed=0.0, tolerance=0.0, measured=lost, below=True, reading=reading, **about)

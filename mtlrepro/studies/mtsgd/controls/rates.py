@@ -5,14 +5,26 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from mtlrepro.analysis.verdicts import Interval, Verdict, mean_interval, over_seeds
+from mtlrepro.analysis.verdicts import Verdict, mean_interval, over_seeds
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies import fronts
-from mtlrepro.studies.comparison import NOT_KNOWN, columns, fixed, paired
+from mtlrepro.studies.comparison import NOT_KNOWN, columns, fixed
 from mtlrepro.studies.fronts import VALIDATION
 from mtlrepro.studies.mtsgd import grids
 from mtlrepro.studies.mtsgd.grids import JOINT, Cell
-from mtlrepro.studies.mtsgd.tables import AEPE, LABELS, MIOU, SCORES, SIGNS, TASKS, better, differences, gain, title
+from mtlrepro.studies.mtsgd.tables import (
+    AEPE,
+    LABELS,
+    MIOU,
+    SCORES,
+    SIGNS,
+    TASKS,
+    better,
+    delta_gain,
+    differences,
+    gain,
+    title,
+)
 from mtlrepro.studies.rates import DIVERGED
 from mtlrepro.studies.scores import DELTA
 from mtlrepro.studies.setting import Name, Setting, diverged
@@ -22,21 +34,21 @@ OURS = "our question"
 BALANCE, BASELINES = 2, 8
 """Numbers of the claims about balance and about the baselines in the box of claims."""
 QUESTIONS = (
-    ("MTSGD at its best learning rate is better at {} than joint SGD at its own", "MTSGD (0)", "joint SGD", BASELINES),
+    ("MTSGD at its best learning rate is better {} than joint SGD at its own", "MTSGD (0)", "joint SGD", BASELINES),
     (
-        "Balance alone at its best learning rate is better at {} than joint SGD at its own",
+        "Balance alone at its best learning rate is better {} than joint SGD at its own",
         "MTSGD (-1)",
         "joint SGD",
         BALANCE,
     ),
     (
-        "Equal weights under AdamW are better at {} than MTSGD at its best rate",
+        "Equal weights under AdamW are better {} than MTSGD at its best rate",
         grids.ADAMW,
         "MTSGD (0)",
         BASELINES,
     ),
 )
-"""Claim with a place for the task, the two methods, and the number of the claim whose limits it shows."""
+"""Claim with a place for what it is about, the two methods, and the number of the claim whose limits it shows."""
 
 
 @dataclass(frozen=True)
@@ -175,19 +187,22 @@ def evaluated(setting: Setting, configs: Sequence[RunConfig]) -> tuple[pd.DataFr
 def beside(by_name: Mapping[str, pd.DataFrame], reference: pd.DataFrame) -> list[dict[str, object]]:
     """Rows of a table: both metrics of each method, and its gains over a reference in runs of the same seed.
 
+    Delta_m is against the mean of the reference.
+
     Args:
         by_name: Method to its runs. Those with fewer than two seeds in common with the reference are left out.
         reference: Runs to compare with.
     """
     found = []
     for name, runs in by_name.items():
+        together = delta_gain(runs, reference)
+        if together is None:
+            continue
         row: dict[str, object] = {"method": name}
-        gaps = {metric: SIGNS[metric] * differences(runs, reference, metric) for metric in LABELS}
-        if min(map(len, gaps.values())) > 1:
-            for metric, label in LABELS.items():
-                row |= columns(label, over_seeds(runs[metric], mean_interval))
-                row |= columns(f"gain in {label}", mean_interval(gaps[metric]))
-            found.append(row)
+        for metric, label in LABELS.items():
+            row |= columns(label, over_seeds(runs[metric], mean_interval))
+            row |= columns(f"gain in {label}", mean_interval(SIGNS[metric] * differences(runs, reference, metric)))
+        found.append(row | columns(f"gain in {DELTA}, %", together))
     return found
 
 
@@ -211,12 +226,13 @@ def exhibits(found: Sequence[Chosen]) -> tuple[Exhibit, Exhibit]:
     search = Exhibit(
         name="rates",
         table=pd.DataFrame(tried),
-        caption=f"{DELTA} against joint SGD at every learning rate that was tried, in %. {edge} (Validation split.)",
+        caption=f"{DELTA} against joint SGD at the rate of the tables, in %, at every learning rate that was tried. "
+        f"{edge} (Validation split, means over seeds.)",
     )
     reference = found[0]
     rates = {one.name: one.rate for one in found}
     rows = beside({one.name: one.runs for one in found[1:]}, reference.runs)
-    ahead = [one.name for one in found[1:] if (gained := _delta(one, reference)) and gained.low > 0]
+    ahead = [one.name for one in found[1:] if (gained := delta_gain(one.runs, reference.runs)) and gained.low > 0]
     left_out = diverged({one.name: one.lost for one in found if one.lost})
     own = (
         f", {reference.rate:g}: its mIoU is {fixed(reference.runs[MIOU].mean())} % and its AEPE "
@@ -230,15 +246,6 @@ def exhibits(found: Sequence[Chosen]) -> tuple[Exhibit, Exhibit]:
     )
     rows = [{**row, "rate": rates[str(row["method"])]} for row in rows]
     return search, Exhibit(name="tuned", table=pd.DataFrame(rows), caption=caption)
-
-
-def _delta(one: Chosen, reference: Chosen) -> Interval | None:
-    """Delta_m of one method against another in runs of the same seed, in %; None without two pairs."""
-    if reference.runs.empty:
-        return None
-    baseline = reference.runs[SCORES.names].mean()
-    values = [SCORES.delta_m(runs, baseline).set_axis(runs["seed"]) for runs in (one.runs, reference.runs)]
-    return paired(SCORES.sign * (values[0] - values[1]).dropna())
 
 
 # --- verdicts -----------------------------------------------------------------------------------------
@@ -256,7 +263,10 @@ def claims(found: Sequence[Chosen]) -> list[Verdict]:
         if not {one, other} <= best_of.keys():
             continue
         broken = best_of[one].lost or best_of[other].lost
-        for metric, task in TASKS.items():
-            gained = None if broken else gain(best_of[one].runs, best_of[other].runs, metric)
-            verdicts.append(better(claim.format(task), gained, metric, source=OURS, kind="ours", limits=limits))
+        runs = best_of[one].runs, best_of[other].runs
+        gained = {f"at {task}": (metric, gain(*runs, metric)) for metric, task in TASKS.items()}
+        gained[f"by {DELTA}"] = (DELTA, delta_gain(*runs))
+        for about, (metric, interval) in gained.items():
+            judged = None if broken else interval
+            verdicts.append(better(claim.format(about), judged, metric, source=OURS, kind="ours", limits=limits))
     return verdicts
