@@ -277,7 +277,7 @@ def premise(setting: Setting) -> dict[float, list[RunConfig]]:
 def rate_search(setting: Setting) -> dict[str, list[RunConfig]]:
     """SGD and both ends of MTSGD at each learning rate, two seeds each, by name; those of the scale are the tables'."""
     own = setting.run().lr
-    seeds = range(min(setting.seeds, 2))
+    seeds = range(search_seeds(setting))
     found = {}
     for name, threshold in SEARCHED.items():
         found[name] = [
@@ -286,6 +286,11 @@ def rate_search(setting: Setting) -> dict[str, list[RunConfig]]:
             for seed in seeds
         ]
     return found
+
+
+def search_seeds(setting: Setting) -> int:
+    """How many seeds choose a learning rate: two, or as many as there are."""
+    return min(setting.seeds, 2)
 
 
 def rates(setting: Setting) -> tuple[float, ...]:
@@ -315,13 +320,13 @@ def lengths(setting: Setting) -> dict[str, list[RunConfig]]:
 
 
 def matched(setting: Setting, length: float) -> list[RunConfig]:
-    """MTSGD at a threshold of 0 with the learning rate divided by the length that its steps have.
+    """MTSGD at a threshold of 0 with the learning rate, also of the heads, divided by the length that its steps have.
 
     Args:
         setting: What all runs share.
         length: Of its steps, as a share of that of the plain mean.
     """
-    rate = _rounded(setting.run().lr / length)
+    rate = float(f"{setting.run().lr / length:.2g}")
     return [mtsgd(setting, seed, NO_CONFLICT, lr=rate, **scored_once(setting)) for seed in range(setting.seeds)]
 
 

@@ -16,7 +16,8 @@ SMOKE = {"seeds": 2, "comparison_seeds": 2}
 """Seeds at the scale `smoke`: the fewest of which there is an interval."""
 RATES, FRONT, FACTORS = "4, learning rates", "4, fixed weights", "4, sensitivity to weights"
 """Experiments whose first runs choose which others there are."""
-READ = ("3, Table 2", "2, premise", "3, Table 2 at the premise")
+PARTS = "4, step taken apart"
+READ = ("3, Table 2", "2, premise", "3, Table 2 at the premise", RATES, PARTS)
 """Experiments that the notebook reads; the runs of the others are not made yet, and their sections are to come."""
 
 
@@ -45,23 +46,19 @@ def experiments(setting: Setting) -> dict[str, Grid]:
     Args:
         setting: What all experiments share.
     """
+    chosen: dict[str, Grid] = {RATES: searched, PARTS: lengths, FRONT: front}
+    others: dict[str, Grid] = {"4, AdamW": grids.adamw, "4, other methods": grids.others, FACTORS: sensitivity}
     found: dict[str, Grid] = {
         "3, Table 2": lambda at: [*grids.single_tasks(at), *grids.runs_of(at, TABLE_2)],
         "2, premise": lambda at: [run for runs in grids.premise(at).values() for run in runs],
         "3, Table 2 at the premise": lambda at: grids.scaled(at, range(at.seeds)),
+        **(chosen if setting.validated else {}),
         "3, Table 3": lambda at: grids.runs_of(at, TABLE_3),
-        "3, Table 4": lambda at: grids.runs_of(at, TABLE_4),
         "3, decay of the article's effect": grids.decayed,
+        "3, Table 4": lambda at: grids.runs_of(at, TABLE_4),
+        **(others if setting.validated else {}),
     }
-    controlled: dict[str, Grid] = {
-        RATES: searched,
-        "4, step taken apart": lengths,
-        FRONT: front,
-        "4, AdamW": grids.adamw,
-        "4, other methods": grids.others,
-        FACTORS: sensitivity,
-    }
-    return plans.unbroken({**found, **controlled} if setting.validated else found)
+    return plans.unbroken(found)
 
 
 def _rate_search(setting: Setting) -> list[RunConfig]:
@@ -102,7 +99,7 @@ def lengths(setting: Setting) -> list[RunConfig]:
     """
     clipped = Cell(NO_CONFLICT).runs(setting)
     known = _known(setting, clipped)
-    length = parts.update_length(setting, setting.unbroken(clipped)) if known else 0.5
+    length = parts.update_length(setting) if known else 0.5
     return [
         *(run for runs in grids.lengths(setting).values() for run in runs),
         *grids.matched(setting, length),

@@ -456,6 +456,21 @@ def delta_gain(one: pd.DataFrame, other: pd.DataFrame) -> Interval | None:
     return paired(SCORES.sign * (values[0] - values[1]).dropna())
 
 
+SUBJECTS = {**{f"at {task}": metric for metric, task in TASKS.items()}, f"by {DELTA}": DELTA}
+"""What a claim about both tasks can be about, in words, to the metric, or `DELTA`."""
+
+
+def gained_in(metric: str, one: pd.DataFrame, other: pd.DataFrame) -> Interval | None:
+    """By how much `one` is better than `other` in a metric, see `gain`, or by `DELTA`, see `delta_gain`.
+
+    Args:
+        metric: Column of both, or `DELTA`.
+        one: Runs.
+        other: Runs of the same seeds.
+    """
+    return delta_gain(one, other) if metric == DELTA else gain(one, other, metric)
+
+
 def better(claim: str, gained: Interval | None, metric: str, **about: Unpack[About]) -> Verdict:
     """Verdict on the claim that one row is better than another.
 

@@ -8,7 +8,7 @@ import pandas as pd
 from mtlrepro.analysis.verdicts import Verdict, mean_interval, over_seeds
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies import fronts
-from mtlrepro.studies.comparison import NOT_KNOWN, columns, fixed
+from mtlrepro.studies.comparison import NOT_KNOWN, bracketed, columns, fixed
 from mtlrepro.studies.fronts import VALIDATION
 from mtlrepro.studies.mtsgd import grids
 from mtlrepro.studies.mtsgd.grids import JOINT, Cell
@@ -18,11 +18,12 @@ from mtlrepro.studies.mtsgd.tables import (
     MIOU,
     SCORES,
     SIGNS,
-    TASKS,
+    SUBJECTS,
+    About,
     better,
     delta_gain,
     differences,
-    gain,
+    gained_in,
     title,
 )
 from mtlrepro.studies.rates import DIVERGED
@@ -31,18 +32,31 @@ from mtlrepro.studies.setting import Name, Setting, diverged
 from mtlrepro.training.config import RunConfig
 
 OURS = "our question"
-BALANCE, BASELINES = 2, 8
-"""Numbers of the claims about balance and about the baselines in the box of claims."""
+AS_THEY_ARE = "losses as they are"
+"""Case of verdicts about runs without a factor on the loss of disparity."""
+BALANCE, CLIPPING, BASELINES = 2, 3, 8
+"""Numbers of the claims about balance, clipping and the baselines in the box of claims."""
 QUESTIONS = (
-    ("MTSGD at its best learning rate is better {} than joint SGD at its own", "MTSGD (0)", "joint SGD", BASELINES),
     (
-        "Balance alone at its best learning rate is better {} than joint SGD at its own",
+        "MTSGD at the best of the rates tried is better {} than joint SGD at the best of the same rates",
+        "MTSGD (0)",
+        "joint SGD",
+        BASELINES,
+    ),
+    (
+        "Balance alone at the best of the rates tried is better {} than joint SGD at the best of the same rates",
         "MTSGD (-1)",
         "joint SGD",
         BALANCE,
     ),
     (
-        "Equal weights under AdamW are better {} than MTSGD at its best rate",
+        "Clipping at the best of the rates tried is better {} than balance alone at the best of the same rates",
+        "MTSGD (0)",
+        "MTSGD (-1)",
+        CLIPPING,
+    ),
+    (
+        "Equal weights under AdamW are better {} than MTSGD, each at the best of its rates",
         grids.ADAMW,
         "MTSGD (0)",
         BASELINES,
@@ -58,7 +72,7 @@ class Chosen:
     Attributes:
         name: What the method is called.
         rate: Its learning rate; None if it diverged at every one.
-        tried: Rate to text of its mean Delta_m on the validation split, `diverged` where a run did.
+        tried: Rate to text of its Delta_m on the validation split, see `choose`.
         runs: Runs at that rate, as `fronts.evaluated` gives them; none if it diverged at every one.
         lost: How many of them diverged and are left out; if it diverged at every rate, how many did of all.
         searched: Number of runs among which the rate was chosen.
@@ -85,30 +99,36 @@ def choose(
         baseline: Validation metrics to compare with.
 
     Returns:
-        The rate, None if a run broke off at every one; and rate to text of what it reached.
+        The rate, None if a run broke off at every one; and rate to text of what it reached: Delta_m in %, its mean and
+        least and most over seeds, or `diverged`.
     """
     left = {config.hash for config in setting.finite(configs)}
-    scores: dict[float, float] = {}
+    means: dict[float, float] = {}
+    texts: dict[float, str] = {}
     for rate in dict.fromkeys(config.lr for config in configs):
         own = [config for config in configs if config.lr == rate]
+        texts[rate] = DIVERGED
         if all(config.hash in left for config in own):
-            values = fronts.evaluated(setting, own)
-            held_out = values[[f"{VALIDATION}{name}" for name in SCORES.names]].set_axis(SCORES.names, axis=1)
-            scores[rate] = float(SCORES.delta_m(held_out, baseline).mean())
-    best = max(scores, key=lambda rate: SCORES.sign * scores[rate], default=None)
-    rates = dict.fromkeys(config.lr for config in configs)
-    return best, {rate: fixed(scores[rate]) if rate in scores else DIVERGED for rate in rates}
+            scores = SCORES.delta_m(_held_out(setting, own), baseline)
+            means[rate] = float(scores.mean())
+            texts[rate] = f"{fixed(scores.mean())} ({fixed(scores.min())} to {fixed(scores.max())})"
+    return max(means, key=lambda rate: SCORES.sign * means[rate], default=None), texts
+
+
+def _held_out(setting: Setting, configs: Sequence[RunConfig]) -> pd.DataFrame:
+    """Metrics on the validation split, under the names of those on the test split."""
+    values = fronts.evaluated(setting, configs)
+    return values[[f"{VALIDATION}{name}" for name in SCORES.names]].set_axis(SCORES.names, axis=1)
 
 
 def validation_baseline(setting: Setting) -> pd.Series:
-    """Mean validation metrics of joint SGD with the learning rate of the scale, to which others are compared.
+    """Mean validation metrics of joint SGD at the rate of the scale over the seeds of the search, the zero of Delta_m.
 
     Raises:
         RuntimeError: All its runs diverged, see `Setting.reference`.
     """
-    values = fronts.evaluated(setting, setting.reference(title(JOINT), JOINT.runs(setting)))
-    means = values[[f"{VALIDATION}{name}" for name in SCORES.names]].mean()
-    return means.set_axis(SCORES.names)
+    joint = setting.reference(title(JOINT), JOINT.runs(setting))
+    return _held_out(setting, joint[: grids.search_seeds(setting)]).mean()
 
 
 def best(setting: Setting, searches: Mapping[Name, Sequence[RunConfig]]) -> dict[Name, float]:
@@ -151,11 +171,11 @@ def at_rate(setting: Setting, name: str, rate: float) -> list[RunConfig]:
     Args:
         setting: What all runs share.
         name: Of the method.
-        rate: Its learning rate; of that of the scale there are the runs of Table 2.
+        rate: Its learning rate; at that of the scale there are the runs of Table 2, and all their seeds.
     """
     threshold = grids.SEARCHED[name]
     if rate == setting.run().lr:
-        return Cell(threshold).runs(setting)[: setting.seeds]
+        return Cell(threshold).runs(setting)
     return [grids.at_rate(setting, threshold, rate, seed) for seed in range(setting.seeds)]
 
 
@@ -187,7 +207,7 @@ def evaluated(setting: Setting, configs: Sequence[RunConfig]) -> tuple[pd.DataFr
 def beside(by_name: Mapping[str, pd.DataFrame], reference: pd.DataFrame) -> list[dict[str, object]]:
     """Rows of a table: both metrics of each method, and its gains over a reference in runs of the same seed.
 
-    Delta_m is against the mean of the reference.
+    Delta_m is over the mean of the reference.
 
     Args:
         by_name: Method to its runs. Those with fewer than two seeds in common with the reference are left out.
@@ -202,7 +222,8 @@ def beside(by_name: Mapping[str, pd.DataFrame], reference: pd.DataFrame) -> list
         for metric, label in LABELS.items():
             row |= columns(label, over_seeds(runs[metric], mean_interval))
             row |= columns(f"gain in {label}", mean_interval(SIGNS[metric] * differences(runs, reference, metric)))
-        found.append(row | columns(f"gain in {DELTA}, %", together))
+        row |= {**columns(f"gain in {DELTA}, %", together), "pairs": len(differences(runs, reference, MIOU))}
+        found.append(row)
     return found
 
 
@@ -222,33 +243,46 @@ def exhibits(found: Sequence[Chosen]) -> tuple[Exhibit, Exhibit]:
         for one in found
     ]
     edges = [one.name for one in found if len(one.tried) > 1 and one.rate in (min(one.tried), max(one.tried))]
-    edge = f"The best rate lies at the edge for {', '.join(edges)}." if edges else "No best rate lies at the edge."
+    edge = "No best rate lies at the edge of those tried."
+    if edges:
+        edge = f"The best rate lies at the edge of those tried for {', '.join(edges)}: a better one may lie beyond."
     search = Exhibit(
         name="rates",
         table=pd.DataFrame(tried),
-        caption=f"{DELTA} against joint SGD at the rate of the tables, in %, at every learning rate that was tried. "
-        f"{edge} (Validation split, means over seeds.)",
+        caption=f"{DELTA} over joint SGD at the rate of the tables, in %, at every learning rate tried. {edge} "
+        "(Validation split, means and ranges over seeds.)",
     )
     reference = found[0]
     rates = {one.name: one.rate for one in found}
-    rows = beside({one.name: one.runs for one in found[1:]}, reference.runs)
-    ahead = [one.name for one in found[1:] if (gained := delta_gain(one.runs, reference.runs)) and gained.low > 0]
+    gains = {one.name: delta_gain(one.runs, reference.runs) for one in found[1:]}
+    ahead = ", ".join(name for name, one in gains.items() if one and one.low > 0)
+    behind = ", ".join(name for name, one in gains.items() if one and one.high < 0)
     left_out = diverged({one.name: one.lost for one in found if one.lost})
-    own = (
-        f", {reference.rate:g}: its mIoU is {fixed(reference.runs[MIOU].mean())} % and its AEPE "
-        f"{fixed(reference.runs[AEPE].mean(), 3)} px"
-        if reference.rate
-        else f", {NOT_KNOWN}"
-    )
+    own = NOT_KNOWN
+    if reference.rate:
+        miou, aepe = (over_seeds(reference.runs[metric], mean_interval) for metric in (MIOU, AEPE))
+        own = f"{reference.rate:g}: mIoU {bracketed(miou)} %, AEPE {bracketed(aepe, 3)} px"
     caption = (
-        f"Methods at their best learning rate against joint SGD at its own{own}. Clearly "
-        f"better by {DELTA}: {', '.join(ahead) or 'none'}.{left_out} (Gains: paired 95 %, not corrected.)"
+        f"Methods at the best of their learning rates against joint SGD at its own, {own}. By {DELTA} "
+        f"{ahead or 'no method'} is better and {behind or 'none'} is worse, by the whole interval. {edge}{left_out} "
+        "(Gains: positive where better, paired 95 %, not corrected, and without the spread of the choice; brackets of "
+        "methods 95 %, of up to three seeds the range.)"
     )
-    rows = [{**row, "rate": rates[str(row["method"])]} for row in rows]
+    rows = beside({one.name: one.runs for one in found[1:]}, reference.runs)
+    rows = [{"method": row["method"], "rate": rates[str(row["method"])], **row} for row in rows]
     return search, Exhibit(name="tuned", table=pd.DataFrame(rows), caption=caption)
 
 
 # --- verdicts -----------------------------------------------------------------------------------------
+
+
+def judgement(limits: int) -> About:
+    """What all our questions about runs without a factor on a loss have in common.
+
+    Args:
+        limits: Number of the claim whose limits they show.
+    """
+    return {"source": OURS, "kind": "ours", "case": AS_THEY_ARE, "limits": limits}
 
 
 def claims(found: Sequence[Chosen]) -> list[Verdict]:
@@ -263,10 +297,7 @@ def claims(found: Sequence[Chosen]) -> list[Verdict]:
         if not {one, other} <= best_of.keys():
             continue
         broken = best_of[one].lost or best_of[other].lost
-        runs = best_of[one].runs, best_of[other].runs
-        gained = {f"at {task}": (metric, gain(*runs, metric)) for metric, task in TASKS.items()}
-        gained[f"by {DELTA}"] = (DELTA, delta_gain(*runs))
-        for about, (metric, interval) in gained.items():
-            judged = None if broken else interval
-            verdicts.append(better(claim.format(about), judged, metric, source=OURS, kind="ours", limits=limits))
+        for about, metric in SUBJECTS.items():
+            gained = None if broken else gained_in(metric, best_of[one].runs, best_of[other].runs)
+            verdicts.append(better(claim.format(about), gained, metric, **judgement(limits)))
     return verdicts

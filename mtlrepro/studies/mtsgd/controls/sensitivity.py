@@ -65,7 +65,7 @@ def load(setting: Setting) -> Sensitivity:
         if rate:
             best[key] = rate
             if factor == 1:
-                own = rates.at_rate(setting, name, rate)
+                own = rates.at_rate(setting, name, rate)[: setting.seeds]
             else:
                 own = [grids.at_factor(setting, name, factor, rate, seed) for seed in range(setting.seeds)]
         runs[key], count = rates.evaluated(setting, own)
