@@ -14,7 +14,7 @@ CPU = {
     "3, Table 2": 2 * 5 + 3 * 5 + 2 * 3,  # single tasks; the central rows; the others
     "2, premise": 3 + 4,
     "3, Table 2 at the premise": 3 * 3,
-    plan.RATES: 3 * 3 * 2 + 3 * 3,  # three methods at three rates, two seeds; three seeds at the best
+    plan.RATES: 3 * 4 * 2 + 3 * 3,  # three methods at four rates, two seeds; three seeds at the best
     plan.PARTS: 4 * 3,
     plan.FRONT: 9 * 2 + 3,
     "3, Table 3": 5 * 3,
