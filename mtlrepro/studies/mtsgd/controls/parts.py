@@ -122,12 +122,12 @@ def claims(found: Parts) -> list[Verdict]:
     Args:
         found: As `load` gives it.
     """
-    asked = [(name, claim, title(Cell(NO_CONFLICT)), found.clipped) for name, claim in QUESTIONS.items()]
-    asked += [(name, claim, title(JOINT), found.joint) for name, claim in AGAINST_JOINT.items()]
+    asked = [(name, claim, title(Cell(NO_CONFLICT)), found.clipped, 0) for name, claim in QUESTIONS.items()]
+    asked += [(name, claim, title(JOINT), found.joint, BASELINES) for name, claim in AGAINST_JOINT.items()]
     verdicts = []
-    for name, claim, other, runs in asked:
+    for name, claim, other, runs, limits in asked:
         lost = {name, other} & found.lost.keys()
         for about, metric in SUBJECTS.items():
             gained = None if lost else gained_in(metric, found.apart[name], runs)
-            verdicts.append(better(claim.format(about), gained, metric, **judgement(BASELINES)))
+            verdicts.append(better(claim.format(about), gained, metric, **judgement(metric, limits)))
     return verdicts

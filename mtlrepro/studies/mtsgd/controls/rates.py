@@ -276,13 +276,14 @@ def exhibits(found: Sequence[Chosen]) -> tuple[Exhibit, Exhibit]:
 # --- verdicts -----------------------------------------------------------------------------------------
 
 
-def judgement(limits: int) -> About:
+def judgement(metric: str, limits: int = 0) -> About:
     """What all our questions about runs without a factor on a loss have in common.
 
     Args:
-        limits: Number of the claim whose limits they show.
+        metric: What they are about; the article's claims are about tasks, so that Delta_m is no limit of them.
+        limits: Number of the claim whose limits they show; 0: none.
     """
-    return {"source": OURS, "kind": "ours", "case": AS_THEY_ARE, "limits": limits}
+    return {"source": OURS, "kind": "ours", "case": AS_THEY_ARE, "limits": 0 if metric == DELTA else limits}
 
 
 def claims(found: Sequence[Chosen]) -> list[Verdict]:
@@ -299,5 +300,5 @@ def claims(found: Sequence[Chosen]) -> list[Verdict]:
         broken = best_of[one].lost or best_of[other].lost
         for about, metric in SUBJECTS.items():
             gained = None if broken else gained_in(metric, best_of[one].runs, best_of[other].runs)
-            verdicts.append(better(claim.format(about), gained, metric, **judgement(limits)))
+            verdicts.append(better(claim.format(about), gained, metric, **judgement(metric, limits)))
     return verdicts
