@@ -83,7 +83,7 @@ def test_experiments_share_runs():
     assert premise[30.0] == scaled[:1] and len(scaled) == 9
     search = grids.rate_search(CPU)
     for name, cell in {"joint SGD": JOINT, "MTSGD (-1)": Cell(-1.0), "MTSGD (0)": Cell(0.0)}.items():
-        assert [run.lr for run in search[name]] == [0.006, 0.006, 0.02, 0.02, 0.06, 0.06]
+        assert [run.lr for run in search[name]] == [0.006, 0.006, 0.02, 0.02, 0.06, 0.06, 0.2, 0.2]
         assert hashes(search[name])[2:4] == hashes(cell.runs(CPU))[:2]
     weights = grids.sensitivity(CPU)
     assert list(weights) == [(10, "joint SGD"), (10, "MTSGD (0)"), (100, "joint SGD"), (100, "MTSGD (0)")]
@@ -91,8 +91,8 @@ def test_experiments_share_runs():
 
 
 def test_a_rate_of_the_scale_that_is_not_among_the_usual_ones_is_tried_too():
-    assert grids.rates(CPU) == (0.006, 0.02, 0.06)
-    assert grids.rates(replace(CPU, scale="gpu")) == (0.006, 0.01, 0.02, 0.06)
+    assert grids.rates(CPU) == (0.006, 0.02, 0.06, 0.2)
+    assert grids.rates(replace(CPU, scale="gpu")) == (0.006, 0.01, 0.02, 0.06, 0.2)
 
 
 def test_the_step_taken_apart():
@@ -102,9 +102,9 @@ def test_the_step_taken_apart():
         "length restored by slice": {"threshold": 0, "restore_norm": True},
         "length restored by step": {"threshold": 0, "restore_norm": "step"},
     }
-    # Half as long steps need twice the rate; 0.02 / 0.3 is cut to three digits.
+    # Half as long steps need twice the rate; 0.02 / 0.3 is cut to two digits.
     assert {run.lr for run in grids.matched(CPU, 0.5)} == {0.04}
-    assert {run.lr for run in grids.matched(CPU, 0.3)} == {0.0667}
+    assert {run.lr for run in grids.matched(CPU, 0.3)} == {0.067}
     assert {run.method_options["threshold"] for run in grids.matched(CPU, 0.5)} == {NO_CONFLICT}
 
 
