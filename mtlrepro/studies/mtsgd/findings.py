@@ -24,13 +24,14 @@ FINDINGS = (
         "Balancing alone improves joint learning, segmentation above all (Table 2, threshold -1)",
         TABLES,
         f"{RUNS}, seeds shared with joint SGD, with the loss of disparity as it is, there also with learning rates "
-        f"searched alike, and enlarged; {PRINTED}",
+        f"searched alike (Section 4), and enlarged; {PRINTED}",
     ),
     Finding(
         3,
         "Clipping slices whose gradients conflict improves both tasks further (Tables 2 to 4)",
         TABLES,
-        f"algebra; {RUNS}, with seeds shared by the thresholds; {PRINTED}",
+        f"algebra; {RUNS}, with seeds shared by the thresholds, with the losses as they are there also with learning "
+        f"rates searched alike (Section 4); {PRINTED}",
     ),
     Finding(
         4,
@@ -61,7 +62,7 @@ FINDINGS = (
         "MTSGD is better than the baselines by a large margin, and than other networks (Table 1)",
         CRITIQUE,
         f"{PRINTED}, beside the papers of the comparators; {RUNS}, at one learning rate and, with the losses as they "
-        "are, at the best of those tried",
+        "are, at the best of those tried (Section 4)",
     ),
 )
 """Claims of the box *What the article claims*, by number."""

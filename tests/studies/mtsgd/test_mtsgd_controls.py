@@ -147,9 +147,9 @@ def test_parts_stand_beside_joint_sgd_in_runs_of_the_same_seed(apart, tuned):
         "length restored by step",
         "rate divided by the length",
     ]
-    gains = ["gain in mIoU, %", "gain in AEPE, px"]
+    gains = ["gain in mIoU, points", "gain in AEPE, px"]
     assert rows.loc["MTSGD, threshold 0", gains].tolist() == pytest.approx([14.1, -0.26])
-    assert rows.loc["balance without mask", "gain in mIoU, %"] == pytest.approx(10.1)
+    assert rows.loc["balance without mask", "gain in mIoU, points"] == pytest.approx(10.1)
     assert rows.loc[["MTSGD, threshold 0", "mask without balance"], "pairs"].tolist() == [3, 2]
     # The mean of + 14.1 / mIoU and - 0.26 / AEPE of joint SGD.
     miou, aepe = apart.joint[[MIOU, AEPE]].mean()
@@ -161,7 +161,7 @@ def test_parts_stand_beside_joint_sgd_at_its_best_rate_too(apart, tuned):
     other = apart.joint.assign(run="another", **{MIOU: apart.joint[MIOU] + 3})
     rows = parts.exhibit(apart, replace(tuned[0], rate=0.5, runs=other)).table.set_index("method")
     assert list(rows.index)[:2] == ["joint SGD, rate 0.5", "MTSGD, threshold 0"]
-    assert rows.loc["joint SGD, rate 0.5", "gain in mIoU, %"] == pytest.approx(3)
+    assert rows.loc["joint SGD, rate 0.5", "gain in mIoU, points"] == pytest.approx(3)
 
 
 def test_further_seeds_of_the_tables_change_no_part(setting):
@@ -177,11 +177,14 @@ def test_a_rate_at_the_edge_is_said(tuned):
     # Two seeds choose: 40 and 41 %, 2 and 2.1 px. Over their own means the first has - 1.235 and + 2.439 %.
     assert search.table.set_index("method").loc["joint SGD", "learning rates"].endswith("0.01: 0.0 (-0.6 to 0.6)")
     # Of the gains in mIoU and AEPE, balance alone has + 10.1 / 41 and - 0.51 / 2.1, with seeds far apart.
-    assert "By Δm MTSGD (0) is better and none is worse, by the whole interval." in best.caption
+    told = best.caption.split("). ")[1].split("; ")
+    assert told[0].startswith("MTSGD (-1) is better at segmentation (+10.1 [9.9, 10.3] points of mIoU), worse at disp")
+    assert told[0].endswith(") and open by Δm (+0.2 [-0.1, 0.5] %")
+    assert told[1].startswith("MTSGD (0) is better at segmentation") and ") and better by Δm (+" in told[1]
     rows = best.table.set_index("method")
-    assert rows.loc["MTSGD (-1)", ["gain in mIoU, %", "pairs"]].tolist() == pytest.approx([10.1, 3])
-    assert rows.loc["PCGrad", ["gain in mIoU, %", "pairs"]].tolist() == [0, 2]
-    assert "against joint SGD at its own, 0.01: mIoU 41.0 [40.0, 42.0] %" in best.caption
+    assert rows.loc["MTSGD (-1)", ["gain in mIoU, points", "pairs"]].tolist() == pytest.approx([10.1, 3])
+    assert rows.loc["PCGrad", ["gain in mIoU, points", "pairs"]].tolist() == [0, 2]
+    assert "against joint SGD at its own (0.01: mIoU 41.0 [40.0, 42.0] %" in best.caption
 
 
 def test_methods_are_held_against_the_front_and_its_tuned_point(weighted, tuned):

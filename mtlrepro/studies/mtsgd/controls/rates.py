@@ -19,6 +19,7 @@ from mtlrepro.studies.mtsgd.tables import (
     SCORES,
     SIGNS,
     SUBJECTS,
+    UNITS,
     About,
     better,
     delta_gain,
@@ -221,7 +222,8 @@ def beside(by_name: Mapping[str, pd.DataFrame], reference: pd.DataFrame) -> list
         row: dict[str, object] = {"method": name}
         for metric, label in LABELS.items():
             row |= columns(label, over_seeds(runs[metric], mean_interval))
-            row |= columns(f"gain in {label}", mean_interval(SIGNS[metric] * differences(runs, reference, metric)))
+            name = f"gain in {label.split(',')[0]}, {UNITS[metric]}"  # of a percentage these are points
+            row |= columns(name, mean_interval(SIGNS[metric] * differences(runs, reference, metric)))
         row |= {**columns(f"gain in {DELTA}, %", together), "pairs": len(differences(runs, reference, MIOU))}
         found.append(row)
     return found
@@ -254,23 +256,32 @@ def exhibits(found: Sequence[Chosen]) -> tuple[Exhibit, Exhibit]:
     )
     reference = found[0]
     rates = {one.name: one.rate for one in found}
-    gains = {one.name: delta_gain(one.runs, reference.runs) for one in found[1:]}
-    ahead = ", ".join(name for name, one in gains.items() if one and one.low > 0)
-    behind = ", ".join(name for name, one in gains.items() if one and one.high < 0)
     left_out = diverged({one.name: one.lost for one in found if one.lost})
     own = NOT_KNOWN
     if reference.rate:
         miou, aepe = (over_seeds(reference.runs[metric], mean_interval) for metric in (MIOU, AEPE))
         own = f"{reference.rate:g}: mIoU {bracketed(miou)} %, AEPE {bracketed(aepe, 3)} px"
+    answers = [f"{one.name} {_answer(one.runs, reference.runs)}" for one in found[1:] if one.name in grids.SEARCHED]
     caption = (
-        f"Methods at the best of their learning rates against joint SGD at its own, {own}. By {DELTA} "
-        f"{ahead or 'no method'} is better and {behind or 'none'} is worse, by the whole interval. {edge}{left_out} "
-        "(Gains: positive where better, paired 95 %, not corrected, and without the spread of the choice; brackets of "
-        "methods 95 %, of up to three seeds the range.)"
+        f"Methods at the best of their learning rates against joint SGD at its own ({own}). {'; '.join(answers)}. "
+        f"{edge}{left_out} (Gains: positive where better, paired 95 %, not corrected, and without the spread of the "
+        "choice; brackets of methods 95 %, of up to three seeds the range.)"
     )
     rows = beside({one.name: one.runs for one in found[1:]}, reference.runs)
     rows = [{"method": row["method"], "rate": rates[str(row["method"])], **row} for row in rows]
     return search, Exhibit(name="tuned", table=pd.DataFrame(rows), caption=caption)
+
+
+def _answer(one: pd.DataFrame, other: pd.DataFrame) -> str:
+    """Say at what a method is better than another, and by how much."""
+    units = {MIOU: (1, "points of mIoU"), AEPE: (3, "px of AEPE"), DELTA: (1, "%")}
+    parts = []
+    for about, metric in SUBJECTS.items():
+        gained = gained_in(metric, one, other)
+        word = "open" if gained is None or gained.low <= 0 <= gained.high else "better" if gained.low > 0 else "worse"
+        decimals, unit = units[metric]
+        parts.append(f"{word} {about} ({bracketed(gained, decimals, signed=True)} {unit})")
+    return f"is {', '.join(parts[:-1])} and {parts[-1]}"
 
 
 # --- verdicts -----------------------------------------------------------------------------------------
