@@ -179,7 +179,7 @@ def test_a_rate_at_the_edge_is_said(tuned):
     # Of the gains in mIoU and AEPE, balance alone has + 10.1 / 41 and - 0.51 / 2.1, with seeds far apart.
     told = best.caption.split("). ")[1].split("; ")
     assert told[0].startswith("MTSGD (-1) is better at segmentation (+10.1 [9.9, 10.3] points of mIoU), worse at disp")
-    assert told[0].endswith(") and open by Δm (+0.2 [-0.1, 0.5] %")
+    assert told[0].endswith(") and open by Δm (+0.2 [-0.1, 0.5] %)")
     assert told[1].startswith("MTSGD (0) is better at segmentation") and ") and better by Δm (+" in told[1]
     rows = best.table.set_index("method")
     assert rows.loc["MTSGD (-1)", ["gain in mIoU, points", "pairs"]].tolist() == pytest.approx([10.1, 3])
