@@ -40,6 +40,10 @@ TASKS = {MIOU: "segmentation", AEPE: "disparity"}
 ALONE = tuple(f"{task} alone" for task in TASKS.values())
 """Names of single tasks."""
 UNITS = {MIOU: "points", AEPE: "px"}
+MEASURES = {MIOU: "points of mIoU", AEPE: "px of AEPE", DELTA: f"% of {DELTA}"}
+"""In what a difference is told, by metric, and `DELTA`."""
+AS_THEY_ARE = "losses as they are"
+"""Case of verdicts about runs without a factor on the loss of disparity."""
 ABOUT = {
     "Table 2": (TABLE_2, Cell(NO_CONFLICT), JOINT),
     "Table 3": (TABLE_3, Cell(NO_CONFLICT, decay=0.0), Cell(NO_CONFLICT)),
@@ -480,8 +484,7 @@ def better(claim: str, gained: Interval | None, metric: str, **about: Unpack[Abo
         metric: Of what; `DELTA` for Delta_m.
         **about: Further fields of the verdict.
     """
-    unit = {MIOU: "points of mIoU", AEPE: "px of AEPE", DELTA: f"% of {DELTA}"}[metric]
-    reading = f"{unit} by which it is worse, mean over seeds {PAIRED}"
+    reading = f"{MEASURES[metric]} by which it is worse, mean over seeds {PAIRED}"
     lost = None if gained is None else Interval(-gained.value, -gained.high, -gained.low)
     return Verdict(claim, claimed=0.0, tolerance=0.0, measured=lost, below=True, reading=reading, **about)
 
@@ -497,7 +500,7 @@ def claims(trained: Trained, amounts: Mapping[grids.Decay, float]) -> list[Verdi
     cells, balance, clipped = trained.cells, Cell(BALANCE_ALONE), Cell(NO_CONFLICT)
     found: list[Verdict] = []
     premise = f"loss of disparity times {trained.factor:g}, one learning rate"
-    for case, runs, named in (("losses as they are", cells, title), (premise, trained.scaled, scaled_title)):
+    for case, runs, named in ((AS_THEY_ARE, cells, title), (premise, trained.scaled, scaled_title)):
         for claim, source, number, one, other in (
             ("Balance alone improves {} over joint SGD", ABLATION, 2, balance, JOINT),
             ("Clipping at a threshold of 0 improves {} over balance alone", ABLATION, 3, clipped, balance),

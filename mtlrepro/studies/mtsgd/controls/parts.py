@@ -8,11 +8,10 @@ import pandas as pd
 from mtlrepro.analysis.verdicts import Verdict
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies import fronts
-from mtlrepro.studies.comparison import bracketed
 from mtlrepro.studies.mtsgd import grids, survival
-from mtlrepro.studies.mtsgd.controls.rates import BASELINES, Chosen, beside, judgement
+from mtlrepro.studies.mtsgd.controls.rates import BASELINES, Chosen, answer, beside, judgement
 from mtlrepro.studies.mtsgd.grids import BALANCE_ALONE, JOINT, NO_CONFLICT, Cell
-from mtlrepro.studies.mtsgd.tables import AEPE, MIOU, SUBJECTS, better, gain, gained_in, title
+from mtlrepro.studies.mtsgd.tables import SUBJECTS, better, gained_in, title
 from mtlrepro.studies.setting import Setting, diverged
 
 BALANCE, MASK, PLAIN = "balance without mask", "mask without balance", "length restored by step"
@@ -102,14 +101,11 @@ def exhibit(found: Parts, joint: Chosen) -> Exhibit:
     if set(joint.runs["run"]) <= set(found.joint["run"]):
         tuned = {}
     parts = {**tuned, title(Cell(NO_CONFLICT)): found.clipped, **found.apart}
-    texts = [
-        f"{name} {bracketed(gain(runs, found.joint, MIOU), signed=True)} points of mIoU and "
-        f"{bracketed(gain(runs, found.joint, AEPE), 3, signed=True)} px of AEPE"
-        for name, runs in (("MTSGD", found.clipped), *((name, found.apart[name]) for name in (BALANCE, MASK, PLAIN)))
-    ]
+    named = (("MTSGD", found.clipped), *((name, found.apart[name]) for name in (BALANCE, MASK, PLAIN)))
+    answers = "; ".join(f"{name} {answer(runs, found.joint)}" for name, runs in named)
     caption = (
         "MTSGD at a threshold of 0 taken apart, at the learning rate of the tables. Its updates of shared parameters "
-        f"are {100 * found.length:.0f} % as long as the plain ones. Gain over joint SGD: {'; '.join(texts)}."
+        f"are {100 * found.length:.0f} % as long as the plain ones. Against joint SGD {answers}."
         f"{diverged(found.lost)} (Positive where better, paired 95 %, not corrected; brackets of rows 95 %, of up to "
         "three seeds the range.)"
     )

@@ -14,7 +14,10 @@ from mtlrepro.studies.mtsgd import grids
 from mtlrepro.studies.mtsgd.grids import JOINT, Cell
 from mtlrepro.studies.mtsgd.tables import (
     AEPE,
+    AS_THEY_ARE,
+    DECIMALS,
     LABELS,
+    MEASURES,
     MIOU,
     SCORES,
     SIGNS,
@@ -33,8 +36,6 @@ from mtlrepro.studies.setting import Name, Setting, diverged
 from mtlrepro.training.config import RunConfig
 
 OURS = "our question"
-AS_THEY_ARE = "losses as they are"
-"""Case of verdicts about runs without a factor on the loss of disparity."""
 BALANCE, CLIPPING, BASELINES = 2, 3, 8
 """Numbers of the claims about balance, clipping and the baselines in the box of claims."""
 QUESTIONS = (
@@ -222,11 +223,33 @@ def beside(by_name: Mapping[str, pd.DataFrame], reference: pd.DataFrame) -> list
         row: dict[str, object] = {"method": name}
         for metric, label in LABELS.items():
             row |= columns(label, over_seeds(runs[metric], mean_interval))
-            name = f"gain in {label.split(',')[0]}, {UNITS[metric]}"  # of a percentage these are points
-            row |= columns(name, mean_interval(SIGNS[metric] * differences(runs, reference, metric)))
+            gained = f"gain in {label.split(',')[0]}, {UNITS[metric]}"  # of a percentage these are points
+            row |= columns(gained, mean_interval(SIGNS[metric] * differences(runs, reference, metric)))
         row |= {**columns(f"gain in {DELTA}, %", together), "pairs": len(differences(runs, reference, MIOU))}
         found.append(row)
     return found
+
+
+def answer(one: pd.DataFrame, other: pd.DataFrame) -> str:
+    """Say at what a method is better or worse than another, and by how much: a clause that begins with *is*.
+
+    Where the interval spans zero, or there are no two pairs, it is open.
+
+    Args:
+        one: Runs of the method.
+        other: Runs of the other, of the same seeds.
+    """
+    parts = []
+    for about, metric in SUBJECTS.items():
+        gained = gained_in(metric, one, other)
+        word = "open"
+        if gained and gained.low > 0:
+            word = "better"
+        elif gained and gained.high < 0:
+            word = "worse"
+        amount = bracketed(gained, DECIMALS.get(metric, 1), signed=True)
+        parts.append(f"{word} {about} ({amount} {MEASURES[metric]})")
+    return f"is {', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def exhibits(found: Sequence[Chosen]) -> tuple[Exhibit, Exhibit]:
@@ -261,7 +284,7 @@ def exhibits(found: Sequence[Chosen]) -> tuple[Exhibit, Exhibit]:
     if reference.rate:
         miou, aepe = (over_seeds(reference.runs[metric], mean_interval) for metric in (MIOU, AEPE))
         own = f"{reference.rate:g}: mIoU {bracketed(miou)} %, AEPE {bracketed(aepe, 3)} px"
-    answers = [f"{one.name} {_answer(one.runs, reference.runs)}" for one in found[1:] if one.name in grids.SEARCHED]
+    answers = [f"{one.name} {answer(one.runs, reference.runs)}" for one in found[1:] if one.name in grids.SEARCHED]
     caption = (
         f"Methods at the best of their learning rates against joint SGD at its own ({own}). {'; '.join(answers)}. "
         f"{edge}{left_out} (Gains: positive where better, paired 95 %, not corrected, and without the spread of the "
@@ -270,18 +293,6 @@ def exhibits(found: Sequence[Chosen]) -> tuple[Exhibit, Exhibit]:
     rows = beside({one.name: one.runs for one in found[1:]}, reference.runs)
     rows = [{"method": row["method"], "rate": rates[str(row["method"])], **row} for row in rows]
     return search, Exhibit(name="tuned", table=pd.DataFrame(rows), caption=caption)
-
-
-def _answer(one: pd.DataFrame, other: pd.DataFrame) -> str:
-    """Say at what a method is better than another, and by how much."""
-    units = {MIOU: (1, "points of mIoU"), AEPE: (3, "px of AEPE"), DELTA: (1, "%")}
-    parts = []
-    for about, metric in SUBJECTS.items():
-        gained = gained_in(metric, one, other)
-        word = "open" if gained is None or gained.low <= 0 <= gained.high else "better" if gained.low > 0 else "worse"
-        decimals, unit = units[metric]
-        parts.append(f"{word} {about} ({bracketed(gained, decimals, signed=True)} {unit})")
-    return f"is {', '.join(parts[:-1])} and {parts[-1]}"
 
 
 # --- verdicts -----------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from mtlrepro.analysis.verdicts import Interval, Verdict
+from mtlrepro.analysis.verdicts import Verdict
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies import fronts
 from mtlrepro.studies.comparison import bracketed
@@ -13,7 +13,7 @@ from mtlrepro.studies.fronts import Front
 from mtlrepro.studies.mtsgd import grids
 from mtlrepro.studies.mtsgd.controls.rates import BASELINES, OURS, Chosen
 from mtlrepro.studies.mtsgd.grids import JOINT, NO_CONFLICT, Cell
-from mtlrepro.studies.mtsgd.tables import PAIRED, SCORES, title
+from mtlrepro.studies.mtsgd.tables import SCORES, About, better, title
 from mtlrepro.studies.scores import DELTA
 from mtlrepro.studies.setting import Setting, diverged
 
@@ -110,16 +110,6 @@ def claims(found: Weights) -> list[Verdict]:
     """
     clipped = title(Cell(NO_CONFLICT))
     own = None if {TUNED, clipped} & found.lost.keys() else fronts.gains(table(found, [])).get(clipped)
-    return [
-        Verdict(
-            "MTSGD is better than fixed weights tuned on the validation split",
-            OURS,
-            0.0,
-            0.0,
-            None if own is None else Interval(-own.value, -own.high, -own.low),
-            below=True,
-            reading=f"{DELTA} of the tuned weights less MTSGD's at a threshold of 0, %, at one learning rate {PAIRED}",
-            kind="ours",
-            limits=BASELINES,
-        )
-    ]
+    claim = "MTSGD is better than fixed weights tuned on the validation split"
+    about: About = {"source": OURS, "kind": "ours", "case": "at one learning rate", "limits": BASELINES}
+    return [better(claim, own, DELTA, **about)]
