@@ -13,6 +13,7 @@ good on each of them; and compare it with how far the points of the front are be
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,9 @@ LEVEL = 5.0
 """Share in % of the front's own points that may be as far beyond the others as a method that counts as beyond."""
 VALIDATION = "validation "
 """Begins the column of a metric on the validation split."""
+FAR = tuple(f"{name}{end}" for name in ("beyond", "as far") for end in ("", " low", " high"))
+SUMMARY = ("method", "seeds", "delta", "gain", "low", "high", *FAR)
+"""Columns of `summary`, those about the front last."""
 
 
 # --- grids --------------------------------------------------------------------------------------------
@@ -53,7 +57,13 @@ def simplex(tasks: int, parts: int = PARTS) -> list[tuple[float, ...]]:
     return [tuple(count / parts for count in one) for one in counts if sum(one) == parts]
 
 
-def grid(setting: Setting, seeds: Iterable[int], network: str = "", parts: int = PARTS) -> list[RunConfig]:
+def grid(
+    setting: Setting,
+    seeds: Iterable[int],
+    network: str = "",
+    parts: int = PARTS,
+    **changes: Any,  # noqa: ANN401
+) -> list[RunConfig]:
     """Every point of the simplex as fixed weights, with metrics of the test and of the validation split.
 
     Args:
@@ -61,15 +71,22 @@ def grid(setting: Setting, seeds: Iterable[int], network: str = "", parts: int =
         seeds: Seeds, of which all points of the first come first.
         network: Name of the network; empty: that of the setting.
         parts: See `simplex`.
+        **changes: Fields of all runs.
     """
     points = simplex(len(setting.run(network).tasks), parts)
-    return [point(setting, weights, seed, network) for seed in seeds for weights in points]
+    return [point(setting, weights, seed, network, **changes) for seed in seeds for weights in points]
 
 
-def point(setting: Setting, weights: Iterable[float], seed: int, network: str = "") -> RunConfig:
+def point(
+    setting: Setting,
+    weights: Iterable[float],
+    seed: int,
+    network: str = "",
+    **changes: Any,  # noqa: ANN401
+) -> RunConfig:
     """One point of the front."""
     options = {"weights": list(weights)}
-    return setting.run(network, method="fixed", method_options=options, seed=seed, evaluate_on="both")
+    return setting.run(network, method="fixed", method_options=options, seed=seed, evaluate_on="both", **changes)
 
 
 # --- reading ------------------------------------------------------------------------------------------
@@ -299,7 +316,7 @@ def summary(held: pd.DataFrame, sign: int = 1) -> pd.DataFrame:
             found = range_interval(own[name].dropna())
             row |= {name: found.value, f"{name} low": found.low, f"{name} high": found.high}
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=SUMMARY)
 
 
 def shown(front: Front, table: pd.DataFrame) -> pd.DataFrame:

@@ -330,14 +330,21 @@ def matched(setting: Setting, length: float) -> list[RunConfig]:
     return [mtsgd(setting, seed, NO_CONFLICT, lr=rate, **scored_once(setting)) for seed in range(setting.seeds)]
 
 
-def front(setting: Setting, seeds: Sequence[int] = (0, 1)) -> list[RunConfig]:
-    """Nine fixed weights of both tasks, the first seed first; three at `smoke`."""
-    return fronts.grid(setting, seeds, parts=4 if setting.scale == "smoke" else fronts.PARTS)
+def front(setting: Setting, rate: float, seeds: Sequence[int] = (0, 1)) -> list[RunConfig]:
+    """Nine fixed weights of both tasks, the first seed first; three at `smoke`.
+
+    Args:
+        setting: What all runs share.
+        rate: Learning rate of all points.
+        seeds: Seeds of which every point is trained.
+    """
+    parts = 4 if setting.scale == "smoke" else fronts.PARTS
+    return fronts.grid(setting, seeds, parts=parts, lr=rate, **scored_once(setting))
 
 
-def tuned_front(setting: Setting, weights: Sequence[float]) -> list[RunConfig]:
-    """One point of the front, that tuned on the validation split."""
-    return [fronts.point(setting, weights, seed) for seed in range(setting.seeds)]
+def tuned_front(setting: Setting, rate: float, weights: Sequence[float]) -> list[RunConfig]:
+    """One point of the front, that tuned on the validation split; see `front`."""
+    return [fronts.point(setting, weights, seed, lr=rate, **scored_once(setting)) for seed in range(setting.seeds)]
 
 
 def adamw(setting: Setting) -> list[RunConfig]:

@@ -32,7 +32,7 @@ def plan(**parameters: Any) -> Plan:  # noqa: ANN401
     """
     setting = Setting(network="mtsgd", **parameters)
     check_prepared(setting.dataset, setting.data_root, setting.splits)
-    choosing = plans.unbroken({RATES: _rate_search, FRONT: grids.front, FACTORS: _factor_search})
+    choosing = plans.unbroken({RATES: _rate_search, FRONT: _front_search, FACTORS: _factor_search})
     read = {name: grid for name, grid in experiments(setting).items() if name in READ}
     return plans.plan(setting, read, choosing)
 
@@ -106,16 +106,31 @@ def lengths(setting: Setting) -> list[RunConfig]:
     ]
 
 
+def _front_rate(setting: Setting) -> float:
+    """Learning rate of fixed weights, the best of joint SGD, see `Weights`; before it is known, the last."""
+    search = grids.rate_search(setting)["joint SGD"]
+    if not _known(setting, grids.JOINT.runs(setting), search):
+        return search[-1].lr
+    return rates.best(setting, {"joint SGD": search}).get("joint SGD", setting.run().lr)
+
+
+def _front_search(setting: Setting) -> list[RunConfig]:
+    """Fixed weights, among which the point is tuned."""
+    return grids.front(setting, _front_rate(setting))
+
+
 def front(setting: Setting) -> list[RunConfig]:
     """Fixed weights, and the point tuned on the validation split; before it is known, the first.
 
     Args:
         setting: What all experiments share.
     """
-    points = grids.front(setting)
-    first = points[0].method_options["weights"]
-    known = _known(setting, grids.JOINT.runs(setting), points)
-    return [*points, *grids.tuned_front(setting, weights.load_front(setting).tuned if known else first)]
+    points = _front_search(setting)
+    rate, tuned = points[0].lr, points[0].method_options["weights"]
+    equal = rates.at_rate(setting, "joint SGD", rate)
+    if _known(setting, equal, points):
+        tuned = weights.load_front(setting, rate).tuned
+    return [*points, *grids.tuned_front(setting, rate, tuned)]
 
 
 def _factor_search(setting: Setting) -> list[RunConfig]:

@@ -109,9 +109,12 @@ def test_the_step_taken_apart():
 
 
 def test_fixed_weights_and_other_methods():
-    front = grids.front(CPU)
+    front = grids.front(CPU, 0.06)
     assert [run.method_options["weights"] for run in front[:9]] == [[i / 10, (10 - i) / 10] for i in range(1, 10)]
     assert [run.seed for run in front] == [0] * 9 + [1] * 9
+    tuned = grids.tuned_front(CPU, 0.06, (0.3, 0.7))
+    assert tuned[0] == front[2] and [run.seed for run in tuned] == [0, 1, 2]
+    assert {(run.lr, run.evaluate_every, run.evaluate_on) for run in front} == {(0.06, 20, "both")}
     assert {run.lr for run in grids.adamw(CPU)} == {3e-4, 1e-3, 3e-3}
     others = grids.others(CPU)
     assert {(run.method, run.lr) for run in others} == {(name, lr) for name in grids.OTHERS for lr in (0.02, 0.06)}

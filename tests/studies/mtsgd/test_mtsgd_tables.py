@@ -9,7 +9,7 @@ from mtsgd_runs import SMOKE, broken, numbers, stored
 
 from mtlrepro.analysis.significance import detectable_difference, holm, paired_p_value
 from mtlrepro.analysis.verdicts import Interval
-from mtlrepro.studies.mtsgd import grids, plan, tables
+from mtlrepro.studies.mtsgd import grids, plan, plane, tables
 from mtlrepro.studies.mtsgd.grids import JOINT, TABLE_2, TABLE_3, TABLE_4, Cell
 from mtlrepro.studies.mtsgd.tables import AEPE, MIOU
 from mtlrepro.studies.setting import Setting
@@ -177,15 +177,15 @@ def test_curves_are_of_the_central_rows(setting):
     assert "mIoU joint SGD 41.00" in tables.curves_exhibit(setting).caption
 
 
-def test_the_plane_has_every_row_and_fixed_weights(trained):
-    measured = tables.plane(trained, pd.DataFrame({"weights": [(0.25, 0.75)], "seed": [0], MIOU: [44.0], AEPE: [2.0]}))
-    assert measured["group"].value_counts().to_dict() == {
+def test_the_plane_has_every_row(trained):
+    shown = plane.exhibit(trained)
+    assert shown.table["group"].value_counts().to_dict() == {
         "joint SGD": 2,
         "MTSGD, channel": 8,
         "MTSGD, filter or parameter": 6,
-        "fixed weights": 1,
     }
-    assert measured.iloc[-1]["name"] == "0.25 : 0.75" and measured.iloc[-1]["mIoU, %"] == 44
+    assert shown.table.iloc[0][["name", "mIoU, %", "AEPE, px"]].tolist() == ["joint SGD", 41, pytest.approx(2.1)]
+    assert "The highest mIoU has MTSGD, threshold 0, decay 0 of MTSGD, channel, " in shown.caption
 
 
 def test_figure_6_has_single_tasks_and_both_ends_of_the_thresholds(setting):
@@ -245,7 +245,7 @@ def test_rows_have_the_seeds_that_are_left_and_captions_count_the_others(lossy):
     assert "MTSGD, threshold -0.5" not in {name for pair in tested.index for name in pair}
     curves = tables.curves_exhibit(lossy).caption
     assert "Runs that diverged are left out: 1 of MTSGD, threshold 0. (Means" in curves
-    assert "MTSGD, threshold -0.5" not in set(tables.plane(trained)["name"])
+    assert "MTSGD, threshold -0.5" not in set(plane.points(trained)["name"])
     assert "joint SGD" in set(tables.decay_exhibit(trained, grids.decays(lossy)).table["method"])
 
 

@@ -1,115 +1,203 @@
-"""Fixed weights of both losses: their front, the point that is tuned on validation, and methods against both."""
+"""Fixed weights of both losses: their front, the point that is tuned on validation, and methods against both.
 
-from collections.abc import Mapping, Sequence
+All have the best of their learning rates, so that no method is held against weights at a rate that was searched less:
+the points of the front have that of joint SGD, whose weights are equal.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from mtlrepro.analysis.verdicts import Verdict
+from mtlrepro.analysis.verdicts import Interval, Verdict
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies import fronts
-from mtlrepro.studies.comparison import bracketed
+from mtlrepro.studies.comparison import fixed
 from mtlrepro.studies.fronts import Front
-from mtlrepro.studies.mtsgd import grids
-from mtlrepro.studies.mtsgd.controls.rates import BASELINES, OURS, Chosen
-from mtlrepro.studies.mtsgd.grids import JOINT, NO_CONFLICT, Cell
-from mtlrepro.studies.mtsgd.tables import SCORES, About, better, title
-from mtlrepro.studies.scores import DELTA
+from mtlrepro.studies.mtsgd import grids, plane
+from mtlrepro.studies.mtsgd.controls import rates
+from mtlrepro.studies.mtsgd.controls.rates import BASELINES, OURS, Chosen, answer, beside, judgement
+from mtlrepro.studies.mtsgd.tables import AS_THEY_ARE, LABELS, SCORES, SUBJECTS, better, gained_in
 from mtlrepro.studies.setting import Setting, diverged
 
 TUNED = "fixed weights, tuned"
+ASKED = {"MTSGD (0)": ("MTSGD", BASELINES), "MTSGD (-1)": ("Balance alone", 0)}
+"""Method that is held against the tuned weights, to what a claim calls it and the claim whose limits it shows."""
+FIXED = "fixed weights"
+METRICS = {f"{label}{end}" for label in LABELS.values() for end in ("", " low", " high")}
+"""Columns of `rates.beside` about the methods alone."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Fixed weights, and the rows of the tables that are held against them.
+    """Fixed weights.
 
     Attributes:
+        rate: Learning rate of all of them: the best of joint SGD, or that of the scale where joint SGD has none.
         front: Nine fixed weights.
         tuned: Runs of its point that is best on the validation split.
-        joint: Runs of joint SGD with the learning rate of the scale.
-        clipped: Runs of MTSGD at a threshold of 0, likewise.
-        lost: Title of a row of the tables, or `TUNED`, to how many of its runs diverged and are left out, if any did.
+        lost: How many of them diverged and are left out.
     """
 
+    rate: float
     front: Front
     tuned: pd.DataFrame
-    joint: pd.DataFrame
-    clipped: pd.DataFrame
-    lost: Mapping[str, int]
+    lost: int
 
 
-def load_front(setting: Setting) -> Front:
-    """Nine fixed weights, as far as they are stored.
+def load_front(setting: Setting, rate: float) -> Front:
+    """Nine fixed weights, as far as they are stored, and equal ones.
 
     Args:
         setting: What all runs share.
+        rate: Learning rate of all of them, one at which joint SGD was searched.
     """
-    return fronts.load(setting, grids.front(setting), JOINT.runs(setting), SCORES)
+    return fronts.load(setting, grids.front(setting, rate), rates.at_rate(setting, "joint SGD", rate), SCORES)
 
 
-def load(setting: Setting) -> Weights:
+def load(setting: Setting, joint: Chosen) -> Weights:
     """Read the runs, and train what is missing.
 
     Args:
         setting: What all runs share.
+        joint: Joint SGD at the best of its learning rates.
     """
-    front = load_front(setting)
-    rows = {
-        title(JOINT): JOINT.runs(setting),
-        title(Cell(NO_CONFLICT)): Cell(NO_CONFLICT).runs(setting),
-        TUNED: grids.tuned_front(setting, front.tuned),
-    }
-    joint, clipped, tuned = (fronts.evaluated(setting, runs) for runs in rows.values())
-    return Weights(front, tuned, joint, clipped, setting.lost(rows))
+    rate = joint.rate or setting.run().lr
+    front = load_front(setting, rate)
+    tuned, lost = rates.evaluated(setting, grids.tuned_front(setting, rate, front.tuned))
+    return Weights(rate, front, tuned, lost)
 
 
 def table(found: Weights, methods: Sequence[Chosen]) -> pd.DataFrame:
-    """Hold methods against the front and its tuned point, see `fronts.summary`.
+    """Hold methods against the tuned point, by their gains over it, and against the front, see `fronts.summary`.
 
     Args:
         found: As `load` gives it.
-        methods: Others that are held against it, at learning rates of their own.
+        methods: As `rates.load` gives them.
     """
-    return fronts.summary(fronts.against(found.front, _held(found, methods), found.tuned), SCORES.sign)
+    runs = {one.name: one.runs for one in methods}
+    summary = fronts.summary(fronts.against(found.front, runs, found.tuned), SCORES.sign)
+    far = summary.set_index("method")[list(fronts.FAR)].to_dict("index")
+    rows = [row for row in beside(runs, found.tuned) if row["method"] in far]
+    gains = [{name: value for name, value in row.items() if name not in METRICS} for row in rows]
+    return pd.DataFrame([{**row, **far[row["method"]]} for row in gains])
 
 
-def _held(found: Weights, methods: Sequence[Chosen]) -> dict[str, pd.DataFrame]:
-    """Methods that are held against the front, to their runs."""
-    own = {title(JOINT): found.joint, title(Cell(NO_CONFLICT)): found.clipped}
-    return own | {one.name: one.runs for one in methods if one.name not in grids.SEARCHED}
+# --- exhibits -----------------------------------------------------------------------------------------
 
 
 def exhibit(found: Weights, methods: Sequence[Chosen]) -> Exhibit:
-    """Methods against nine fixed weights.
+    """Methods against nine fixed weights and the tuned ones.
 
     Args:
         found: As `load` gives it.
-        methods: As `rates.load` gives them; those that are not in the tables are held against the front too.
+        methods: As `rates.load` gives them.
     """
     rows = table(found, methods)
-    gains = fronts.gains(rows)
-    own = gains.get(title(Cell(NO_CONFLICT)))
-    lost = {**found.lost, **{one.name: one.lost for one in methods if one.lost}}
-    held = {name: count for name, count in lost.items() if name == TUNED or name in _held(found, methods)}
+    answers = [
+        f"{one.name} {answer(one.runs, found.tuned)}" for one in methods if one.name in grids.SEARCHED and one.rate
+    ]
     caption = (
-        f"Methods against fixed weights of both tasks. {found.front.missing()} Tuned on the validation split: "
-        f"{found.front.weights_in_words(found.front.tuned)}. MTSGD at a threshold of 0 less the tuned weights: "
-        f"{bracketed(own, signed=True)} % of {DELTA}.{diverged(held)} (Improvements over equal "
-        "weights; paired 95 %, not corrected; "
-        "fixed weights, joint SGD and MTSGD at the learning rate of the tables, other methods at the best of theirs.)"
+        f"Methods at the best of their learning rates against fixed weights of both tasks at {found.rate:g}. "
+        f"{found.front.missing()} Tuned on the validation split: {_tuned(found)}. Against these "
+        f"{'; '.join(answers)}.{_left_out(found, methods)} (Gains over the tuned weights: positive where better, "
+        "paired 95 %, not corrected. Beyond the front: what its nearest point lacks at both tasks to be as good at "
+        "each, in % of improvement, negative where one is better at both; points as far: the share of its own points "
+        "that are as far beyond the others; means and ranges over its seeds.)"
     )
     return Exhibit(name="against_front", table=rows, shown=fronts.shown(found.front, rows), caption=caption)
 
 
-def claims(found: Weights) -> list[Verdict]:
-    """Ask whether MTSGD is more than a good weight.
+def _tuned(found: Weights) -> str:
+    return found.front.weights_in_words(found.front.tuned)
+
+
+def _left_out(found: Weights, methods: Sequence[Chosen]) -> str:
+    lost = {TUNED: found.lost, **{one.name: one.lost for one in methods}}
+    return diverged({name: count for name, count in lost.items() if count})
+
+
+def points(found: Weights, methods: Sequence[Chosen]) -> pd.DataFrame:
+    """Both metrics of every fixed weight over the seeds of the front, and of methods over theirs.
 
     Args:
         found: As `load` gives it.
+        methods: As `rates.load` gives them; those without a run are left out.
+
+    Returns:
+        `group`, `name`, and both metrics with their bounds, see `plane.point`.
     """
-    clipped = title(Cell(NO_CONFLICT))
-    own = None if {TUNED, clipped} & found.lost.keys() else fronts.gains(table(found, [])).get(clipped)
-    claim = "MTSGD is better than fixed weights tuned on the validation split"
-    about: About = {"source": OURS, "kind": "ours", "case": "at one learning rate", "limits": BASELINES}
-    return [better(claim, own, DELTA, **about)]
+    runs = found.front.runs
+    rows = [
+        {"group": FIXED, "name": found.front.weights_in_words(weights), **plane.point(runs[runs["weights"] == weights])}
+        for weights in runs["weights"].unique()
+    ]
+    rows.append({"group": TUNED, "name": _tuned(found), **plane.point(found.tuned)})
+    rows += [{"group": one.name, "name": one.name, **plane.point(one.runs)} for one in methods if len(one.runs)]
+    return pd.DataFrame(rows)
+
+
+def plane_exhibit(found: Weights, methods: Sequence[Chosen]) -> Exhibit:
+    """Fixed weights and methods in the plane of both metrics.
+
+    Args:
+        found: As `load` gives it.
+        methods: As `rates.load` gives them.
+    """
+    rows = points(found, methods)
+    drawing, _ = plane.draw(rows, joined=FIXED)
+    ends = [rows[rows["group"] == FIXED].sort_values(label).iloc[-1] for label in (plane.Y, plane.X)]
+    told = [f"{end['name']}: {fixed(end[plane.Y])} % at {fixed(end[plane.X], 3)} px" for end in ends]
+    caption = (
+        f"Nine fixed weights as a line, and methods, each at the best of its learning rates: the better corner is the "
+        f"upper left. The weights with the highest mIoU are {told[0]}; those with the largest AEPE {told[1]}."
+        f"{_left_out(found, methods)} (Bars: 95 %, the range of up to three seeds.)"
+    )
+    return Exhibit(
+        name="front_plane",
+        table=rows,
+        caption=caption,
+        figure=drawing,
+        alt="A plane of AEPE and mIoU: a dashed line through the points of fixed weights, and a marker for the tuned "
+        "weights and for each method.",
+        uses=("scale", "seeds"),
+        form="drawing",
+    )
+
+
+# --- verdicts -----------------------------------------------------------------------------------------
+
+
+def claims(found: Weights, methods: Sequence[Chosen]) -> list[Verdict]:
+    """Ask whether MTSGD is more than a good weight: than the tuned one, and than the front.
+
+    Args:
+        found: As `load` gives it.
+        methods: As `rates.load` gives them.
+    """
+    by_name = {one.name: one for one in methods}
+    verdicts = []
+    for name, (called, limits) in ASKED.items():
+        one = by_name[name]
+        for about, metric in SUBJECTS.items():
+            gained = None if found.lost or one.lost else gained_in(metric, one.runs, found.tuned)
+            claim = f"{called} is better {about} than fixed weights tuned on the validation split"
+            verdicts.append(better(claim, gained, metric, **judgement(metric, limits)))
+    seeds = len(found.front.seeds)
+    own = [row for row in table(found, methods).to_dict("records") if row["method"] == "MTSGD (0)"]
+    # One seed of the front says nothing of its spread.
+    told = [Interval(*(float(row[f"as far{end}"]) for end in ("", " low", " high"))) for row in own if seeds > 1]
+    verdicts.append(
+        Verdict(
+            "MTSGD is further beyond the front than its points are beyond each other",
+            OURS,
+            fronts.LEVEL,
+            0.0,
+            told[0] if told else None,
+            below=True,
+            reading=f"% of the points that are at least as far, mean [range] over the front's seeds, {seeds} in number",
+            kind="ours",
+            case=AS_THEY_ARE,
+        )
+    )
+    return verdicts
