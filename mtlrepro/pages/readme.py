@@ -7,7 +7,7 @@ from mtlrepro import files
 from mtlrepro.pages.findings import counted
 from mtlrepro.pages.notebook import FINDINGS, payloads, read_notebook
 
-PAPERS = {"sgd_noise": "MaxGNR", "loss_scale_balancing": "LSB", "mtsgd": "MTSGD"}
+PAPERS = {"sgd_noise": "MaxGNR", "loss_scale_balancing": "LSB", "mtsgd": "MTSGD", "mclgs": "MCLGS"}
 """Chapter on a paper to the short name of its method."""
 START, END = "<!-- what was found: `make readme` writes these lines -->", "<!-- end of what was found -->"
 

@@ -20,11 +20,15 @@ from mtlrepro.pages.notebook import PROVENANCE, TABLE, VERDICTS, NotebookError, 
 from mtlrepro.pages.parameters import declared_parameters
 from mtlrepro.pages.plan import plan_of, settle
 from mtlrepro.pages.running import RunFailed, run_notebook
-from mtlrepro.pages.tables import compare_tables, read_tables
+from mtlrepro.pages.tables import read_tables
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted(path.name for path in (ROOT / "book").glob("[!.]*.ipynb") if "." not in path.stem)
-SMALL: dict[str, dict] = {"runs.ipynb": {"level": 0.1}, "toys.ipynb": {"steps": 10}}
+SMALL: dict[str, dict] = {
+    "mclgs.ipynb": {"comparison_seeds": 2},
+    "runs.ipynb": {"level": 0.1},
+    "toys.ipynb": {"steps": 10},
+}
 # A chapter of which nothing is said here has a parameter for the size of its runs.
 SMALL |= {name: {"scale": "smoke"} for name in CHAPTERS if name not in SMALL}
 REFUSED = {
@@ -55,31 +59,9 @@ def payloads(path: Path, mime: str) -> list:
     return [output["data"][mime] for output in outputs if mime in output.get("data", {})]
 
 
-@pytest.fixture(scope="module", params=CHAPTERS)
-def rerun(request, tmp_path_factory) -> tuple[Path, Path]:
-    """A stored chapter and a fresh run of it with its default parameters."""
-    stored = ROOT / "book" / request.param
-    return stored, run_notebook(stored, tmp_path_factory.mktemp("fresh") / request.param)
-
-
-@pytest.mark.timeout(1200)
-def test_data_tables_of_a_fresh_run_agree_with_the_stored_ones(rerun):
-    stored, fresh = rerun
-    assert read_tables(stored)
-    assert compare_tables(read_tables(stored), read_tables(fresh)) == []
-
-
-@pytest.mark.timeout(1200)
-def test_verdicts_of_a_fresh_run_agree_with_the_stored_ones(rerun):
-    stored, fresh = rerun
-    before, after = (
-        [(row["claim"], row["status"]) for rows in payloads(path, VERDICTS) for row in rows] for path in (stored, fresh)
-    )
-    assert before == after
-
-
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_stored_run_took_under_four_minutes_with_default_parameters(name):
+    assert read_tables(ROOT / "book" / name)
     (record,) = payloads(ROOT / "book" / name, PROVENANCE)
     assert record["seconds"] < 240  # the same chapter takes 132 s on one machine and 184 s on another
     defaults = {parameter.name: parameter.default for parameter in declared_parameters(ROOT / "book" / name)}
@@ -89,7 +71,7 @@ def test_stored_run_took_under_four_minutes_with_default_parameters(name):
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_nbval(name):
-    """As anyone calls it who has nbval; what is stored is what comes out, but for pictures."""
+    """As anyone calls it who has nbval: tables, verdicts and words come out as stored; pictures are not compared."""
     command = [sys.executable, "-m", "pytest", "--nbval", f"book/{name}", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1100)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]

@@ -118,7 +118,7 @@ def test_a_chapter(copy):
     tests = "tests/studies/waves/test_study.py"
     study = ["mtlrepro/studies/waves/study.py", "mtlrepro/studies/waves/__init__.py"]
     assert written == ["book/waves.ipynb", *study, tests, "book/_toc.yml"]
-    assert "mtsgd\n      - file: waves\n" in (root / "book" / "_toc.yml").read_text()
+    assert "mclgs\n      - file: waves\n" in (root / "book" / "_toc.yml").read_text()
     for arguments in (
         ("mtlrepro", "run", "book/waves.ipynb", "-p", "scale", "smoke", "-o", "small.ipynb"),
         ("mtlrepro", "normalise", "--check", "book/waves.ipynb"),

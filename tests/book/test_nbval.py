@@ -9,6 +9,8 @@ import nbformat
 import pytest
 from nbformat import v4
 
+from mtlrepro.pages.notebook import TABLE, VERDICTS
+
 CONFTEST = Path(__file__).parents[2] / "book" / "conftest.py"
 SHOWN = '<figure><img src="data:image/svg+xml;base64,AAAA" alt="A line."><figcaption>It falls.</figcaption></figure>'
 
@@ -47,11 +49,23 @@ def test_pictures_may_differ_and_nothing_else(tmp_path, stored, passes):
     ],
 )
 def test_numbers_are_compared_within_the_tolerance_of_their_table(tmp_path, value, caption, passes):
-    mime = "application/vnd.mtlrepro.table+json"
-
     def shown(value, caption):
         table = {"name": "t", "rtol": 0.0, "atol": 0.1, "columns": {"x": [1.0, value]}}
-        return {"text/plain": caption, mime: table}
+        return {"text/plain": caption, TABLE: table}
 
     done = compared(tmp_path, shown(2.0, "It falls by 2.00 m."), shown(value, caption))
     assert (done.returncode == 0) == passes, done.stdout
+
+
+@pytest.mark.parametrize(("value", "status", "passes"), [(0.5, "holds", True), (0.5, "inconclusive", False)])
+def test_verdicts_are_compared_by_what_they_say(tmp_path, value, status, passes):
+    def shown(value, status):
+        return {"text/plain": "Verdicts.", VERDICTS: [{"claim": "It falls", "status": status, "measured": value}]}
+
+    done = compared(tmp_path, shown(0.4, "holds"), shown(value, status))
+    assert (done.returncode == 0) == passes, done.stdout
+
+
+def test_what_is_stored_and_does_not_come_out_again_is_a_difference(tmp_path):
+    done = compared(tmp_path, {"text/plain": "Verdicts."}, {"text/plain": "Verdicts.", VERDICTS: [{"status": "holds"}]})
+    assert done.returncode and "Cell outputs differ" in done.stdout

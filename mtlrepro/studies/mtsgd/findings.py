@@ -62,7 +62,7 @@ FINDINGS = (
         "MTSGD is better than the baselines by a large margin, and than other networks (Table 1)",
         CRITIQUE,
         f"{PRINTED}, beside the papers of the comparators; {RUNS}, at one learning rate and, with the losses as they "
-        "are, at the best of those tried (Section 4)",
+        "are, at the best of those tried, taken apart, and against fixed weights (Section 4)",
     ),
 )
 """Claims of the box *What the article claims*, by number."""

@@ -17,7 +17,7 @@ SMOKE = {"seeds": 2, "comparison_seeds": 2}
 RATES, FRONT, FACTORS = "4, learning rates", "4, fixed weights", "4, sensitivity to weights"
 """Experiments whose first runs choose which others there are."""
 PARTS = "4, step taken apart"
-READ = ("3, Table 2", "2, premise", "3, Table 2 at the premise", RATES)
+READ = ("3, Table 2", "2, premise", "3, Table 2 at the premise", RATES, PARTS, FRONT)
 """Experiments that the notebook reads; the runs of the others are not made yet, and their sections are to come."""
 
 
