@@ -57,12 +57,12 @@ def test_numbers_are_compared_within_the_tolerance_of_their_table(tmp_path, valu
     assert (done.returncode == 0) == passes, done.stdout
 
 
-@pytest.mark.parametrize(("value", "status", "passes"), [(0.5, "holds", True), (0.5, "inconclusive", False)])
+@pytest.mark.parametrize(("value", "status", "passes"), [("0.5", "holds", True), ("0.5", "inconclusive", False)])
 def test_verdicts_are_compared_by_what_they_say(tmp_path, value, status, passes):
     def shown(value, status):
         return {"text/plain": "Verdicts.", VERDICTS: [{"claim": "It falls", "status": status, "measured": value}]}
 
-    done = compared(tmp_path, shown(0.4, "holds"), shown(value, status))
+    done = compared(tmp_path, shown("0.4", "holds"), shown(value, status))
     assert (done.returncode == 0) == passes, done.stdout
 
 
