@@ -313,8 +313,9 @@ def kept_exhibit(shown: Survival) -> Exhibit:
         table=pd.DataFrame(rows),
         caption=f"What is left of a step. {_kept_sentence(steps)}{shown.left_out} "
         "(Means over the epochs; effective learning rate: as "
-        "a share of the schedule's; a slice of one element whose gradients cancel counts as not kept, at every "
-        f"threshold; brackets: {' or '.join(map(bracketed_over, counts))}.)",
+        "a share of the schedule's; a slice of one element whose gradients cancel counts as not kept, but for balance "
+        "alone, which drops nothing: there rounding leaves most of them a remainder, and its shares do not compare; "
+        f"brackets: {' or '.join(map(bracketed_over, counts))}.)",
         rtol=1e-3,
     )
 
@@ -329,8 +330,7 @@ def _kept_sentence(steps: pd.DataFrame) -> str:
         alone, clipped = (means.loc[(kind, end)] for end in grids.ENDS)
         parts.append(
             f"by {kind} a threshold of 0 keeps {number(clipped['elements'])} % of the elements and "
-            f"{number(clipped['length'])} of the length, balance alone {number(alone['elements'])} % and "
-            f"{number(alone['length'])}"
+            f"{number(clipped['length'])} of the length, balance alone {number(alone['length'])} of the length"
         )
     return f"Of the plain mean, {'; '.join(parts)}."
 
