@@ -91,7 +91,7 @@ def exhibit(setting: Setting) -> Exhibit:
 
 def runs_exhibit(setting: Setting) -> Exhibit:
     """Show what all runs of the chapter cost, those of its plan, which are to come."""
-    return studies_costs.exhibit(setting, plan.experiments(setting), "costs", of="All runs to come")
+    return studies_costs.exhibit(setting, plan.experiments(setting), "costs", of="All runs planned")
 
 
 def claims(setting: Setting) -> list[Verdict]:

@@ -40,6 +40,7 @@ from mtlrepro.training.config import RunConfig
 ADAMW, SGD = "AdamW", "SGD"
 AT_THE_END, FIGURE = "The weight is 1 once the curriculum has ended, here in the middle of the run", "figure of weights"
 """What follows from the rule, and the place of the claim."""
+NOT_THE_LENGTH = "MCLGS is better than weights as large that look at no gradient"
 EQUAL_AT_BEST = "equal at its best rate"
 """Equal weights under SGD at the best of their own learning rates, where that is not the centre's."""
 LAST_WEIGHTS = "weights of all pairs in the last epoch, mean [range]"
@@ -398,9 +399,12 @@ def early_updates(part: Runs) -> pd.Series:
 # --- verdicts -----------------------------------------------------------------------------------------
 
 
-def untested() -> Verdict:
-    """Say that the claim about the weights is open where the data set has no runs of the curriculum."""
-    return Verdict(AT_THE_END, FIGURE, reading=LAST_WEIGHTS, kind="identity", finding=4)
+def untested() -> list[Verdict]:
+    """Say what is open without runs of the curriculum: weights in training, and whether it is similarity that helps."""
+    return [
+        Verdict(AT_THE_END, FIGURE, reading=LAST_WEIGHTS, finding=4),
+        better(NOT_THE_LENGTH, None, source="our question", kind="ours", finding=5),
+    ]
 
 
 def claims(parts: Sequence[Runs]) -> list[Verdict]:
@@ -437,7 +441,7 @@ def claims(parts: Sequence[Runs]) -> list[Verdict]:
     ]
     for part in parts:
         for name in grids.CONTROLS:
-            claim = f"MCLGS is better than weights as large that look at no gradient ({name})"
+            claim = f"{NOT_THE_LENGTH} ({name})"
             gained = part.judged(CENTRE, name)
             found.append(better(claim, gained, source="our question", kind="ours", case=part.optimizer, finding=5))
     for name in grids.STAR:

@@ -9,7 +9,7 @@ RULE, GRANULARITY, TABLES, GAPS = (
     "gaps-of-magnitude",
 )
 """Sections that show the evidence."""
-PRINTED = "the printed means and standard errors"
+PRINTED = "the printed means, which are in this order, and what their three seeds tell from chance"
 
 FINDINGS = (
     Finding(
@@ -34,7 +34,7 @@ FINDINGS = (
         4,
         "The weight depends on the similarity early in training and is 1 at the end",
         RULE,
-        "algebra shows that it is 1 at the end if the curriculum is shorter than the run; our runs are to come",
+        "algebra: it is 1 at the end of every curriculum that is shorter than the run; our runs are to come",
     ),
     Finding(
         5,
@@ -54,7 +54,7 @@ FINDINGS = (
         7,
         "MGDA falls far below single tasks on BDD100K",
         TABLES,
-        "our runs of streets, with labels of different images, are to come",
+        "the printed mean and standard error; our runs of streets, with labels of different images, are to come",
     ),
 )
 """The claims of the box, in its order."""

@@ -6,47 +6,47 @@ from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies.mclgs.grids import CENTRE, ITERATIONS, STAR
 from mtlrepro.studies.mclgs.rule import STRENGTHS
 
-COLUMNS = ("place", "as printed", "what follows", "taken here", "also tried")
+COLUMNS = ("place", "as printed", "what follows", "taken here")
+PLANNED = "to be tried"
+"""Column of the other readings that runs are to try, of what is left open."""
 NONE = "nothing else"
 
 
 def slips() -> pd.DataFrame:
     """Formulas that cannot be meant as they are printed, and a sentence that they exceed; columns `COLUMNS`."""
     return _table(
+        COLUMNS,
         (
             "naive update rule",
             "a sum from i = 0 to N, over N",
             "N + 1 terms for N tasks",
             "N terms, the mean",
-            NONE,
         ),
         (
             "loss weight",
             "w of tasks i and j, of the gradients 1 and 2",
             "one weight for all pairs",
             "the gradients of tasks i and j",
-            NONE,
         ),
         (
             "PCGrad",
             "both projections, without a condition",
             "gradients that agree would lose what they share",
             "only where the inner product is negative, as in PCGrad's paper",
-            NONE,
         ),
         (
             "proposed method",
             "just downweights, and does not manipulate gradients",
             "pairs that agree have weights up to 2, and three tasks or more another direction of the step",
             "as in the formula",
-            NONE,
         ),
     )
 
 
 def gaps() -> pd.DataFrame:
-    """What the poster does not say; columns `COLUMNS`."""
+    """What the poster does not say; columns `COLUMNS` and `PLANNED`."""
     return _table(
+        (*COLUMNS, PLANNED),
         (
             "curriculum p(t)",
             "a0 and its decrease are hyperparameters, without values",
@@ -100,13 +100,17 @@ def gaps() -> pd.DataFrame:
     )
 
 
-def _table(*rows: tuple[str, ...]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+def _table(columns: tuple[str, ...], *rows: tuple[str, ...]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(columns))
 
 
 def exhibits() -> list[Exhibit]:
     """Slips and gaps as exhibits."""
     return [
-        Exhibit(name="slips", table=slips(), caption="What of the poster is read otherwise than printed."),
+        Exhibit(
+            name="slips",
+            table=slips(),
+            caption="Formulas and a sentence of the poster that cannot be meant as printed.",
+        ),
         Exhibit(name="left_open", table=gaps(), caption="What the poster leaves open, and what is taken here."),
     ]

@@ -5,6 +5,7 @@ W_k = 1/(N (N - 1)) sum_{j != k} w_kj. For two tasks W_1 = W_2 = w_12 / 2: the s
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -221,7 +222,7 @@ def claims(strengths: Sequence[float] = STRENGTHS) -> list[Verdict]:
     Args:
         strengths: Values of p.
     """
-    apart, turned, largest = [], [], []
+    apart, turned, largest, ended = [], [], [], []
     for p in strengths:
         for n in (2, 3, 5):
             for gradients in draws(n)[:20]:
@@ -230,6 +231,9 @@ def claims(strengths: Sequence[float] = STRENGTHS) -> list[Verdict]:
         turned += turns(2, p)["turned"].tolist()
         equal = draws(2)[0][:1].expand(3, SIZE)
         largest.append(float(task_form(equal, p).norm() / equal[0].norm()) - (1 + float(np.tanh(p))))
+    for n in (2, 3, 5):
+        for gradients in draws(n)[:20]:
+            ended += (n * similarity_weights(gradients @ gradients.T, 0.0) - 1).tolist()
     factor = moved("constant", "Adam")
     return [
         _identity(
@@ -237,6 +241,7 @@ def claims(strengths: Sequence[float] = STRENGTHS) -> list[Verdict]:
         ),
         _identity("For two tasks the step has the direction of the mean gradient", turned, "angle in degrees", 1e-5),
         _identity("Equal gradients g give (1 + tanh p) g, up to 2 g", largest, "difference of the factors"),
+        replace(_identity("Where p is 0 all weights are those of the plain mean", ended, "N W_k less 1"), finding=4),
         Verdict(
             "A constant gate does not change how far Adam goes",
             "our question",

@@ -310,8 +310,8 @@ def hardness_claim(correlations: pd.Series, case: str) -> Verdict:
         0.0,
         over_seeds(correlations, correlation_interval),
         below=True,
-        reading="rank correlation, however weak, of the first similarity on a training sample and its loss under the "
-        f"trained network [{bracketed_over(len(correlations))}]",
+        reading="rank correlation over training samples of the similarity early in training and the loss in the end; "
+        f"any value below 0 counts [{bracketed_over(len(correlations))}]",
         case=case,
         finding=5,
     )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -128,21 +129,23 @@ def exhibit(found: list[Path]) -> Exhibit:
         for method in METHODS:
             own = [path for path in found if (path.factor, path.method) == (factor, method)]
             row: dict[str, Any] = {"loss times": factor, "method": method_title(method)}
-            row |= columns("step less mean, lengths of the mean", range_interval([path.deviation for path in own]))
+            row |= columns("gradient less mean, lengths of the mean", range_interval([path.deviation for path in own]))
             row |= columns("end to optimum", range_interval([path.to_optimum for path in own]))
             rows.append(row | columns("end to Pareto set", range_interval([path.to_front for path in own])))
     table = pd.DataFrame(rows)
     scaled = {method: [path for path in found if path.method == method and path.factor > 1] for method in METHODS}
     ends = {method: range_interval([path.to_optimum for path in own]) for method, own in scaled.items()}
     steps = {method: range_interval([path.deviation for path in own]) for method, own in scaled.items()}
+    starts = len(found) // (len(FACTORS) * len(METHODS))
     caption = (
-        "Three quadratics, one of them scaled: how far steps are from the mean gradient in the first half of the way, "
-        f"and where trajectories end. With a scaled loss PCGrad's steps are {bracketed(steps['pcgrad'], 2)} of its "
-        f"length away from the mean gradient and MCLGS's {bracketed(steps['mclgs'], 2)}. PCGrad ends "
+        "Three quadratics, one of them scaled: how far combined gradients are from the mean gradient in the first half "
+        "of the way, and where trajectories end. With a scaled loss PCGrad's differs from the mean gradient by "
+        f"{bracketed(steps['pcgrad'], 2)} of the latter's length, MCLGS's by {bracketed(steps['mclgs'], 2)}, before "
+        "Adam. PCGrad ends "
         f"{bracketed(ends['pcgrad'], 3)} from the minimum of the mean loss, MCLGS, whose weights are 1 in the second "
         f"half, {bracketed(ends['mclgs'], 3)}, and MCLGS whose curriculum does not end {bracketed(ends[ENDLESS], 3)}. "
-        f"(Adam, {RECIPE.steps} steps; brackets: range over starts, here over factors above 1 too; the minima of the "
-        "three losses lie on a circle of radius 1.)"
+        f"(Adam, {RECIPE.steps} steps; brackets: range over {starts} starts, here over factors above 1 too; the minima "
+        "of the three losses lie on a circle of radius 1.)"
     )
     return Exhibit(name="quadratics", table=table, caption=caption, rtol=1e-4, atol=1e-6)
 
@@ -157,8 +160,8 @@ def claims(found: list[Path]) -> list[Verdict]:
     def ends(factor: float, method: str) -> list[float]:
         return [path.to_optimum for path in found if (path.factor, path.method) == (factor, method)]
 
-    def steps(factor: float) -> list[float]:
-        return [path.deviation for path in found if (path.factor, path.method) == (factor, "pcgrad")]
+    def steps(factor: float, method: str) -> list[float]:
+        return [path.deviation for path in found if (path.factor, path.method) == (factor, method)]
 
     verdicts: list[Verdict] = []
     for factor in FACTORS:
@@ -170,7 +173,7 @@ def claims(found: list[Path]) -> list[Verdict]:
                     "A problem of PCGrad",
                     0.0,
                     0.0,
-                    range_interval([even - own for even, own in zip(steps(1.0), steps(factor), strict=True)]),
+                    range_interval(np.subtract(steps(1.0, "pcgrad"), steps(factor, "pcgrad"))),
                     below=True,
                     reading="distance without a gap less that with it, in lengths of the mean gradient, mean [range] "
                     "over starts",
@@ -188,10 +191,23 @@ def claims(found: list[Path]) -> list[Verdict]:
                     case=case,
                     finding=6,
                 ),
+                Verdict(
+                    "On quadratics, while its curriculum lasts, MCLGS is closer to the plain gradient than PCGrad",
+                    "our question",
+                    0.0,
+                    0.0,
+                    range_interval(np.subtract(steps(factor, "mclgs"), steps(factor, "pcgrad"))),
+                    below=True,
+                    reading="distance of MCLGS's less that of PCGrad's, in lengths of the mean gradient, mean [range] "
+                    "over starts",
+                    case=case,
+                    kind="ours",
+                    limits=6,
+                ),
             ]
         for method, claim, finding, limits in (
             ("mclgs", "On quadratics MCLGS ends at the optimum of the plain objective", 6, 0),
-            (ENDLESS, "On quadratics MCLGS ends there even if its curriculum does not end", 0, 6),
+            (ENDLESS, "On quadratics MCLGS ends at that optimum even if its curriculum does not end", 0, 6),
         ):
             verdicts.append(
                 Verdict(
@@ -204,8 +220,9 @@ def claims(found: list[Path]) -> list[Verdict]:
                     reading="distance of the end, mean [range] over starts",
                     case=case,
                     kind="ours",
-                    finding=finding,
-                    limits=limits,
+                    # Without a gap of magnitudes the poster claims nothing.
+                    finding=finding if factor > 1 else 0,
+                    limits=limits if factor > 1 else 0,
                 )
             )
     return verdicts

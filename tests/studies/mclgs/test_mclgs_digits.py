@@ -46,6 +46,11 @@ def test_the_exhibit_and_the_claim(found):
     shown = digits.exhibit(found, sizes=(1, 8))
     assert shown.table["batch size"].tolist() == [1, 1, 8, 8]
     assert "With one sample and with the largest batch: two tasks, one batch" in shown.caption
-    (verdict,) = digits.claims(found)
+    assert " 24 cosines of tasks and 21 of one task a seed" in shown.caption
+    assert (shown.table["mean weight at a0 high"] <= 2).all()
+    verdict, *more_often = digits.claims(found, sizes=(1, 8))
+    assert [one.case for one in more_often] == ["batches of 1, two-digit network", "batches of 8, two-digit network"]
+    shares = digits.by_size(found, (8,)).groupby("compared")["conflicts, %"].mean()
+    assert more_often[1].measured.value == pytest.approx(shares[digits.CONTROL] - shares[digits.TASKS])
     correlations = digits.correlations(found)["loss in the end"]
     assert verdict.measured.low == correlations.min() and verdict.finding == 5

@@ -41,7 +41,11 @@ def test_adam_cancels_a_constant_gate_and_sgd_does_not():
 
 
 def test_identities_of_the_rule():
-    assert [one.status for one in rule.claims()] == ["holds"] * 4
+    verdicts = rule.claims()
+    assert [one.status for one in verdicts] == ["holds"] * 5
+    assert [one.claim for one in verdicts if one.finding == 4] == [
+        "Where p is 0 all weights are those of the plain mean"
+    ]
 
 
 def test_exhibits_of_the_rule():
@@ -89,6 +93,16 @@ def test_where_methods_end():
 
 def test_pcgrad_is_judged_where_there_is_a_gap():
     verdicts = toy.claims([Path(f, method, f, 1.0, 0.0) for f in toy.FACTORS for method in toy.METHODS])
-    own = {(one.claim.split("PCGrad")[1], one.case): one.status for one in verdicts if "PCGrad" in one.claim}
+    own = {(one.claim, one.case): one.status for one in verdicts if one.finding == 6 and "PCGrad" in one.claim}
     assert {case for _, case in own} == {"one loss times 10", "one loss times 100"}
     assert set(own.values()) == {"holds"} and len(own) == 4
+    assert {one.case for one in verdicts if one.finding or one.limits} == {case for _, case in own}
+
+
+def test_mclgs_is_held_against_the_deviation_of_pcgrad():
+    """PCGrad is 0.25 of the mean away from it, MCLGS 0.5 and 0.125."""
+    for own, status in ((0.5, "does not hold"), (0.125, "holds")):
+        apart = {"pcgrad": 0.25, "mclgs": own}
+        paths = [Path(f, method, apart.get(method, 0.0), 1.0, 0.0) for f in toy.FACTORS for method in toy.METHODS]
+        told = [one for one in toy.claims(paths) if "closer to the plain gradient" in one.claim]
+        assert [(one.measured.value, one.status, one.limits) for one in told] == [(own - 0.25, status, 6)] * 2

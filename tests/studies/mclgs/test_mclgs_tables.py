@@ -52,11 +52,18 @@ def test_differences_of_printed_means():
 def test_the_posters_own_numbers_are_judged():
     verdicts = poster.claims()
     assert verdicts[0].status == "holds"
-    assert {one.finding for one in verdicts} == {0, 1, 2, 3}
+    assert {one.finding for one in verdicts} == {0, 1, 2, 3, 7}
     cases = {(one.source, one.finding, one.case): one.status for one in verdicts[1:]}
-    assert len(cases) == 5 + 6 + 5
+    assert len(cases) == 6 + 7 + 6 + 1
     assert cases["poster, table of NYUv2", 1, "PCGrad"] == "inconclusive"
     assert cases["poster, table of BDD100K", 3, "MGDA"] == "holds"
+    rivals = [one.case for one in verdicts if one.finding == 1]
+    assert rivals == ["PCGrad", "CAGrad", "GradDrop", "MTL Baseline", "MGDA", "single tasks"]  # the nearest first
+    # 2.12 less 4.3027 times 0.48, and 22.85 less 4.3027 times 0.4: Student's t of two degrees of freedom.
+    (single,) = (one for one in verdicts if (one.finding, one.case) == (1, "single tasks"))
+    assert (single.measured.high, single.status) == (pytest.approx(-(2.12 - 4.30265273 * 0.48)), "holds")
+    assert (verdicts[-1].finding, verdicts[-1].status) == (7, "holds")
+    assert verdicts[-1].measured.high == pytest.approx(-22.85 + 4.30265273 * 0.4)
 
 
 # --- rerun
