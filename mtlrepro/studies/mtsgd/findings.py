@@ -61,8 +61,9 @@ FINDINGS = (
         8,
         "MTSGD is better than the baselines by a large margin, and than other networks (Table 1)",
         CRITIQUE,
-        f"{PRINTED}, beside the papers of the comparators; {RUNS}, at one learning rate, there also taken apart, and, "
-        "with the losses as they are, at the best of those tried, there also against fixed weights (Section 4)",
+        f"{PRINTED}, beside the papers of the comparators; {RUNS}, at one learning rate, there also taken apart (mask, "
+        "direction, length) and, with a scaled loss, against the weight that undoes it; with the losses as they are "
+        "also at the best of the rates tried and against fixed weights (Section 4)",
     ),
 )
 """Claims of the box *What the article claims*, by number."""

@@ -8,28 +8,37 @@ import pandas as pd
 from mtlrepro.analysis.verdicts import Verdict
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies import fronts
+from mtlrepro.studies.comparison import bracketed
 from mtlrepro.studies.mtsgd import grids, survival
-from mtlrepro.studies.mtsgd.controls.rates import BASELINES, Chosen, answer, beside, judgement
+from mtlrepro.studies.mtsgd.controls.rates import Chosen, beside, judgement
 from mtlrepro.studies.mtsgd.grids import BALANCE_ALONE, JOINT, NO_CONFLICT, Cell
-from mtlrepro.studies.mtsgd.tables import AS_THEY_ARE, SUBJECTS, better, gained_in, title
+from mtlrepro.studies.mtsgd.tables import AS_THEY_ARE, DECIMALS, LABELS, MEASURES, SUBJECTS, better, gained_in, title
 from mtlrepro.studies.setting import Setting, diverged
 
-BALANCE, MASK, PLAIN = "balance without mask", "mask without balance", "length restored by step"
-"""Parts by name: those of Table 2, without balance, and with steps as long as the plain ones."""
-QUESTIONS = {
-    MASK: "The mask alone is better {} than the mask with balance",
-    "length restored by slice": "MTSGD is better {} with slices of the plain length",
-    PLAIN: "MTSGD is better {} with steps of the plain length",
-    "rate divided by the length": "MTSGD is better {} with its learning rate divided by the length of its steps",
-}
-"""Part that is compared with MTSGD at a threshold of 0, to the claim with a place for what it is about."""
-AGAINST_JOINT = {
-    MASK: ("The mask alone is better {} than joint SGD", 0),
-    PLAIN: ("MTSGD with steps of the plain length is better {} than joint SGD", BASELINES),
-}
-"""Part that is compared with joint SGD, likewise, and the claim whose limits it shows."""
+BALANCE, MASK, BY_SLICE, BY_STEP, DIVIDED = (
+    "balance without mask",
+    "mask without balance",
+    "length restored by slice",
+    "length restored by step",
+    "rate divided by the length",
+)
+"""Parts by name: those of Table 2 and without balance, slices and steps as long as plain ones, and another rate."""
+SGD, CLIPPED = title(JOINT), title(Cell(NO_CONFLICT))
+"""Rows of the tables that parts are compared with."""
+QUESTIONS = (
+    (MASK, "The mask alone is better {} than the mask with balance", CLIPPED),
+    (BY_SLICE, "MTSGD is better {} with slices of the plain length", CLIPPED),
+    (BY_STEP, "MTSGD is better {} with steps of the plain length", CLIPPED),
+    (BY_STEP, "MTSGD is better {} with steps of the plain length than with slices of the plain length", BY_SLICE),
+    (DIVIDED, "MTSGD is better {} with its learning rate divided by the length of its steps", CLIPPED),
+    (MASK, "The mask alone is better {} than joint SGD", SGD),
+    (BY_SLICE, "MTSGD with slices of the plain length is better {} than joint SGD", SGD),
+    (BY_STEP, "MTSGD with steps of the plain length is better {} than joint SGD", SGD),
+    (DIVIDED, "MTSGD with its rate divided by the length of its steps is better {} than joint SGD", SGD),
+)
+"""Part, claim with a place for what it is about, and what it is compared with."""
 AT_ONE_RATE = f"{AS_THEY_ARE}, learning rate of the tables"
-"""Case of verdicts."""
+"""Case of verdicts on parts that have this rate."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +84,13 @@ def load(setting: Setting) -> Parts:
         RuntimeError: All runs of joint SGD, or of MTSGD at a threshold of 0, with which others are compared, diverged;
             see `Setting.reference`.
     """
-    rows = {title(cell): cell.runs(setting) for cell in (JOINT, Cell(NO_CONFLICT))}
+    rows = {SGD: JOINT.runs(setting), CLIPPED: Cell(NO_CONFLICT).runs(setting)}
     joint, clipped = (setting.reference(name, runs) for name, runs in rows.items())
     length = update_length(setting)
     apart = {
         BALANCE: Cell(BALANCE_ALONE).runs(setting),
         **grids.lengths(setting),
-        "rate divided by the length": grids.matched(setting, length),
+        DIVIDED: grids.matched(setting, length),
     }
     return Parts(
         joint=fronts.evaluated(setting, joint),
@@ -102,32 +111,44 @@ def exhibit(found: Parts, joint: Chosen) -> Exhibit:
     tuned = {f"joint SGD, rate {joint.rate:g}": joint.runs} if joint.rate else {}
     if set(joint.runs["run"]) <= set(found.joint["run"]):
         tuned = {}
-    parts = {**tuned, title(Cell(NO_CONFLICT)): found.clipped, **found.apart}
-    named = (("MTSGD", found.clipped), *((name, found.apart[name]) for name in (BALANCE, MASK, PLAIN)))
-    answers = "; ".join(f"{name} {answer(runs, found.joint)}" for name, runs in named)
+    parts = {**tuned, CLIPPED: found.clipped, **found.apart}
     caption = (
-        "MTSGD at a threshold of 0 taken apart, at the learning rate of the tables. Its steps of shared parameters, "
-        f"before momentum, are {100 * found.length:.0f} % as long as the plain mean at the same weights. Against joint "
-        f"SGD {answers}.{diverged(found.lost)} (Positive where better, paired 95 %, not corrected; MTSGD and balance "
-        "without mask have the seeds of the comparison; brackets of rows 95 %, of up to three seeds the range.)"
+        "MTSGD at a threshold of 0 taken apart, at the learning rate of the tables where no other is named. Steps as "
+        f"long as the plain mean in place of {100 * found.length:.0f} % of it change MTSGD by "
+        f"{_gains(found.apart[BY_STEP], found.clipped)}: that is the length. Such steps differ from joint SGD by "
+        f"{_gains(found.apart[BY_STEP], found.joint)}: that is the direction. With the plain length in every slice "
+        f"in place of the whole step it is {_gains(found.apart[BY_SLICE], found.joint)}; with the rate divided by the "
+        f"length {_gains(found.apart[DIVIDED], found.joint)}; as MTSGD is {_gains(found.clipped, found.joint)}; "
+        f"without the mask {_gains(found.apart[BALANCE], found.joint)}; and with the mask alone "
+        f"{_gains(found.apart[MASK], found.joint)}.{diverged(found.lost)} (Positive where better; paired 95 %, not "
+        "corrected, most of three pairs; length: of steps of shared parameters, before momentum, beside the plain mean "
+        "at the same weights; MTSGD and balance without mask have the seeds of the comparison; brackets of rows 95 %, "
+        "of up to three seeds the range.)"
     )
     return Exhibit(name="taken_apart", table=pd.DataFrame(beside(parts, found.joint)), caption=caption)
 
 
+def _gains(one: pd.DataFrame, other: pd.DataFrame) -> str:
+    """By how much runs are better than others at both tasks, in words."""
+    return " and ".join(
+        f"{bracketed(gained_in(metric, one, other), DECIMALS[metric], signed=True)} {MEASURES[metric]}"
+        for metric in LABELS
+    )
+
+
 def claims(found: Parts) -> list[Verdict]:
-    """Ask what each part does: against MTSGD at a threshold of 0, and what is left of it against joint SGD.
+    """Ask what each part does, see `QUESTIONS`.
 
     Args:
         found: As `load` gives it.
     """
-    asked = [(name, claim, title(Cell(NO_CONFLICT)), found.clipped, 0) for name, claim in QUESTIONS.items()]
-    asked += [(name, claim, title(JOINT), found.joint, limits) for name, (claim, limits) in AGAINST_JOINT.items()]
+    runs = {SGD: found.joint, CLIPPED: found.clipped, **found.apart}
     verdicts = []
-    for name, claim, other, runs, limits in asked:
+    for name, claim, other in QUESTIONS:
         lost = {name, other} & found.lost.keys()
         for about, metric in SUBJECTS.items():
-            gained = None if lost else gained_in(metric, found.apart[name], runs)
-            fields = judgement(metric, limits)
-            fields["case"] = AT_ONE_RATE
+            gained = None if lost else gained_in(metric, runs[name], runs[other])
+            fields = judgement(metric)
+            fields["case"] = AS_THEY_ARE if name == DIVIDED else AT_ONE_RATE
             verdicts.append(better(claim.format(about), gained, metric, **fields))
     return verdicts
