@@ -121,11 +121,12 @@ def exhibit(found: Parts, joint: Chosen) -> Exhibit:
         f"length {_gains(found.apart[DIVIDED], found.joint)}; as MTSGD is {_gains(found.clipped, found.joint)}; "
         f"without the mask {_gains(found.apart[BALANCE], found.joint)}; and with the mask alone "
         f"{_gains(found.apart[MASK], found.joint)}.{diverged(found.lost)} (Positive where better; paired 95 %, not "
-        "corrected, most of three pairs; length: of steps of shared parameters, before momentum, beside the plain mean "
+        "corrected; length: of steps of shared parameters, before momentum, beside the plain mean "
         "at the same weights; MTSGD and balance without mask have the seeds of the comparison; brackets of rows 95 %, "
         "of up to three seeds the range.)"
     )
-    return Exhibit(name="taken_apart", table=pd.DataFrame(beside(parts, found.joint)), caption=caption)
+    rows = pd.DataFrame(beside(parts, found.joint))
+    return Exhibit(name="taken_apart", table=rows, shown=rows.drop(columns="pairs", errors="ignore"), caption=caption)
 
 
 def _gains(one: pd.DataFrame, other: pd.DataFrame) -> str:
