@@ -108,10 +108,10 @@ def exhibit(found: Weights, methods: Sequence[Chosen]) -> Exhibit:
         f"{found.front.missing()} Tuned on the validation split: {_tuned(found)}{edge}. Against these "
         f"{'; '.join(answers)}. Better at one task and worse at the other may be another point of the front: "
         f"{DELTA} and the last columns count both.{_left_out(found, methods)} (Gains over the tuned weights: positive "
-        "where better, paired 95 %, not corrected, and without the spread of the choice of weights and rates. Beyond the "
-        "front: the least improvement over equal weights, the same at both tasks, with which some fixed weights would "
-        "match the method at each; negative where some are better at both. Points as far: the share of fixed weights "
-        "that are at least as far beyond the others. Means and ranges over the seeds of the front.)"
+        "where better, paired 95 %, not corrected, and without the spread of the choice of weights and rates. Beyond "
+        "the front: the least improvement over equal weights, the same at both tasks, with which some fixed weights "
+        "would match the method at each; negative where some are better at both. Points as far: the share of fixed "
+        "weights that are at least as far beyond the others. Means and ranges over the seeds of the front.)"
     )
     return Exhibit(name="against_front", table=rows, shown=fronts.shown(found.front, rows), caption=caption)
 
@@ -159,9 +159,10 @@ def plane_exhibit(found: Weights, methods: Sequence[Chosen]) -> Exhibit:
     told = [f"{end['name']}: {fixed(end[plane.Y])} % at {fixed(end[plane.X], 3)} px" for end in ends]
     caption = (
         f"Fixed weights at {found.rate:g} as a line, and methods, each at the best of its learning rates: the better "
-        f"corner is the upper left. The weights with the highest mIoU are {told[0]}; those with the lowest AEPE {told[1]}."
-        f"{_left_out(found, methods)} (Line: {fronts.seeds_in_words(found.front.seeds)}; other points, of which the "
-        "tuned weights are one of the line once more, have all their seeds. Bars: 95 %, the range of up to three.)"
+        f"corner is the upper left. The weights with the highest mIoU are {told[0]}; those with the lowest AEPE "
+        f"{told[1]}.{_left_out(found, methods)} (Line: {fronts.seeds_in_words(found.front.seeds)}; other points, of "
+        "which the tuned weights are one of the line once more, have all their seeds. Bars: 95 %, the range of up to "
+        "three.)"
     )
     return Exhibit(
         name="front_plane",
