@@ -11,17 +11,19 @@ from mtlrepro.studies.mclgs.scores import ROOMS
 from mtlrepro.studies.setting import Setting, check_prepared
 from mtlrepro.training.config import RunConfig
 
-SMOKE = {"seeds": 2, "comparison_seeds": 2}
+SMOKE = {"comparison_seeds": 2}
 """Seeds at the scale `smoke`: the fewest of which there is an interval."""
 ROOMS_SETS, STREET_SETS = ("rooms", "nyuv2"), ("rooms", "streets", "bdd100k")
 """Data sets of the poster's first table and of its second; `rooms` stands for scenes of both."""
 TABLE, STREET_TABLE, UNPAIRED = "2, methods", "3, methods", "3, labels of different images"
 STAR, CONTROLS = "4, star", "4, controls"
-GRADIENTS, WEIGHTS, SCALED = "1 and 5, gradients of samples", "5, weights of samples", "6, one loss scaled"
+SCALED, GRADIENTS, WEIGHTS = "5, one loss scaled", "1 and 6, gradients of samples", "6, weights of samples"
 """Experiments by the section that shows them; `GRADIENTS` is of two sections."""
 RATES, STREET_RATES = "2, learning rates", "3, learning rates"
 FRONT, SGD = "7, fixed weights", "4, under SGD"
 """Experiments whose first runs choose which others there are."""
+READ = (TABLE,)
+"""Experiments that the notebook reads; of the others not all runs are made yet, and their sections are to come."""
 NETWORKS = {"nyuv2": "segnet_mtan", "streets": "detection", "bdd100k": "detection"}
 """Networks of data sets other than rooms."""
 
@@ -29,10 +31,14 @@ NETWORKS = {"nyuv2": "segnet_mtan", "streets": "detection", "bdd100k": "detectio
 def setting_of(**parameters: Any) -> Setting:  # noqa: ANN401
     """Make the chapter's setting of the notebook's parameters, which are fields of `Setting`.
 
+    Where `seeds` is not among them, it has its usual value, or that of `comparison_seeds` if that is less.
+
     Raises:
         ValueError: They do not go together.
     """
-    return Setting(network=NETWORKS.get(parameters.get("dataset", "rooms"), ""), **parameters)
+    seeds = min(Setting.seeds, parameters.get("comparison_seeds", Setting.comparison_seeds))
+    network = NETWORKS.get(parameters.get("dataset", "rooms"), "")
+    return Setting(network=network, **{"seeds": seeds, **parameters})
 
 
 def plan(**parameters: Any) -> Plan:  # noqa: ANN401
@@ -46,13 +52,14 @@ def plan(**parameters: Any) -> Plan:  # noqa: ANN401
     """
     setting = setting_of(**parameters)
     check_prepared(setting.dataset, setting.data_root, setting.splits)
+    read = {name: grid for name, grid in experiments(setting).items() if name in READ}
     choosing: dict[str, Grid] = {
         RATES: search,
         STREET_RATES: lambda at: search(grids.streets(at)),
         FRONT: lambda at: [*grids.front(at, [0]), *equal(at)],
         SGD: lambda at: [*sgd_search(at), *grids.rate_search(at)["equal"]],
     }
-    return plans.plan(setting, experiments(setting), choosing)
+    return plans.plan(setting, read, choosing)
 
 
 def experiments(setting: Setting) -> dict[str, Grid]:

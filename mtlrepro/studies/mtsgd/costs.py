@@ -172,4 +172,6 @@ def step_claims() -> list[Verdict]:
 
 def exhibit(setting: Setting) -> Exhibit:
     """Show what all runs of the chapter cost, also of what is still to come."""
-    return studies_costs.exhibit(setting, plan.experiments(setting), "costs", of="All runs of this page and to come")
+    return studies_costs.exhibit(
+        setting, plan.experiments(setting), "costs", of="All runs, of this page and of its parts to come"
+    )

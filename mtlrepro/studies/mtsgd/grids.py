@@ -184,6 +184,10 @@ TABLE_4 = (
 """MTSGD by filter, and by parameter, the other reading of the caption."""
 
 
+UNDECAYED = (TABLE_3[0], TABLE_3[-1])
+"""Joint SGD and MTSGD at a threshold of 0 without decay, with which matched decay is compared."""
+
+
 def runs_of(setting: Setting, cells: Iterable[Cell]) -> list[RunConfig]:
     """Runs of some cells.
 
@@ -228,7 +232,7 @@ def _rounded(value: float) -> float:
 
 
 def decayed(setting: Setting) -> list[RunConfig]:
-    """Joint SGD and MTSGD at a threshold of 0 with decay of the paper's effect over a run, in both forms."""
+    """Joint SGD and MTSGD at a threshold of 0 with matched decay, in both forms; see `mtsgd.decay`."""
     return [
         run
         for decay, amount in decays(setting).items()

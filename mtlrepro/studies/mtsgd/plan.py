@@ -17,7 +17,15 @@ SMOKE = {"seeds": 2, "comparison_seeds": 2}
 RATES, FRONT, FACTORS = "4, learning rates", "4, fixed weights", "4, sensitivity to weights"
 """Experiments whose first runs choose which others there are."""
 PARTS = "4, step taken apart"
-READ = ("3, Table 2", "2, premise", "3, Table 2 at the premise", RATES, PARTS, FRONT)
+READ = (
+    "3, Table 2",
+    "2, premise",
+    "3, Table 2 at the premise",
+    RATES,
+    PARTS,
+    FRONT,
+    "3, matched decay",
+)
 """Experiments that the notebook reads; the runs of the others are not made yet, and their sections are to come."""
 
 
@@ -53,9 +61,9 @@ def experiments(setting: Setting) -> dict[str, Grid]:
         "2, premise": lambda at: [run for runs in grids.premise(at).values() for run in runs],
         "3, Table 2 at the premise": lambda at: grids.scaled(at, range(at.seeds)),
         **(chosen if setting.validated else {}),
-        "3, Table 3": lambda at: grids.runs_of(at, TABLE_3),
-        "3, decay of the article's effect": grids.decayed,
+        "3, matched decay": lambda at: [*grids.runs_of(at, grids.UNDECAYED), *grids.decayed(at)],
         "3, Table 4": lambda at: grids.runs_of(at, TABLE_4),
+        "3, Table 3": lambda at: grids.runs_of(at, TABLE_3),
         **(others if setting.validated else {}),
     }
     return plans.unbroken(found)

@@ -21,7 +21,7 @@ from mtlrepro.analysis.verdicts import Interval, Kind, Verdict, bracketed_over, 
 from mtlrepro.pages import figures
 from mtlrepro.pages.exhibit import Exhibit
 from mtlrepro.studies import fronts, predictions
-from mtlrepro.studies.comparison import bracketed, columns, fixed, paired
+from mtlrepro.studies.comparison import ALPHA, bracketed, columns, fixed, paired
 from mtlrepro.studies.mtsgd import grids, printed
 from mtlrepro.studies.mtsgd.grids import BALANCE_ALONE, JOINT, NO_CONFLICT, TABLE_2, TABLE_3, TABLE_4, Cell
 from mtlrepro.studies.scores import DELTA, Scores
@@ -46,22 +46,17 @@ AS_THEY_ARE = "losses as they are"
 """Case of verdicts about runs without a factor on the loss of disparity."""
 ABOUT = {
     "Table 2": (TABLE_2, Cell(NO_CONFLICT), JOINT),
-    "Table 3": (TABLE_3, Cell(NO_CONFLICT, decay=0.0), Cell(NO_CONFLICT)),
-    "Table 4": (TABLE_4, Cell(NO_CONFLICT), Cell(NO_CONFLICT, "filter")),
+    "Table 3": ((*TABLE_2, *TABLE_3), Cell(NO_CONFLICT, decay=0.0), Cell(NO_CONFLICT)),
+    "Table 4": ((*TABLE_2[1:], *TABLE_4), Cell(NO_CONFLICT), Cell(NO_CONFLICT, "filter")),
 }
 """The article's tables: their rows, and the two that the caption compares."""
-SCALED, DECAYED = "Table 2 at the premise", "decay of the article's effect"
+SCALED, DECAYED = "Table 2 at the premise", "matched decay"
 PARTS = (*ABOUT, SCALED, DECAYED)
 """What the section shows, each part from runs of its own."""
-DECAYS = {
-    "torch": "coupled, the article's effect (Eq. 11)",
-    "decoupled": "decoupled, the article's effect (Eq. 1)",
-}
-"""Forms of weight decay that shrinks weights over a run as much as the article's does over its own."""
 PAIRED = "[paired 95 %, not corrected]"
 ABLATION = "Section 4.4, Table 2"
-FELT = 0.5
-"""Part of the article's effect of decay from which on runs with its number can tell what decay does."""
+Pairs = dict[tuple[str, str], tuple[pd.DataFrame, pd.DataFrame]]
+"""Names of two rows, the second being the reference, to their runs."""
 
 
 class About(TypedDict):
@@ -87,9 +82,9 @@ def scaled_title(cell: Cell) -> str:
     return f"{title(cell)} with the scaled loss"
 
 
-def decayed_title(form: str, threshold: float | None) -> str:
-    """Name of a row with decay of the article's effect."""
-    return f"{title(Cell(threshold))} with {form} decay of the article's effect"
+def decayed_title(form: grids.Decay, threshold: float | None) -> str:
+    """Name of a row with matched decay, see `mtsgd.decay`."""
+    return f"{title(Cell(threshold))}, matched {'coupled' if form == 'torch' else form} decay"
 
 
 @dataclass(frozen=True)
@@ -100,7 +95,7 @@ class Trained:
         single: Single tasks, `[seeds, metrics]`.
         cells: Row of the article's tables to its runs: one row a run with `seed` and the columns of the metrics.
         scaled: Row to its runs with the loss of disparity scaled.
-        decayed: Form of decay to threshold (None: joint SGD) to its runs, with decay of the article's effect.
+        decayed: Form of decay to threshold (None: joint SGD) to its runs with matched decay, see `mtsgd.decay`.
         lost: Name of a row, see `title`, `scaled_title` and `decayed_title`, or task alone to how many of its runs
             diverged and are left out, if any did.
         factor: Factor on the loss of disparity in `scaled`.
@@ -109,7 +104,7 @@ class Trained:
     single: pd.DataFrame
     cells: Mapping[Cell, pd.DataFrame]
     scaled: Mapping[Cell, pd.DataFrame]
-    decayed: Mapping[str, Mapping[float | None, pd.DataFrame]]
+    decayed: Mapping[grids.Decay, Mapping[float | None, pd.DataFrame]]
     lost: Mapping[str, int]
     factor: float = grids.PREMISE
 
@@ -148,6 +143,8 @@ def load(setting: Setting, parts: Collection[str] = PARTS) -> Trained:
     alone = grids.single_tasks(setting)
     single = setting.trained(setting.reference("single tasks", alone)).groupby("seed")[SCORES.names].first()
     cells = {cell: cell.runs(setting) for place, (rows, *_) in ABOUT.items() if place in parts for cell in rows}
+    if DECAYED in parts:
+        cells |= {cell: cell.runs(setting) for cell in grids.UNDECAYED}
     scaled = _scaled(setting) if SCALED in parts else {}
     decayed = _decayed(setting) if DECAYED in parts else {}
     by_name = {name: [run for run in alone if name == f"{run.tasks[0]} alone"] for name in ALONE}
@@ -172,15 +169,15 @@ def _scaled(setting: Setting) -> dict[Cell, list[RunConfig]]:
     }
 
 
-def _decayed(setting: Setting) -> dict[str, dict[float | None, list[RunConfig]]]:
-    """Form of a decay of the article's effect to threshold to its runs."""
+def _decayed(setting: Setting) -> dict[grids.Decay, dict[float | None, list[RunConfig]]]:
+    """Form of matched decay to threshold to its runs."""
     strong = grids.decayed(setting)
     return {
         form: {
             threshold: [run for run in strong if run.decay == form and run.method_options.get("threshold") == threshold]
             for threshold in (None, NO_CONFLICT)
         }
-        for form in DECAYS
+        for form in grids.decays(setting)
     }
 
 
@@ -299,93 +296,40 @@ def scaled_exhibit(trained: Trained) -> Exhibit:
     return Exhibit(name="premise_table", table=pd.DataFrame(found), caption=caption)
 
 
-def decay_rows(trained: Trained) -> dict[str, dict[float | None, pd.DataFrame]]:
-    """Amount and form of decay to threshold (None: joint SGD) to runs: none, the article's number, its effect.
-
-    Args:
-        trained: What `load` gives.
-    """
-    plain = {
-        "none": {one: trained.cells[Cell(one, decay=0.0)] for one in (None, NO_CONFLICT)},
-        f"coupled, {grids.PAPER_DECAY:g}": {one: trained.cells[Cell(one)] for one in (None, NO_CONFLICT)},
-    }
-    return {**plain, **{name: dict(trained.decayed[form]) for form, name in DECAYS.items()}}
-
-
-def decay_exhibit(trained: Trained, amounts: Mapping[grids.Decay, float]) -> Exhibit:
-    """Weight decay of the article's number and of its effect over a run, for joint SGD and MTSGD alike.
-
-    Args:
-        trained: What `load` gives.
-        amounts: Decay of the article's effect, by form.
-    """
-    by_amount = decay_rows(trained)
-    none = by_amount["none"]
-    found: list[dict[str, Any]] = []
-    for amount, by_threshold in by_amount.items():
-        for threshold, runs in by_threshold.items():
-            if not trained.shown(runs):
-                continue
-            row: dict[str, Any] = {"decay": amount, "method": title(Cell(threshold))}
-            for metric, label in LABELS.items():
-                row |= columns(label, over_seeds(runs[metric], mean_interval))
-            found.append(row)
-    costs = "; ".join(
-        f"{title(Cell(threshold))}, {name.split(',')[0]}: "
-        f"{bracketed(gain(by_amount[name][threshold], none[threshold], MIOU))}"
-        for name in DECAYS.values()
-        for threshold in (None, NO_CONFLICT)
-    )
-    names = [title(Cell(one, decay=decay)) for one in (None, NO_CONFLICT) for decay in (0.0, grids.PAPER_DECAY)]
-    names += [decayed_title(form, one) for form in DECAYS for one in (None, NO_CONFLICT)]
-    scaled = [f"{amount:g} ({DECAYS[form].split(',')[0]})" for form, amount in amounts.items()]
-    caption = (
-        f"Weight decay for joint SGD, the control that the article lacks, and MTSGD. A decay of {grids.PAPER_DECAY:g} "
-        f"has {100 * felt(amounts):.2g} % of the effect here that it has over the article's schedule; at "
-        f"{' and '.join(scaled)} weights shrink as much as there. What that gains in mIoU against no decay, in points: "
-        f"{costs}.{trained.left_out(names)} (Paired 95 %, not corrected; brackets of rows 95 %, of up to three seeds "
-        "the range.)"
-    )
-    return Exhibit(name="decay", table=pd.DataFrame(found), caption=caption)
-
-
-def felt(amounts: Mapping[grids.Decay, float]) -> float:
-    """Give the effect of the article's number for coupled decay on a weight here, as a share of that over its schedule.
-
-    Args:
-        amounts: See `decay_exhibit`.
-    """
-    return grids.PAPER_DECAY / amounts["torch"]
-
-
 # --- differences --------------------------------------------------------------------------------------
 
 
-def pairs(trained: Trained) -> dict[tuple[Cell, Cell], tuple[pd.DataFrame, pd.DataFrame]]:
-    """Rows that the article's claims compare, the second being the reference, with their runs; those that are there."""
+def pairs(trained: Trained) -> Pairs:
+    """Rows of Tables 2 and 4 that the article's claims compare, those that are there; for Table 3 see `mtsgd.decay`.
+
+    Args:
+        trained: What `load` gives.
+    """
     wanted = [
         *((cell, JOINT) for cell in TABLE_2[1:]),
         *((Cell(threshold), Cell(BALANCE_ALONE)) for threshold in grids.THRESHOLDS[1:]),
-        (TABLE_3[0], JOINT),
-        *((replace(cell, decay=0.0), cell) for cell in TABLE_2[1:]),
         *((replace(cell, level="channel"), cell) for cell in TABLE_4),
     ]
     cells = trained.cells
-    return {(one, other): (cells[one], cells[other]) for one, other in wanted if {one, other} <= cells.keys()}
+    there = [(one, other) for one, other in wanted if {one, other} <= cells.keys()]
+    return {(title(one), title(other)): (cells[one], cells[other]) for one, other in there}
 
 
-def tests(trained: Trained) -> pd.DataFrame:
-    """Paired differences behind the claims.
+def tests(compared: Pairs) -> pd.DataFrame:
+    """Paired differences of some rows, a family of tests.
+
+    Args:
+        compared: Which rows.
 
     Returns:
-        One row a pair of rows of the tables with two seeds in common or more: `compared`, `with`, `pairs`; for both
-        metrics the gain, positive where the first is better, with its bounds, its p-value with Holm's correction over
-        all rows of this table, and the smallest true gain that so many pairs show with a power of 80 %.
+        One row a pair with two seeds in common or more: `compared`, `with`, `pairs`; for both metrics the gain,
+        positive where the first is better, with its bounds, its p-value with Holm's correction over all rows of this
+        table, and the smallest true gain that so many pairs show with a power of 80 %.
     """
     found: list[dict[str, Any]] = []
     p_values: list[tuple[int, str, float]] = []
-    for (one, other), (first, second) in pairs(trained).items():
-        row: dict[str, Any] = {"compared": title(one), "with": title(other)}
+    for (one, other), (first, second) in compared.items():
+        row: dict[str, Any] = {"compared": one, "with": other}
         by_metric = {metric: sign * differences(first, second, metric) for metric, sign in SIGNS.items()}
         if min(map(len, by_metric.values())) < 2:
             continue
@@ -405,22 +349,38 @@ def tests(trained: Trained) -> pd.DataFrame:
 
 
 def tests_exhibit(trained: Trained) -> Exhibit:
-    """Paired differences behind the claims, with what so few pairs can show."""
-    table, lost = tests(trained), trained.left_out([*map(title, trained.cells)])
+    """Paired differences behind the claims about Tables 2 and 4, with what so few pairs can show.
+
+    Args:
+        trained: What `load` gives.
+    """
+    return pairs_exhibit(trained, pairs(trained), "differences", "rows of the tables")
+
+
+def pairs_exhibit(trained: Trained, compared: Pairs, name: str, of: str) -> Exhibit:
+    """Paired differences of some rows, see `tests`.
+
+    Args:
+        trained: What `load` gives.
+        compared: Which rows.
+        name: Name of the table.
+        of: What the rows are.
+    """
+    table, lost = tests(compared), trained.left_out({row for both in compared for row in both})
     if table.empty:
-        return Exhibit(name="differences", table=table, caption=f"No two rows have two seeds in common.{lost}")
-    clear = int(((table["p of mIoU"] < 0.05) | (table["p of AEPE"] < 0.05)).sum())
+        return Exhibit(name=name, table=table, caption=f"No two {of} have two seeds in common.{lost}")
+    clear = int(((table["p of mIoU"] < ALPHA) | (table["p of AEPE"] < ALPHA)).sum())
     counts = sorted(set(table["pairs"]), reverse=True)
     detectable = ", ".join(f"{detectable_difference(count):.1f} with {count} pairs" for count in counts)
     caption = (
-        f"Differences between rows of the tables, positive where the first is better. After Holm's correction over "
+        f"Differences between {of}, positive where the first is better. After Holm's correction over "
         f"all {2 * len(table)} of them, {clear} of {len(table)} rows differ in a metric at the 5 % level. The "
         "smallest difference that shows with a power of 80 %, without that correction, was known before the runs: in "
         f"standard deviations of the pairs it is {detectable}; what that is in points and pixels stands beside each."
         f"{lost} "
         "(Brackets: paired 95 %, not corrected.)"
     )
-    return Exhibit(name="differences", table=table, shown=_by_metric(table), caption=caption)
+    return Exhibit(name=name, table=table, shown=_by_metric(table), caption=caption)
 
 
 def _by_metric(table: pd.DataFrame) -> pd.DataFrame:
@@ -492,13 +452,11 @@ def better(claim: str, gained: Interval | None, metric: str, **about: Unpack[Abo
     return Verdict(claim, claimed=0.0, tolerance=0.0, measured=lost, below=True, reading=reading, **about)
 
 
-def claims(trained: Trained, amounts: Mapping[grids.Decay, float]) -> list[Verdict]:
-    """Judge the article's claims about Tables 2 to 4 by runs of the same seed, those whose rows are there.
+def claims(trained: Trained) -> list[Verdict]:
+    """Judge the article's claims about Tables 2 and 4 by runs of the same seed, those whose rows are there.
 
     Args:
         trained: What `load` gives.
-        amounts: See `decay_exhibit`; where the article's number has less than `FELT` of its effect, runs with it cannot
-            tell what decay does.
     """
     cells, balance, clipped = trained.cells, Cell(BALANCE_ALONE), Cell(NO_CONFLICT)
     found: list[Verdict] = []
@@ -532,39 +490,6 @@ def claims(trained: Trained, amounts: Mapping[grids.Decay, float]) -> list[Verdi
     gained = trained.judged(gain(cells[JOINT], trained.single.reset_index(), AEPE), title(JOINT), *ALONE)
     claim = "Joint SGD is better at disparity than disparity alone"
     found.append(better(claim, gained, AEPE, source=ABLATION, finding=7))
-    return [*found, *_decay_claims(trained, amounts)]
-
-
-def _decay_claims(trained: Trained, amounts: Mapping[grids.Decay, float]) -> list[Verdict]:
-    """Judge what decay does: the article's number as far as it is felt, and one that has its effect; see `claims`."""
-    cells, found = trained.cells, []
-    untold = f"metrics under a decay that has less than {100 * FELT:g} % of the effect of the article's"
-
-    def judge(clip: float | None, runs: pd.DataFrame, name: str, amount: str, case: str) -> list[Verdict]:
-        """Judge whether joint SGD (None) or MTSGD at a threshold is better without decay than some runs with it."""
-        about: About = {"source": "Section 4.4, Table 3", "finding": 4, "case": case}
-        if clip is None:
-            about = {"source": "our question", "kind": "ours", "case": case}
-        method, plain = "Joint SGD" if clip is None else "MTSGD", Cell(clip, decay=0.0)
-        return [
-            better(
-                f"{method} is better at {task} without weight decay than with {amount}",
-                trained.judged(gain(cells[plain], runs, metric), title(plain), name),
-                metric,
-                **about,
-            )
-            for metric, task in TASKS.items()
-        ]
-
-    for clip in (None, *grids.THRESHOLDS):
-        if {Cell(clip), Cell(clip, decay=0.0)} <= cells.keys():
-            case = "" if clip is None else f"threshold {clip:g}"
-            own = judge(clip, cells[Cell(clip)], title(Cell(clip)), "the article's number", case)
-            told = felt(amounts) >= FELT
-            found += own if told else [replace(one, measured=None, reading=untold) for one in own]
-    for form, by_threshold in trained.decayed.items():
-        for clip, strong in by_threshold.items():
-            found += judge(clip, strong, decayed_title(form, clip), "one of the article's effect", DECAYS[form])
     return found
 
 

@@ -63,11 +63,28 @@ def test_history_of_the_centre(setting):
     assert curriculum.early_updates(found).tolist() == pytest.approx([10, 11, 12])
 
 
+def test_the_figure_of_weights_reads_the_table_alone_with_all_its_seeds(setting, tmp_path):
+    """Curricula and controls need not be stored, and the seeds are those of the comparison."""
+    methods = grids.methods(setting)
+    for runs in [*grids.star(setting).values(), *grids.controls(setting).values()]:
+        for run in set(runs) - set(methods["mclgs"]):
+            (tmp_path / f"{run.hash}.json").unlink()
+    fewer = replace(setting, seeds=2)
+    found = curriculum.load_centre(fewer)
+    assert sorted(found.epochs["seed"].unique()) == [0, 1, 2]
+    assert [*found.runs] == [grids.CENTRE]
+    exhibit = curriculum.weights_exhibit(found)
+    assert "(Means over 3 seeds; bars: 10 to 90 % of the steps of a run, mean over seeds;" in exhibit.caption
+    assert exhibit.uses == ("scale", "comparison_seeds")
+
+
 def test_exhibits_of_the_curriculum(setting):
     parts = [curriculum.load(setting), curriculum.load_sgd(setting)]
     weights = curriculum.weights_exhibit(parts[0])
-    assert "Weights begin at 0.90 to 1.20 and end at 1.00. While the curriculum lasts, the gate," in weights.caption
+    assert "In epoch 1 the pairs have mean weights of 0.90 to 1.20, and the middle 80 % of single" in weights.caption
+    assert "in the last one the mean is 1.00. While the curriculum lasts, the gate," in weights.caption
     assert "is below 1 in 50.0 [50.0, 50.0] % of the steps" in weights.caption
+    assert weights.caption.endswith("of a run, mean over seeds; brackets: the range over 3 seeds.)")
     assert len(weights.table) == 8 * 3
     star = curriculum.star_exhibit(parts[0])
     assert star.table["curriculum"].tolist() == [*grids.STAR][:3]
@@ -100,7 +117,8 @@ def baseline_error(value):
 
 
 def test_claims_of_the_curriculum(setting):
-    verdicts = curriculum.claims([curriculum.load(setting), curriculum.load_sgd(setting)])
+    parts = [curriculum.load(setting), curriculum.load_sgd(setting)]
+    verdicts = [*curriculum.weights_claims(curriculum.load_centre(setting)), *curriculum.claims(parts)]
     statuses = {(one.claim, one.case): one.status for one in verdicts}
     assert statuses[curriculum.AT_THE_END, ""] == "holds"
     assert statuses["Most early steps are weighed down", ""] == "holds"
@@ -179,7 +197,7 @@ def test_a_centre_with_one_run_has_no_intervals(setting, tmp_path):
     assert star.table.empty and "The centre less equal weights: ? points" in star.caption
     assert "2 of centre. (Means over 1 seeds" in curriculum.weights_exhibit(found).caption
     assert curriculum.controls_exhibit([found]).table.empty
-    statuses = {one.claim: one.status for one in curriculum.claims([found])}
+    statuses = {one.claim: one.status for one in curriculum.weights_claims(curriculum.load_centre(setting))}
     assert statuses["Most early steps are weighed down"] == "cannot be tested here"
     lose(tmp_path, grids.star(setting)[grids.CENTRE][0])
     with pytest.raises(RuntimeError, match=r"^MCLGS: of 3 seeds 3 diverged, "):

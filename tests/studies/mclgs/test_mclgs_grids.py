@@ -140,16 +140,33 @@ def test_the_plan_is_in_order_of_priority(scale, monkeypatch, tmp_path):
     monkeypatch.setenv("MTLREPRO_CACHE", str(tmp_path))
     setting = plan.setting_of(**VALUES | {"scale": scale})
     parts = plan.experiments(setting)
-    assert [name[0] for name in parts] == [*"2442733341653"]
+    assert [name[0] for name in parts] == [*"2442733341563"]
     assert [*parts][:3] == ["2, methods", "4, star", "4, controls"]
     assert all(grid(setting) for grid in parts.values())
 
 
-def test_the_plan_takes_less_than_its_budget():
-    """In core-hours at `cpu`; where the number of runs depends on results, at most so many."""
+def test_the_plan_takes_less_than_its_budget(monkeypatch):
+    """In core-hours at `cpu`, all parts together; where the number of runs depends on results, at most so many."""
+    monkeypatch.setattr(plan, "READ", tuple(plan.experiments(plan.setting_of(**VALUES))))
     found = plan.plan(**VALUES)
     assert sum(part.hours for part in found.parts) < 20
     assert {part.name for part in found.parts if part.at_most} <= {plan.RATES, plan.STREET_RATES, plan.SGD}
+
+
+def test_the_notebook_plans_what_it_reads():
+    """Parts of which no cell asks are not planned, so that no rerun trains them."""
+    assert [part.name for part in plan.plan(**VALUES).parts] == [*plan.READ]
+    source = files.book("mclgs.ipynb").read_text()
+    constants = {name: value for name, value in vars(plan).items() if name.isupper() and isinstance(value, str)}
+    asked = {value for name, value in constants.items() if f"plan.{name}" in source}
+    assert asked == set(plan.READ)
+
+
+def test_seeds_of_other_parts_are_no_more_than_those_of_the_table():
+    assert plan.setting_of(comparison_seeds=2).seeds == 2
+    assert plan.setting_of(comparison_seeds=7).seeds == plan.setting_of().seeds == 3
+    with pytest.raises(ValueError, match="seeds is 4; accepted: up to comparison_seeds, 3"):
+        plan.setting_of(seeds=4, comparison_seeds=3)
 
 
 @pytest.mark.parametrize(

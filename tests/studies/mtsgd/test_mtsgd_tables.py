@@ -10,15 +10,13 @@ from mtsgd_runs import SMOKE, broken, numbers, stored
 from mtlrepro.analysis.significance import detectable_difference, holm, paired_p_value
 from mtlrepro.analysis.verdicts import Interval
 from mtlrepro.studies.mtsgd import grids, plan, plane, tables
-from mtlrepro.studies.mtsgd.grids import JOINT, TABLE_2, TABLE_3, TABLE_4, Cell
+from mtlrepro.studies.mtsgd.grids import JOINT, TABLE_2, Cell
 from mtlrepro.studies.mtsgd.tables import AEPE, MIOU
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training import predictions
 
-OF_TABLES = ("3, Table 2", "3, Table 2 at the premise", "3, Table 3", "3, Table 4", "3, decay of the article's effect")
-
-FELT = {"torch": grids.PAPER_DECAY, "decoupled": grids.PAPER_DECAY}
-"""Decays of the article's effect in runs as long as its own."""
+OF_TABLES = ("3, Table 2", "3, Table 2 at the premise", "3, Table 3", "3, Table 4")
+PARTS = (*tables.ABOUT, tables.SCALED)
 
 
 def runs(setting):
@@ -33,7 +31,7 @@ def setting(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(setting):
-    return tables.load(setting)
+    return tables.load(setting, PARTS)
 
 
 def of(**metrics):
@@ -55,9 +53,13 @@ def test_printed_values_stand_beside_ours(trained):
 
 
 def test_rows_that_the_article_lacks_have_a_dash(trained):
-    without = tables.rows(trained, TABLE_3, "Table 3").set_index("method")["printed mIoU, %"]
+    shown = tables.table_exhibit(trained, "Table 3").table.set_index("method")
+    assert len(shown) == 2 * 5  # with the article's decay and without
+    without = shown["printed mIoU, %"]
+    assert without["joint SGD"] == "–" and without["MTSGD, threshold 0"] == "62"
     assert without["joint SGD, decay 0"] == "–" and without["MTSGD, threshold 0, decay 0"] == "65"
-    levels = tables.rows(trained, TABLE_4, "Table 4").set_index("method")["printed AEPE, px"]
+    levels = tables.table_exhibit(trained, "Table 4").table.set_index("method")["printed AEPE, px"]
+    assert len(levels) == 4 + 4 + 2 and levels["MTSGD, threshold 0"] == "4.26"
     assert levels["MTSGD, threshold 0, parameter"] == "–" and levels["MTSGD, threshold -0.75, filter"] == "5.27"
     alone = tables.single_exhibit(trained).table.set_index("task alone")
     assert alone["printed"].to_dict() == {"mIoU, %": "70.3", "AEPE, px": "4.39"}
@@ -87,7 +89,7 @@ def test_better_is_judged_by_the_bounds_of_the_gain(bounds, status):
 
 
 def test_claims_follow_the_runs(trained):
-    verdicts = tables.claims(trained, FELT)
+    verdicts = tables.claims(trained)
     found = {(one.claim, one.case): one for one in verdicts}
     claim, premise = (
         "Balance alone improves segmentation over joint SGD",
@@ -109,20 +111,6 @@ def test_claims_follow_the_runs(trained):
     assert (best.measured.value, best.finding) == (pytest.approx(-14.1), 8)
     filters = found["Directions by channel are better at segmentation than by filter", "threshold -0.75"]
     assert (filters.measured.value, filters.finding) == (pytest.approx(-2.1), 5)
-    strong = [one for one in verdicts if "of the article's effect" in one.claim]
-    assert [one.case for one in strong] == [form for form in tables.DECAYS.values() for _ in range(4)]
-    assert [one.measured.value for one in strong] == pytest.approx([-1.05, -0.05] * 4)
-    assert [one.finding for one in strong] == [0, 0, 4, 4] * 2  # those of MTSGD are what the article claims
-
-
-def test_a_decay_that_is_hardly_felt_tells_nothing_about_decay(setting, trained):
-    amounts = grids.decays(setting)
-    assert tables.felt(amounts) < 0.5
-    for given, status in ((amounts, "cannot be tested here"), (FELT, "holds")):
-        verdicts = [one for one in tables.claims(trained, given) if one.claim.endswith("the article's number")]
-        assert len(verdicts) == 2 * 5 and {one.status for one in verdicts} == {status}
-        assert {one.finding for one in verdicts if one.claim.startswith("MTSGD")} == {4}
-    assert f"has {100 * tables.felt(amounts):.2g} % of the effect" in tables.decay_exhibit(trained, amounts).caption
 
 
 def test_claims_fail_where_runs_are_the_other_way_round(tmp_path):
@@ -130,16 +118,14 @@ def test_claims_fail_where_runs_are_the_other_way_round(tmp_path):
         found = numbers(run)
         return {"segmentation": {"miou": 100 - found["segmentation"]["miou"]}, "disparity": {"aepe": 5.0}}
 
-    verdicts = tables.claims(tables.load(stored(tmp_path, runs, reversed_numbers)), FELT)
+    verdicts = tables.claims(tables.load(stored(tmp_path, runs, reversed_numbers), PARTS))
     told = {(one.claim, one.case): one.status for one in verdicts}
     assert told["Balance alone improves segmentation over joint SGD", "losses as they are"] == "does not hold"
-    claim = "Joint SGD is better at segmentation without weight decay than with the article's number"
-    assert told[claim, ""] == "does not hold"
 
 
 def test_differences_have_what_so_many_pairs_show(trained):
-    table = tables.tests(trained)
-    assert len(table) == 4 + 3 + 1 + 4 + 6
+    table = tables.tests(tables.pairs(trained))
+    assert len(table) == 4 + 3 + 6
     row = table[(table["compared"] == "MTSGD, threshold 0") & (table["with"] == "joint SGD")].iloc[0]
     # Gains of 14, 14.1 and 14.2 points, whose standard deviation is 0.1, and of -0.25, -0.26 and -0.27 pixels.
     assert row["pairs"] == 3 and row["gain in mIoU, points"] == pytest.approx(14.1)
@@ -154,18 +140,7 @@ def test_differences_have_what_so_many_pairs_show(trained):
     assert table[["p of mIoU", "p of AEPE"]].to_numpy().ravel() == pytest.approx(holm(raw))
     caption = tables.tests_exhibit(trained).caption
     assert f"it is {detectable_difference(3):.1f} with 3 pairs, {detectable_difference(2):.1f} with 2 pairs;" in caption
-    assert "all 36 of them" in caption
-
-
-def test_decay_is_shown_in_every_amount_and_form(setting, trained):
-    amounts = grids.decays(setting)
-    shown = tables.decay_exhibit(trained, amounts)
-    assert shown.table["decay"].tolist() == [name for name in tables.decay_rows(trained) for _ in range(2)]
-    means = shown.table.set_index(["decay", "method"])["mIoU, %"]
-    assert means["none", "joint SGD"] == pytest.approx(41.55)  # of two seeds, 41 and 42.1
-    assert means["coupled, 0.0001", "joint SGD"] == pytest.approx(41)
-    assert f"{amounts['torch']:g} (coupled)" in shown.caption
-    assert "joint SGD, coupled: -1.1" in shown.caption
+    assert "all 26 of them" in caption
 
 
 def test_captions_say_the_gain_between_two_rows(trained):
@@ -233,7 +208,7 @@ def lossy(tmp_path_factory):
 
 
 def test_rows_have_the_seeds_that_are_left_and_captions_count_the_others(lossy):
-    trained = tables.load(lossy)
+    trained = tables.load(lossy, PARTS)
     table = tables.rows(trained, TABLE_2, "Table 2").set_index("method")
     assert "MTSGD, threshold -0.5" not in table.index and len(table) == 4
     assert table.loc["MTSGD, threshold 0", "mIoU, %"] == pytest.approx(54.55)  # seeds 0 and 1: 54 and 55.1
@@ -245,17 +220,16 @@ def test_rows_have_the_seeds_that_are_left_and_captions_count_the_others(lossy):
     assert "changes mIoU by ? points and AEPE by ? px" in scaled.caption
     assert "2 of joint SGD with the scaled loss" in scaled.caption
     assert "1 of disparity alone. (Brackets: the range over 2 seeds" in tables.single_exhibit(trained).caption
-    tested = tables.tests(trained).set_index(["compared", "with"])["pairs"]
+    tested = tables.tests(tables.pairs(trained)).set_index(["compared", "with"])["pairs"]
     assert tested["MTSGD, threshold 0", "joint SGD"] == 2
     assert "MTSGD, threshold -0.5" not in {name for pair in tested.index for name in pair}
     curves = tables.curves_exhibit(lossy).caption
     assert "Runs that diverged are left out: 1 of MTSGD, threshold 0. (Means" in curves
     assert "MTSGD, threshold -0.5" not in set(plane.points(trained)["name"])
-    assert "joint SGD" in set(tables.decay_exhibit(trained, grids.decays(lossy)).table["method"])
 
 
 def test_claims_about_rows_of_which_a_run_diverged_are_not_judged(lossy):
-    told = {(one.claim, one.case): one.status for one in tables.claims(tables.load(lossy), FELT)}
+    told = {(one.claim, one.case): one.status for one in tables.claims(tables.load(lossy, PARTS))}
     for claim, case, status in (
         ("Balance alone improves segmentation over joint SGD", CLAIM, "holds"),
         ("Balance alone improves segmentation over joint SGD", SCALED, "cannot be tested here"),
@@ -273,7 +247,7 @@ def test_a_baseline_that_is_gone_is_named_with_its_record(tmp_path):
     broken(tmp_path, *lost)
     setting = stored(tmp_path, runs)
     with pytest.raises(RuntimeError, match=rf"^joint SGD: of 3 seeds 3 diverged, .*{lost[0].hash}.failed.json"):
-        tables.load(setting)
+        tables.load(setting, PARTS)
 
 
 def test_a_row_is_called_what_it_has_that_table_2_does_not():

@@ -1,0 +1,252 @@
+"""Weight decay: Table 3 of the article, with joint SGD as its control, and decay that a short run can feel.
+
+Over few steps the article's number takes next to nothing from a weight. *Matched* decay is the one that, if nothing
+else acted, would leave as much of a weight over our run as the article's leaves over its own schedule; see
+`grids.decays`. There are two forms: coupled, a part of the gradient (Eq. 11), and decoupled, the decay of Eq. 1, which
+acts once a step whatever the rate. Beside the losses matched decay is stronger than the article's by as much as our
+runs are shorter. Differences are those of runs of the same seed: Student's paired interval, 95 %.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from mtlrepro.analysis.verdicts import Verdict, mean_interval, over_seeds
+from mtlrepro.pages.exhibit import Exhibit
+from mtlrepro.studies.comparison import bracketed, columns, paired
+from mtlrepro.studies.mtsgd import grids, readings, tables
+from mtlrepro.studies.mtsgd.grids import NO_CONFLICT, Cell
+from mtlrepro.studies.mtsgd.tables import DECIMALS, LABELS, MEASURES, PAIRED, SIGNS, TASKS, About, Trained
+
+DECAYS: Mapping[grids.Decay, str] = {
+    "torch": "coupled, matched (Eq. 11)",
+    "decoupled": "decoupled, matched (decay of Eq. 1)",
+}
+"""Forms of matched decay; the first is the one that we take the article to have, see `readings`."""
+FELT = 0.5
+"""Part of the article's effect of decay from which on runs with its number can tell what decay does."""
+ENDS = (None, NO_CONFLICT)
+"""Thresholds of the rows with matched decay; None is joint SGD."""
+
+
+def felt(amounts: Mapping[grids.Decay, float]) -> float:
+    """Give the effect of the article's number for coupled decay here, as a share of that over its schedule.
+
+    The effect is that on the logarithm of a weight on which nothing else acts.
+
+    Args:
+        amounts: Matched decay by form, see `grids.decays`.
+    """
+    return grids.PAPER_DECAY / amounts["torch"]
+
+
+def rows(trained: Trained) -> dict[str, dict[float | None, pd.DataFrame]]:
+    """Amount and form of decay to threshold (None: joint SGD) to runs: none, the article's number, matched.
+
+    Args:
+        trained: What `tables.load` gives.
+    """
+    plain = {
+        "none": {one: trained.cells[Cell(one, decay=0.0)] for one in ENDS},
+        f"coupled, {grids.PAPER_DECAY:g}": {one: trained.cells[Cell(one)] for one in ENDS},
+    }
+    return {**plain, **{name: dict(trained.decayed[form]) for form, name in DECAYS.items()}}
+
+
+def table_exhibit(trained: Trained, amounts: Mapping[grids.Decay, float]) -> Exhibit:
+    """Table 3 rerun, and whether the article's number can tell anything here.
+
+    Args:
+        trained: What `tables.load` gives.
+        amounts: Matched decay by form.
+    """
+    shown = tables.table_exhibit(trained, "Table 3")
+    if felt(amounts) >= FELT:
+        return shown
+    note = (
+        f" With {100 * felt(amounts):.2g} % of the effect that decay has over the article's schedule, such a "
+        "difference shows how runs of one seed scatter, and is not judged."
+    )
+    return replace(shown, caption=shown.caption + note)
+
+
+def exhibit(trained: Trained, amounts: Mapping[grids.Decay, float]) -> Exhibit:
+    """No decay, the article's number and matched decay, for joint SGD and MTSGD alike.
+
+    Args:
+        trained: What `tables.load` gives.
+        amounts: Matched decay by form.
+    """
+    by_amount = rows(trained)
+    found: list[dict[str, Any]] = []
+    for amount, by_threshold in by_amount.items():
+        for threshold, runs in by_threshold.items():
+            if not trained.shown(runs):
+                continue
+            row: dict[str, Any] = {"decay": amount, "method": tables.title(Cell(threshold))}
+            for metric, label in LABELS.items():
+                row |= columns(label, over_seeds(runs[metric], mean_interval))
+            found.append(row)
+    gains = "; ".join(
+        f"{tables.title(Cell(one))}, {name.split(',')[0]}: {_gains(by_amount['none'][one], by_amount[name][one])}"
+        for name in DECAYS.values()
+        for one in ENDS
+    )
+    left = readings.shrinkage()
+    names = [tables.title(Cell(one, decay=amount)) for one in ENDS for amount in (0.0, grids.PAPER_DECAY)]
+    names += [tables.decayed_title(form, one) for form in DECAYS for one in ENDS]
+    caption = (
+        "Weight decay for joint SGD, the control that the article lacks, and MTSGD. What training without it gains "
+        f"over matched decay, in points of mIoU and px of AEPE: {gains}. Decay alone would leave "
+        f"{100 * left['coupled']:.2g} % of a weight in the coupled form at {amounts['torch']:g} and "
+        f"{100 * left['decoupled']:.2g} % in the decoupled one at {amounts['decoupled']:g}, as over the article's "
+        f"schedule; the former is {1 / felt(amounts):.2g} times the article's beside the losses."
+        f"{trained.left_out(names)} (Positive: better without; of the seeds in common, paired 95 %, not corrected; "
+        "brackets of rows 95 %, of up to three seeds the range.)"
+    )
+    return Exhibit(name="decay", table=pd.DataFrame(found), caption=caption)
+
+
+def _gains(one: pd.DataFrame, other: pd.DataFrame) -> str:
+    """Say by how much some runs are better than others of the same seeds in mIoU and in AEPE."""
+    gains = (bracketed(tables.gain(one, other, metric), DECIMALS[metric], signed=True) for metric in LABELS)
+    return " and ".join(gains)
+
+
+def pairs(trained: Trained, amounts: Mapping[grids.Decay, float]) -> tables.Pairs:
+    """Rows that differ in decay or, at the same decay, in the method, the second being the reference.
+
+    Rows with the article's number are among them where that number is felt.
+
+    Args:
+        trained: What `tables.load` gives.
+        amounts: Matched decay by form.
+    """
+    found: tables.Pairs = {}
+    for clip in _thresholds(trained) if felt(amounts) >= FELT else ():
+        plain = Cell(clip, decay=0.0)
+        found[tables.title(plain), tables.title(Cell(clip))] = (trained.cells[plain], trained.cells[Cell(clip)])
+    for form, by_threshold in trained.decayed.items():
+        for one, runs in by_threshold.items():
+            plain = Cell(one, decay=0.0)
+            found[tables.title(plain), tables.decayed_title(form, one)] = (trained.cells[plain], runs)
+    for first, second, both in _methods(trained).values():
+        found[first, second] = both
+    return found
+
+
+def tests_exhibit(trained: Trained, amounts: Mapping[grids.Decay, float]) -> Exhibit:
+    """Paired differences behind the claims about decay, a family of their own.
+
+    Args:
+        trained: What `tables.load` gives.
+        amounts: Matched decay by form.
+    """
+    return tables.pairs_exhibit(trained, pairs(trained, amounts), "decay_differences", "rows with and without decay")
+
+
+def _thresholds(trained: Trained) -> list[float | None]:
+    """Thresholds whose rows are there with the article's number and without decay; None is joint SGD."""
+    return [one for one in (None, *grids.THRESHOLDS) if {Cell(one), Cell(one, decay=0.0)} <= trained.cells.keys()]
+
+
+def _methods(trained: Trained) -> dict[str, tuple[str, str, tuple[pd.DataFrame, pd.DataFrame]]]:
+    """Case to the names of MTSGD at a threshold of 0 and of joint SGD with the same decay, and their runs."""
+    without = [Cell(one, decay=0.0) for one in (NO_CONFLICT, None)]
+    found = {
+        "both without weight decay": (
+            tables.title(without[0]),
+            tables.title(without[1]),
+            (trained.cells[without[0]], trained.cells[without[1]]),
+        )
+    }
+    for form, name in DECAYS.items():
+        own = trained.decayed[form]
+        found[f"decay {name}"] = (
+            tables.decayed_title(form, NO_CONFLICT),
+            tables.decayed_title(form, None),
+            (own[NO_CONFLICT], own[None]),
+        )
+    return found
+
+
+# --- verdicts -----------------------------------------------------------------------------------------
+
+
+def claims(trained: Trained, amounts: Mapping[grids.Decay, float]) -> list[Verdict]:
+    """Judge what decay does, and whether MTSGD is better than joint SGD with the same decay.
+
+    The article claims that MTSGD is better without decay, which we take to be coupled. The other form, joint SGD, and
+    whether MTSGD gains more than joint SGD are our controls.
+
+    Args:
+        trained: What `tables.load` gives.
+        amounts: Matched decay by form; where the article's number has less than `FELT` of its effect, runs with it
+            cannot tell what decay does.
+    """
+    found = []
+    for clip in _thresholds(trained):
+        case = "" if clip is None else f"threshold {clip:g}"
+        own = _better_without(trained, clip, Cell(clip), case)
+        found += own if felt(amounts) >= FELT else [replace(one, measured=None, reading=_untold()) for one in own]
+    for form, name in DECAYS.items():
+        for clip in ENDS:
+            case = name if clip is None else f"threshold {clip:g}, {name}"
+            found += _better_without(trained, clip, form, case)
+    for form, name in DECAYS.items():
+        for metric, task in TASKS.items():
+            claim = f"MTSGD gains more at {task} by training without weight decay than joint SGD does"
+            about: About = {"source": "our question", "kind": "ours", "case": f"threshold 0, {name}", "limits": 4}
+            names = [tables.decayed_title(form, one) for one in ENDS]
+            names += [tables.title(Cell(one, decay=0.0)) for one in ENDS]
+            gained = trained.judged(paired(_gained_more(trained, form, metric)), *names)
+            reading = f"{MEASURES[metric]} that joint SGD gains more than MTSGD, mean over seeds {PAIRED}"
+            found.append(replace(tables.better(claim, gained, metric, **about), reading=reading))
+    for case, (one, other, (first, second)) in _methods(trained).items():
+        for metric, task in TASKS.items():
+            claim = f"MTSGD at a threshold of 0 is better at {task} than joint SGD"
+            gained = trained.judged(tables.gain(first, second, metric), one, other)
+            found.append(tables.better(claim, gained, metric, source="Abstract, Table 2", finding=8, case=case))
+    return found
+
+
+def _untold() -> str:
+    return (
+        f"what the article's number changes; here it has less than {100 * FELT:g} % of its effect over the article's "
+        "schedule, too little to judge"
+    )
+
+
+def _better_without(trained: Trained, clip: float | None, other: Cell | grids.Decay, case: str) -> list[Verdict]:
+    """Judge whether joint SGD (None) or MTSGD at a threshold is better without decay than a row or form with it."""
+    plain = Cell(clip, decay=0.0)
+    if isinstance(other, Cell):
+        amount, name, runs = "the article's number", tables.title(other), trained.cells[other]
+    else:
+        amount, name, runs = "matched decay", tables.decayed_title(other, clip), trained.decayed[other][clip]
+    about: About = {"source": "our question", "kind": "ours", "case": case}
+    if clip is not None and other == "decoupled":
+        about["limits"] = 4
+    elif clip is not None:
+        about = {"source": "Section 4.4, Table 3", "finding": 4, "case": case}
+    method = "Joint SGD" if clip is None else "MTSGD"
+    return [
+        tables.better(
+            f"{method} is better at {task} without weight decay than with {amount}",
+            trained.judged(tables.gain(trained.cells[plain], runs, metric), tables.title(plain), name),
+            metric,
+            **about,
+        )
+        for metric, task in TASKS.items()
+    ]
+
+
+def _gained_more(trained: Trained, form: grids.Decay, metric: str) -> pd.Series:
+    """By how much more MTSGD at a threshold of 0 gains without decay than joint SGD does, by seed; positive: more."""
+    gains = {
+        one: SIGNS[metric] * tables.differences(trained.cells[Cell(one, decay=0.0)], trained.decayed[form][one], metric)
+        for one in ENDS
+    }
+    return (gains[NO_CONFLICT] - gains[None]).dropna()

@@ -1,0 +1,158 @@
+"""Weight decay, on a store of runs that were never trained."""
+
+import math
+import re
+
+import pytest
+from mtsgd_runs import broken, numbers, stored
+
+from mtlrepro.analysis.significance import holm, paired_p_value
+from mtlrepro.studies.mtsgd import decay, grids, plan, readings, tables
+from mtlrepro.studies.mtsgd.grids import NO_CONFLICT, Cell
+from mtlrepro.studies.mtsgd.tables import AEPE, MIOU
+from mtlrepro.studies.setting import Setting
+
+PARTS = ("Table 2", "Table 3", tables.DECAYED)
+FELT: dict[grids.Decay, float] = {"torch": grids.PAPER_DECAY, "decoupled": grids.PAPER_DECAY}
+"""Matched decay in runs as long as the article's."""
+CLAIM = "MTSGD at a threshold of 0 is better at segmentation than joint SGD"
+COUPLED, DECOUPLED = decay.DECAYS.values()
+
+
+def runs(setting):
+    made = plan.experiments(setting)
+    return [run for name in ("3, Table 2", "3, matched decay", "3, Table 3") for run in made[name](setting)]
+
+
+def costly(run):
+    """Both metrics of a run; matched decay costs joint SGD 1 point, and MTSGD 3 if coupled and 5 if not."""
+    found = numbers(run)
+    if run.weight_decay > grids.PAPER_DECAY:
+        cost = {"torch": 3.0, "decoupled": 5.0}[run.decay] if run.method == "mtsgd" else 1.0
+        found["segmentation"]["miou"] -= cost + 0.1 * run.seed
+        found["disparity"]["aepe"] += 0.1
+    return found
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    return stored(tmp_path_factory.mktemp("decay") / "runs", runs, costly)
+
+
+@pytest.fixture(scope="module")
+def trained(setting):
+    return tables.load(setting, PARTS)
+
+
+@pytest.mark.parametrize(("form", "schedule"), [("torch", "rates"), ("decoupled", "steps")])
+def test_matched_decay_leaves_as_much_of_a_weight_as_the_article_over_its_schedule(form, schedule):
+    """Stepped through with SGD's momentum at `cpu`; only the steps' share in which momentum starts differs."""
+    setting = Setting(scale="cpu", dataset="streets", network="mtsgd")
+    run, amount = setting.run(), grids.decays(setting)[form]
+
+    def left(epochs, steps, amount):
+        weight, momentum = 1.0, 0.0
+        for rate in epochs:
+            for _ in range(steps):
+                momentum = 0.9 * momentum + (amount * weight if form == "torch" else 0.0)
+                weight -= rate * momentum + (amount * weight if form == "decoupled" else 0.0)
+        return weight
+
+    ours = left([run.lr * run.factor ** sum(epoch >= end for end in run.milestones) for epoch in range(20)], 50, amount)
+    theirs = left([1e-2] * 100 + [1e-3] * 50 + [1e-4] * 50, grids.PAPER_STEPS, grids.PAPER_DECAY)
+    assert run.epochs == 20 and run.n_train // run.batch_size == 50
+    assert ours == pytest.approx(theirs, rel=0.01)
+    assert theirs == pytest.approx(readings.shrinkage()["coupled" if form == "torch" else form], rel=0.01)
+
+
+def test_every_amount_and_form_has_its_row(setting, trained):
+    amounts = grids.decays(setting)
+    shown = decay.exhibit(trained, amounts)
+    assert shown.table["decay"].tolist() == [name for name in decay.rows(trained) for _ in range(2)]
+    means = shown.table.set_index(["decay", "method"])["mIoU, %"]
+    assert means["none", "joint SGD"] == pytest.approx(41.55)  # of two seeds, 41 and 42.1
+    assert means["coupled, 0.0001", "joint SGD"] == pytest.approx(41)
+    assert means[COUPLED, "joint SGD"] == pytest.approx(40.5 - 1.05)
+    assert f"in the coupled form at {amounts['torch']:g} and " in shown.caption
+    assert f"the former is {amounts['torch'] / 1e-4:.2g} times the article's beside the losses" in shown.caption
+    assert re.search(r"joint SGD, coupled: \+2\.1 \[[^;]*\] and \+0\.150 \[[^;]*\]; ", shown.caption)
+    assert re.search(r"MTSGD, threshold 0, decoupled: \+6\.1 \[", shown.caption)
+
+
+def test_what_the_notebook_reads_without_the_other_rows_of_table_3(trained, setting):
+    """Rows without decay come with matched decay, those at other thresholds with Table 3."""
+    central = tables.load(setting, ("Table 2", tables.DECAYED))
+    assert {cell for cell in central.cells if cell.decay == 0} == set(grids.UNDECAYED)
+    amounts = grids.decays(setting)
+    assert decay.exhibit(central, amounts).caption == decay.exhibit(trained, amounts).caption
+
+
+def test_a_number_that_is_hardly_felt_tells_nothing_about_decay(setting, trained):
+    amounts = grids.decays(setting)
+    assert decay.felt(amounts) < decay.FELT
+    for given, status in ((amounts, "cannot be tested here"), (FELT, "holds")):
+        verdicts = [one for one in decay.claims(trained, given) if one.claim.endswith("the article's number")]
+        assert len(verdicts) == 2 * 5 and {one.status for one in verdicts} == {status}
+        assert {one.finding for one in verdicts if one.claim.startswith("MTSGD")} == {4}
+    short = decay.table_exhibit(trained, amounts).caption
+    assert f"With {100 * decay.felt(amounts):.2g} % of the effect" in short and short.endswith("and is not judged.")
+    assert decay.table_exhibit(trained, FELT).caption == tables.table_exhibit(trained, "Table 3").caption
+
+
+def test_claims_about_matched_decay(setting, trained):
+    verdicts = decay.claims(trained, grids.decays(setting))
+    found = {(one.claim, one.case): one for one in verdicts}
+    coupled = found[
+        "MTSGD is better at segmentation without weight decay than with matched decay", f"threshold 0, {COUPLED}"
+    ]
+    assert (coupled.measured.value, coupled.status) == (pytest.approx(-4.1), "holds")  # 1.05 and 3.05 points
+    assert (coupled.finding, coupled.limits, coupled.kind) == (4, 0, "paper")
+    other = found[
+        "MTSGD is better at disparity without weight decay than with matched decay", f"threshold 0, {DECOUPLED}"
+    ]
+    assert other.measured.value == pytest.approx(-0.15)
+    assert (other.finding, other.limits, other.kind) == (0, 4, "ours")
+    joint = found["Joint SGD is better at segmentation without weight decay than with matched decay", COUPLED]
+    assert (joint.measured.value, joint.finding, joint.limits) == (pytest.approx(-2.1), 0, 0)
+    gained = [one for one in verdicts if one.claim.startswith("MTSGD gains more at segmentation")]
+    assert [one.measured.value for one in gained] == pytest.approx([-2, -4]) and {one.limits for one in gained} == {4}
+    even = [one for one in verdicts if one.claim.startswith("MTSGD gains more at disparity")]
+    assert [one.measured.value for one in even] == pytest.approx([0, 0], abs=1e-12)
+    cases = [one.case for one in verdicts if one.claim == CLAIM]
+    assert cases == ["both without weight decay", f"decay {COUPLED}", f"decay {DECOUPLED}"]
+    better = [one.measured.value for one in verdicts if one.claim == CLAIM]
+    assert better == pytest.approx([-14.05, -12.05, -10.05]) and found[CLAIM, cases[0]].finding == 8
+
+
+def test_differences_are_a_family_of_their_own(setting, trained):
+    """Rows with the article's number belong to it only where that number is felt."""
+    compared = decay.pairs(trained, grids.decays(setting))
+    table = tables.tests(compared).set_index(["compared", "with"])
+    assert len(table) == 4 + 3
+    own = table.loc["MTSGD, threshold 0, decay 0", "MTSGD, threshold 0, matched decoupled decay"]
+    assert own["gain in mIoU, points"] == pytest.approx(6.1)
+    raw = [
+        paired_p_value(tables.SIGNS[m] * tables.differences(*both, m))
+        for both in compared.values()
+        for m in (MIOU, AEPE)
+    ]
+    assert table[["p of mIoU", "p of AEPE"]].to_numpy().ravel() == pytest.approx(holm(raw))
+    assert len(tables.tests(decay.pairs(trained, FELT))) == 4 + 3 + 5
+    assert "After Holm's correction over all 14 of them" in decay.tests_exhibit(trained, grids.decays(setting)).caption
+
+
+def test_a_form_of_which_a_run_diverged_is_not_judged(tmp_path):
+    one = Setting(scale="smoke", dataset="streets", network="mtsgd", seeds=2, comparison_seeds=3)
+    lost = next(run for run in grids.decayed(one) if run.decay == "decoupled" and run.method == "equal")
+    broken(tmp_path, lost)
+    setting = stored(tmp_path, runs, costly)
+    found = tables.load(setting, PARTS)
+    told = {(one.claim, one.case): one.status for one in decay.claims(found, grids.decays(setting))}
+    gained = "MTSGD gains more at segmentation by training without weight decay than joint SGD does"
+    assert told[gained, f"threshold 0, {COUPLED}"] == "holds"
+    assert told[gained, f"threshold 0, {DECOUPLED}"] == told[CLAIM, f"decay {DECOUPLED}"] == "cannot be tested here"
+    shown = decay.exhibit(found, grids.decays(setting))
+    assert "joint SGD, decoupled: ? and ?" in shown.caption
+    assert "1 of joint SGD, matched decoupled decay. (Positive" in shown.caption
+    assert math.isfinite(shown.table["mIoU, %"].sum())
+    assert Cell(NO_CONFLICT, decay=0.0) in found.cells
