@@ -1,11 +1,10 @@
 """What an epoch costs, MCLGS before and after the end of its curriculum, and what all runs of the chapter cost.
 
 Seconds of training an epoch, without evaluation, as the records have them. Other work may have shared the machine, so
-each run counts by its quickest epoch; and a method is held against equal weights in pairs of runs of one seed that were
-trained on the same processor.
+each run counts by its quickest epoch; and a method is held against equal weights in pairs of one seed and part of the
+run that were trained on the same processor.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from mtlrepro.studies.comparison import NOT_KNOWN, bracketed, columns
 from mtlrepro.studies.mclgs import grids, plan
 from mtlrepro.studies.scores import method_title
 from mtlrepro.studies.setting import Setting, diverged
-from mtlrepro.training.config import RunConfig
+from mtlrepro.training.records import Record
 
 TOLERANCE = 0.1
 """By how much an epoch may cost more and count as no more costly, as a share."""
@@ -29,56 +28,62 @@ TIMES = "times equal"
 def epochs(setting: Setting) -> pd.DataFrame:
     """Seconds of the quickest epoch of each run of the table that did not diverge.
 
+    Runs get slower or faster as they go on, whatever their method. So MCLGS counts by part of the run, during its
+    curriculum and after it, and equal weights count by the same parts too.
+
     Args:
         setting: Holds the stored runs of the table.
 
     Returns:
-        One row a run, of MCLGS two, `DURING` and `AFTER` its curriculum: `method`, `seed`, `processor` with the device,
-        and `seconds`.
-
-    Raises:
-        RuntimeError: All runs of equal weights diverged, see `Setting.reference`.
+        One row a run, part and processor: `method`, of MCLGS `DURING` or `AFTER`; `seed`; `part`, the epochs; and of
+        those that were trained on `processor`, named with the device, the least `seconds`.
     """
-    setting.reference("equal weights", grids.methods(setting)["equal"])
+    methods = grids.methods(setting)
+    ends = {int(np.ceil(run.method_options["length"] * run.epochs)) for run in methods["mclgs"]}
+    halves = [slice(end) for end in ends] + [slice(end, None) for end in ends]
+    parts = {"equal": [slice(None), *halves], "mclgs": halves}
     found: list[dict[str, Any]] = []
-    for method, configs in grids.methods(setting).items():
-        for run in setting.unbroken(configs):
-            found += [{"method": name, "seed": run.seed, **own} for name, own in _epochs(setting, run, method).items()]
-    return pd.DataFrame(found)
+    for method, configs in methods.items():
+        runs = setting.unbroken(configs)
+        for run, record in zip(runs, setting.records(runs).values(), strict=True):
+            seconds = [entry["seconds"] for entry in record["history"]]
+            where = _processors(record)
+            for part in parts.get(method, [slice(None)]):
+                name = method_title(method)
+                if method == "mclgs":
+                    name = DURING if part.start is None else AFTER
+                own = pd.Series(seconds[part]).groupby(where[part]).min()
+                about = {"method": name, "seed": run.seed, "part": str(part)}
+                found += [{**about, "processor": processor, "seconds": value} for processor, value in own.items()]
+    return pd.DataFrame(found, columns=["method", "seed", "part", "processor", "seconds"])
 
 
-def _epochs(setting: Setting, run: RunConfig, method: str) -> dict[str, dict[str, Any]]:
-    """Quickest epoch and processor of one run by name of the method, of MCLGS by the part of its run."""
-    (record,) = setting.records([run]).values()
-    seconds = [entry["seconds"] for entry in record["history"]]
-    parts: dict[str, Sequence[float]] = {method_title(method): seconds}
-    if method == "mclgs":
-        end = int(np.ceil(run.method_options["length"] * run.epochs))
-        parts = {DURING: seconds[:end], AFTER: seconds[end:]}
-    where = record["provenance"]
-    processor = f"{where['processor']}, {where['device']}"
-    return {name: {"processor": processor, "seconds": min(own)} for name, own in parts.items()}
+def _processors(record: Record) -> list[str]:
+    """Processor and device of each epoch of a run, which several processes may have trained one after another."""
+    last = record["provenance"]
+    legs = last.get("legs", [{"first_epoch": 1, **last}])
+    ends = [*(leg["first_epoch"] for leg in legs[1:]), len(record["history"]) + 1]
+    return [
+        f"{leg['processor']}, {leg['device']}"
+        for leg, end in zip(legs, ends, strict=True)
+        for _ in range(leg["first_epoch"], end)
+    ]
 
 
 def times_equal(found: pd.DataFrame) -> pd.DataFrame:
-    """Seconds of an epoch over those of equal weights, in pairs of one seed and processor.
+    """Seconds of an epoch over those of equal weights, in pairs of one seed, processor and part of the run.
 
     Args:
         found: As `epochs` gives it.
 
     Returns:
-        One row a pair: `method`, `seed`, and `times equal`.
+        One row a pair: `method`, `seed`, and `times equal`; the quickest, where a run has several processors.
     """
     plain = found[found["method"] == method_title("equal")]
     others = found[found["method"] != method_title("equal")]
-    pairs = others.merge(plain, on=["seed", "processor"], suffixes=("", " of equal"))
+    pairs = others.merge(plain, on=["seed", "processor", "part"], suffixes=("", " of equal"))
+    pairs = pairs.sort_values("seconds", kind="stable").drop_duplicates(["method", "seed"]).sort_index()
     return pairs.assign(**{TIMES: pairs["seconds"] / pairs["seconds of equal"]})[["method", "seed", TIMES]]
-
-
-def lengthened(found: pd.DataFrame) -> pd.Series:
-    """Seconds of an epoch of MCLGS during its curriculum over those after it, in the same run, by seed."""
-    by_part = [found[found["method"] == part].set_index("seed")["seconds"] for part in (DURING, AFTER)]
-    return by_part[0] / by_part[1]
 
 
 def exhibit(setting: Setting) -> Exhibit:
@@ -87,24 +92,27 @@ def exhibit(setting: Setting) -> Exhibit:
     Args:
         setting: Holds the stored runs of the table.
     """
-    found = epochs(setting)
-    pairs = times_equal(found)
+    pairs = times_equal(epochs(setting))
     rows: list[dict[str, Any]] = []
     for name, own in pairs.groupby("method", sort=False):
         rows.append({"method": name, **columns(TIMES, over_seeds(own[TIMES], mean_interval)), "pairs": len(own)})
-    ratios = lengthened(found)
-    own_length = bracketed(over_seeds(ratios, mean_interval), 2) if len(ratios) else NOT_KNOWN
-    after = pairs[pairs["method"] == AFTER][TIMES]
-    beside = bracketed(over_seeds(after, mean_interval), 2) if len(after) else NOT_KNOWN
-    lost = {method_title(method): n for method, n in setting.lost(grids.methods(setting)).items()}
+    during, after = (_bracketed(pairs, part) for part in (DURING, AFTER))
+    methods = grids.methods(setting)
+    lost = {method_title(method): n for method, n in setting.lost(methods).items()}
+    paired = (pairs["method"] == AFTER).sum()
     caption = (
-        f"Seconds of training an epoch over those of equal weights. In runs of MCLGS an epoch takes {own_length} times "
-        f"as long while the curriculum lasts as after it; once p is 0, when one backward pass is exact, it takes "
-        f"{beside} times as long as one of equal weights.{diverged(lost)} (Quickest epoch of each run, since other "
-        "work may have shared the machine; pairs of one seed on the same processor, methods without any being left "
-        "out; brackets: 95 %, of up to three the range.)"
+        f"Seconds of training an epoch over those of equal weights. An epoch of MCLGS takes {during} times as long "
+        f"while the curriculum lasts, and {after} times once p is 0, when one backward pass is exact.{diverged(lost)} "
+        "(Quickest epoch of each run, since other work may have shared the machine, in the same part of the run; pairs "
+        f"of one seed on the same processor, of MCLGS {paired} of {len(methods['mclgs'])} seeds; methods without any "
+        "are left out; brackets: 95 %, of up to three the range.)"
     )
     return Exhibit(name="cost_of_an_epoch", table=pd.DataFrame(rows), caption=caption)
+
+
+def _bracketed(pairs: pd.DataFrame, method: str) -> str:
+    values = pairs[pairs["method"] == method][TIMES]
+    return bracketed(over_seeds(values, mean_interval), 2) if len(values) else NOT_KNOWN
 
 
 def runs_exhibit(setting: Setting) -> Exhibit:
@@ -115,20 +123,21 @@ def runs_exhibit(setting: Setting) -> Exhibit:
 
 
 def claims(setting: Setting) -> list[Verdict]:
-    """Whether MCLGS costs no more than equal weights once its curriculum has ended.
+    """Whether MCLGS costs no more than equal weights once its curriculum has ended; not judged if a run diverged.
 
     Args:
         setting: Holds the stored runs of the table.
     """
     pairs = times_equal(epochs(setting))
     after = pairs[pairs["method"] == AFTER][TIMES]
+    judged = len(after) and not {"equal", "mclgs"} & setting.lost(grids.methods(setting)).keys()
     return [
         Verdict(
             "Once p is 0, an epoch of MCLGS costs no more than one of equal weights",
             "our question",
             1.0,
             TOLERANCE,
-            over_seeds(after, mean_interval) if len(after) else None,
+            over_seeds(after, mean_interval) if judged else None,
             below=True,
             reading="ratio of the quickest epochs of runs of one seed on one processor, mean [95 %, of up to three the "
             "range]",

@@ -113,18 +113,17 @@ def load(setting: Setting) -> Runs:
 
 
 def load_centre(setting: Setting) -> Runs:
-    """Read the centre and equal weights under AdamW, with all seeds of the table; missing runs are trained.
+    """Read the similarities and weights of the centre under AdamW, with all seeds of the table, without other runs.
 
     Args:
-        setting: What all runs share.
-
-    Raises:
-        RuntimeError: All runs of equal weights or of the centre diverged, see `Setting.reference`.
+        setting: What all runs share; missing runs are trained.
     """
-    methods = grids.methods(setting)
-    setting.reference("equal weights", methods["equal"])
-    setting.reference("MCLGS", methods["mclgs"])
-    return _load(setting, ADAMW, methods["equal"], {CENTRE: methods["mclgs"]})
+    configs = grids.methods(setting)["mclgs"]
+    left = setting.finite(configs)
+    lost = {CENTRE: len(configs) - len(left)} if len(left) < len(configs) else {}
+    gates = {CENTRE: [gate(setting, run) for run in left]}
+    nothing = fronts.evaluated(setting, [])
+    return Runs(ADAMW, configs[0].lr, scores_of(setting), nothing, {}, lost, gates, history(setting, left))
 
 
 def load_sgd(setting: Setting) -> Runs:
@@ -245,8 +244,11 @@ def weights_exhibit(found: Runs) -> Exhibit:
     """The poster's figure: similarity and weight of each pair of tasks over training.
 
     Args:
-        found: As `load_centre` gives it.
+        found: As `load_centre` gives it; without a run of the centre there is no figure.
     """
+    lost = diverged({"MCLGS": found.lost[CENTRE]} if CENTRE in found.lost else {})
+    if found.epochs.empty:
+        return Exhibit(name="weights_over_training", table=found.epochs, caption=f"No run of MCLGS is left.{lost}")
     table = found.epochs.groupby(["epoch", "pair"], sort=False, as_index=False)[
         ["p", "similarity", "weight", "low", "high"]
     ].mean()
@@ -264,7 +266,6 @@ def weights_exhibit(found: Runs) -> Exhibit:
     figures.legend(drawing, left, 3)
     first, last = (table[table["epoch"] == table["epoch"].agg(name)] for name in ("min", "max"))
     down = over_seeds([weighed_down(gates) for gates in found.gates[CENTRE]], percent_interval)
-    lost = diverged({name: count for name, count in found.lost.items() if name == CENTRE})
     caption = (
         "Similarity of the tasks' gradients on one fixed batch of training images after each epoch, and the weight of "
         f"each pair of tasks in the steps of the epoch. In epoch {first['epoch'].iloc[0]} the pairs have mean weights "
@@ -430,6 +431,7 @@ def weights_claims(found: Runs) -> list[Verdict]:
         found: As `load_centre` gives it.
     """
     last = found.epochs[found.epochs["epoch"] == found.epochs["epoch"].max()]["weight"]
+    judged = CENTRE not in found.lost
     up = [100 - weighed_down(gates) for gates in found.gates[CENTRE]]
     return [
         Verdict(
@@ -437,7 +439,7 @@ def weights_claims(found: Runs) -> list[Verdict]:
             FIGURE,
             1.0,
             1e-6,
-            range_interval(last),
+            range_interval(last) if judged else None,
             reading=LAST_WEIGHTS,
             kind="identity",
             finding=4,
@@ -447,7 +449,7 @@ def weights_claims(found: Runs) -> list[Verdict]:
             "our question",
             50.0,
             0.0,
-            None if CENTRE in found.lost else over_seeds(up, percent_interval),
+            over_seeds(up, percent_interval) if judged else None,
             below=True,
             reading=f"% of the steps with a gate other than 1 whose gate is above 1 [{bracketed_over(len(up))}]",
             kind="ours",

@@ -12,8 +12,8 @@ GRANULARITY, TABLE, TABLES, CURRICULUM, GAPS = (
 """Sections that show the evidence."""
 PRINTED = "the printed means, which are in this order, and what their three seeds tell from chance"
 RUNS = (
-    "our runs of exact scenes of rooms in a small network, seeds shared by all methods, at one learning rate, which "
-    "tell only differences larger than the printed ones"
+    "our runs, by default of exact scenes of rooms in a small network, seeds shared by all methods, at one learning "
+    "rate, which tell only differences larger than the printed ones"
 )
 
 FINDINGS = (

@@ -216,9 +216,9 @@ def tests(table: Table) -> pd.DataFrame:
         of so many pairs, by itself and at 5 %, shows with a power of 80 %. Methods that have no two pairs are left out.
     """
     found: list[dict[str, Any]] = []
-    pairs = [(method, "equal") for method in table.methods if method != "equal"]
+    pairs = [(method, "equal") for method in table.runs if method != "equal"]
     for own in BEST:
-        pairs += [(own, method) for method in table.methods if method not in ("equal", "cagrad+mclgs", own)]
+        pairs += [(own, method) for method in table.runs if method not in ("equal", "cagrad+mclgs", own)]
     for method, other in pairs:
         if not {method, other} <= table.runs.keys() or len(gains := table.gains(method, other)) < 2:
             continue
@@ -240,47 +240,57 @@ def tests(table: Table) -> pd.DataFrame:
 
 def exhibits(table: Table) -> list[Exhibit]:
     """The table beside the poster's, and the differences between its methods."""
-    kind = "tuned" if table.tuned else "untuned"
-    main, compared = rows(table), tests(table)
+    name = f"{table.poster.title.lower()}_{'tuned' if table.tuned else 'untuned'}"
+    lost = diverged({method_title(method): count for method, count in table.lost.items()})
+    return [_table_exhibit(table, name, lost), _tests_exhibit(table, f"{name}_differences", lost)]
+
+
+def _table_exhibit(table: Table, name: str, lost: str) -> Exhibit:
+    main = rows(table)
+    if main.empty:
+        return Exhibit(name=name, table=main, caption=f"No method has two runs of the seeds of single tasks.{lost}")
     order = main.sort_values(f"{DELTA}, %", ascending=False)["method"].tolist()
     drops = main.sort_values("mean drop, %")["method"].tolist()
     seeds = sorted({len(table.spread(method)) for method in table.methods}, reverse=True)
-    lost = diverged({method_title(name): count for name, count in table.lost.items()})
     rate = "the best of the learning rates that were tried" if table.tuned else "the learning rate of the scale"
-    first = (
+    other = " The printed values are of other data and compare in direction alone."
+    caption = (
         f"The poster's table of {table.poster.title} rerun on {table.dataset}, each method and single task at {rate}. "
         f"By the mean of {DELTA} the order is {', '.join(order)}; by the mean drop over all metrics it is "
-        f"{'the same' if order == drops else ', '.join(drops)}. Which differences show, the next table says. The "
-        f"printed values are of other data and compare in direction alone.{lost} (Brackets: "
+        f"{'the same' if order == drops else ', '.join(drops)}. Which differences show, the next table says."
+        f"{'' if table.dataset == table.poster.title.lower() else other}{lost} (Brackets: "
         f"{', or '.join(map(bracketed_over, seeds))}, with the spread of single tasks; {DELTA}: mean over tasks ± "
         "standard error, without that spread; there a gain is positive, in the mean drop a drop.)"
     )
+    return Exhibit(name=name, table=main, shown=beside(table, main), caption=caption)
+
+
+def _tests_exhibit(table: Table, name: str, lost: str) -> Exhibit:
+    compared = tests(table)
     pairs = {(row["method"], row["against"]): row for row in compared.to_dict("records")}
     own = pairs.get((method_title("mclgs"), method_title("equal")))
     gained = Interval(*(own[f"{GAIN}{bound}"] for bound in ("", " low", " high"))) if own else None
-    would_show, printed = (fixed(own[name]) if own else NOT_KNOWN for name in ("would show, points", PRINTED_GAIN))
+    would_show = fixed(own["would show, points"]) if own else NOT_KNOWN
+    printed = fixed(table.poster.printed("mclgs") - table.poster.printed("equal"))
     broken = {method_title(method) for method in table.lost}
-    clear = [row for row in pairs.values() if row["p"] < ALPHA and not broken & {row["method"], row["against"]}]
+    judged = [row for row in pairs.values() if not broken & {row["method"], row["against"]}]
     better_pairs, worse_pairs = (
-        "; ".join(f"{row['method']} over {row['against']}" for row in clear if sign * row[GAIN] > 0) or "none"
+        "; ".join(
+            f"{row['method']} than {row['against']}" for row in judged if row["p"] < ALPHA and sign * row[GAIN] > 0
+        )
+        or "none"
         for sign in (1, -1)
     )
-    second = (
+    left_out = len(compared) - len(judged)
+    note = f" (of {left_out} rows, of which a run diverged, nothing is said)" if left_out else ""
+    caption = (
         f"Differences of {DELTA} in runs of the same seed. MCLGS less equal weights: "
         f"{bracketed(gained, signed=True)} points; the poster prints {printed}, and so many pairs would show a true "
         f"gain of {would_show}. After Holm's correction over the {len(compared)} rows better: {better_pairs}; worse: "
-        f"{worse_pairs}.{lost} (Brackets: paired 95 %, not corrected; what would show: by a test by itself at 5 %, "
-        "with a power of 80 %.)"
+        f"{worse_pairs}{note}.{lost} (Brackets: paired 95 %, not corrected; what would show: by a test by itself at 5 "
+        "%, with a power of 80 %.)"
     )
-    title = table.poster.title.lower()
-    return [
-        Exhibit(name=f"{title}_{kind}", table=main, shown=beside(table, main), caption=first),
-        Exhibit(
-            name=f"{title}_{kind}_differences",
-            table=compared,
-            caption=second,
-        ),
-    ]
+    return Exhibit(name=name, table=compared, caption=caption)
 
 
 def single_exhibit(table: Table) -> Exhibit:
@@ -296,7 +306,8 @@ def single_exhibit(table: Table) -> Exhibit:
     rows = pd.DataFrame(found)
     caption = (
         f"Each task alone on {table.dataset}, the baseline of {DELTA}. Seeds spread most in {widest[1]}: a "
-        f"standard deviation of {fixed(widest[0])} % of its mean. (Brackets: "
+        f"standard deviation of {fixed(widest[0])} % of its mean."
+        f"{diverged({task: count for task, count in table.lost.items() if task in table.poster.tasks})} (Brackets: "
         f"{bracketed_over(len(table.single))}.)"
     )
     return Exhibit(name=f"{table.poster.title.lower()}_single", table=rows, caption=caption)

@@ -98,6 +98,7 @@ class Trained:
         decayed: Form of decay to threshold (None: joint SGD) to its runs with matched decay, see `mtsgd.decay`.
         lost: Name of a row, see `title`, `scaled_title` and `decayed_title`, or task alone to how many of its runs
             diverged and are left out, if any did.
+        dataset: Data of the runs.
         factor: Factor on the loss of disparity in `scaled`.
     """
 
@@ -106,6 +107,7 @@ class Trained:
     scaled: Mapping[Cell, pd.DataFrame]
     decayed: Mapping[grids.Decay, Mapping[float | None, pd.DataFrame]]
     lost: Mapping[str, int]
+    dataset: str
     factor: float = grids.PREMISE
 
     def delta_m(self, runs: pd.DataFrame) -> pd.Series:
@@ -157,6 +159,7 @@ def load(setting: Setting, parts: Collection[str] = PARTS) -> Trained:
         {cell: measured(setting, runs) for cell, runs in scaled.items()},
         {form: {one: measured(setting, runs) for one, runs in own.items()} for form, own in decayed.items()},
         setting.lost(by_name),
+        setting.dataset,
     )
 
 
@@ -177,7 +180,7 @@ def _decayed(setting: Setting) -> dict[grids.Decay, dict[float | None, list[RunC
             threshold: [run for run in strong if run.decay == form and run.method_options.get("threshold") == threshold]
             for threshold in (None, NO_CONFLICT)
         }
-        for form in grids.decays(setting)
+        for form in dict.fromkeys(run.decay for run in strong)
     }
 
 
@@ -240,7 +243,8 @@ def table_exhibit(trained: Trained, place: str) -> Exhibit:
         for (metric, label), decimals, unit in zip(LABELS.items(), DECIMALS.values(), UNITS.values(), strict=True)
     )
     caption = (
-        f"{place} on streets beside the article's values, which are of Cityscapes and compare in direction alone. "
+        f"{place} on {trained.dataset} beside the article's values"
+        f"{'' if trained.dataset == 'cityscapes' else ', which are of Cityscapes and compare in direction alone'}. "
         f"The gain of {title(one)} over {title(other)} is {gains}.{trained.left_out([*map(title, cells), *ALONE])} "
         "(Positive: better; brackets: paired 95 %, not "
         f"corrected; of rows 95 %, of up to three seeds the range; {DELTA} against single tasks.)"

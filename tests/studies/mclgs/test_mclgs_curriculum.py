@@ -72,10 +72,42 @@ def test_the_figure_of_weights_reads_the_table_alone_with_all_its_seeds(setting,
     fewer = replace(setting, seeds=2)
     found = curriculum.load_centre(fewer)
     assert sorted(found.epochs["seed"].unique()) == [0, 1, 2]
-    assert [*found.runs] == [grids.CENTRE]
     exhibit = curriculum.weights_exhibit(found)
     assert "(Means over 3 seeds; bars: 10 to 90 % of the steps of a run, mean over seeds;" in exhibit.caption
     assert exhibit.uses == ("scale", "comparison_seeds")
+
+
+def test_most_steps_are_those_with_a_gate_on_one_side(setting, monkeypatch):
+    """Two of three steps with a gate below 1, and one of three."""
+    found = curriculum.load_centre(setting)
+    for gates, share, status in (([0.5, 0.6, 1.2], 100 / 3, "holds"), ([0.5, 1.5, 1.2], 200 / 3, "does not hold")):
+        one = replace(found, gates={grids.CENTRE: [np.array(gates)] * 3})
+        verdicts = {verdict.claim: verdict for verdict in curriculum.weights_claims(one)}
+        assert verdicts["Most early steps are weighed down"].measured.value == pytest.approx(share)
+        assert verdicts["Most early steps are weighed down"].status == status
+
+
+def test_a_weight_that_is_not_1_at_the_end_is_told(setting):
+    found = curriculum.load_centre(setting)
+    longer = replace(found, epochs=found.epochs.assign(weight=0.99))
+    assert {one.claim: one.status for one in curriculum.weights_claims(longer)}[
+        curriculum.AT_THE_END
+    ] == "does not hold"
+
+
+def test_a_figure_of_weights_without_runs_says_so(setting, tmp_path):
+    centre = grids.methods(setting)["mclgs"]
+    lose(tmp_path, *centre[1:], *grids.methods(setting)["equal"])
+    found = curriculum.load_centre(setting)
+    assert (
+        "Runs that diverged are left out: 2 of MCLGS. (Means over 1 seeds" in curriculum.weights_exhibit(found).caption
+    )
+    assert {one.status for one in curriculum.weights_claims(found)} == {"cannot be tested here"}
+    lose(tmp_path, centre[0])
+    found = curriculum.load_centre(setting)
+    shown = curriculum.weights_exhibit(found)
+    assert shown.figure is None and shown.caption.startswith("No run of MCLGS is left. Runs that diverged are left")
+    assert {one.status for one in curriculum.weights_claims(found)} == {"cannot be tested here"}
 
 
 def test_exhibits_of_the_curriculum(setting):
@@ -195,7 +227,7 @@ def test_a_centre_with_one_run_has_no_intervals(setting, tmp_path):
     found = curriculum.load(setting)
     star = curriculum.star_exhibit(found)
     assert star.table.empty and "The centre less equal weights: ? points" in star.caption
-    assert "2 of centre. (Means over 1 seeds" in curriculum.weights_exhibit(found).caption
+    assert "2 of MCLGS. (Means over 1 seeds" in curriculum.weights_exhibit(found).caption
     assert curriculum.controls_exhibit([found]).table.empty
     statuses = {one.claim: one.status for one in curriculum.weights_claims(curriculum.load_centre(setting))}
     assert statuses["Most early steps are weighed down"] == "cannot be tested here"

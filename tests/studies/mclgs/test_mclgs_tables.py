@@ -1,11 +1,14 @@
 """The poster's tables, as printed and rerun, on stores of runs that were never trained."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 from study_stores import keep, lose, metrics_of
 
+from mtlrepro.analysis.significance import detectable_difference, holm, paired_p_value
 from mtlrepro.pages.readable import readable
 from mtlrepro.runs.store import Store
 from mtlrepro.studies.mclgs import grids, poster, tables
@@ -132,6 +135,48 @@ def test_differences_are_paired(tmp_path):
     assert row["pairs"] == 3
 
 
+def test_p_is_corrected_and_what_would_show_is_of_the_pairs(tmp_path):
+    table = tables.load(setting_with(tmp_path), tuned=False)
+    tests = tables.tests(table)
+    names = {tables.method_title(method): method for method in table.runs}
+    gains = [table.gains(names[row.method], names[row.against]) for row in tests.itertuples()]
+    assert tests["p"].tolist() == pytest.approx(holm([paired_p_value(own) for own in gains]))
+    shows = [detectable_difference(len(own)) * own.std(ddof=1) for own in gains]
+    assert tests["would show, points"].tolist() == pytest.approx(shows)
+    compared = tables.exhibits(table)[1].caption
+    better, worse = compared.split("better: ")[1].split(".")[0].split("; worse: ")
+    clear = tests[tests["p"] < 0.05]
+    assert 0 < len(clear) < len(tests)
+    for row in clear.itertuples():
+        assert f"{row.method} than {row.against}" in (better if row._5 > 0 else worse)
+    assert len(better.split("; ")) == (clear["gain, points"] > 0).sum()
+
+
+def test_pairs_need_no_seeds_of_single_tasks(tmp_path):
+    """Methods are compared by each other's runs, whether or not single tasks of these seeds are left."""
+    setting = setting_with(tmp_path)
+    lose(tmp_path, next(run for run in grids.single_tasks(setting) if run.tasks == ("depth",) and run.seed == 1))
+    lose(tmp_path, grids.methods(setting)["mclgs"][0])
+    table = tables.load(setting, tuned=False)
+    assert "MCLGS" not in set(tables.rows(table)["method"])
+    assert tables.tests(table).set_index(["method", "against"]).loc["MCLGS", "equal"]["pairs"] == 2
+
+
+def test_a_table_without_two_runs_of_any_method_says_so(tmp_path):
+    setting = setting_with(tmp_path)
+    lose(tmp_path, *[run for runs in grids.methods(setting).values() for run in runs[1:]])
+    main, compared = tables.exhibits(tables.load(setting, tuned=False))
+    assert main.table.empty and compared.table.empty
+    assert main.caption.startswith("No method has two runs of the seeds of single tasks. Runs that diverged are left")
+    assert {one.status for one in tables.claims(tables.load(setting, tuned=False))} == {"cannot be tested here"}
+
+
+def test_on_the_posters_own_data_values_are_not_called_those_of_other_data(tmp_path):
+    table = tables.load(setting_with(tmp_path), tuned=False)
+    assert "values are of other data" in tables.exhibits(table)[0].caption
+    assert "values are of other data" not in tables.exhibits(replace(table, dataset="nyuv2"))[0].caption
+
+
 def test_streets_have_their_own_metrics_and_seeds(tmp_path):
     table = tables.load(setting_with(tmp_path, street=True), tuned=False)
     rows = tables.rows(table)
@@ -188,7 +233,10 @@ def test_a_further_seed_that_diverges_is_counted_and_its_method_not_judged(tmp_p
     assert statuses["MCLGS is better than every method without it", "CAGrad, rooms"] == "cannot be tested here"
     assert statuses["CAGrad + MCLGS is better than every other method", "MCLGS, rooms"] == "cannot be tested here"
     assert statuses["CAGrad + MCLGS is better than every other method", "CAGrad, rooms"] == "holds"
-    assert "CAGrad over MCLGS" not in compared.caption.split("better: ")[1]
+    named = compared.caption.split("better: ")[1].split(".")[0]
+    assert "CAGrad than equal" in named
+    assert "MCLGS than CAGrad" not in named.replace("CAGrad + MCLGS than CAGrad", "")
+    assert "of which a run diverged, nothing is said)" in compared.caption
     assert statuses["MCLGS is better than single tasks", "rooms"] == "cannot be tested here"
 
 
@@ -208,7 +256,7 @@ def test_too_few_runs_of_mclgs_leave_what_captions_say_of_it_open(tmp_path):
     lose(tmp_path, *grids.methods(setting)["mclgs"][1:])
     compared = tables.exhibits(tables.load(setting, tuned=False))[1]
     assert (
-        "MCLGS less equal weights: ? points; the poster prints ?, and so many pairs would show a true gain of ?. After"
+        "MCLGS less equal weights: ? points; the poster prints 1.6, and so many pairs would show a true gain of ?. "
         in compared.caption
     )
     assert "2 of MCLGS" in compared.caption
