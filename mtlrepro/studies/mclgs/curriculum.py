@@ -46,6 +46,8 @@ EQUAL_AT_BEST = "equal at its best rate"
 LAST_WEIGHTS = "weights of all pairs in the last epoch, mean [range]"
 EVEN = 1e-9
 """Gates that differ from 1 by no more are 1."""
+DODGE = 0.25
+"""Epochs by which the curves of pairs stand beside one another, so that their bars can be told apart."""
 BANDS = (10, 90)
 """Percentiles of the weights of an epoch's steps that the figure shows."""
 
@@ -256,7 +258,9 @@ def weights_exhibit(found: Runs) -> Exhibit:
     left, right = drawing.subplots(1, 2)
     similar = table.rename(columns={"similarity": "mean"})[["epoch", "pair", "mean"]]
     figures.curves(left, similar, "epoch", by="pair")
-    figures.curves(right, table.rename(columns={"weight": "mean"}), "epoch", by="pair")
+    aside = table["pair"].map({pair: DODGE * (i - 1) for i, pair in enumerate(table["pair"].unique())})
+    weights = table.rename(columns={"weight": "mean"}).assign(epoch=table["epoch"] + aside)
+    figures.curves(right, weights, "epoch", by="pair")
     figures.level(left, 0.0, "")
     figures.level(right, 1.0, "")
     left.set_ylabel("similarity of gradients")

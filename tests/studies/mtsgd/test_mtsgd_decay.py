@@ -80,7 +80,7 @@ def test_every_amount_and_form_has_its_row(setting, trained):
         f"82 % of a weight with coupled decay of {coupled} and 2.4 % of a weight with decoupled decay of {decoupled}"
     )
     assert alone in shown.caption
-    assert f"coupled, that is {amounts['torch'] / 1e-4:.2g} times the article's beside the losses" in shown.caption
+    assert f"beside the losses that is {amounts['torch'] / 1e-4:.2g} times the article's" in shown.caption
     assert re.search(r"joint SGD, coupled: \+2\.1 \[[^;]*\] and \+0\.150 \[[^;]*\]; ", shown.caption)
     assert re.search(r"MTSGD, threshold 0, decoupled: \+6\.1 \[", shown.caption)
 
@@ -134,6 +134,21 @@ def test_claims_about_matched_decay(setting, trained):
         (0, "ours"),
         (0, "ours"),
     ]
+
+
+def test_a_form_under_which_joint_sgd_breaks_down_is_not_judged(setting, trained):
+    """Whatever both methods lose then says nothing about several tasks; the other form is judged as before."""
+    lost = {one: runs.assign(**{MIOU: 4.0}) for one, runs in trained.decayed["decoupled"].items()}
+    one = replace(trained, decayed={**trained.decayed, "decoupled": lost})
+    assert decay.breaks_down(one, "decoupled") and not decay.breaks_down(one, "torch")
+    assert not decay.breaks_down(trained, "decoupled")
+    before, after = (decay.claims(each, grids.decays(setting)) for each in (trained, one))
+    for was, now in zip(before, after, strict=True):
+        if DECOUPLED in now.case:
+            assert now.measured is None and now.reading.startswith("what decay costs where joint SGD still learns")
+        else:
+            assert now == was
+    assert sum(DECOUPLED in now.case for now in after) == 8
 
 
 def test_differences_are_a_family_of_their_own(setting, trained):

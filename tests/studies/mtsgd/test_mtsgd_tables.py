@@ -160,12 +160,14 @@ def test_curves_are_of_the_central_rows(setting):
 def test_the_plane_has_every_row(trained):
     shown = plane.exhibit(trained)
     assert shown.table["group"].value_counts().to_dict() == {
-        "joint SGD": 2,
-        "MTSGD, channel": 8,
+        "joint SGD": 1,
+        "joint SGD, no decay": 1,
+        "MTSGD, channel": 4,
+        "MTSGD, channel, no decay": 4,
         "MTSGD, filter or parameter": 6,
     }
     assert shown.table.iloc[0][["name", "mIoU, %", "AEPE, px"]].tolist() == ["joint SGD", 41, pytest.approx(2.1)]
-    assert "The highest mIoU has MTSGD, threshold 0, decay 0 of MTSGD, channel, " in shown.caption
+    assert "The highest mIoU has MTSGD, threshold 0, decay 0, " in shown.caption
 
 
 def test_figure_6_has_single_tasks_and_both_ends_of_the_thresholds(setting):
