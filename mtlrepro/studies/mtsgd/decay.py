@@ -32,7 +32,6 @@ LEAST = 0.5
 """Part of the mIoU without decay that joint SGD has to keep with matched decay for that to be judged."""
 FEWEST = 2
 """Runs of a row in a table, the fewest that have a spread."""
-WITHOUT = "both without weight decay"
 ENDS = (None, NO_CONFLICT)
 """Thresholds of the rows with matched decay; None is joint SGD."""
 
@@ -173,23 +172,17 @@ def _thresholds(trained: Trained) -> list[float | None]:
     return [one for one in (None, *grids.THRESHOLDS) if {Cell(one), Cell(one, decay=0.0)} <= trained.cells.keys()]
 
 
-def _methods(trained: Trained) -> dict[str, tuple[str, str, tuple[pd.DataFrame, pd.DataFrame]]]:
-    """Case to the names of MTSGD at a threshold of 0 and of joint SGD with the same decay, and their runs."""
-    without = [Cell(one, decay=0.0) for one in (NO_CONFLICT, None)]
-    found = {
-        WITHOUT: (
-            tables.title(without[0]),
-            tables.title(without[1]),
-            (trained.cells[without[0]], trained.cells[without[1]]),
-        )
+def _methods(trained: Trained) -> dict[grids.Decay | None, tuple[str, str, tuple[pd.DataFrame, pd.DataFrame]]]:
+    """Form of matched decay (None: no decay) to the names of MTSGD at 0 and of joint SGD, and their runs."""
+    named: dict[grids.Decay | None, dict[float | None, tuple[str, pd.DataFrame]]] = {
+        None: {one: (tables.title(Cell(one, decay=0.0)), trained.cells[Cell(one, decay=0.0)]) for one in ENDS}
     }
     for form, own in trained.decayed.items():
-        found[f"decay {DECAYS[form]}"] = (
-            tables.decayed_title(form, NO_CONFLICT),
-            tables.decayed_title(form, None),
-            (own[NO_CONFLICT], own[None]),
-        )
-    return found
+        named[form] = {one: (tables.decayed_title(form, one), own[one]) for one in ENDS}
+    return {
+        form: (rows[NO_CONFLICT][0], rows[None][0], (rows[NO_CONFLICT][1], rows[None][1]))
+        for form, rows in named.items()
+    }
 
 
 # --- verdicts -----------------------------------------------------------------------------------------
@@ -225,16 +218,15 @@ def claims(trained: Trained, amounts: Mapping[grids.Decay, float]) -> list[Verdi
             gained = trained.judged(paired(_gained_more(trained, form, metric)), *names)
             reading = f"{MEASURES[metric]} that joint SGD gains more than MTSGD, mean over seeds {PAIRED}"
             found += _told(trained, form, [replace(tables.better(claim, gained, metric, **about), reading=reading)])
-    for case, (one, other, (first, second)) in _methods(trained).items():
+    for same, (one, other, (first, second)) in _methods(trained).items():
+        about = {"source": "Tables 1 and 3", "finding": 8, "case": "both without weight decay"}
+        if same is not None:
+            about = {"source": "our question", "kind": "ours", "case": f"decay {DECAYS[same]}"}
         for metric, task in TASKS.items():
             claim = f"MTSGD at a threshold of 0 is better at {task} than joint SGD"
             gained = trained.judged(tables.gain(first, second, metric), one, other)
-            about = {"source": "Tables 1 and 3", "finding": 8, "case": case}
-            if case != WITHOUT:
-                about = {"source": "our question", "kind": "ours", "case": case}
             own = [tables.better(claim, gained, metric, **about)]
-            of_form = next((form for form, name in DECAYS.items() if case == f"decay {name}"), None)
-            found += own if of_form is None else _told(trained, of_form, own)
+            found += own if same is None else _told(trained, same, own)
     return found
 
 
