@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,15 @@ def test_every_claim_is_answered_and_its_section_exists(path):
     labels = re.findall(r"^\(([\w-]+)\)=$", "\n".join(cell.source for cell in notebook.cells), re.MULTILINE)
     anchors = {make_id(heading) for heading in headings(path)} | {make_id(label) for label in labels}
     assert {answer["section"] for answer in found} <= anchors
+
+
+def test_labels_are_unique_in_the_book():
+    """A label of two pages makes the build of the book fail, since links to it could mean either."""
+    texts = ["\n".join(cell.source for cell in cells_of(path, "markdown")) for path in PAGES]
+    texts += [path.read_text() for path in sorted(files.book().glob("*.md"))]
+    labels = [label for text in texts for label in re.findall(r"^(?:\(|:(?:name|label): )([\w-]+)(?:\)=)?$", text, re.M)]
+    assert labels
+    assert [label for label, number in Counter(labels).items() if number > 1] == []
 
 
 def glossary() -> dict[str, re.Pattern[str]]:
