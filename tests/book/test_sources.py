@@ -165,7 +165,9 @@ def test_labels_are_unique_in_the_book():
     """A label of two pages makes the build of the book fail, since links to it could mean either."""
     texts = ["\n".join(cell.source for cell in cells_of(path, "markdown")) for path in PAGES]
     texts += [path.read_text() for path in sorted(files.book().glob("*.md"))]
-    labels = [label for text in texts for label in re.findall(r"^(?:\(|:(?:name|label): )([\w-]+)(?:\)=)?$", text, re.M)]
+    labels = [
+        label for text in texts for label in re.findall(r"^(?:\(|:(?:name|label): )([\w-]+)(?:\)=)?$", text, re.M)
+    ]
     assert labels
     assert [label for label, number in Counter(labels).items() if number > 1] == []
 

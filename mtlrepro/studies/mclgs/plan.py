@@ -11,7 +11,7 @@ from mtlrepro.studies.mclgs.scores import ROOMS
 from mtlrepro.studies.setting import Setting, check_prepared
 from mtlrepro.training.config import RunConfig
 
-SMOKE = {"comparison_seeds": 2}
+SMOKE = {"seeds": 2, "comparison_seeds": 2}
 """Seeds at the scale `smoke`: the fewest of which there is an interval."""
 ROOMS_SETS, STREET_SETS = ("rooms", "nyuv2"), ("rooms", "streets", "bdd100k")
 """Data sets of the poster's first table and of its second; `rooms` stands for scenes of both."""
@@ -22,7 +22,7 @@ SCALED, GRADIENTS, WEIGHTS = "5, one loss scaled", "1 and 6, gradients of sample
 RATES, STREET_RATES = "2, learning rates", "3, learning rates"
 FRONT, SGD = "7, fixed weights", "4, under SGD"
 """Experiments whose first runs choose which others there are."""
-READ = (TABLE,)
+READ = (TABLE, STAR, CONTROLS, FRONT, GRADIENTS, WEIGHTS)
 """Experiments that the notebook reads; of the others not all runs are made yet, and their sections are to come."""
 NETWORKS = {"nyuv2": "segnet_mtan", "streets": "detection", "bdd100k": "detection"}
 """Networks of data sets other than rooms."""
@@ -31,14 +31,10 @@ NETWORKS = {"nyuv2": "segnet_mtan", "streets": "detection", "bdd100k": "detectio
 def setting_of(**parameters: Any) -> Setting:  # noqa: ANN401
     """Make the chapter's setting of the notebook's parameters, which are fields of `Setting`.
 
-    Where `seeds` is not among them, it has its usual value, or that of `comparison_seeds` if that is less.
-
     Raises:
         ValueError: They do not go together.
     """
-    seeds = min(Setting.seeds, parameters.get("comparison_seeds", Setting.comparison_seeds))
-    network = NETWORKS.get(parameters.get("dataset", "rooms"), "")
-    return Setting(network=network, **{"seeds": seeds, **parameters})
+    return Setting(network=NETWORKS.get(parameters.get("dataset", "rooms"), ""), **parameters)
 
 
 def plan(**parameters: Any) -> Plan:  # noqa: ANN401

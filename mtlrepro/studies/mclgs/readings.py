@@ -7,8 +7,8 @@ from mtlrepro.studies.mclgs.grids import CENTRE, ITERATIONS, STAR
 from mtlrepro.studies.mclgs.rule import STRENGTHS
 
 COLUMNS = ("place", "as printed", "what follows", "taken here")
-PLANNED = "to be tried"
-"""Column of the other readings that runs are to try, of what is left open."""
+TRIED = "also tried"
+"""Column of the other readings that runs try, of what is left open."""
 NONE = "nothing else"
 
 
@@ -44,9 +44,9 @@ def slips() -> pd.DataFrame:
 
 
 def gaps() -> pd.DataFrame:
-    """What the poster does not say; columns `COLUMNS` and `PLANNED`."""
+    """What the poster does not say; columns `COLUMNS` and `TRIED`."""
     return _table(
-        (*COLUMNS, PLANNED),
+        (*COLUMNS, TRIED),
         (
             "curriculum p(t)",
             "a0 and its decrease are hyperparameters, without values",
@@ -96,7 +96,7 @@ def gaps() -> pd.DataFrame:
             "network, epochs, batches, learning rates, how batches of BDD100K are drawn",
             "values compare in direction alone",
             "our choices, one learning rate for all",
-            "learning rates searched alike; batches of both sets together and in turn",
+            "to come: learning rates searched alike; batches of both sets together and in turn",
         ),
         (
             "tables",

@@ -123,9 +123,9 @@ def test_every_reading_says_what_is_printed_what_follows_and_what_is_taken():
     tables = {one.name: one.table for one in readings.exhibits()}
     assert list(tables) == ["slips", "left_open"]
     assert list(tables["slips"]) == list(readings.COLUMNS)
-    assert list(tables["left_open"]) == [*readings.COLUMNS, "to be tried"]
+    assert list(tables["left_open"]) == [*readings.COLUMNS, "also tried"]
     for table in tables.values():
         assert (table.map(str.strip).map(len) > 0).all(axis=None)
         assert not table.duplicated(["place", "as printed"]).any()
-    tried = tables["left_open"]["to be tried"].iloc[0]
+    tried = tables["left_open"]["also tried"].iloc[0]
     assert tried == "a0 = 1; a0 = 4; a quarter of the run; the whole run"
