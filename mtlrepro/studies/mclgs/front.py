@@ -5,9 +5,11 @@ validation split, and MCLGS against its own mean weights, held fixed from the fi
 out and counted, and a claim about what has lost one is not judged.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mtlrepro.analysis.verdicts import Interval, Verdict
@@ -19,6 +21,7 @@ from mtlrepro.studies.mclgs import grids
 from mtlrepro.studies.mclgs.scores import ROOMS, better, gains
 from mtlrepro.studies.scores import DELTA, method_title
 from mtlrepro.studies.setting import Setting, diverged
+from mtlrepro.training.config import RunConfig
 
 OWN, REPLAYED, TUNED = method_title("mclgs"), "MCLGS's mean weights", "tuned weights"
 
@@ -31,12 +34,14 @@ class Found:
         front: Fixed weights.
         tuned: Runs of the tuned point.
         methods: Title to its runs, as `fronts.evaluated` gives them.
+        held: Mean weights of MCLGS by task, over its steps and runs, which `REPLAYED` holds fixed run by run.
         lost: Title, or `TUNED`, to how many of its runs diverged and are left out, if any did.
     """
 
     front: Front
     tuned: pd.DataFrame
     methods: Mapping[str, pd.DataFrame]
+    held: tuple[float, ...]
     lost: Mapping[str, int]
 
     def judged(self, gained: Interval | None, *names: str) -> Interval | None:
@@ -58,8 +63,14 @@ def load(setting: Setting) -> Found:
         front=front,
         tuned=fronts.evaluated(setting, tuned),
         methods={title: fronts.evaluated(setting, runs) for title, runs in methods.items()},
+        held=_mean_weights(setting, setting.finite(by_method["mclgs"])),
         lost=setting.lost({**methods, TUNED: tuned}),
     )
+
+
+def _mean_weights(setting: Setting, runs: Sequence[RunConfig]) -> tuple[float, ...]:
+    means = [setting.store.step_weights(run).mean(axis=0) for run in runs]
+    return tuple(np.mean(means, axis=0).round(3).tolist()) if means else ()
 
 
 def table(found: Found) -> pd.DataFrame:
@@ -82,48 +93,43 @@ def exhibit(found: Found) -> Exhibit:
     rows = table(found)
     gained = fronts.gains(rows).get(OWN)
     weights = found.front.weights_in_words(found.front.tuned)
+    own = f" ({found.front.weights_in_words(found.held)})" if found.held else ""
     caption = (
         f"The poster's methods against fixed weights. {found.front.missing()} Tuned on the validation split: "
         f"{weights}. MCLGS less the tuned weights: {bracketed(gained, signed=True)} points of {DELTA}; less its own "
-        f"mean weights held fixed: {bracketed(replayed(found), signed=True)}.{diverged(found.lost)} "
+        f"mean weights held fixed{own}: {bracketed(replayed(found), signed=True)}.{diverged(found.lost)} "
         "(Improvements over equal weights; paired "
         "95 %, not corrected; all methods at the learning rate of the scale.)"
     )
     return Exhibit(name="against_front", table=rows, shown=fronts.shown(found.front, rows), caption=caption)
 
 
-def claims(found: Found) -> list[Verdict]:
+def claims(found: Found | None) -> list[Verdict]:
     """Ask whether MCLGS goes beyond fixed weights: the tuned point, the front, and its own mean weights.
 
     Args:
-        found: As `load` gives it.
+        found: As `load` gives it; None if there are no such runs.
     """
-    rows = table(found)
-    held = [row for row in rows.to_dict("records") if row["method"] == OWN]
-    seeds = len(found.front.seeds)
-    # One seed of the front says nothing of its spread.
-    told = [Interval(*(float(row[f"as far{end}"]) for end in ("", " low", " high"))) for row in held if seeds > 1]
+    tuned = as_far = own = None
+    seeds = len(found.front.seeds) if found else 0
+    if found:
+        rows = table(found)
+        tuned = found.judged(fronts.gains(rows).get(OWN), TUNED)
+        own = found.judged(replayed(found), REPLAYED)
+        held = rows[rows["method"] == OWN].to_dict("records")
+        if held and seeds > 1:  # one seed of the front says nothing of its spread
+            as_far = found.judged(Interval(*(float(held[0][f"as far{end}"]) for end in ("", " low", " high"))))
+    ours: dict[str, Any] = {"source": "our question", "kind": "ours"}
     return [
-        better(
-            "MCLGS is better than fixed weights tuned on the validation split",
-            found.judged(fronts.gains(rows).get(OWN), TUNED),
-            source="our question",
-            kind="ours",
-        ),
+        better("MCLGS is better than fixed weights tuned on the validation split", tuned, **ours),
         Verdict(
             "MCLGS is further beyond the front than its points are beyond each other",
-            "our question",
-            fronts.LEVEL,
-            0.0,
-            found.judged(told[0] if told else None),
+            claimed=fronts.LEVEL,
+            tolerance=0.0,
+            measured=as_far,
             below=True,
             reading=f"% of the points that are at least as far, mean [range] over the front's seeds, {seeds} in number",
-            kind="ours",
+            **ours,
         ),
-        better(
-            "MCLGS is better than its own mean weights held fixed",
-            found.judged(replayed(found), REPLAYED),
-            source="our question",
-            kind="ours",
-        ),
+        better("MCLGS is better than its own mean weights held fixed", own, **ours),
     ]

@@ -38,9 +38,9 @@ STAR: Mapping[str, Mapping[str, Any]] = {
     ITERATIONS: {"step": "iteration"},
 }
 """Curricula: the centre, and one option after the other changed; lengths are shares of the run."""
-CONSTANT, RANDOM, SHUFFLED, WARM_UP = "constant gate", "random gate", "shuffled weights", "warm-up"
-CONTROLS = (CONSTANT, RANDOM, SHUFFLED, WARM_UP)
-"""Weights that are as large as the centre's and do not look at the similarity of gradients."""
+CONSTANT, RANDOM, SHUFFLED, RAMP = "constant gate", "random gate", "shuffled weights", "ramp"
+CONTROLS = (CONSTANT, RANDOM, SHUFFLED, RAMP)
+"""Weights that are as large as the centre's and do not look at the gradients of their own steps."""
 SCALED_TASK = "depth"
 FACTORS = (10.0, 100.0)
 """Factors on the loss of `SCALED_TASK` by which gaps of gradient magnitude are made."""
@@ -237,7 +237,8 @@ def controls(setting: Setting, **fields: Any) -> dict[str, list[RunConfig]]:  # 
     """What is left of the centre without the similarity, by name, each from the run of the same seed.
 
     `CONSTANT`: the mean of its gate; `RANDOM`: the gates of each epoch's steps in another order; `SHUFFLED`: likewise
-    the tasks' weights, of the run with the next seed; `WARM_UP`: a ramp of the same mean gate.
+    the tasks' weights, of the run with the next seed; `RAMP`: of the gate to 1, with the same mean over the
+    run; it need not end with the curriculum.
 
     Args:
         setting: What all runs share.
@@ -248,7 +249,7 @@ def controls(setting: Setting, **fields: Any) -> dict[str, list[RunConfig]]:  # 
         CONSTANT: ("replay", 0, {"mode": "mean", "gate": True}),
         RANDOM: ("replay", 0, {"mode": "steps", "gate": True}),
         SHUFFLED: ("replay", 1, {"mode": "steps"}),
-        WARM_UP: ("warmup", 0, {}),
+        RAMP: ("warmup", 0, {}),
     }
     return {
         name: [

@@ -1,16 +1,17 @@
 """Samples: which of them MCLGS would weigh down, whether these are the hard ones, and runs with weights by sample.
 
-The poster speaks of samples that generate gradient conflicts, and takes them for the hard ones of curriculum learning.
-Runs of equal weights keep the gradients of the tasks on single samples, early and late in training, of the same images
-with the same transforms. The weight of a sample is that of the rule at a0, the mean over pairs of tasks; there it is
-nearly 0 or 2 for each pair, so that correlations are those of the similarity itself. A sample is as hard as its loss
-under the trained network, the mean over tasks, in which the largest losses count most; the network has seen it in
-training. Conflicts occur between samples of one task too (arXiv 2311.04698): they are the control of those between
-tasks. Runs that diverged are left out and counted, and a claim about what has lost one is not judged.
+The poster speaks of samples that generate gradient conflicts, beside a curriculum that removes hard samples; whether
+the ones are the others it does not say. Runs of equal weights keep the gradients of the tasks on single samples, early
+and late in training, of the same images with the same transforms. The weight of a sample is that of the rule at a0,
+the mean over pairs of tasks; there it is nearly 0 or 2 for each pair, so that correlations are those of the similarity
+itself. A sample is as hard as its losses under the trained network, which has seen it in training: the mean over tasks
+of its rank among the samples of the run, so that no task counts more for having larger losses. Conflicts occur between
+samples of one task too (arXiv 2311.04698): they are the control of those between tasks. Runs that diverged are left
+out and counted, and a claim about what has lost one is not judged.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -20,6 +21,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from mtlrepro.analysis.verdicts import (
+    Interval,
     Verdict,
     bracketed_over,
     correlation_interval,
@@ -50,6 +52,8 @@ KINDS = (TASKS_SAMPLE, TASKS_OTHER, ONE_TASK, TASKS_BATCH)
 """Gradients that are compared."""
 BY_BATCH, BY_SAMPLE = "MCLGS by batch", "MCLGS by sample"
 COMPARED = "equal weights whose gradients are compared"
+THEN, END = "hard then", "hard in the end"
+"""How hard a sample is early in training, and under the trained network."""
 HARDEST = 20
 """Share in % of the samples that count as the hardest."""
 
@@ -125,8 +129,9 @@ def of_samples(found: Samples) -> pd.DataFrame:
 
     Returns:
         One row a seed and sample: `seed`, `index` among the training images; `similarity`, the mean over pairs of
-        tasks after the first of the compared epochs, and `weight`, that at the start of the curriculum; and `loss then`
-        and `loss in the end`, the mean over tasks under the network of the first and of the last of them.
+        tasks after the first of the compared epochs, and `weight`, that at the start of the curriculum; and `hard then`
+        and `hard in the end`, in % of the samples: the mean over tasks of the share of the run's samples whose loss is
+        no larger, under the network of the first and of the last of these epochs.
     """
     rows = []
     for seed, by_epoch in found.cosines.items():
@@ -139,30 +144,37 @@ def of_samples(found: Samples) -> pd.DataFrame:
                     "index": first.indices[: len(weights)].ravel(),
                     "similarity": similarities(first).mean(axis=0).ravel(),
                     "weight": weights.ravel(),
-                    "loss then": first.losses.mean(axis=1).ravel(),
-                    "loss in the end": last.losses.mean(axis=1).ravel(),
+                    THEN: _hard(first),
+                    END: _hard(last),
                 }
             )
         )
     return pd.concat(rows, ignore_index=True).dropna()
 
 
+def _hard(found: Cosines) -> np.ndarray:
+    """See `of_samples`; NaN where a task has no label."""
+    losses = pd.DataFrame(np.moveaxis(found.losses, 1, -1).reshape(-1, len(found.tasks)))
+    hard: np.ndarray = 100 * losses.rank(pct=True).mean(axis=1, skipna=False).to_numpy()
+    return hard
+
+
 def hardness(table: pd.DataFrame) -> pd.DataFrame:
-    """How the similarity of gradients on a sample goes with its losses.
+    """How the similarity of gradients on a sample goes with how hard it is.
 
     Args:
         table: As `of_samples` gives it.
 
     Returns:
-        One row a seed: `seed`; Spearman's rank correlation of the similarity with `loss then` and `loss in the end`;
+        One row a seed: `seed`; Spearman's rank correlation of the similarity with `hard then` and `hard in the end`;
         `weighed down, %`, the share of samples with a weight below 1; and `of the hardest, %`, that among the `HARDEST`
-        with the largest loss in the end.
+        that are hardest in the end.
     """
     rows = []
     for seed, own in table.groupby("seed"):
-        hard = own["loss in the end"] >= own["loss in the end"].quantile(1 - HARDEST / 100)
+        hard = own[END] >= own[END].quantile(1 - HARDEST / 100)
         row = {"seed": seed}
-        for name in ("loss then", "loss in the end"):
+        for name in (THEN, END):
             row[name] = float(stats.spearmanr(own["similarity"], own[name]).statistic)
         row["weighed down, %"] = float(100 * (own["weight"] < 1).mean())
         row["of the hardest, %"] = float(100 * (own[hard]["weight"] < 1).mean())
@@ -207,7 +219,7 @@ def _cosines(found: Cosines, kind: str) -> np.ndarray:
 
 
 def hardness_exhibit(found: Samples) -> Exhibit:
-    """Similarity of gradients on samples early in training, against their loss then and under the trained network.
+    """Similarity of gradients on samples early in training, against how hard they are then and in the end.
 
     Args:
         found: As `load` gives it.
@@ -215,18 +227,18 @@ def hardness_exhibit(found: Samples) -> Exhibit:
     table = of_samples(found)
     measured = hardness(table)
     drawing = Figure(figsize=(7.2, 3.4), layout="constrained")
-    for axes, name in zip(drawing.subplots(1, 2, sharey=True), ("loss then", "loss in the end"), strict=True):
+    for axes, name in zip(drawing.subplots(1, 2, sharey=True), (THEN, END), strict=True):
         axes.plot(table[name], table["similarity"], ".", color=COLOURS[0], alpha=0.4)
         axes.axhline(0, color="0.5", linewidth=1)
-        axes.set_xlabel(name)
+        axes.set_xlabel(f"{name}, %")
     drawing.axes[0].set_ylabel("mean similarity on the sample")
-    own = {name: over_seeds(measured[name], correlation_interval) for name in ("loss then", "loss in the end")}
+    own = {name: over_seeds(measured[name], correlation_interval) for name in (THEN, END)}
     down, hard = (over_seeds(measured[name], percent_interval) for name in ("weighed down, %", "of the hardest, %"))
     caption = (
-        f"Similarity of the tasks' gradients on single samples after epoch {found.epochs[0]}, by the sample's loss "
-        f"then and under the trained network. Rank correlations: {bracketed(own['loss then'], 2)} and "
-        f"{bracketed(own['loss in the end'], 2)}. With a0 = {A0:g}, weighed down are {bracketed(down)} % of the "
-        f"samples, and {bracketed(hard)} % of the {HARDEST} % that are hardest in the end."
+        f"Similarity of the tasks' gradients on single samples after epoch {found.epochs[0]}, by how hard the sample "
+        "is then and under the trained network: the share of samples whose loss is no larger, mean over tasks. Rank "
+        f"correlations: {bracketed(own[THEN], 2)} and {bracketed(own[END], 2)}. With a0 = {A0:g}, weighed down are "
+        f"{bracketed(down)} % of the samples, and {bracketed(hard)} % of the {HARDEST} % that are hardest in the end."
         f"{found.left_out(COMPARED)} (Equal weights; brackets: "
         f"{bracketed_over(len(measured))}.)"
     )
@@ -235,8 +247,8 @@ def hardness_exhibit(found: Samples) -> Exhibit:
         table=measured,
         caption=caption,
         figure=drawing,
-        alt="Two clouds of dots, one a sample: the similarity of gradients against its loss early in training and in "
-        "the end.",
+        alt="Two clouds of dots, one a sample: the similarity of gradients against how hard it is early in training "
+        "and in the end.",
         uses=("scale", "seeds"),
         form="drawing",
     )
@@ -259,10 +271,10 @@ def conflicts_exhibit(found: Samples) -> Exhibit:
     first = shown[shown["after epoch"] == found.epochs[0]].set_index("compared")["conflicts, %"]
     texts = ", ".join(f"{kind} {fixed(value)} %" for kind, value in first.items())
     caption = (
-        f"Negative cosines of gradients over the shared parameters. After epoch {found.epochs[0]}: {texts}. The last "
-        f"but one is the control: samples of one task conflict too.{found.left_out(COMPARED)} "
-        "(Samples share a forward pass, in which batch "
-        "normalisation makes them look less alike than they are, so that the control has too many conflicts; brackets: "
+        f"Negative cosines of gradients over the shared parameters. After epoch {found.epochs[0]}: {texts}. One task "
+        "on two samples is the control of two tasks on two samples, from which it differs in the task alone."
+        f"{found.left_out(COMPARED)} (Samples share a forward pass, in which batch normalisation makes them look less "
+        "alike than they are, so that both rows of two samples may have too many conflicts; brackets: "
         f"{bracketed_over(len(found.cosines))}.)"
     )
     return Exhibit(name="conflicts_of_samples", table=shown, caption=caption)
@@ -286,7 +298,7 @@ def training_exhibit(found: Samples) -> Exhibit:
     caption = (
         f"MCLGS with weights by batch and by sample on small images. By sample less by batch: "
         f"{bracketed(own, signed=True)} points of {DELTA}.{found.left_out(*found.runs)} "
-        "(Differences: paired 95 %, not corrected; rows: "
+        "(Their gates are not matched. Differences: paired 95 %, not corrected; rows: "
         f"{bracketed_over(len(found.runs['equal']))}; against the mean of equal weights.)"
     )
     return Exhibit(name="weights_by_sample", table=pd.DataFrame(rows), caption=caption)
@@ -296,54 +308,72 @@ def _gained(found: Samples, one: str, other: str) -> pd.Series:
     return gains(found.runs[one], found.runs[other], found.runs["equal"], ROOMS)
 
 
-def hardness_claim(correlations: pd.Series, case: str) -> Verdict:
-    """Judge whether the samples that are weighed down tend to be the hard ones: a correlation below 0, however weak.
+def hardness_claim(correlations: pd.Series | None, case: str) -> Verdict:
+    """Ask whether samples on which tasks conflict tend to be the hard ones: a correlation below 0, however weak.
 
     Args:
-        correlations: Of similarity and loss over samples, one a seed.
+        correlations: Of similarity and how hard samples are, one a seed; None if it cannot be tested.
         case: Data of the runs.
     """
     return Verdict(
-        "Samples that are weighed down tend to be hard",
-        "Proposed method",
+        "The less alike the gradients of the tasks on a sample are, the harder it is in the end",
+        "our question",
         0.0,
         0.0,
-        over_seeds(correlations, correlation_interval),
+        None if correlations is None else over_seeds(correlations, correlation_interval),
         below=True,
-        reading="rank correlation over training samples of the similarity early in training and the loss in the end; "
-        f"any value below 0 counts [{bracketed_over(len(correlations))}]",
+        reading="rank correlation over training samples of the similarity early in training and of how hard they are "
+        "in the end; any value below 0 counts",
         case=case,
+        kind="ours",
         finding=5,
+        circumstances="" if correlations is None else bracketed_over(len(correlations)),
     )
 
 
-def claims(found: Samples) -> list[Verdict]:
-    """Judge whether conflicts mark hard samples, and ask what weights by sample gain.
+def claims(found: Samples | None) -> list[Verdict]:
+    """Ask whether conflicts mark hard samples, and judge what weights by sample gain.
 
     Args:
-        found: As `load` gives it.
+        found: As `load` gives it; None if there are no such runs.
     """
-    correlations = hardness(of_samples(found))["loss in the end"]
-    early = conflicts(found)
-    early = early[early["epoch"] == found.epochs[0]].pivot(index="seed", columns="compared", values="conflicts, %")
-    hard = hardness_claim(correlations, "rooms")
-    whole = COMPARED not in found.lost
+    table = early = None
+    if found and COMPARED not in found.lost:
+        table = hardness(of_samples(found))
+        early = conflicts(found)
+        early = early[early["epoch"] == found.epochs[0]].pivot(index="seed", columns="compared", values="conflicts, %")
+    ours: dict[str, Any] = {"source": "our question", "claimed": 0.0, "tolerance": 0.0, "below": True, "kind": "ours"}
     return [
-        hard if whole else replace(hard, measured=None),
+        hardness_claim(None if table is None else table[END], "rooms"),
         Verdict(
-            "Two tasks conflict on a sample more often than one task on two samples",
-            "our question",
-            0.0,
-            0.0,
-            paired(early[ONE_TASK] - early[TASKS_SAMPLE]) if whole else None,
-            below=True,
-            reading="difference of the shares of negative cosines, points of %, mean over seeds [paired 95 %]",
-            kind="ours",
+            "Of the hardest samples more are weighed down than of all",
+            measured=None if table is None else paired(table["weighed down, %"] - table["of the hardest, %"]),
+            reading=f"share of all samples less that of the hardest {HARDEST} %, points of %, mean over seeds "
+            "[paired 95 %]",
+            finding=5,
+            **ours,
+        ),
+        Verdict(
+            "On two samples, two tasks conflict more often than one task",
+            measured=None if early is None else paired(early[ONE_TASK] - early[TASKS_OTHER]),
+            reading="conflicts of one task less those of two, points of %, mean over seeds [paired 95 %]",
+            **ours,
         ),
         better(
-            "Weights by sample are better than by batch",
-            None if found.lost.keys() & {BY_SAMPLE, BY_BATCH} else paired(_gained(found, BY_SAMPLE, BY_BATCH)),
-            source="our question",
-            kind="ours",
+            "With weights by sample MCLGS is better than equal weights",
+            _judged(found, "equal"),
+            source="Proposed method",
+            case="small images",
+            finding=5,
+        ),
+        better(
+            "Weights by sample are better than by batch", _judged(found, BY_BATCH), source="our question", kind="ours"
         ),
     ]
+
+
+def _judged(found: Samples | None, other: str) -> Interval | None:
+    """By how much weights by sample are better; None if a run of either is left out or there are none."""
+    if found is None or found.lost.keys() & {BY_SAMPLE, other}:
+        return None
+    return paired(_gained(found, BY_SAMPLE, other))

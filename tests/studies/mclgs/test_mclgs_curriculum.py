@@ -122,11 +122,12 @@ def test_exhibits_of_the_curriculum(setting):
     assert star.table["curriculum"].tolist() == [*grids.STAR][:3]
     assert star.table["mean gate"].tolist() == pytest.approx([1.0] * 3)
     assert star.table["Δm less centre, points"].iloc[0] == 0
-    assert "on one side of the centre for: a0 = 1, a0 = 4." in star.caption
+    assert "from the centre is above 0 for: none; below 0 for: a0 = 1, a0 = 4." in star.caption
     controls = curriculum.controls_exhibit(parts)
     assert len(controls.table) == 2 * 5
     assert controls.table["mean gate"].tolist() == pytest.approx([1.05, 1.05, 1.05, 1.05, 1.0] * 2)
-    assert "SGD, rate 0.01: constant gate +" in controls.caption
+    assert "SGD, rate 0.01, mean gate of the centre 1.00: constant gate +" in controls.caption
+    assert (controls.table["would show, points"] >= 0).all() and (star.table["would show, points"][1:] >= 0).all()
     updates = curriculum.updates_exhibit(parts)
     assert updates.table.groupby("optimizer")["mean"].max().tolist() == pytest.approx([11, 41])
 
@@ -154,8 +155,15 @@ def test_claims_of_the_curriculum(setting):
     statuses = {(one.claim, one.case): one.status for one in verdicts}
     assert statuses[curriculum.AT_THE_END, ""] == "holds"
     assert statuses["Most early steps are weighed down", ""] == "holds"
-    assert statuses["MCLGS is better than weights as large that look at no gradient (random gate)", "SGD"] == "holds"
-    assert statuses["Another curriculum is better than the centre", "a0 = 4"] == "does not hold"
+    controls = {case: status for (claim, case), status in statuses.items() if claim == curriculum.NOT_THE_LENGTH}
+    assert controls == {
+        f"{name}, {optimizer}": "holds"
+        for optimizer in ("AdamW", "SGD")
+        for name in grids.CONTROLS
+        if (name, optimizer) != (grids.CONSTANT, "AdamW")  # Adam makes equal weights of it
+    }
+    assert {statuses[curriculum.BETTER, optimizer] for optimizer in ("AdamW", "SGD")} == {"holds"}
+    assert statuses["MCLGS with another curriculum, a0 = 4, is better than the centre", ""] == "does not hold"
     assert statuses["Under AdamW MCLGS changes less of the update than under SGD", ""] == "holds"
     assert {one.finding for one in verdicts} == {0, 4, 5}
     assert {one.claim: one.kind for one in verdicts if one.limits} == {"Most early steps are weighed down": "ours"}
@@ -188,9 +196,8 @@ def test_a_further_seed_that_diverges_is_counted_with_its_replays_and_not_judged
     assert "Runs that diverged are left out: 1 of centre under SGD, 1 of constant gate under SGD" in controls.caption
     assert len(controls.table) == 5 + 4  # one pair of shuffled weights is left, which has no interval
     statuses = {(one.claim, one.case): one.status for one in curriculum.claims(parts)}
-    judged = "MCLGS is better than weights as large that look at no gradient (random gate)"
-    assert statuses[judged, "AdamW"] == "holds"
-    assert statuses[judged, "SGD"] == "cannot be tested here"
+    assert statuses[curriculum.NOT_THE_LENGTH, "random gate, AdamW"] == "holds"
+    assert statuses[curriculum.NOT_THE_LENGTH, "random gate, SGD"] == "cannot be tested here"
 
 
 def test_another_curriculum_that_diverges_is_counted(setting, tmp_path):
@@ -200,7 +207,7 @@ def test_another_curriculum_that_diverges_is_counted(setting, tmp_path):
     assert star.table["curriculum"].tolist() == [grids.CENTRE, "a0 = 1"]
     assert "Runs that diverged are left out: 2 of a0 = 4 under AdamW. (" in star.caption
     statuses = {(one.claim, one.case): one.status for one in curriculum.claims([found])}
-    assert statuses["Another curriculum is better than the centre", "a0 = 4"] == "cannot be tested here"
+    assert statuses["MCLGS with another curriculum, a0 = 4, is better than the centre", ""] == "cannot be tested here"
 
 
 def test_under_an_optimizer_at_whose_rates_mclgs_diverges_nothing_is_judged(setting, tmp_path):
@@ -212,10 +219,11 @@ def test_under_an_optimizer_at_whose_rates_mclgs_diverges_nothing_is_judged(sett
     assert set(controls.table["optimizer"]) == {"AdamW"} and "; SGD: ?. Runs that diverged" in controls.caption
     updates = curriculum.updates_exhibit(parts)
     assert set(updates.table["optimizer"]) == {"AdamW"}
-    assert "Runs that diverged are left out: 1 of centre under SGD. (Bars" in updates.caption
+    assert "Runs that diverged are left out: 1 of centre under SGD. (One" in updates.caption
     statuses = {(one.claim, one.case): one.status for one in curriculum.claims(parts)}
-    judged = "MCLGS is better than weights as large that look at no gradient (random gate)"
-    assert statuses[judged, "SGD"] == "cannot be tested here" and statuses[judged, "AdamW"] == "holds"
+    assert statuses[curriculum.NOT_THE_LENGTH, "random gate, AdamW"] == "holds"
+    assert statuses[curriculum.NOT_THE_LENGTH, "random gate, SGD"] == "cannot be tested here"
+    assert statuses[curriculum.BETTER, "SGD"] == "cannot be tested here"
     assert statuses["Under AdamW MCLGS changes less of the update than under SGD", ""] == "cannot be tested here"
     for run in setting.missing(grids.rate_search(setting)["equal"]):
         put_plain(tmp_path, run, 0.5)

@@ -43,6 +43,9 @@ def test_methods_are_held_against_the_front(found):
     shown = front.exhibit(found)
     assert "Fixed weights: 3 points, seeds 0, 1." in shown.caption
     assert "MCLGS less the tuned weights: +" in shown.caption
+    # Means of [0.5, 0.3, 0.4], [0.2, 0.3, 0.3] and, in the second half of the run, of 1/3 each.
+    assert found.held == (0.342, 0.317, 0.342)
+    assert "held fixed (segmentation 0.342, depth 0.317, normal 0.342): +" in shown.caption
 
 
 def test_claims_against_fixed_weights(found):
@@ -52,6 +55,12 @@ def test_claims_against_fixed_weights(found):
         "MCLGS is further beyond the front than its points are beyond each other": "holds",
         "MCLGS is better than its own mean weights held fixed": "holds",
     }
+
+
+def test_without_a_front_the_same_claims_are_not_judged(found):
+    nothing = front.claims(None)
+    assert [one.claim for one in nothing] == [one.claim for one in front.claims(found)]
+    assert {one.status for one in nothing} == {"cannot be tested here"}
 
 
 def test_a_run_of_mclgs_that_diverged_takes_its_replay_with_it_and_is_not_judged(setting, tmp_path):

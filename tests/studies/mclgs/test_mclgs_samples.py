@@ -1,5 +1,7 @@
 """Single samples, on gradients that were made up."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from study_stores import keep, lose, metrics_of
@@ -78,10 +80,20 @@ def test_hard_samples_are_those_with_a_large_loss_in_the_end(found):
     assert len(table) == 3 * 5
     assert table[table["seed"] == 1]["index"].tolist() == [10, 11, 12, 13, 14]
     measured = samples.hardness(table)
-    assert measured["loss in the end"].tolist() == pytest.approx([-1] * 3)
-    assert measured["loss then"].tolist() == pytest.approx([1] * 3)
+    assert measured[samples.END].tolist() == pytest.approx([-1] * 3)
+    assert measured[samples.THEN].tolist() == pytest.approx([1] * 3)
     assert measured["weighed down, %"].tolist() == pytest.approx([40] * 3)
     assert measured["of the hardest, %"].tolist() == [100] * 3
+
+
+def test_how_hard_a_sample_is_does_not_depend_on_the_scale_of_a_loss(found):
+    """Each task counts by the ranks of its losses: here 20 to 100 % of five samples, in opposite orders."""
+    first = found.cosines[0][1]
+    losses = np.array([[[1.0, 2.0, 3.0, 4.0, 5.0], [9e6, 8e6, 7e6, 6e6, 5e6]]])
+    changed = replace(found, cosines={0: {1: replace(first, losses=losses), 8: first}})
+    assert samples.of_samples(changed)[samples.THEN].tolist() == pytest.approx([60] * 5)
+    unlabelled = replace(first, losses=np.where(losses == 3, np.nan, losses))
+    assert len(samples.of_samples(replace(found, cosines={0: {1: unlabelled, 8: first}}))) == 4
 
 
 def test_conflicts_of_tasks_and_of_samples(found):
@@ -113,9 +125,24 @@ def test_exhibits_of_samples(found):
 
 def test_claims_of_samples(found):
     statuses = {one.claim: one.status for one in samples.claims(found)}
-    assert statuses["Samples that are weighed down tend to be hard"] == "holds"
-    assert statuses["Weights by sample are better than by batch"] == "holds"
+    assert set(statuses.values()) == {"holds"} and len(statuses) == 5
     assert {one.finding for one in samples.claims(found)} == {0, 5}
+    by_claim = {one.claim: one for one in samples.claims(found)}
+    assert by_claim["Of the hardest samples more are weighed down than of all"].measured.value == pytest.approx(-60)
+    conflicts = by_claim["On two samples, two tasks conflict more often than one task"].measured
+    shares = samples.conflicts(found).query("epoch == 1").pivot(index="seed", columns="compared", values="conflicts, %")
+    assert conflicts.value == pytest.approx((shares[ONE_TASK] - shares[TASKS_OTHER]).mean())
+    for claim, other in (
+        ("With weights by sample MCLGS is better than equal weights", "equal"),
+        ("Weights by sample are better than by batch", samples.BY_BATCH),
+    ):
+        assert by_claim[claim].measured.value == pytest.approx(-samples._gained(found, samples.BY_SAMPLE, other).mean())
+
+
+def test_without_runs_the_same_claims_are_not_judged(found):
+    nothing = samples.claims(None)
+    assert [one.claim for one in nothing] == [one.claim for one in samples.claims(found)]
+    assert {one.status for one in nothing} == {"cannot be tested here"}
 
 
 def test_runs_that_diverged_are_counted_and_not_judged(setting, tmp_path):
