@@ -164,7 +164,9 @@ def tests_exhibit(trained: Trained, amounts: Mapping[grids.Decay, float]) -> Exh
         trained: What `tables.load` gives.
         amounts: Matched decay by form.
     """
-    return tables.pairs_exhibit(trained, pairs(trained, amounts), "decay_differences", "rows with and without decay")
+    broken = [tables.decayed_title(form, one) for form in trained.decayed if breaks_down(trained, form) for one in ENDS]
+    compared = pairs(trained, amounts)
+    return tables.pairs_exhibit(trained, compared, "decay_differences", "rows with and without decay", broken)
 
 
 def _thresholds(trained: Trained) -> list[float | None]:

@@ -361,7 +361,7 @@ def tests_exhibit(trained: Trained) -> Exhibit:
     return pairs_exhibit(trained, pairs(trained), "differences", "rows of the tables")
 
 
-def pairs_exhibit(trained: Trained, compared: Pairs, name: str, of: str) -> Exhibit:
+def pairs_exhibit(trained: Trained, compared: Pairs, name: str, of: str, unjudged: Collection[str] = ()) -> Exhibit:
     """Paired differences of some rows, see `tests`.
 
     Args:
@@ -369,18 +369,21 @@ def pairs_exhibit(trained: Trained, compared: Pairs, name: str, of: str) -> Exhi
         compared: Which rows.
         name: Name of the table.
         of: What the rows are.
+        unjudged: Names of those whose training breaks down, so that their differences judge nothing.
     """
     table, lost = tests(compared), trained.left_out({row for both in compared for row in both})
     if table.empty:
         return Exhibit(name=name, table=table, caption=f"No two {of} have two seeds in common.{lost}")
-    clear = int(((table["p of mIoU"] < ALPHA) | (table["p of AEPE"] < ALPHA)).sum())
+    clear = table[(table["p of mIoU"] < ALPHA) | (table["p of AEPE"] < ALPHA)]
+    void = int((clear["compared"].isin(unjudged) | clear["with"].isin(unjudged)).sum())
+    broken = f", {void} of them with a row whose training breaks down, which judges nothing" if void else ""
     counts = sorted(set(table["pairs"]), reverse=True)
     detectable = ", ".join(f"{detectable_difference(count):.1f} with {count} pairs" for count in counts)
     caption = (
         f"Differences between {of}, positive where the first is better. After Holm's correction over "
-        f"all {2 * len(table)} of them, {clear} of {len(table)} rows differ in a metric at the 5 % level. The "
-        "smallest difference that shows with a power of 80 %, without that correction, was known before the runs: in "
-        f"standard deviations of the pairs it is {detectable}; what that is in points and pixels stands beside each."
+        f"all {2 * len(table)} of them, {len(clear)} of {len(table)} rows differ in a metric at the 5 % level{broken}. "
+        "The smallest difference that shows with a power of 80 %, without that correction, was known before the runs: "
+        f"in standard deviations of the pairs it is {detectable}; what that is in points and pixels stands beside each."
         f"{lost} "
         "(Brackets: paired 95 %, not corrected.)"
     )

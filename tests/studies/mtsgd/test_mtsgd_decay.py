@@ -151,6 +151,22 @@ def test_a_form_under_which_joint_sgd_breaks_down_is_not_judged(setting, trained
     assert sum(DECOUPLED in now.case for now in after) == 8
 
 
+def test_the_caption_says_which_differences_judge_nothing(setting, trained):
+    """Those of rows under a form of decay under which joint SGD breaks down."""
+    far = {
+        one: runs.assign(**{MIOU: trained.cells[Cell(one, decay=0.0)][MIOU].to_numpy() - 30 + 1e-3 * runs["seed"]})
+        for one, runs in trained.decayed["decoupled"].items()
+    }
+    broken = replace(trained, decayed={**trained.decayed, "decoupled": far})
+    caption = decay.tests_exhibit(broken, grids.decays(setting)).caption
+    table = tables.tests(decay.pairs(broken, grids.decays(setting)))
+    clear = table[table[["p of mIoU", "p of AEPE"]].min(axis=1) < 0.05]
+    void = int((clear["compared"] + clear["with"]).str.contains("decoupled").sum())
+    assert void >= 2
+    assert f"{len(clear)} of 7 rows differ in a metric at the 5 % level, {void} of them with a row whose" in caption
+    assert "breaks down" not in decay.tests_exhibit(trained, grids.decays(setting)).caption
+
+
 def test_differences_are_a_family_of_their_own(setting, trained):
     """Rows with the article's number belong to it only where that number is felt."""
     compared = decay.pairs(trained, grids.decays(setting))
