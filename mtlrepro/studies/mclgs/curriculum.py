@@ -386,10 +386,16 @@ def controls_exhibit(parts: Sequence[Runs]) -> Exhibit:
         about = f"{part.optimizer}, rate {part.rate:g}, mean gate of the centre"
         texts.append(f"{about} {np.mean(gates):.2f}: {own}" if own else f"{part.optimizer}: {NOT_KNOWN}")
     lost = {name: count for part in parts for name, count in part.left_out().items()}
+    same = "".join(
+        f" Under {part.optimizer} a constant gate is equal weights but for rounding; the one less the other: "
+        f"{bracketed(paired(part.gained(grids.CONSTANT)), signed=True)}."
+        for part in parts
+        if part.optimizer != SGD and part.paired(grids.CONSTANT, ["equal"])
+    )
     caption = (
         f"The centre of MCLGS less its controls, and less equal weights, in points of {DELTA}. "
-        f"{'; '.join(texts)}.{diverged(lost)} Constant gate: the mean of the centre's; random gate: the gates of an "
-        "epoch's steps in another order; shuffled weights: those of another seed's steps, likewise; ramp: of the gate "
+        f"{'; '.join(texts)}.{same}{diverged(lost)} Constant gate: the mean of the centre's; random gate: the gates of "
+        "an epoch's steps in another order; shuffled weights: those of another seed's steps, likewise; ramp: of the gate "
         "to 1 with the same mean over the run, from 0, or from 2 where that mean is above 1, which need not end with "
         "the curriculum. (Controls have the learning rate of the centre; brackets: paired 95 %, not corrected; p: Holm "
         "over all rows; what would show: by a test by itself at 5 %, with a power of 80 %. The centre's runs are the "

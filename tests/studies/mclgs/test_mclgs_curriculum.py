@@ -127,6 +127,8 @@ def test_exhibits_of_the_curriculum(setting):
     assert len(controls.table) == 2 * 5
     assert controls.table["mean gate"].tolist() == pytest.approx([1.05, 1.05, 1.05, 1.05, 1.0] * 2)
     assert "SGD, rate 0.01, mean gate of the centre 1.00: constant gate +" in controls.caption
+    same = "Under AdamW a constant gate is equal weights but for rounding; the one less the other: +"
+    assert same in controls.caption and controls.caption.count("equal weights but for rounding") == 1
     assert (controls.table["would show, points"] >= 0).all() and (star.table["would show, points"][1:] >= 0).all()
     updates = curriculum.updates_exhibit(parts)
     assert updates.table.groupby("optimizer")["mean"].max().tolist() == pytest.approx([11, 41])
@@ -216,7 +218,8 @@ def test_under_an_optimizer_at_whose_rates_mclgs_diverges_nothing_is_judged(sett
     assert part.lost == {grids.CENTRE: 1} and not part.runs and part.epochs.empty
     parts = [curriculum.load(setting), part]
     controls = curriculum.controls_exhibit(parts)
-    assert set(controls.table["optimizer"]) == {"AdamW"} and "; SGD: ?. Runs that diverged" in controls.caption
+    assert set(controls.table["optimizer"]) == {"AdamW"} and "; SGD: ?. Under AdamW a constant" in controls.caption
+    assert "Runs that diverged are left out: 1 of centre under SGD. Constant gate:" in controls.caption
     updates = curriculum.updates_exhibit(parts)
     assert set(updates.table["optimizer"]) == {"AdamW"}
     assert "Runs that diverged are left out: 1 of centre under SGD. (One" in updates.caption
