@@ -395,12 +395,12 @@ def controls_exhibit(parts: Sequence[Runs]) -> Exhibit:
     caption = (
         f"The centre of MCLGS less its controls, and less equal weights, in points of {DELTA}. "
         f"{'; '.join(texts)}.{same}{diverged(lost)} Constant gate: the mean of the centre's; random gate: the gates of "
-        "an epoch's steps in another order; shuffled weights: those of another seed's steps, likewise; ramp: of the gate "
-        "to 1 with the same mean over the run, from 0, or from 2 where that mean is above 1, which need not end with "
-        "the curriculum. (Controls have the learning rate of the centre; brackets: paired 95 %, not corrected; p: Holm "
-        "over all rows; what would show: by a test by itself at 5 %, with a power of 80 %. The centre's runs are the "
-        "sources of the shuffled weights, each of another seed's, so that these pairs are not quite independent. "
-        f"{_over_equal(parts[0])})"
+        "an epoch's steps in another order; shuffled weights: those of another seed's steps, likewise; ramp: of the "
+        "gate to 1 with the same mean over the run, from 0, or from 2 where that mean is above 1, which need not end "
+        "with the curriculum. (Controls have the learning rate of the centre; brackets: paired 95 %, not corrected; "
+        "p: Holm over all rows; what would show: by a test by itself at 5 %, with a power of 80 %. The centre's runs "
+        "are the sources of the shuffled weights, each of another seed's, so that these pairs are not quite "
+        f"independent. {_over_equal(parts[0])})"
     )
     return Exhibit(name="similarity_or_length", table=table, caption=caption)
 
