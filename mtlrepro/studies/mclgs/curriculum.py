@@ -44,6 +44,8 @@ AT_THE_END, FIGURE = "The weight is 1 once the curriculum has ended, here in the
 """What follows from the rule, and the place of the claim."""
 BETTER = "With its curriculum MCLGS is better than equal weights"
 NOT_THE_LENGTH = "MCLGS is better than weights as large that do not look at the gradients of their own steps"
+AGAIN = "equal, trained again"
+"""Equal weights of the same seeds, whose gradients other sections compare, so that they were trained once more."""
 EQUAL_AT_BEST = "equal at its best rate"
 """Equal weights under SGD at the best of their own learning rates, where that is not the centre's."""
 LAST_WEIGHTS = "weights of all pairs in the last epoch, mean [range]"
@@ -113,6 +115,8 @@ def load(setting: Setting) -> Runs:
         RuntimeError: All runs of equal weights or of the centre diverged, see `Setting.reference`.
     """
     by_name = {**grids.star(setting), **grids.controls(setting)}
+    if setting.dataset == "rooms" and setting.stored(setting.unbroken(again := grids.compared(setting))):
+        by_name[AGAIN] = again
     equal = grids.methods(setting)["equal"][: setting.seeds]
     setting.reference("equal weights", equal)
     setting.reference("MCLGS", by_name[CENTRE])
@@ -173,7 +177,7 @@ def _load(setting: Setting, equal: Sequence[RunConfig], by_name: Mapping[str, Se
         runs.pop("equal", pd.DataFrame()),
         runs,
         {name: count for name, count in lost.items() if count},
-        {name: [gate(setting, run) for run in left[name]] for name in runs},
+        {name: [gate(setting, run) for run in left[name]] for name in runs if name != AGAIN},
         history(setting, left[CENTRE]),
     )
 
@@ -362,9 +366,9 @@ def controls_table(parts: Sequence[Runs]) -> pd.DataFrame:
     """
     rows = []
     for part in parts:
-        for name in part.paired(CENTRE, [*grids.CONTROLS, "equal", EQUAL_AT_BEST]):
+        for name in part.paired(CENTRE, [*grids.CONTROLS, "equal", AGAIN, EQUAL_AT_BEST]):
             gained = part.gained(CENTRE, name)
-            mean = 1.0 if name == "equal" else float(np.mean([own.mean() for own in part.gates[name]]))
+            mean = 1.0 if name in ("equal", AGAIN) else float(np.mean([own.mean() for own in part.gates[name]]))
             row: dict[str, Any] = {"optimizer": part.optimizer, "control": name, "mean gate": mean}
             row |= columns("centre less control, points", mean_interval(gained))
             rows.append(row | {"p": paired_p_value(gained), "would show, points": _would_show(gained)})
@@ -387,10 +391,11 @@ def controls_exhibit(parts: Sequence[Runs]) -> Exhibit:
         texts.append(f"{about} {np.mean(gates):.2f}: {own}" if own else f"{part.optimizer}: {NOT_KNOWN}")
     lost = {name: count for part in parts for name, count in part.left_out().items()}
     same = "".join(
-        f" Under {part.optimizer} a constant gate is equal weights but for rounding; the one less the other: "
-        f"{bracketed(paired(part.gained(grids.CONSTANT)), signed=True)}."
+        f" But for rounding, {name} is equal weights under {part.optimizer} too; the one less the other: "
+        f"{bracketed(paired(part.gained(name)), signed=True)}."
         for part in parts
-        if part.optimizer != SGD and part.paired(grids.CONSTANT, ["equal"])
+        for name in (grids.CONSTANT, AGAIN)
+        if part.optimizer != SGD and part.paired(name, ["equal"])
     )
     caption = (
         f"The centre of MCLGS less its controls, and less equal weights, in points of {DELTA}. "
@@ -437,7 +442,8 @@ def updates_exhibit(parts: Sequence[Runs]) -> Exhibit:
     early = {part.optimizer: range_interval(early_updates(part)) for part in parts}
     texts = ", ".join(f"{name} {bracketed(interval)} %" for name, interval in early.items())
     caption = (
-        f"By how much MCLGS changes the optimizer's next update of the shared parameters, of its length. While the "
+        "How far the optimizer's next update of the shared parameters with MCLGS's weights is from that with equal "
+        "ones, in lengths of the latter. While the "
         f"curriculum lasts: {texts}.{diverged(lost)} (One step on a fixed batch from the momenta of the run: what "
         f"earlier weights did to these is not in it. Bars and brackets: range over {table['seeds'].max()} seeds.)"
     )
@@ -446,7 +452,7 @@ def updates_exhibit(parts: Sequence[Runs]) -> Exhibit:
         table=table,
         caption=caption,
         figure=drawing,
-        alt="A curve for each optimizer over the epochs that falls to zero when the curriculum ends.",
+        alt="A curve for each optimizer over the epochs, which is zero from the end of the curriculum on.",
         uses=("scale", "seeds"),
     )
 
@@ -482,7 +488,7 @@ def weights_claims(found: Runs) -> list[Verdict]:
             finding=4,
         ),
         Verdict(
-            "Most early steps are weighed down",
+            "At most half of the early steps are weighed up",
             "our question",
             50.0,
             0.0,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mtlrepro.analysis.verdicts import correlation_interval
 from mtlrepro.studies.mclgs import digits
 
 
@@ -53,4 +54,4 @@ def test_the_exhibit_and_the_claim(found):
     shares = digits.by_size(found, (8,)).groupby("compared")["conflicts, %"].mean()
     assert more_often[1].measured.value == pytest.approx(shares[digits.CONTROL] - shares[digits.TASKS])
     correlations = digits.correlations(found)["loss in the end"]
-    assert verdict.measured.low == correlations.min() and verdict.finding == 5
+    assert verdict.measured == correlation_interval(correlations) and (verdict.finding, verdict.limits) == (0, 5)

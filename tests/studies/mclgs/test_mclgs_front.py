@@ -42,7 +42,8 @@ def test_methods_are_held_against_the_front(found):
     assert rows.loc["MGDA", "gain"] < 0
     shown = front.exhibit(found)
     assert "Fixed weights: 3 points, seeds 0, 1." in shown.caption
-    assert "MCLGS less the tuned weights: +" in shown.caption
+    assert "Tuned less equal weights: +" in shown.caption and "MCLGS less the tuned weights: +" in shown.caption
+    assert shown.caption.endswith("Beyond the front and points as far: seeds 0, 1 alone.)")
     # Means of [0.5, 0.3, 0.4], [0.2, 0.3, 0.3] and, in the second half of the run, of 1/3 each.
     assert found.held == (0.342, 0.317, 0.342)
     assert "held fixed (segmentation 0.342, depth 0.317, normal 0.342): +" in shown.caption
@@ -73,4 +74,4 @@ def test_a_run_of_mclgs_that_diverged_takes_its_replay_with_it_and_is_not_judged
     assert {one.status for one in front.claims(found)} == {"cannot be tested here"}
     lose(tmp_path, *mclgs[1:])
     shown = front.exhibit(front.load(setting))
-    assert "MCLGS less the tuned weights: ? points of Δm; less its own mean weights held fixed: ?." in shown.caption
+    assert "MCLGS less the tuned weights: ?; less its own mean weights held fixed: ?." in shown.caption

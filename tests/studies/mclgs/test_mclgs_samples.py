@@ -126,7 +126,7 @@ def test_exhibits_of_samples(found):
 def test_claims_of_samples(found):
     statuses = {one.claim: one.status for one in samples.claims(found)}
     assert set(statuses.values()) == {"holds"} and len(statuses) == 5
-    assert {one.finding for one in samples.claims(found)} == {0, 5}
+    assert {one.finding for one in samples.claims(found)} == {0, 5} == {one.limits for one in samples.claims(found)}
     by_claim = {one.claim: one for one in samples.claims(found)}
     assert by_claim["Of the hardest samples more are weighed down than of all"].measured.value == pytest.approx(-60)
     conflicts = by_claim["On two samples, two tasks conflict more often than one task"].measured
