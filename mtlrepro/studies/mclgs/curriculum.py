@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from mtlrepro.analysis.significance import detectable_difference, holm, paired_p_value
 from mtlrepro.analysis.verdicts import (
@@ -437,14 +438,14 @@ def updates_exhibit(parts: Sequence[Runs]) -> Exhibit:
     drawing, axes = figures.canvas()
     figures.curves(axes, table, "epoch", by="optimizer")
     axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("change of the next update, %")
     figures.legend(drawing, axes, 2)
     early = {part.optimizer: range_interval(early_updates(part)) for part in parts}
     texts = ", ".join(f"{name} {bracketed(interval)} %" for name, interval in early.items())
     caption = (
         "How far the optimizer's next update of the shared parameters with MCLGS's weights is from that with equal "
-        "ones, in lengths of the latter. While the "
-        f"curriculum lasts: {texts}.{diverged(lost)} (One step on a fixed batch from the momenta of the run: what "
+        f"ones, in % of the latter's length. While the curriculum lasts: {texts}.{diverged(lost)} (One step on a fixed batch from the momenta of the run: what "
         f"earlier weights did to these is not in it. Bars and brackets: range over {table['seeds'].max()} seeds.)"
     )
     return Exhibit(
