@@ -445,8 +445,9 @@ def updates_exhibit(parts: Sequence[Runs]) -> Exhibit:
     texts = ", ".join(f"{name} {bracketed(interval)} %" for name, interval in early.items())
     caption = (
         "How far the optimizer's next update of the shared parameters with MCLGS's weights is from that with equal "
-        f"ones, in % of the latter's length. While the curriculum lasts: {texts}.{diverged(lost)} (One step on a fixed batch from the momenta of the run: what "
-        f"earlier weights did to these is not in it. Bars and brackets: range over {table['seeds'].max()} seeds.)"
+        f"ones, in % of the latter's length. While the curriculum lasts: {texts}.{diverged(lost)} (One step on a fixed "
+        "batch from the momenta of the run: what earlier weights did to these is not in it. Bars and brackets: range "
+        f"over {table['seeds'].max()} seeds.)"
     )
     return Exhibit(
         name="updates_changed",
