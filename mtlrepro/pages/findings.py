@@ -85,10 +85,14 @@ def _quoted(verdict: Verdict) -> dict[str, str]:
     return {"quoted": quoted, "measured": measured_text(verdict)}
 
 
+def limit_text(limit: Mapping[str, str]) -> str:
+    """One claim that shows how far another one reaches, with what was measured, if anything was."""
+    return limit["quoted"] + (f": {limit['measured']}" if limit["measured"] else "")
+
+
 def _limit(limit: Mapping[str, str]) -> str:
-    """HTML of one claim that shows how far another one reaches."""
-    measured = f": {limit['measured']}" if limit["measured"] else ""
-    return f"Limit: {escape(limit['quoted'] + measured)} {badge(limit['status'])}"
+    """HTML of `limit_text` with its status."""
+    return f"Limit: {escape(limit_text(limit))} {badge(limit['status'])}"
 
 
 def counted(statuses: Mapping[str, int]) -> dict[str, str]:

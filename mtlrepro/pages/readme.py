@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mtlrepro import files
-from mtlrepro.pages.findings import counted
+from mtlrepro.pages.findings import counted, limit_text
 from mtlrepro.pages.notebook import FINDINGS, payloads, read_notebook
 
 PAPERS = {"sgd_noise": "MaxGNR", "loss_scale_balancing": "LSB", "mtsgd": "MTSGD", "mclgs": "MCLGS"}
@@ -24,7 +24,7 @@ def findings_markdown() -> str:
 def _cells(answer: Mapping[str, Any], notebook: str) -> str:
     verdict = ", ".join(counted(answer["statuses"]).values())
     quoted = f"{answer['quoted']}: {answer['measured']}" if answer["measured"] else ""
-    limits = [f"; limit: {one['quoted']}: {one['measured']}, {one['status']}" for one in answer["limits"]]
+    limits = [f"; limit: {limit_text(one)}, {one['status']}" for one in answer["limits"]]
     cells = (f"[{answer['claim']}]({notebook})", verdict, quoted + "".join(limits))
     return " | ".join(cell.replace("|", r"\|") for cell in cells)
 

@@ -89,6 +89,13 @@ def test_the_readme_shows_what_the_stored_chapters_found():
     assert readme.updated(README) == README
 
 
+def test_a_limit_of_which_nothing_was_measured_has_no_empty_number():
+    limits = [{"quoted": "B", "measured": number, "status": "holds"} for number in ("1 [0, 2]", "")]
+    answer = {"claim": "A", "statuses": {"holds": 1}, "quoted": "", "measured": "", "limits": limits}
+    assert readme._cells(answer, "a.ipynb").endswith("; limit: B: 1 [0, 2], holds; limit: B, holds")
+    assert ": ," not in README
+
+
 def test_a_readme_without_marks_is_refused():
     with pytest.raises(ValueError, match=r"^the README lacks a mark; accepted: "):
         readme.updated("# Title\n")
