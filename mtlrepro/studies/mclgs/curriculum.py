@@ -392,7 +392,7 @@ def controls_exhibit(parts: Sequence[Runs]) -> Exhibit:
         texts.append(f"{about} {np.mean(gates):.2f}: {own}" if own else f"{part.optimizer}: {NOT_KNOWN}")
     lost = {name: count for part in parts for name, count in part.left_out().items()}
     same = "".join(
-        f" But for rounding, {name} is equal weights under {part.optimizer} too; the one less the other: "
+        f" The row '{name}' has the steps of equal weights under {part.optimizer}, up to rounding; less these: "
         f"{bracketed(paired(part.gained(name)), signed=True)}."
         for part in parts
         for name in (grids.CONSTANT, AGAIN)

@@ -127,8 +127,8 @@ def test_exhibits_of_the_curriculum(setting):
     assert len(controls.table) == 2 * 5
     assert controls.table["mean gate"].tolist() == pytest.approx([1.05, 1.05, 1.05, 1.05, 1.0] * 2)
     assert "SGD, rate 0.01, mean gate of the centre 1.00: constant gate +" in controls.caption
-    same = "But for rounding, constant gate is equal weights under AdamW too; the one less the other: +"
-    assert same in controls.caption and controls.caption.count("But for rounding") == 1
+    same = "The row 'constant gate' has the steps of equal weights under AdamW, up to rounding; less these: +"
+    assert same in controls.caption and controls.caption.count("up to rounding") == 1
     assert (controls.table["would show, points"] >= 0).all() and (star.table["would show, points"][1:] >= 0).all()
     updates = curriculum.updates_exhibit(parts)
     assert updates.table.groupby("optimizer")["mean"].max().tolist() == pytest.approx([11, 41])
@@ -142,8 +142,9 @@ def test_equal_weights_that_were_trained_once_more_have_a_row_where_they_are_sto
     found = curriculum.load(setting)
     rows = curriculum.controls_table([found]).set_index("control")["centre less control, points"]
     assert rows[curriculum.AGAIN] > rows["equal"] > 0
-    assert "equal, trained again is equal weights under AdamW too; the one less the other: -" in (
-        curriculum.controls_exhibit([found]).caption
+    assert (
+        "The row 'equal, trained again' has the steps of equal weights under AdamW, up to rounding; less these: -"
+        in (curriculum.controls_exhibit([found]).caption)
     )
     assert all(curriculum.AGAIN not in one.case for one in curriculum.claims([found]))
 
@@ -234,10 +235,7 @@ def test_under_an_optimizer_at_whose_rates_mclgs_diverges_nothing_is_judged(sett
     assert part.lost == {grids.CENTRE: 1} and not part.runs and part.epochs.empty
     parts = [curriculum.load(setting), part]
     controls = curriculum.controls_exhibit(parts)
-    assert (
-        set(controls.table["optimizer"]) == {"AdamW"}
-        and "; SGD: ?. But for rounding, constant gate" in controls.caption
-    )
+    assert set(controls.table["optimizer"]) == {"AdamW"} and "; SGD: ?. The row 'constant gate'" in controls.caption
     assert "Runs that diverged are left out: 1 of centre under SGD. Constant gate:" in controls.caption
     updates = curriculum.updates_exhibit(parts)
     assert set(updates.table["optimizer"]) == {"AdamW"}
