@@ -27,7 +27,7 @@ html: $(BUILD)/rendered.stored  ## render the stored notebooks without running t
 	@echo "Open $(CURDIR)/$(BUILD)/html/index.html"
 
 test: lint $(SCRIPTS)  ## check style and types, then run all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: lint  ## check style and types, then run the fast tests: no chapters, pages, networks or training
 	$(BIN)/python -m pytest -n 2 $(FAST)
