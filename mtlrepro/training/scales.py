@@ -35,7 +35,7 @@ def _size(reason: str, **fields: Any) -> Size:  # noqa: ANN401
 _IMAGENET = {"encoder": "mobilenet_v2", "weights": "imagenet"}
 _GPU = {"device": "cuda", "precision": "bf16"}
 
-_SMOKE = {"n_train": 8, "n_test": 8, "epochs": 4, "batch_size": 4}
+_SMOKE = {"n_train": 8, "n_test": 8, "epochs": 8, "batch_size": 4}
 _CPU = {"n_train": 400, "n_test": 200, "epochs": 20, "batch_size": 8}
 _LARGE = {"n_train": 800, "n_test": 200, "epochs": 30, "batch_size": 32, **_GPU}
 

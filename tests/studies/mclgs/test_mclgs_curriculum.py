@@ -13,7 +13,7 @@ from mtlrepro.runs.store import Store
 from mtlrepro.studies.mclgs import curriculum, grids, plan
 from mtlrepro.studies.setting import Setting
 
-EVEN_GATES = {curriculum.EQUAL_AT_BEST: [np.ones(4)] * 3}
+EVEN_GATES = {curriculum.EQUAL_AT_BEST: [np.ones(8)] * 3}
 CENTRE = 1.2
 """How good the centre is; other curricula are 1.1, controls 1.15, equal weights 1."""
 
@@ -59,7 +59,7 @@ def test_history_of_the_centre(setting):
     assert first["weight"].tolist() == pytest.approx(means)
     assert first["similarity"].tolist() == [0.2, -0.1, 0.3]
     assert found.gates[grids.CENTRE][0][:2].tolist() == pytest.approx([sum(step) for step in STEPS])
-    assert (found.epochs[found.epochs["epoch"] > 2]["weight"] - 1).abs().max() < 1e-12
+    assert (found.epochs[found.epochs["epoch"] > 4]["weight"] - 1).abs().max() < 1e-12
     assert curriculum.early_updates(found).tolist() == pytest.approx([10, 11, 12])
 
 
@@ -117,7 +117,7 @@ def test_exhibits_of_the_curriculum(setting):
     assert "in the last one the mean is 1.00. While the curriculum lasts, the gate," in weights.caption
     assert "is below 1 in 50.0 [50.0, 50.0] % of the steps" in weights.caption
     assert weights.caption.endswith("of a run, mean over seeds; brackets: the range over 3 seeds.)")
-    assert len(weights.table) == 4 * 3
+    assert len(weights.table) == 8 * 3
     star = curriculum.star_exhibit(parts[0])
     assert star.table["curriculum"].tolist() == [*grids.STAR][:3]
     assert star.table["mean gate"].tolist() == pytest.approx([1.0] * 3)

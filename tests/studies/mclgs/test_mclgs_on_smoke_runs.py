@@ -19,15 +19,15 @@ def test_controls_have_the_gates_of_the_centre(setting, monkeypatch):
     monkeypatch.setattr(grids, "STAR", {grids.CENTRE: {}})
     found = curriculum.load(setting)
     centre, weights = found.gates[grids.CENTRE], found.epochs
-    by_epoch = [gates.reshape(4, -1).mean(1) for gates in centre]
+    by_epoch = [gates.reshape(8, -1).mean(1) for gates in centre]
     for seed, other in ((0, 1), (1, 0)):
         assert found.gates[grids.RANDOM][seed] == pytest.approx(by_epoch[seed])
         assert found.gates[grids.SHUFFLED][seed] == pytest.approx(by_epoch[other])
-        assert found.gates[grids.CONSTANT][seed] == pytest.approx(np.full(4, centre[seed].mean()))
+        assert found.gates[grids.CONSTANT][seed] == pytest.approx(np.full(8, centre[seed].mean()))
         assert found.gates[grids.RAMP][seed].mean() == pytest.approx(centre[seed].mean(), abs=0.02)
     assert np.ptp(np.concatenate(centre)) > 0.1
-    assert (weights[weights["epoch"] > 2]["weight"] - 1).abs().max() < 1e-9
-    assert weights[weights["epoch"] < 2]["update"].min() > 0 == weights[weights["epoch"] > 2]["update"].max()
+    assert (weights[weights["epoch"] > 4]["weight"] - 1).abs().max() < 1e-9
+    assert weights[weights["epoch"] < 4]["update"].min() > 0 == weights[weights["epoch"] > 4]["update"].max()
     exhibits = [
         curriculum.weights_exhibit(found),
         curriculum.star_exhibit(found),
@@ -41,7 +41,7 @@ def test_controls_have_the_gates_of_the_centre(setting, monkeypatch):
 
 def test_samples_of_trained_runs(setting):
     found = samples.load(setting)
-    assert found.epochs == [1, 2, 4]
+    assert found.epochs == [1, 4, 8]
     table = samples.of_samples(found)
     assert len(table) == 2 * 2 * 4  # two batches of four in each of two runs
     assert table[samples.END].between(0, 100).all()
