@@ -34,6 +34,8 @@ FEWEST = 2
 """Runs of a row in a table, the fewest that have a spread."""
 ENDS = (None, NO_CONFLICT)
 """Thresholds of the rows with matched decay; None is joint SGD."""
+CLIPPED, UNCLIPPED = Cell(NO_CONFLICT, decay=0.0), Cell(grids.BALANCE_ALONE, decay=0.0)
+"""Both ends of the thresholds without decay; the second, balance alone, is there with Table 3."""
 
 
 def felt(amounts: Mapping[grids.Decay, float]) -> float:
@@ -154,6 +156,9 @@ def pairs(trained: Trained, amounts: Mapping[grids.Decay, float]) -> tables.Pair
             found[tables.title(plain), tables.decayed_title(form, one)] = (trained.cells[plain], runs)
     for first, second, both in _methods(trained).values():
         found[first, second] = both
+    if UNCLIPPED in trained.cells:
+        both = trained.cells[CLIPPED], trained.cells[UNCLIPPED]
+        found[tables.title(CLIPPED), tables.title(UNCLIPPED)] = both
     return found
 
 
@@ -191,7 +196,7 @@ def _methods(trained: Trained) -> dict[grids.Decay | None, tuple[str, str, tuple
 
 
 def claims(trained: Trained, amounts: Mapping[grids.Decay, float]) -> list[Verdict]:
-    """Judge what decay does, and whether MTSGD is better than joint SGD with the same decay.
+    """Judge what decay does, and whether MTSGD is better than joint SGD, and clipping than balance, at the same decay.
 
     The article claims that MTSGD is better without decay, which we take to be coupled. The other form, joint SGD, and
     whether MTSGD gains more than joint SGD are our controls.
@@ -202,7 +207,7 @@ def claims(trained: Trained, amounts: Mapping[grids.Decay, float]) -> list[Verdi
             cannot tell what decay does.
     """
     found = []
-    for clip in _thresholds(trained):
+    for clip in _thresholds(trained) if felt(amounts) >= FELT else ENDS:
         case = "" if clip is None else f"threshold {clip:g}"
         own = _better_without(trained, clip, Cell(clip), case)
         found += own if felt(amounts) >= FELT else [replace(one, measured=None, reading=_untold()) for one in own]
@@ -229,7 +234,24 @@ def claims(trained: Trained, amounts: Mapping[grids.Decay, float]) -> list[Verdi
             gained = trained.judged(tables.gain(first, second, metric), one, other)
             own = [tables.better(claim, gained, metric, **about)]
             found += own if same is None else _told(trained, same, own)
+    if UNCLIPPED in trained.cells:
+        found += _clipping(trained)
     return found
+
+
+def _clipping(trained: Trained) -> list[Verdict]:
+    """Judge whether the threshold of 0 is better than balance alone, both without decay."""
+    one, other = trained.cells[CLIPPED], trained.cells[UNCLIPPED]
+    about: About = {"source": "Section 4.4, Table 3", "finding": 3, "case": "both without weight decay"}
+    return [
+        tables.better(
+            f"Clipping at a threshold of 0 improves {task} over balance alone",
+            trained.judged(tables.gain(one, other, metric), tables.title(CLIPPED), tables.title(UNCLIPPED)),
+            metric,
+            **about,
+        )
+        for metric, task in TASKS.items()
+    ]
 
 
 def _told(trained: Trained, form: grids.Decay, verdicts: list[Verdict]) -> list[Verdict]:

@@ -2,10 +2,11 @@
 
 from mtlrepro.pages.findings import Finding
 
-PREMISE, TABLES, DECAY, CONTROLS, CRITIQUE = (
+PREMISE, TABLES, DECAY, LEVELS, CONTROLS, CRITIQUE = (
     "the-premise-figure-3",
     "tables-2-to-4",
     "weight-decay",
+    "levels",
     "controls",
     "table-1-read-critically",
 )
@@ -31,8 +32,8 @@ FINDINGS = (
         3,
         "Clipping slices whose gradients conflict improves both tasks further (Tables 2 to 4)",
         TABLES,
-        f"algebra; {RUNS}, with seeds shared by the thresholds, with the losses as they are there also with learning "
-        f"rates searched alike (Section 4); {PRINTED}",
+        f"algebra; {RUNS}, with seeds shared by the thresholds, with the losses as they are "
+        f"also with learning rates searched alike (Section 4); {PRINTED}",
     ),
     Finding(
         4,
@@ -45,8 +46,8 @@ FINDINGS = (
     Finding(
         5,
         "Directions by channel are better than by filter (Table 4)",
-        TABLES,
-        f"{PRINTED}; our runs are to come",
+        LEVELS,
+        f"{RUNS}, seeds shared by the levels, at one learning rate although steps differ in length by level; {PRINTED}",
     ),
     Finding(
         6,
@@ -66,7 +67,7 @@ FINDINGS = (
         CRITIQUE,
         f"{PRINTED}, beside the papers of the comparators; {RUNS}, at one learning rate, there also taken apart (mask, "
         "direction, length) and, with a scaled loss, against the weight that undoes it; with the losses as they are "
-        "also at the best of the rates tried and against fixed weights (Section 4)",
+        "also at the best of the rates tried, against fixed weights and against equal weights under AdamW (Section 4)",
     ),
 )
 """Claims of the box *What the article claims*, by number."""

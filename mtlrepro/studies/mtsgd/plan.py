@@ -25,6 +25,8 @@ READ = (
     PARTS,
     FRONT,
     "3, matched decay",
+    "3, Table 4",
+    "4, AdamW",
 )
 """Experiments that the notebook reads; the runs of the others are not made yet, and their sections are to come."""
 

@@ -91,14 +91,25 @@ def test_what_the_notebook_reads_without_the_other_rows_of_table_3(trained, sett
     assert {cell for cell in central.cells if cell.decay == 0} == set(grids.UNDECAYED)
     amounts = grids.decays(setting)
     assert decay.exhibit(central, amounts).caption == decay.exhibit(trained, amounts).caption
+    asked = {one.claim for one in decay.claims(central, amounts)}
+    assert {one.claim for one in decay.claims(trained, amounts)} - asked == {
+        f"Clipping at a threshold of 0 improves {task} over balance alone" for task in ("segmentation", "disparity")
+    }
+
+
+def test_clipping_without_decay(setting, trained):
+    """Four points of mIoU and a quarter of a pixel from a threshold of -1 to 0, in both of two seeds alike."""
+    found = [one for one in decay.claims(trained, grids.decays(setting)) if one.claim.startswith("Clipping")]
+    assert [one.measured.value for one in found] == pytest.approx([-4, -0.25])
+    assert {(one.finding, one.case, one.status) for one in found} == {(3, "both without weight decay", "holds")}
 
 
 def test_a_number_that_is_hardly_felt_tells_nothing_about_decay(setting, trained):
     amounts = grids.decays(setting)
     assert decay.felt(amounts) < decay.FELT
-    for given, status in ((amounts, "cannot be tested here"), (FELT, "holds")):
+    for given, status, rows in ((amounts, "cannot be tested here", 2), (FELT, "holds", 5)):
         verdicts = [one for one in decay.claims(trained, given) if one.claim.endswith("the article's number")]
-        assert len(verdicts) == 2 * 5 and {one.status for one in verdicts} == {status}
+        assert len(verdicts) == 2 * rows and {one.status for one in verdicts} == {status}
         assert {one.finding for one in verdicts if one.claim.startswith("MTSGD")} == {4}
     short = decay.table_exhibit(trained, amounts).caption
     assert f"With {100 * decay.felt(amounts):.2g} % of the effect" in short and short.endswith("and is not judged.")
@@ -163,7 +174,7 @@ def test_the_caption_says_which_differences_judge_nothing(setting, trained):
     clear = table[table[["p of mIoU", "p of AEPE"]].min(axis=1) < 0.05]
     void = int((clear["compared"] + clear["with"]).str.contains("decoupled").sum())
     assert void >= 2
-    assert f"{len(clear)} of 7 rows differ in a metric at the 5 % level, {void} of them with a row whose" in caption
+    assert f"{len(clear)} of 8 rows differ in a metric at the 5 % level, {void} of them with a row whose" in caption
     assert "breaks down" not in decay.tests_exhibit(trained, grids.decays(setting)).caption
 
 
@@ -171,7 +182,7 @@ def test_differences_are_a_family_of_their_own(setting, trained):
     """Rows with the article's number belong to it only where that number is felt."""
     compared = decay.pairs(trained, grids.decays(setting))
     table = tables.tests(compared).set_index(["compared", "with"])
-    assert len(table) == 4 + 3
+    assert len(table) == 4 + 3 + 1
     own = table.loc["MTSGD, threshold 0, decay 0", "MTSGD, threshold 0, matched decoupled decay"]
     assert own["gain in mIoU, points"] == pytest.approx(6.1)
     raw = [
@@ -180,8 +191,8 @@ def test_differences_are_a_family_of_their_own(setting, trained):
         for m in (MIOU, AEPE)
     ]
     assert table[["p of mIoU", "p of AEPE"]].to_numpy().ravel() == pytest.approx(holm(raw))
-    assert len(tables.tests(decay.pairs(trained, FELT))) == 4 + 3 + 5
-    assert "After Holm's correction over all 14 of them" in decay.tests_exhibit(trained, grids.decays(setting)).caption
+    assert len(tables.tests(decay.pairs(trained, FELT))) == 4 + 3 + 1 + 5
+    assert "After Holm's correction over all 16 of them" in decay.tests_exhibit(trained, grids.decays(setting)).caption
 
 
 GAINED = "MTSGD gains more at segmentation by training without weight decay than joint SGD does"

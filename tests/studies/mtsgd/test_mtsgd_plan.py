@@ -22,7 +22,7 @@ CPU = {
     "3, Table 3": 5 * 3,
     "4, AdamW": 3 * 3,
     "4, other methods": 6 * 2 * 3,
-    plan.FACTORS: 2 * 2 * (3 + 3),  # two factors and methods: three rates, and three seeds at the best
+    plan.FACTORS: 2 * 2 * (4 + 3),  # two factors and methods: four rates, and three seeds at the best
 }
 SMALL = {
     "3, Table 2": 2 * 3 + 3 * 3 + 2 * 2,
@@ -94,6 +94,7 @@ def test_only_what_the_notebook_reads_is_planned(monkeypatch, tmp_path):
     assert ("tables.DECAYED" in notebook) == ("decay.exhibit(" in notebook) == ("3, matched decay" in plan.READ)
     assert ("decay.table_exhibit(" in notebook) == ("3, Table 3" in plan.READ)
     assert (', \\"Table 4\\")' in notebook) == ("3, Table 4" in plan.READ)
+    assert ("grids.adamw(" in notebook) == ("4, AdamW" in plan.READ)
 
 
 def test_a_whole_store_leaves_nothing_to_train(tmp_path):
