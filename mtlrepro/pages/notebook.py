@@ -23,6 +23,8 @@ FINDINGS = "application/vnd.mtlrepro.findings+json"
 PROVENANCE = "application/vnd.mtlrepro.provenance+json"
 INJECTED = "injected-parameters"
 """Tag of the cell by which papermill overrides parameters."""
+_LIST_OF_NUMBERS = re.compile(r"\[\n[^][{}\"]+\n\s*\]")
+"""A list without texts, lists or objects in indented JSON; within texts lines do not end."""
 
 
 class NotebookError(ValueError):
@@ -90,8 +92,15 @@ def failure_in(notebook: NotebookNode) -> str:
 
 
 def notebook_text(notebook: NotebookNode) -> str:
-    """Text of a notebook's file."""
-    return f"{nbformat.writes(notebook)}\n"
+    """Text of a notebook's file, as nbformat writes it, but with the numbers of a list on one line.
+
+    On a line each, the numbers of a long table would fill less of the file than the spaces before them.
+    """
+    return _LIST_OF_NUMBERS.sub(_on_one_line, f"{nbformat.writes(notebook)}\n")
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    return " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]")
 
 
 def is_executed(cell: NotebookNode) -> bool:

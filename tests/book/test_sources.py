@@ -24,8 +24,8 @@ CHAPTERS = [
 """Pages that judge claims, in the order of the book."""
 WIDTH = 88
 """Characters of a code line that a page shows without scrolling."""
-LARGEST = 3 * 2**19
-"""Bytes of a notebook, 1.5 MiB; what is larger lies beside it."""
+LARGEST = 1_500_000
+"""Bytes of a notebook; what is larger lies beside it."""
 FOLDED = {"show", "judge", "findings", "verdicts", "rerun_line", "environment"}
 """Methods of a chapter whose calls are plumbing."""
 ALLOWED = re.compile(

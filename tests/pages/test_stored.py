@@ -10,7 +10,7 @@ from nbformat import v4
 from notebook_cases import names_in, published, table
 
 from mtlrepro import files
-from mtlrepro.pages.notebook import PROVENANCE, TABLE, VERDICTS, NotebookError
+from mtlrepro.pages.notebook import PROVENANCE, TABLE, VERDICTS, NotebookError, notebook_text, read_notebook
 from mtlrepro.pages.stored import normalise, normalise_file, notebook_statistics
 
 
@@ -179,6 +179,22 @@ def test_normalise_file(tmp_path):
     assert normalise_file(path)
     assert path.read_text(encoding="utf-8") == text
     assert names_in(tmp_path) == {"n.ipynb"}
+
+
+def test_numbers_of_a_list_are_on_one_line_and_nothing_else_changes(tmp_path):
+    """Texts keep their lines, also one that looks like an indented list of numbers."""
+    columns = {"x": [1, -2.5, None, True, 1e-09], "y": [], "z": ["a", "1"], "pairs": [[1, 2], [3, 4]]}
+    source = "[\n 1,\n 2\n]\n[ 3 ]"
+    cell = v4.new_code_cell(source, outputs=[v4.new_output("display_data", {TABLE: {"columns": columns}})])
+    notebook = v4.new_notebook(cells=[cell])
+    text = notebook_text(notebook)
+    assert json.loads(text) == json.loads(nbformat.writes(notebook))
+    assert '"x": [1, -2.5, null, true, 1e-09]' in text and "[1, 2]" in text
+    assert len(text.splitlines()) == len(nbformat.writes(notebook).splitlines()) - 6 - 2 * 3
+    (tmp_path / "n.ipynb").write_text(text)
+    normalise_file(tmp_path / "n.ipynb")
+    assert normalise_file(tmp_path / "n.ipynb", check=True)
+    assert read_notebook(tmp_path / "n.ipynb").cells[0].source == source
 
 
 @pytest.mark.parametrize(
