@@ -6,6 +6,8 @@ from mtlrepro.runs.store import Store
 from mtlrepro.studies.mtsgd import plan
 from mtlrepro.studies.setting import Setting
 
+TABLES = ("3, Table 2", "3, Table 2 at the premise", "3, matched decay", "3, Table 4", "3, Table 3")
+"""Experiments of the tables."""
 SMOKE = {"scale": "smoke", "dataset": "streets", "network": "mtsgd", "seeds": 2, "comparison_seeds": 3}
 
 

@@ -32,10 +32,12 @@ LEAST = 0.5
 """Part of the mIoU without decay that joint SGD has to keep with matched decay for that to be judged."""
 FEWEST = 2
 """Runs of a row in a table, the fewest that have a spread."""
+THRESHOLDS = (None, *grids.THRESHOLDS)
+"""Those of the rows with the article's number and without decay; None is joint SGD."""
 ENDS = (None, NO_CONFLICT)
 """Thresholds of the rows with matched decay; None is joint SGD."""
 CLIPPED, UNCLIPPED = Cell(NO_CONFLICT, decay=0.0), Cell(grids.BALANCE_ALONE, decay=0.0)
-"""Both ends of the thresholds without decay; the second, balance alone, is there with Table 3."""
+"""Both ends of the thresholds without decay; the second is balance alone."""
 
 
 def felt(amounts: Mapping[grids.Decay, float]) -> float:
@@ -147,7 +149,7 @@ def pairs(trained: Trained, amounts: Mapping[grids.Decay, float]) -> tables.Pair
         amounts: Matched decay by form.
     """
     found: tables.Pairs = {}
-    for clip in _thresholds(trained) if felt(amounts) >= FELT else ():
+    for clip in THRESHOLDS if felt(amounts) >= FELT else ():
         plain = Cell(clip, decay=0.0)
         found[tables.title(plain), tables.title(Cell(clip))] = (trained.cells[plain], trained.cells[Cell(clip)])
     for form, by_threshold in trained.decayed.items():
@@ -156,9 +158,8 @@ def pairs(trained: Trained, amounts: Mapping[grids.Decay, float]) -> tables.Pair
             found[tables.title(plain), tables.decayed_title(form, one)] = (trained.cells[plain], runs)
     for first, second, both in _methods(trained).values():
         found[first, second] = both
-    if UNCLIPPED in trained.cells:
-        both = trained.cells[CLIPPED], trained.cells[UNCLIPPED]
-        found[tables.title(CLIPPED), tables.title(UNCLIPPED)] = both
+    both = trained.cells[CLIPPED], trained.cells[UNCLIPPED]
+    found[tables.title(CLIPPED), tables.title(UNCLIPPED)] = both
     return found
 
 
@@ -172,11 +173,6 @@ def tests_exhibit(trained: Trained, amounts: Mapping[grids.Decay, float]) -> Exh
     broken = [tables.decayed_title(form, one) for form in trained.decayed if breaks_down(trained, form) for one in ENDS]
     compared = pairs(trained, amounts)
     return tables.pairs_exhibit(trained, compared, "decay_differences", "rows with and without decay", broken)
-
-
-def _thresholds(trained: Trained) -> list[float | None]:
-    """Thresholds whose rows are there with the article's number and without decay; None is joint SGD."""
-    return [one for one in (None, *grids.THRESHOLDS) if {Cell(one), Cell(one, decay=0.0)} <= trained.cells.keys()]
 
 
 def _methods(trained: Trained) -> dict[grids.Decay | None, tuple[str, str, tuple[pd.DataFrame, pd.DataFrame]]]:
@@ -207,7 +203,7 @@ def claims(trained: Trained, amounts: Mapping[grids.Decay, float]) -> list[Verdi
             cannot tell what decay does.
     """
     found = []
-    for clip in _thresholds(trained) if felt(amounts) >= FELT else ENDS:
+    for clip in THRESHOLDS if felt(amounts) >= FELT else ENDS:
         case = "" if clip is None else f"threshold {clip:g}"
         own = _better_without(trained, clip, Cell(clip), case)
         found += own if felt(amounts) >= FELT else [replace(one, measured=None, reading=_untold()) for one in own]
@@ -234,9 +230,7 @@ def claims(trained: Trained, amounts: Mapping[grids.Decay, float]) -> list[Verdi
             gained = trained.judged(tables.gain(first, second, metric), one, other)
             own = [tables.better(claim, gained, metric, **about)]
             found += own if same is None else _told(trained, same, own)
-    if UNCLIPPED in trained.cells:
-        found += _clipping(trained)
-    return found
+    return [*found, *_clipping(trained)]
 
 
 def _clipping(trained: Trained) -> list[Verdict]:

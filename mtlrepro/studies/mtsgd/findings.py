@@ -32,7 +32,7 @@ FINDINGS = (
         3,
         "Clipping slices whose gradients conflict improves both tasks further (Tables 2 to 4)",
         TABLES,
-        f"algebra; {RUNS}, with seeds shared by the thresholds, with the losses as they are "
+        f"algebra; {RUNS}, with seeds shared by the thresholds, with and without decay, with the losses as they are "
         f"also with learning rates searched alike (Section 4); {PRINTED}",
     ),
     Finding(

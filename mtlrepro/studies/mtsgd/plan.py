@@ -26,6 +26,7 @@ READ = (
     FRONT,
     "3, matched decay",
     "3, Table 4",
+    "3, Table 3",
     "4, AdamW",
 )
 """Experiments that the notebook reads; the runs of the others are not made yet, and their sections are to come."""

@@ -83,7 +83,7 @@ def points(trained: Trained) -> pd.DataFrame:
         {"group": group, "name": title(cell), **point(trained.cells[cell])}
         for group, cells in groups.items()
         for cell in cells
-        if cell in trained.cells and len(trained.cells[cell])
+        if len(trained.cells[cell])
     ]
     return pd.DataFrame(found)
 

@@ -44,15 +44,12 @@ MEASURES = {MIOU: "points of mIoU", AEPE: "px of AEPE", DELTA: f"% of {DELTA}"}
 """In what a difference is told, by metric, and `DELTA`."""
 AS_THEY_ARE = "losses as they are"
 """Case of verdicts about runs without a factor on the loss of disparity."""
-ABOUT = {
-    "Table 2": (TABLE_2, Cell(NO_CONFLICT), JOINT),
-    "Table 3": ((*TABLE_2, *TABLE_3), Cell(NO_CONFLICT, decay=0.0), Cell(NO_CONFLICT)),
-    "Table 4": ((*TABLE_2[1:], *TABLE_4), Cell(NO_CONFLICT), Cell(NO_CONFLICT, "filter")),
+ABOUT: dict[str, tuple[tuple[Cell, ...], tuple[tuple[Cell, Cell], ...]]] = {
+    "Table 2": (TABLE_2, ((Cell(NO_CONFLICT), JOINT),)),
+    "Table 3": ((*TABLE_2, *TABLE_3), ((Cell(NO_CONFLICT, decay=0.0), Cell(NO_CONFLICT)),)),
+    "Table 4": ((*TABLE_2[1:], *TABLE_4), tuple((Cell(end), Cell(end, "filter")) for end in grids.ENDS)),
 }
-"""The article's tables: their rows, and the two that the caption compares."""
-SCALED, DECAYED = "Table 2 at the premise", "matched decay"
-PARTS = (*ABOUT, SCALED, DECAYED)
-"""What the section shows, each part from runs of its own."""
+"""The article's tables: their rows, and the pairs of rows that the caption compares."""
 PAIRED = "[paired 95 %, not corrected]"
 ABLATION = "Section 4.4, Table 2"
 Pairs = dict[tuple[str, str], tuple[pd.DataFrame, pd.DataFrame]]
@@ -131,12 +128,11 @@ class Trained:
         return diverged({name: count for name, count in self.lost.items() if name in names})
 
 
-def load(setting: Setting, parts: Collection[str] = PARTS) -> Trained:
+def load(setting: Setting) -> Trained:
     """Read the runs of Tables 2 to 4 and those beside them; missing ones are trained.
 
     Args:
         setting: What all runs share.
-        parts: Of `PARTS`; the rows of others are left out.
 
     Raises:
         RuntimeError: Of single tasks or of joint SGD, the baselines, no seed is left, see `Setting.reference`.
@@ -144,11 +140,8 @@ def load(setting: Setting, parts: Collection[str] = PARTS) -> Trained:
     setting.reference(title(JOINT), JOINT.runs(setting))
     alone = grids.single_tasks(setting)
     single = setting.trained(setting.reference("single tasks", alone)).groupby("seed")[SCORES.names].first()
-    cells = {cell: cell.runs(setting) for place, (rows, *_) in ABOUT.items() if place in parts for cell in rows}
-    if DECAYED in parts:
-        cells |= {cell: cell.runs(setting) for cell in grids.UNDECAYED}
-    scaled = _scaled(setting) if SCALED in parts else {}
-    decayed = _decayed(setting) if DECAYED in parts else {}
+    cells = {cell: cell.runs(setting) for cell in (*TABLE_2, *TABLE_3, *TABLE_4)}
+    scaled, decayed = _scaled(setting), _decayed(setting)
     by_name = {name: [run for run in alone if name == f"{run.tasks[0]} alone"] for name in ALONE}
     by_name |= {title(cell): runs for cell, runs in cells.items()}
     by_name |= {scaled_title(cell): runs for cell, runs in scaled.items()}
@@ -237,19 +230,27 @@ def table_exhibit(trained: Trained, place: str) -> Exhibit:
         trained: What `load` gives.
         place: `Table 2`, `Table 3` or `Table 4`.
     """
-    cells, one, other = ABOUT[place]
-    gains = " and ".join(
-        f"{bracketed(gain(trained.cells[one], trained.cells[other], metric), decimals)} {unit} of {label.split(',')[0]}"
-        for (metric, label), decimals, unit in zip(LABELS.items(), DECIMALS.values(), UNITS.values(), strict=True)
+    cells, compared = ABOUT[place]
+    gains = "; that ".join(
+        f"of {title(one)} over {title(other)} is {_gains(trained.cells[one], trained.cells[other])}"
+        for one, other in compared
     )
     caption = (
         f"{place} on {trained.dataset} beside the article's values"
         f"{'' if trained.dataset == 'cityscapes' else ', which are of Cityscapes and compare in direction alone'}. "
-        f"The gain of {title(one)} over {title(other)} is {gains}.{trained.left_out([*map(title, cells), *ALONE])} "
+        f"The gain {gains}.{trained.left_out([*map(title, cells), *ALONE])} "
         "(Positive: better; brackets: paired 95 %, not "
         f"corrected; of rows 95 %, of up to three seeds the range; {DELTA} against single tasks.)"
     )
     return Exhibit(name=place.lower().replace(" ", "_"), table=rows(trained, cells, place), caption=caption)
+
+
+def _gains(one: pd.DataFrame, other: pd.DataFrame) -> str:
+    """Say by how much some runs are better than others of the same seeds in both metrics."""
+    return " and ".join(
+        f"{bracketed(gain(one, other, metric), DECIMALS[metric])} {UNITS[metric]} of {label.split(',')[0]}"
+        for metric, label in LABELS.items()
+    )
 
 
 def single_exhibit(trained: Trained) -> Exhibit:
@@ -304,7 +305,7 @@ def scaled_exhibit(trained: Trained) -> Exhibit:
 
 
 def pairs(trained: Trained) -> Pairs:
-    """Rows of Tables 2 and 4 that the article's claims compare, those that are there; for Table 3 see `mtsgd.decay`.
+    """Rows of Tables 2 and 4 that the article's claims compare; for Table 3 see `mtsgd.decay`.
 
     Args:
         trained: What `load` gives.
@@ -315,8 +316,7 @@ def pairs(trained: Trained) -> Pairs:
         *((replace(cell, level="channel"), cell) for cell in TABLE_4),
     ]
     cells = trained.cells
-    there = [(one, other) for one, other in wanted if {one, other} <= cells.keys()]
-    return {(title(one), title(other)): (cells[one], cells[other]) for one, other in there}
+    return {(title(one), title(other)): (cells[one], cells[other]) for one, other in wanted}
 
 
 def tests(compared: Pairs) -> pd.DataFrame:
@@ -460,7 +460,7 @@ def better(claim: str, gained: Interval | None, metric: str, **about: Unpack[Abo
 
 
 def claims(trained: Trained) -> list[Verdict]:
-    """Judge the article's claims about Tables 2 and 4 by runs of the same seed, those whose rows are there.
+    """Judge the article's claims about Tables 2 and 4 by runs of the same seed.
 
     Args:
         trained: What `load` gives.
@@ -475,25 +475,22 @@ def claims(trained: Trained) -> list[Verdict]:
             ("MTSGD at a threshold of 0 is better at {} than joint SGD", "Abstract, Table 2", 8, clipped, JOINT),
         ):
             for metric, task in TASKS.items():
-                if runs:
-                    gained = trained.judged(gain(runs[one], runs[other], metric), named(one), named(other))
-                    found.append(better(claim.format(task), gained, metric, source=source, finding=number, case=case))
-    if trained.scaled:
-        for metric, task in TASKS.items():
-            claim = f"MTSGD at a threshold of 0 is better at {task} than the fixed weight that undoes the factor"
-            own: About = {"source": "our question", "kind": "ours", "case": premise, "limits": 8}
-            gained = trained.judged(
-                gain(trained.scaled[clipped], cells[JOINT], metric), scaled_title(clipped), title(JOINT)
-            )
-            found.append(better(claim, gained, metric, **own))
+                gained = trained.judged(gain(runs[one], runs[other], metric), named(one), named(other))
+                found.append(better(claim.format(task), gained, metric, source=source, finding=number, case=case))
+    for metric, task in TASKS.items():
+        claim = f"MTSGD at a threshold of 0 is better at {task} than the fixed weight that undoes the factor"
+        own: About = {"source": "our question", "kind": "ours", "case": premise, "limits": 8}
+        gained = trained.judged(
+            gain(trained.scaled[clipped], cells[JOINT], metric), scaled_title(clipped), title(JOINT)
+        )
+        found.append(better(claim, gained, metric, **own))
     for threshold in grids.THRESHOLDS:
         cell, other = Cell(threshold), Cell(threshold, "filter")
-        if {cell, other} <= cells.keys():
-            for metric, task in TASKS.items():
-                claim = f"Directions by channel are better at {task} than by filter"
-                about: About = {"source": "Section 4.4, Table 4", "finding": 5, "case": f"threshold {threshold:g}"}
-                gained = trained.judged(gain(cells[cell], cells[other], metric), title(cell), title(other))
-                found.append(better(claim, gained, metric, **about))
+        for metric, task in TASKS.items():
+            claim = f"Directions by channel are better at {task} than by filter"
+            about: About = {"source": "Section 4.4, Table 4", "finding": 5, "case": f"threshold {threshold:g}"}
+            gained = trained.judged(gain(cells[cell], cells[other], metric), title(cell), title(other))
+            found.append(better(claim, gained, metric, **about))
     gained = trained.judged(gain(cells[JOINT], trained.single.reset_index(), AEPE), title(JOINT), *ALONE)
     claim = "Joint SGD is better at disparity than disparity alone"
     found.append(better(claim, gained, AEPE, source=ABLATION, finding=7))

@@ -185,6 +185,7 @@ def test_a_rate_at_the_edge_is_said(tuned):
     assert told[0].startswith("MTSGD (-1) is better at segmentation (+10.1 [9.9, 10.3] points of mIoU), worse at disp")
     assert told[0].endswith(") and open by Δm (+0.2 [-0.1, 0.5] % of Δm)")
     assert told[1].startswith("MTSGD (0) is better at segmentation") and ") and better by Δm (+" in told[1]
+    assert len(told) == 3 and told[2].startswith("AdamW, equal weights is ")  # other methods have rows alone
     rows = best.table.set_index("method")
     assert rows.loc["MTSGD (-1)", ["gain in mIoU, points", "pairs"]].tolist() == pytest.approx([10.1, 3])
     assert rows.loc["PCGrad", ["gain in mIoU, points", "pairs"]].tolist() == [0, 2]

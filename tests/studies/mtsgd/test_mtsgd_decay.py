@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from mtsgd_runs import broken, numbers, stored
+from mtsgd_runs import TABLES, broken, numbers, stored
 
 from mtlrepro.analysis.significance import holm, paired_p_value
 from mtlrepro.studies.mtsgd import decay, grids, plan, readings, tables
@@ -13,7 +13,6 @@ from mtlrepro.studies.mtsgd.grids import NO_CONFLICT, Cell
 from mtlrepro.studies.mtsgd.tables import AEPE, MIOU
 from mtlrepro.studies.setting import Setting
 
-PARTS = ("Table 2", "Table 3", tables.DECAYED)
 FELT: dict[grids.Decay, float] = {"torch": grids.PAPER_DECAY, "decoupled": grids.PAPER_DECAY}
 """Matched decay in runs as long as the article's."""
 CLAIM = "MTSGD at a threshold of 0 is better at segmentation than joint SGD"
@@ -22,7 +21,7 @@ COUPLED, DECOUPLED = decay.DECAYS.values()
 
 def runs(setting):
     made = plan.experiments(setting)
-    return [run for name in ("3, Table 2", "3, matched decay", "3, Table 3") for run in made[name](setting)]
+    return [run for name in TABLES for run in made[name](setting)]
 
 
 def costly(run):
@@ -42,7 +41,7 @@ def setting(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(setting):
-    return tables.load(setting, PARTS)
+    return tables.load(setting)
 
 
 @pytest.mark.parametrize(("form", "schedule"), [("torch", "rates"), ("decoupled", "steps")])
@@ -83,18 +82,6 @@ def test_every_amount_and_form_has_its_row(setting, trained):
     assert f"beside the losses that is {amounts['torch'] / 1e-4:.2g} times the article's" in shown.caption
     assert re.search(r"joint SGD, coupled: \+2\.1 \[[^;]*\] and \+0\.150 \[[^;]*\]; ", shown.caption)
     assert re.search(r"MTSGD, threshold 0, decoupled: \+6\.1 \[", shown.caption)
-
-
-def test_what_the_notebook_reads_without_the_other_rows_of_table_3(trained, setting):
-    """Rows without decay come with matched decay, those at other thresholds with Table 3."""
-    central = tables.load(setting, ("Table 2", tables.DECAYED))
-    assert {cell for cell in central.cells if cell.decay == 0} == set(grids.UNDECAYED)
-    amounts = grids.decays(setting)
-    assert decay.exhibit(central, amounts).caption == decay.exhibit(trained, amounts).caption
-    asked = {one.claim for one in decay.claims(central, amounts)}
-    assert {one.claim for one in decay.claims(trained, amounts)} - asked == {
-        f"Clipping at a threshold of 0 improves {task} over balance alone" for task in ("segmentation", "disparity")
-    }
 
 
 def test_clipping_without_decay(setting, trained):
@@ -208,7 +195,7 @@ def test_what_a_diverged_run_is_part_of_is_not_judged(tmp_path, threshold, form)
     method = "equal" if threshold is None else "mtsgd"
     broken(tmp_path, next(run for run in rows if run.method == method and (not form or run.decay == form)))
     setting = stored(tmp_path, runs, costly)
-    found = tables.load(setting, PARTS)
+    found = tables.load(setting)
     told = {(one.claim, one.case): one.status for one in decay.claims(found, grids.decays(setting))}
     subject = "Joint SGD" if threshold is None else "MTSGD"
     for other, name in decay.DECAYS.items():
@@ -231,7 +218,7 @@ def test_rows_do_not_hang_on_single_tasks(tmp_path):
     one = Setting(scale="smoke", dataset="streets", network="mtsgd", seeds=2, comparison_seeds=3)
     broken(tmp_path, *[run for run in grids.single_tasks(one) if run.tasks == ("disparity",)][:2])
     setting = stored(tmp_path, runs, costly)
-    assert len(decay.exhibit(tables.load(setting, PARTS), grids.decays(setting)).table) == 2 * 4
+    assert len(decay.exhibit(tables.load(setting), grids.decays(setting)).table) == 2 * 4
 
 
 def test_at_the_articles_schedule_its_number_is_not_trained_twice(trained):

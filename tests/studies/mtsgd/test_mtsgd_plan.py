@@ -91,7 +91,7 @@ def test_only_what_the_notebook_reads_is_planned(monkeypatch, tmp_path):
     assert ("parts.load(" in notebook) == (plan.PARTS in plan.READ)
     assert ("weights.load(" in notebook) == (plan.FRONT in plan.READ)
     assert ("sensitivity.load(" in notebook) == (plan.FACTORS in plan.READ)
-    assert ("tables.DECAYED" in notebook) == ("decay.exhibit(" in notebook) == ("3, matched decay" in plan.READ)
+    assert ("decay.exhibit(" in notebook) == ("3, matched decay" in plan.READ)
     assert ("decay.table_exhibit(" in notebook) == ("3, Table 3" in plan.READ)
     assert (', \\"Table 4\\")' in notebook) == ("3, Table 4" in plan.READ)
     assert ("grids.adamw(" in notebook) == ("4, AdamW" in plan.READ)

@@ -5,7 +5,7 @@ from math import sqrt
 import pandas as pd
 import pytest
 import torch
-from mtsgd_runs import SMOKE, broken, numbers, stored
+from mtsgd_runs import SMOKE, TABLES, broken, numbers, stored
 
 from mtlrepro.analysis.significance import detectable_difference, holm, paired_p_value
 from mtlrepro.analysis.verdicts import Interval
@@ -15,13 +15,10 @@ from mtlrepro.studies.mtsgd.tables import AEPE, MIOU
 from mtlrepro.studies.setting import Setting
 from mtlrepro.training import predictions
 
-OF_TABLES = ("3, Table 2", "3, Table 2 at the premise", "3, Table 3", "3, Table 4")
-PARTS = (*tables.ABOUT, tables.SCALED)
-
 
 def runs(setting):
     made = plan.experiments(setting)
-    return [run for name in OF_TABLES for run in made[name](setting)]
+    return [run for name in TABLES for run in made[name](setting)]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +28,7 @@ def setting(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(setting):
-    return tables.load(setting, PARTS)
+    return tables.load(setting)
 
 
 def of(**metrics):
@@ -61,6 +58,9 @@ def test_rows_that_the_article_lacks_have_a_dash(trained):
     levels = tables.table_exhibit(trained, "Table 4").table.set_index("method")["printed AEPE, px"]
     assert len(levels) == 4 + 4 + 2 and levels["MTSGD, threshold 0"] == "4.26"
     assert levels["MTSGD, threshold 0, parameter"] == "–" and levels["MTSGD, threshold -0.75, filter"] == "5.27"
+    caption = tables.table_exhibit(trained, "Table 4").caption  # filters cost 2 points and 0.2 for each seed
+    assert "The gain of MTSGD, threshold -1 over MTSGD, threshold -1, filter is 2.1 [" in caption
+    assert "of AEPE; that of MTSGD, threshold 0 over MTSGD, threshold 0, filter is 2.1 [" in caption
     alone = tables.single_exhibit(trained).table.set_index("task alone")
     assert alone["printed"].to_dict() == {"mIoU, %": "70.3", "AEPE, px": "4.39"}
     assert alone["here"].tolist() == pytest.approx([41, 2.1])
@@ -118,7 +118,7 @@ def test_claims_fail_where_runs_are_the_other_way_round(tmp_path):
         found = numbers(run)
         return {"segmentation": {"miou": 100 - found["segmentation"]["miou"]}, "disparity": {"aepe": 5.0}}
 
-    verdicts = tables.claims(tables.load(stored(tmp_path, runs, reversed_numbers), PARTS))
+    verdicts = tables.claims(tables.load(stored(tmp_path, runs, reversed_numbers)))
     told = {(one.claim, one.case): one.status for one in verdicts}
     assert told["Balance alone improves segmentation over joint SGD", "losses as they are"] == "does not hold"
 
@@ -210,7 +210,7 @@ def lossy(tmp_path_factory):
 
 
 def test_rows_have_the_seeds_that_are_left_and_captions_count_the_others(lossy):
-    trained = tables.load(lossy, PARTS)
+    trained = tables.load(lossy)
     table = tables.rows(trained, TABLE_2, "Table 2").set_index("method")
     assert "MTSGD, threshold -0.5" not in table.index and len(table) == 4
     assert table.loc["MTSGD, threshold 0", "mIoU, %"] == pytest.approx(54.55)  # seeds 0 and 1: 54 and 55.1
@@ -231,7 +231,7 @@ def test_rows_have_the_seeds_that_are_left_and_captions_count_the_others(lossy):
 
 
 def test_claims_about_rows_of_which_a_run_diverged_are_not_judged(lossy):
-    told = {(one.claim, one.case): one.status for one in tables.claims(tables.load(lossy, PARTS))}
+    told = {(one.claim, one.case): one.status for one in tables.claims(tables.load(lossy))}
     for claim, case, status in (
         ("Balance alone improves segmentation over joint SGD", CLAIM, "holds"),
         ("Balance alone improves segmentation over joint SGD", SCALED, "cannot be tested here"),
@@ -249,7 +249,7 @@ def test_a_baseline_that_is_gone_is_named_with_its_record(tmp_path):
     broken(tmp_path, *lost)
     setting = stored(tmp_path, runs)
     with pytest.raises(RuntimeError, match=rf"^joint SGD: of 3 seeds 3 diverged, .*{lost[0].hash}.failed.json"):
-        tables.load(setting, PARTS)
+        tables.load(setting)
 
 
 def test_a_row_is_called_what_it_has_that_table_2_does_not():
