@@ -34,8 +34,8 @@ ADAMW_RATES = (3e-4, 1e-3, 3e-3)
 """Learning rates of AdamW, whose steps have another size."""
 SEARCHED = {"joint SGD": None, "MTSGD (-1)": BALANCE_ALONE, "MTSGD (0)": NO_CONFLICT}
 """Whose learning rates are searched: name to threshold, None for SGD."""
-ADAMW = "AdamW, equal weights"
-"""Name of its row."""
+ADAMW = "joint AdamW"
+"""Equal weights under AdamW, as joint SGD is equal weights under SGD."""
 OTHERS = ("pcgrad", "cagrad", "lsb", "maxgnr", "torchjd:UPGrad", "rlw")
 """Other methods on the same runs."""
 OTHER_RATES = (2e-2, 6e-2)

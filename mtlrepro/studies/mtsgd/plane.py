@@ -77,7 +77,7 @@ def points(trained: Trained) -> pd.DataFrame:
         "joint SGD, no decay": list(TABLE_3[:1]),
         "MTSGD, channel": list(TABLE_2[1:]),
         "MTSGD, channel, no decay": list(TABLE_3[1:]),
-        "MTSGD, filter or parameter": list(TABLE_4),
+        **{f"MTSGD, {level}": [cell for cell in TABLE_4 if cell.level == level] for level in ("filter", "parameter")},
     }
     found = [
         {"group": group, "name": title(cell), **point(trained.cells[cell])}

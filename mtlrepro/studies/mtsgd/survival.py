@@ -277,7 +277,7 @@ def lengths_figure(rows: pd.DataFrame, steps: pd.DataFrame) -> Figure:
     axes[0, 0].set(ylabel="length of the step", ylim=(0, 1.05))
     axes[1, 0].set_ylabel("rate × length")
     axes[0, 0].xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    legend(drawing, axes[0, 0], 5)
+    legend(drawing, axes[0, 0], 3)
     return drawing
 
 

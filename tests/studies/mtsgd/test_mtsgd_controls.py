@@ -100,7 +100,7 @@ def test_every_method_has_the_best_of_its_rates(setting, tuned):
     tuned = {one.name: one for one in tuned}
     searched = ["joint SGD", "MTSGD (-1)", "MTSGD (0)"]
     others = ["PCGrad", "CAGrad", "LSB", "MaxGNR", "torchjd:UPGrad", "random weights"]
-    assert list(tuned) == [*searched, "AdamW, equal weights", *others]
+    assert list(tuned) == [*searched, "joint AdamW", *others]
     assert rates.best(setting, grids.rate_search(setting)) == dict.fromkeys(searched, 1e-2)
     assert [tuned[name].rate for name in searched] == [1e-2] * 3
     assert tuned["MTSGD (0)"].searched == 4 and list(tuned["MTSGD (0)"].tried) == list(RATES)
@@ -185,7 +185,7 @@ def test_a_rate_at_the_edge_is_said(tuned):
     assert told[0].startswith("MTSGD (-1) is better at segmentation (+10.1 [9.9, 10.3] points of mIoU), worse at disp")
     assert told[0].endswith(") and open by Δm (+0.2 [-0.1, 0.5] % of Δm)")
     assert told[1].startswith("MTSGD (0) is better at segmentation") and ") and better by Δm (+" in told[1]
-    assert len(told) == 3 and told[2].startswith("AdamW, equal weights is ")  # other methods have rows alone
+    assert len(told) == 3 and told[2].startswith("joint AdamW is ")  # other methods have rows alone
     rows = best.table.set_index("method")
     assert rows.loc["MTSGD (-1)", ["gain in mIoU, points", "pairs"]].tolist() == pytest.approx([10.1, 3])
     assert rows.loc["PCGrad", ["gain in mIoU, points", "pairs"]].tolist() == [0, 2]
@@ -341,12 +341,12 @@ def test_what_diverged_is_left_out_of_the_controls_and_counted(lossy):
     assert "and with the mask alone ? points of mIoU and ? px of AEPE. Runs that diverged" in shown.caption
     assert "Runs that diverged are left out: 1 of mask without balance, 2 of" in shown.caption
     search, best = rates.exhibits(methods)
-    assert search.table.set_index("method").loc["AdamW, equal weights", "best"] == "diverged"
-    assert "AdamW, equal weights" not in set(best.table["method"])
-    assert "Runs that diverged are left out: 2 of AdamW, equal weights. (Gains" in best.caption
+    assert search.table.set_index("method").loc["joint AdamW", "best"] == "diverged"
+    assert "joint AdamW" not in set(best.table["method"])
+    assert "Runs that diverged are left out: 2 of joint AdamW. (Gains" in best.caption
     front = weights.exhibit(weights.load(lossy, methods[0]), methods)
     assert "2 points, seeds 0, 1; further points that are left out, as they diverged: 1." in front.caption
-    assert "2 of AdamW, equal weights. (Gains over" in front.caption
+    assert "2 of joint AdamW. (Gains over" in front.caption
 
 
 def test_a_factor_at_which_a_method_diverges_at_every_rate_changes_it_without_bound(lossy):

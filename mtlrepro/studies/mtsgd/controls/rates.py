@@ -280,21 +280,23 @@ def exhibits(found: Sequence[Chosen]) -> tuple[Exhibit, Exhibit]:
         "(Validation split, means and ranges over seeds.)",
     )
     reference = found[0]
-    rates = {one.name: one.rate for one in found}
+    rates = {one.name: f"{one.rate:g}" for one in found if one.rate}
     left_out = diverged({one.name: one.lost for one in found if one.lost})
     own = NOT_KNOWN
     if reference.rate:
         miou, aepe = (over_seeds(reference.runs[metric], mean_interval) for metric in (MIOU, AEPE))
         own = f"{reference.rate:g}: mIoU {bracketed(miou)} %, AEPE {bracketed(aepe, 3)} px"
     answers = [f"{one.name} {answer(one.runs, reference.runs)}" for one in found[1:] if one.name in ANSWERED]
+    rows = beside({one.name: one.runs for one in found[1:]}, reference.runs)
+    table = pd.DataFrame([{"method": row["method"], "rate": rates[str(row["method"])], **row} for row in rows])
+    pairs = " or ".join(str(count) for count in sorted({row["pairs"] for row in rows}, key=str)) or "no"
     caption = (
         f"Methods at the best of their learning rates against joint SGD at its own ({own}). {'; '.join(answers)}. "
-        f"{edge}{left_out} (Gains: positive where better, paired 95 %, not corrected, and without the spread of the "
-        "choice; brackets of methods 95 %, of up to three seeds the range.)"
+        f"{edge}{left_out} (Gains over {pairs} pairs: positive where better, paired 95 %, not corrected, and without "
+        "the spread of the choice; brackets of methods 95 %, of up to three seeds the range.)"
     )
-    rows = beside({one.name: one.runs for one in found[1:]}, reference.runs)
-    rows = [{"method": row["method"], "rate": rates[str(row["method"])], **row} for row in rows]
-    return search, Exhibit(name="tuned", table=pd.DataFrame(rows), caption=caption)
+    shown = table.drop(columns="pairs", errors="ignore")  # which make it too wide for a page
+    return search, Exhibit(name="tuned", table=table, shown=shown, caption=caption)
 
 
 # --- verdicts -----------------------------------------------------------------------------------------
