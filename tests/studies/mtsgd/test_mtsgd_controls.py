@@ -11,7 +11,7 @@ from study_stores import keep
 from mtlrepro.runs.store import Store
 from mtlrepro.studies.mtsgd import grids, plan
 from mtlrepro.studies.mtsgd.controls import parts, rates, sensitivity, weights
-from mtlrepro.studies.mtsgd.controls.sensitivity import Sensitivity
+from mtlrepro.studies.mtsgd.controls.rates import Chosen
 from mtlrepro.studies.mtsgd.grids import JOINT
 from mtlrepro.studies.mtsgd.tables import AEPE, AS_THEY_ARE, MIOU
 from mtlrepro.studies.setting import Setting
@@ -278,41 +278,69 @@ def test_one_seed_of_the_front_does_not_tell_how_far_a_method_is_beyond_it(weigh
     assert beyond.status == "cannot be tested here" and against[0].status == "holds"
 
 
-def by_factor():
-    """MTSGD at factors of 1, 10 and 100: the first seed goes 10 % up and 25 % down, the second 10 % up and 5 % down."""
+def by_factor(lost=None):
+    """MTSGD at factors of 1, 10 and 100: segmentation 10 % up in both seeds, then 25 % and 5 % down; joint SGD at will.
+
+    Args:
+        lost: Factor and method to how many of its runs diverged.
+    """
     runs = {
-        (1.0, "MTSGD (0)"): pd.DataFrame({"seed": [0, 1], MIOU: [40.0, 50.0], AEPE: 2.0}),
-        (10.0, "MTSGD (0)"): pd.DataFrame({"seed": [1, 0], MIOU: [55.0, 44.0], AEPE: 2.0}),
-        (100.0, "MTSGD (0)"): pd.DataFrame({"seed": [0, 1], MIOU: [30.0, 47.5], AEPE: 2.0}),
         (1.0, "joint SGD"): pd.DataFrame({"seed": [0, 1], MIOU: 1.0, AEPE: 2.0}),
+        (1.0, "MTSGD (0)"): pd.DataFrame({"seed": [0, 1], MIOU: [40.0, 50.0], AEPE: 2.0}),
         (10.0, "joint SGD"): pd.DataFrame({"seed": [0, 1], MIOU: 7.0, AEPE: 2.0}),
+        (10.0, "MTSGD (0)"): pd.DataFrame({"seed": [1, 0], MIOU: [55.0, 44.0], AEPE: 2.0}),
         (100.0, "joint SGD"): pd.DataFrame({"seed": [0, 1], MIOU: [3.0, 4.0], AEPE: 2.0}),
+        (100.0, "MTSGD (0)"): pd.DataFrame({"seed": [0, 1], MIOU: [30.0, 47.5], AEPE: 2.0}),
     }
-    return Sensitivity(runs, dict.fromkeys(runs, 1e-2), {key: {1e-2: "0.0"} for key in runs}, {})
+    lost = lost or {}
+    return {
+        (factor, name): Chosen(
+            f"{name}, times {factor:g}",
+            1e-2,
+            {1e-2: "0.0"},
+            own.iloc[lost.get((factor, name), 0) :],
+            lost.get((factor, name), 0),
+            1,
+        )
+        for (factor, name), own in runs.items()
+    }
 
 
-def test_the_change_over_factors_is_the_largest_of_each_seed():
-    found = sensitivity.changes(by_factor(), "MTSGD (0)", MIOU)
-    assert (found.value, found.low, found.high) == pytest.approx((17.5, 10, 25))
-    assert sensitivity.changes(by_factor(), "MTSGD (0)", AEPE).high == 0
-    assert sensitivity.changes(by_factor(), "joint SGD", MIOU).value == pytest.approx(600)
+def test_the_change_at_a_factor_is_the_mean_of_pairs():
+    found = sensitivity.change(by_factor(), 100.0, "MTSGD (0)", MIOU)
+    # -25 and -5 %: 15 and the half width of two values 20 apart, 10 times Student's 12.706.
+    assert (found.value, found.low, found.high) == pytest.approx((-15, -15 - 127.062, -15 + 127.062), abs=1e-3)
+    assert sensitivity.change(by_factor(), 10.0, "MTSGD (0)", MIOU).value == pytest.approx(10)
+    assert sensitivity.change(by_factor(), 100.0, "MTSGD (0)", AEPE).high == 0
+    assert sensitivity.change(by_factor(), 100.0, "joint SGD", MIOU).value == pytest.approx(250)
+    assert sensitivity.change(by_factor({(10.0, "MTSGD (0)"): 1}), 10.0, "MTSGD (0)", MIOU) is None
 
 
 def test_a_run_that_breaks_off_at_a_factor_counts_as_a_change_without_bound():
-    """The second seed, which is far from insensitive at 100 alone, is lost there."""
-    whole = by_factor()
-    key = (100.0, "MTSGD (0)")
-    lost = {**whole.runs, key: pd.DataFrame({"seed": [0], MIOU: [40.0], AEPE: 2.0})}
-    found = sensitivity.changes(Sensitivity(lost, whole.rates, whole.tried, {key: 1}), "MTSGD (0)", AEPE)
-    assert (found.low, found.high) == (0, float("inf"))
+    """At 1 there is nothing to compare with if one does; at 100 the claim is about the runs that are left, too."""
+
+    def judged(lost):
+        verdicts = sensitivity.claims(by_factor(lost))
+        claim = "With MTSGD the weights of losses hardly matter for disparity"
+        return {one.case: one.status for one in verdicts if one.claim == claim}
+
+    at = "loss of disparity times {}".format
+    assert judged({}) == {at(10): "holds", at(100): "holds"}
+    assert judged({(100.0, "MTSGD (0)"): 1}) == {at(10): "holds", at(100): "does not hold"}
+    assert judged({(1.0, "MTSGD (0)"): 1}) == dict.fromkeys((at(10), at(100)), "cannot be tested here")
 
 
 def test_factors_are_shown_at_the_best_rate_of_each(factors):
-    shown = sensitivity.exhibit(factors)
-    assert shown.table["loss of disparity times"].tolist() == [1, 1, 10, 10, 100, 100]
-    assert shown.table["mIoU, %"].tolist() == pytest.approx([40.5, 54.55] * 3)  # a factor changes nothing here
-    assert shown.table["tried"].iloc[0].startswith("1e-05: ") and shown.table["rate"].tolist() == [1e-2] * 6
-    assert "joint SGD mIoU 0 [0, 0] %" in shown.caption
+    search, shown = sensitivity.exhibits(factors)
+    names = ["joint SGD", "joint SGD, times 10", "joint SGD, times 100"]
+    names += [name.replace("joint SGD", "MTSGD (0)") for name in names]
+    assert shown.table["method"].tolist() == names and shown.table["rate"].tolist() == ["0.01"] * 6
+    assert shown.table["mIoU, %"].tolist() == pytest.approx([40.5] * 3 + [54.55] * 3)  # a factor changes nothing here
+    assert shown.table["change in mIoU, %"].tolist() == pytest.approx([0] * 6)
+    assert "At a factor of 100 joint SGD has mIoU changed by 0.0 [0.0, 0.0] %; joint SGD has AEPE" in shown.caption
+    tried = search.table.set_index("method")["learning rates"]
+    assert tried["joint SGD"].startswith("1e-05: ") and " to " in tried["joint SGD"]
+    assert " to " not in tried["joint SGD, times 10"]  # of one seed
 
 
 # --- runs that diverged
@@ -351,13 +379,17 @@ def test_what_diverged_is_left_out_of_the_controls_and_counted(lossy):
 
 def test_a_factor_at_which_a_method_diverges_at_every_rate_changes_it_without_bound(lossy):
     found = sensitivity.load(lossy)
-    key = (100.0, "joint SGD")
-    assert found.lost == {key: 1} and key not in found.rates and found.runs[key].empty
-    assert sensitivity.changes(found, "joint SGD", MIOU).low == float("inf")
-    shown = sensitivity.exhibit(found)
-    assert len(shown.table) == 5
-    assert "joint SGD mIoU inf [inf, inf] %" in shown.caption
-    assert "Runs that diverged are left out: 1 of joint SGD at a factor of 100. (" in shown.caption
+    gone = found[100.0, "joint SGD"]
+    assert (gone.lost, gone.rate) == (1, None) and gone.runs.empty
+    assert sensitivity.change(found, 100.0, "joint SGD", MIOU) is None
+    _, shown = sensitivity.exhibits(found)
+    assert len(shown.table) == 5 and "joint SGD, times 100" not in set(shown.table["method"])
+    assert "joint SGD has mIoU changed by ? %" in shown.caption
+    assert "against joint SGD at that factor it is open at segmentation (? " in shown.caption
+    assert "Runs that diverged are left out: 1 of joint SGD, times 100. (" in shown.caption
+    claim = "With joint SGD the weights of losses hardly matter for segmentation"
+    told = {one.case: one.status for one in sensitivity.claims(found) if one.claim == claim}
+    assert told == {"loss of disparity times 10": "holds", "loss of disparity times 100": "does not hold"}
 
 
 def test_claims_about_what_diverged_are_not_judged(lossy):
@@ -365,15 +397,17 @@ def test_claims_about_what_diverged_are_not_judged(lossy):
     verdicts += sensitivity.claims(sensitivity.load(lossy))
     told = {(one.claim, one.case): one.status for one in verdicts}
     adamw = "Equal weights under AdamW are better at segmentation than MTSGD, each at the best of its rates"
-    scaled = "With a scaled loss of disparity MTSGD is better at segmentation than joint SGD, each at its best rate"
+    scaled = "MTSGD is better at segmentation than joint SGD at the same factor, each at its best rate"
+    undone = scaled.replace("at the same factor", "whose weights undo the factor")
     plain = AS_THEY_ARE
     asked = [claim for _, claim, _ in parts.QUESTIONS]
     apart = [claim.format("at segmentation") for claim in asked]
     alone = asked[5].format("by Δm")
     at = parts.AT_ONE_RATE
-    lost = ((adamw, plain), (scaled, "times 100"), (apart[0], at), (apart[4], plain), (alone, at))
+    at_100, at_10 = "loss of disparity times 100", "loss of disparity times 10"
+    lost = ((adamw, plain), (scaled, at_100), (apart[0], at), (apart[4], plain), (alone, at))
     assert {told[one] for one in lost} == {"cannot be tested here"}
-    assert told[scaled, "times 10"] == "holds" and told[apart[1], at] != "cannot be tested here"
+    assert told[scaled, at_10] == told[undone, at_100] == "holds" and told[apart[1], at] != "cannot be tested here"
 
 
 def test_what_diverged_is_neither_planned_nor_trained_again(lossy):
@@ -408,7 +442,7 @@ def test_claims_follow_the_runs(tuned, apart, weighted, factors):
     assert told["MTSGD is further beyond the front than nearly all of its points are beyond the others"] == "holds"
     assert told["With MTSGD the weights of losses hardly matter for segmentation"] == "holds"
     limits = {one.claim: one.limits for one in verdicts if one.limits}
-    scaled = "With a scaled loss of disparity MTSGD is better at segmentation than joint SGD, each at its best rate"
+    scaled = "MTSGD is better at segmentation than joint SGD at the same factor, each at its best rate"
     assert limits[searched.format("at disparity")] == 8 and limits[clipping] == 3
     # The article claims nothing of Delta_m, which only a trade of both tasks needs.
     assert [claim for claim in limits if "by Δm" in claim] == [tuned_weights.format("MTSGD", "by Δm")]
@@ -421,10 +455,15 @@ def test_questions_about_methods_that_were_not_searched_are_not_asked(setting):
 
 
 def test_claims_at_other_factors_follow_the_runs():
-    verdicts = sensitivity.claims(by_factor())
-    scaled = "With a scaled loss of disparity MTSGD is better at segmentation than joint SGD, each at its best rate"
-    cases = {one.case: one for one in verdicts if one.claim == scaled}
-    # Of seeds 0 and 1: 44 and 55 against 7 %, and 30 and 47.5 against 3 and 4 %.
-    assert [cases[f"times {one}"].measured.value for one in (10, 100)] == pytest.approx([-42.5, -35.25])
-    (one,) = (one for one in verdicts if one.claim == "With MTSGD the weights of losses hardly matter for segmentation")
-    assert (one.status, one.finding, one.measured.value) == ("does not hold", 6, pytest.approx(17.5))
+    verdicts = {(one.claim, one.case): one for one in sensitivity.claims(by_factor())}
+    at = [f"loss of disparity times {factor}" for factor in (10, 100)]
+    # Of seeds 0 and 1: 44 and 55 against 7 %, and 30 and 47.5 against 3 and 4 %; against 1 % where weights undo both.
+    claim = "MTSGD is better at segmentation than joint SGD {}, each at its best rate"
+    same = [verdicts[claim.format("at the same factor"), one].measured.value for one in at]
+    undone = [verdicts[claim.format("whose weights undo the factor"), one].measured.value for one in at]
+    assert same == pytest.approx([-42.5, -35.25]) and undone == pytest.approx([-48.5, -37.75])
+    one = verdicts["With MTSGD the weights of losses hardly matter for segmentation", at[0]]
+    assert (one.status, one.finding, one.kind) == ("does not hold", 6, "paper")
+    assert (one.measured.low, one.measured.high) == pytest.approx((10, 10))
+    one = verdicts["With joint SGD the weights of losses hardly matter for disparity", at[1]]
+    assert (one.status, one.finding, one.limits, one.kind) == ("holds", 0, 6, "ours")

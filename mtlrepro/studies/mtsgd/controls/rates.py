@@ -104,7 +104,7 @@ def choose(
 
     Returns:
         The rate, None if a run broke off at every one; and rate to text of what it reached: Delta_m in %, its mean and
-        least and most over seeds, or `diverged`.
+        of several seeds the least and most, or `diverged`.
     """
     left = {config.hash for config in setting.finite(configs)}
     means: dict[float, float] = {}
@@ -115,7 +115,8 @@ def choose(
         if all(config.hash in left for config in own):
             scores = SCORES.delta_m(_held_out(setting, own), baseline)
             means[rate] = float(scores.mean())
-            texts[rate] = f"{fixed(scores.mean())} ({fixed(scores.min())} to {fixed(scores.max())})"
+            spread = f" ({fixed(scores.min())} to {fixed(scores.max())})" if len(scores) > 1 else ""
+            texts[rate] = f"{fixed(scores.mean())}{spread}"
     return max(means, key=lambda rate: SCORES.sign * means[rate], default=None), texts
 
 
@@ -254,11 +255,12 @@ def answer(one: pd.DataFrame, other: pd.DataFrame) -> str:
     return f"is {', '.join(parts[:-1])} and {parts[-1]}"
 
 
-def exhibits(found: Sequence[Chosen]) -> tuple[Exhibit, Exhibit]:
-    """What each method reached at each learning rate, and at the best of them against joint SGD at its best.
+def search_exhibit(found: Sequence[Chosen], name: str) -> Exhibit:
+    """What each method reached at each learning rate.
 
     Args:
         found: As `load` gives it.
+        name: Of the table.
     """
     tried = [
         {
@@ -269,16 +271,31 @@ def exhibits(found: Sequence[Chosen]) -> tuple[Exhibit, Exhibit]:
         }
         for one in found
     ]
-    edges = [one.name for one in found if len(one.tried) > 1 and one.rate in (min(one.tried), max(one.tried))]
-    edge = "No best rate lies at the edge of those tried."
-    if edges:
-        edge = f"The best rate lies at the edge of those tried for {', '.join(edges)}: a better one may lie beyond."
-    search = Exhibit(
-        name="rates",
-        table=pd.DataFrame(tried),
-        caption=f"{DELTA} over joint SGD at the rate of the tables, in %, at every learning rate tried. {edge} "
-        "(Validation split, means and ranges over seeds.)",
+    caption = (
+        f"{DELTA} over joint SGD at the rate of the tables, in %, at every learning rate tried. {edge(found)} "
+        "(Validation split, means and ranges over seeds.)"
     )
+    return Exhibit(name=name, table=pd.DataFrame(tried), caption=caption)
+
+
+def edge(found: Sequence[Chosen]) -> str:
+    """Say for which methods the best learning rate lies at the edge of those tried, in a sentence.
+
+    Args:
+        found: As `load` gives it.
+    """
+    edges = [one.name for one in found if len(one.tried) > 1 and one.rate in (min(one.tried), max(one.tried))]
+    if not edges:
+        return "No best rate lies at the edge of those tried."
+    return f"The best rate lies at the edge of those tried for {', '.join(edges)}: a better one may lie beyond."
+
+
+def exhibits(found: Sequence[Chosen]) -> tuple[Exhibit, Exhibit]:
+    """What each method reached at each learning rate, and at the best of them against joint SGD at its best.
+
+    Args:
+        found: As `load` gives it.
+    """
     reference = found[0]
     rates = {one.name: f"{one.rate:g}" for one in found if one.rate}
     left_out = diverged({one.name: one.lost for one in found if one.lost})
@@ -292,11 +309,11 @@ def exhibits(found: Sequence[Chosen]) -> tuple[Exhibit, Exhibit]:
     pairs = " or ".join(str(count) for count in sorted({row["pairs"] for row in rows}, key=str)) or "no"
     caption = (
         f"Methods at the best of their learning rates against joint SGD at its own ({own}). {'; '.join(answers)}. "
-        f"{edge}{left_out} (Gains over {pairs} pairs: positive where better, paired 95 %, not corrected, and without "
-        "the spread of the choice; brackets of methods 95 %, of up to three seeds the range.)"
+        f"{edge(found)}{left_out} (Gains over {pairs} pairs: positive where better, paired 95 %, not corrected, and "
+        "without the spread of the choice; brackets of methods 95 %, of up to three seeds the range.)"
     )
     shown = table.drop(columns="pairs", errors="ignore")  # which make it too wide for a page
-    return search, Exhibit(name="tuned", table=table, shown=shown, caption=caption)
+    return search_exhibit(found, "rates"), Exhibit(name="tuned", table=table, shown=shown, caption=caption)
 
 
 # --- verdicts -----------------------------------------------------------------------------------------

@@ -1,135 +1,121 @@
 """Whether the weights of the losses matter: the loss of disparity scaled, each method at its best learning rate."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from mtlrepro.analysis.verdicts import Interval, Verdict, mean_interval, over_seeds
 from mtlrepro.pages.exhibit import Exhibit
-from mtlrepro.studies.comparison import bracketed, columns
+from mtlrepro.studies.comparison import bracketed, columns, paired
 from mtlrepro.studies.mtsgd import grids
 from mtlrepro.studies.mtsgd.controls import rates
-from mtlrepro.studies.mtsgd.controls.rates import BASELINES, OURS
-from mtlrepro.studies.mtsgd.grids import BALANCE_ALONE
-from mtlrepro.studies.mtsgd.tables import LABELS, TASKS, About, better, gain
+from mtlrepro.studies.mtsgd.controls.rates import BASELINES, OURS, Chosen
+from mtlrepro.studies.mtsgd.tables import LABELS, MIOU, PAIRED, SUBJECTS, TASKS, About, better, gained_in
 from mtlrepro.studies.scores import DELTA
 from mtlrepro.studies.setting import Setting, diverged
 
+SGD, MTSGD = METHODS = "joint SGD", "MTSGD (0)"
+"""Methods that are held against each other at every factor; see `grids.SEARCHED`."""
+WEIGHTS = 6
+"""Number of the claim about the weights of the losses in the box of claims."""
 INSENSITIVE = 5.0
 """Change in % up to which a metric counts as insensitive to the weights of losses; ours, the article names none."""
 
+UNBOUNDED = Interval(np.inf, np.inf, np.inf)
 
-@dataclass(frozen=True)
-class Sensitivity:
-    """SGD and MTSGD at several factors on the loss of disparity, each at its best learning rate.
-
-    Attributes:
-        runs: Factor and method to its runs at that rate; none where it diverged at every one.
-        rates: Factor and method to the rate, where there is one.
-        tried: Factor and method to rate to text, see `rates.choose`.
-        lost: Factor and method to how many of these runs diverged and are left out, if any did; where it diverged at
-            every rate, how many did of all.
-    """
-
-    runs: Mapping[tuple[float, str], pd.DataFrame]
-    rates: Mapping[tuple[float, str], float]
-    tried: Mapping[tuple[float, str], Mapping[float, str]]
-    lost: Mapping[tuple[float, str], int]
-
-    def gain(self, factor: float, one: str, other: str, metric: str) -> Interval | None:
-        """By how much a method is better than another at a factor, see `tables.gain`; None if a run of one diverged."""
-        if {(factor, one), (factor, other)} & self.lost.keys():
-            return None
-        return gain(self.runs[factor, one], self.runs[factor, other], metric)
+Factors = Mapping[tuple[float, str], Chosen]
+"""Factor on the loss of disparity and method to the runs at the best of its learning rates."""
 
 
-def load(setting: Setting) -> Sensitivity:
-    """Read or train the runs at each factor; the rate is chosen with one seed and rerun with the others.
+def load(setting: Setting) -> dict[tuple[float, str], Chosen]:
+    """Read or train the runs of SGD and of MTSGD at each factor, each at its best learning rate.
+
+    With a factor the rate is chosen by one seed, and has as many as the other experiments.
 
     Args:
         setting: What all runs share.
     """
     baseline = rates.validation_baseline(setting)
-    plain = grids.rate_search(setting).items()
-    search = {(1.0, name): runs for name, runs in plain if grids.SEARCHED[name] != BALANCE_ALONE}
-    runs: dict[tuple[float, str], pd.DataFrame] = {}
-    best: dict[tuple[float, str], float] = {}
-    tried: dict[tuple[float, str], Mapping[float, str]] = {}
-    lost: dict[tuple[float, str], int] = {}
-    for key, configs in {**search, **grids.sensitivity(setting)}.items():
-        factor, name = key
-        rate, tried[key] = rates.choose(setting, configs, baseline)
-        own = rates.broken_off(setting, configs)
-        if rate:
-            best[key] = rate
-            if factor == 1:
-                own = rates.at_rate(setting, name, rate)[: setting.seeds]
-            else:
-                own = [grids.at_factor(setting, name, factor, rate, seed) for seed in range(setting.seeds)]
-        runs[key], count = rates.evaluated(setting, own)
-        lost |= {key: count} if count else {}
-    return Sensitivity(runs, best, tried, lost)
+    plain = grids.rate_search(setting)
+    unscaled = {(1.0, name): plain[name] for name in METHODS}
+    found = {}
+    for (factor, name), configs in {**unscaled, **grids.sensitivity(setting)}.items():
+        rate, tried = rates.choose(setting, configs, baseline)
+        if not rate:
+            own = rates.broken_off(setting, configs)
+        elif factor == 1:
+            own = rates.at_rate(setting, name, rate)[: setting.seeds]
+        else:
+            own = [grids.at_factor(setting, name, factor, rate, seed) for seed in range(setting.seeds)]
+        title = name if factor == 1 else f"{name}, times {factor:g}"
+        found[factor, name] = Chosen(title, rate, tried, *rates.evaluated(setting, own), len(configs))
+    return found
 
 
-def table(found: Sensitivity) -> pd.DataFrame:
-    """Metrics at each factor on the loss of disparity, one row a factor and method with two runs or more.
+def change(found: Factors, factor: float, name: str, metric: str) -> Interval | None:
+    """By how much a metric differs from that at a factor of 1, in % of it.
 
     Args:
         found: As `load` gives it.
+        factor: On the loss of disparity.
+        name: A method.
+        metric: Column of the runs.
+
+    Returns:
+        Mean over seeds with its paired 95 % interval, runs that diverged being left out; None of fewer than two pairs.
+    """
+    one, plain = (found[key, name].runs for key in (factor, 1.0))
+    if one.empty or plain.empty:
+        return None
+    ratios = one.set_index("seed")[metric] / plain.set_index("seed")[metric]
+    return paired(100 * (ratios.dropna() - 1))
+
+
+def table(found: Factors) -> pd.DataFrame:
+    """Metrics at each factor on the loss of disparity, and their changes: one row a method and factor.
+
+    Args:
+        found: As `load` gives it; where fewer than two pairs are left there is no row.
     """
     rows = []
-    for (factor, name), runs in found.runs.items():
-        if len(runs) < 2:
+    for (factor, name), own in sorted(found.items(), key=lambda item: METHODS.index(item[0][1])):
+        if own.rate is None or change(found, factor, name, MIOU) is None:
             continue
-        row: dict[str, object] = {"loss of disparity times": factor, "method": name, "rate": found.rates[factor, name]}
+        row: dict[str, object] = {"method": own.name, "rate": f"{own.rate:g}"}
         for metric, label in LABELS.items():
-            row |= columns(label, over_seeds(runs[metric], mean_interval))
-        row["tried"] = ", ".join(f"{rate:g}: {text}" for rate, text in found.tried[factor, name].items())
+            row |= columns(label, over_seeds(own.runs[metric], mean_interval))
+            if changed := change(found, factor, name, metric):
+                row |= columns(f"change in {label.split(',')[0]}, %", changed)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def changes(found: Sensitivity, name: str, metric: str) -> Interval:
-    """Largest change of a metric over the factors, relative to that at 1, in %: the mean, least and most of the seeds.
-
-    A seed whose run diverged at a factor, or at 1, has an infinite change.
-
-    Args:
-        found: As `load` gives it.
-        name: A method.
-        metric: Column of the runs.
-    """
-    seeds = sorted({seed for runs in found.runs.values() for seed in runs["seed"]})
-    values = {key: runs.set_index("seed")[metric].reindex(seeds) for key, runs in found.runs.items()}
-    by_seed = [
-        100 * (own / values[1.0, name] - 1).abs()
-        for (factor, method), own in values.items()
-        if method == name and factor != 1
-    ]
-    largest = pd.concat(by_seed, axis=1).fillna(np.inf).max(axis=1)
-    return Interval(float(largest.mean()), float(largest.min()), float(largest.max()))
-
-
-def exhibit(found: Sensitivity) -> Exhibit:
-    """SGD and MTSGD with the loss of disparity scaled.
+def exhibits(found: Factors) -> tuple[Exhibit, Exhibit]:
+    """What each method reached at each learning rate and factor, and at the best of them against a factor of 1.
 
     Args:
         found: As `load` gives it.
     """
-    texts = [
-        f"{name} {label.split(',')[0]} {bracketed(changes(found, name, metric), 0)} %"
-        for name in ("joint SGD", "MTSGD (0)")
+    every = list(found.values())
+    most = _factors(found)[-1]
+    changes = [
+        f"{name} has {label.split(',')[0]} changed by {bracketed(change(found, most, name, metric), signed=True)} %"
+        for name in METHODS
         for metric, label in LABELS.items()
     ]
-    lost = diverged({f"{name} at a factor of {factor:g}": count for (factor, name), count in found.lost.items()})
+    answers = [
+        f"against {title} it {rates.answer(found[most, MTSGD].runs, found[factor, SGD].runs)}"
+        for factor, title in ((most, "joint SGD at that factor"), (1.0, "joint SGD without one"))
+    ]
     caption = (
-        f"How much a factor on the loss of disparity matters, with the learning rate chosen anew at each. Largest "
-        f"change against a factor of 1: {'; '.join(texts)}.{lost} (Brackets: the range over seeds, of "
-        f"which one that diverges has an infinite change; {DELTA} at the rates that were tried: validation split.)"
+        f"The loss of disparity scaled, with the learning rate chosen anew at each factor. At a factor of {most:g} "
+        f"{'; '.join(changes)}. As to MTSGD at that factor: {'; '.join(answers)}. {rates.edge(every)}"
+        f"{diverged({one.name: one.lost for one in every if one.lost})} (Changes in % of the metric at a factor of 1; "
+        "paired 95 %, not corrected, and without the spread of the choice; brackets of methods 95 %, of up to three "
+        "seeds the range.)"
     )
-    return Exhibit(name="sensitivity", table=table(found), caption=caption)
+    return rates.search_exhibit(every, "scaled_rates"), Exhibit(name="sensitivity", table=table(found), caption=caption)
 
 
 # --- verdicts -----------------------------------------------------------------------------------------
@@ -144,35 +130,59 @@ def untested(why: str) -> Verdict:
     return Verdict(
         "With MTSGD the weights of losses hardly matter",
         "Introduction",
-        reading="largest change of a metric over factors on the loss of disparity, with the learning rate chosen on a "
-        f"validation split, {why}",
-        finding=6,
+        reading="change of a metric at factors on the loss of disparity, with the learning rate chosen on a validation "
+        f"split, {why}",
+        finding=WEIGHTS,
     )
 
 
-def claims(found: Sensitivity) -> list[Verdict]:
-    """Judge the claim that weights of losses hardly matter, and MTSGD against joint SGD at each factor.
+def claims(found: Factors) -> list[Verdict]:
+    """Judge whether the weights of losses matter, for MTSGD and for joint SGD, and hold both against each other.
+
+    A method of which a run diverged at a factor has changed without bound.
 
     Args:
         found: As `load` gives it.
     """
     verdicts = []
-    for metric, task in TASKS.items():
-        for factor in sorted({factor for factor, _ in found.runs if factor != 1}):
-            gained = found.gain(factor, "MTSGD (0)", "joint SGD", metric)
-            claim = f"With a scaled loss of disparity MTSGD is better at {task} than joint SGD, each at its best rate"
-            about: About = {"source": OURS, "kind": "ours", "case": f"times {factor:g}", "limits": BASELINES}
-            verdicts.append(better(claim, gained, metric, **about))
-        verdicts.append(
-            Verdict(
-                f"With MTSGD the weights of losses hardly matter for {task}",
-                "Introduction",
-                INSENSITIVE,
-                0.0,
-                changes(found, "MTSGD (0)", metric),
-                below=True,
-                reading="largest change of the metric over factors on the loss of disparity, % [range over seeds]",
-                finding=6,
-            )
-        )
+    for factor in _factors(found):
+        case = f"loss of disparity times {factor:g}"
+        ours: About = {"source": OURS, "kind": "ours", "case": case, "limits": BASELINES}
+        for metric, task in TASKS.items():
+            for name, whose in ((MTSGD, "MTSGD"), (SGD, "joint SGD")):
+                verdicts.append(
+                    Verdict(
+                        f"With {whose} the weights of losses hardly matter for {task}",
+                        "Introduction" if name == MTSGD else OURS,
+                        0.0,
+                        INSENSITIVE,
+                        _judged(found, factor, name, metric),
+                        reading=f"change against a factor of 1 in % of the metric, mean over seeds {PAIRED}",
+                        case=case,
+                        kind="paper" if name == MTSGD else "ours",
+                        finding=WEIGHTS if name == MTSGD else 0,
+                        limits=0 if name == MTSGD else WEIGHTS,
+                    )
+                )
+        for claim, other in (
+            ("MTSGD is better {} than joint SGD at the same factor, each at its best rate", factor),
+            ("MTSGD is better {} than joint SGD whose weights undo the factor, each at its best rate", 1.0),
+        ):
+            one, plain = found[factor, MTSGD], found[other, SGD]
+            for about, metric in SUBJECTS.items():
+                gained = None if one.lost or plain.lost else gained_in(metric, one.runs, plain.runs)
+                own = ours if metric != DELTA else {**ours, "limits": 0}
+                verdicts.append(better(claim.format(about), gained, metric, **own))
     return verdicts
+
+
+def _judged(found: Factors, factor: float, name: str, metric: str) -> Interval | None:
+    """Change that is judged: without bound if a run diverged at the factor, none if one did at 1."""
+    if found[1.0, name].lost:
+        return None
+    return UNBOUNDED if found[factor, name].lost else change(found, factor, name, metric)
+
+
+def _factors(found: Factors) -> list[float]:
+    """Factors beside 1, in their order."""
+    return sorted({factor for factor, _ in found if factor != 1})
