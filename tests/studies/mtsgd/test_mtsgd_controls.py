@@ -331,16 +331,24 @@ def test_a_run_that_breaks_off_at_a_factor_counts_as_a_change_without_bound():
 
 
 def test_factors_are_shown_at_the_best_rate_of_each(factors):
-    search, shown = sensitivity.exhibits(factors)
+    shown = sensitivity.exhibit(factors)
     names = ["joint SGD", "joint SGD, times 10", "joint SGD, times 100"]
     names += [name.replace("joint SGD", "MTSGD (0)") for name in names]
     assert shown.table["method"].tolist() == names and shown.table["rate"].tolist() == ["0.01"] * 6
     assert shown.table["mIoU, %"].tolist() == pytest.approx([40.5] * 3 + [54.55] * 3)  # a factor changes nothing here
     assert shown.table["change in mIoU, %"].tolist() == pytest.approx([0] * 6)
     assert "At a factor of 100 joint SGD has mIoU changed by 0.0 [0.0, 0.0] %; joint SGD has AEPE" in shown.caption
-    tried = search.table.set_index("method")["learning rates"]
-    assert tried["joint SGD"].startswith("1e-05: ") and " to " in tried["joint SGD"]
-    assert " to " not in tried["joint SGD, times 10"]  # of one seed
+
+
+def test_the_search_with_a_scaled_loss_shows_both_metrics(setting):
+    shown = sensitivity.search_exhibit(setting)
+    names = ["joint SGD, times 10", "MTSGD (0), times 10", "joint SGD, times 100", "MTSGD (0), times 100"]
+    assert shown.table["method"].tolist() == names and shown.table["rate"].tolist() == ["0.01"] * 4
+    # Validation metrics are those of the test split here.
+    own = numbers(grids.sensitivity(setting)[10.0, "joint SGD"][0])
+    assert shown.table["mIoU, %"].iloc[0] == own["segmentation"]["miou"]
+    assert shown.table["AEPE, px"].iloc[0] == own["disparity"]["aepe"]
+    assert "joint SGD, times 10: mIoU 40.0 to 40.0, AEPE 2.00 to 2.00; MTSGD" in shown.caption
 
 
 # --- runs that diverged
@@ -382,11 +390,13 @@ def test_a_factor_at_which_a_method_diverges_at_every_rate_changes_it_without_bo
     gone = found[100.0, "joint SGD"]
     assert (gone.lost, gone.rate) == (1, None) and gone.runs.empty
     assert sensitivity.change(found, 100.0, "joint SGD", MIOU) is None
-    _, shown = sensitivity.exhibits(found)
+    shown = sensitivity.exhibit(found)
     assert len(shown.table) == 5 and "joint SGD, times 100" not in set(shown.table["method"])
     assert "joint SGD has mIoU changed by ? %" in shown.caption
     assert "against joint SGD at that factor it is open at segmentation (? " in shown.caption
     assert "Runs that diverged are left out: 1 of joint SGD, times 100. (" in shown.caption
+    search = sensitivity.search_exhibit(lossy)
+    assert len(search.table) == 3 and "left out: 1 of joint SGD, times 100. (" in search.caption
     claim = "With joint SGD the weights of losses hardly matter for segmentation"
     told = {one.case: one.status for one in sensitivity.claims(found) if one.claim == claim}
     assert told == {"loss of disparity times 10": "holds", "loss of disparity times 100": "does not hold"}

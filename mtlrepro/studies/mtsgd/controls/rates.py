@@ -104,7 +104,7 @@ def choose(
 
     Returns:
         The rate, None if a run broke off at every one; and rate to text of what it reached: Delta_m in %, its mean and
-        of several seeds the least and most, or `diverged`.
+        least and most over seeds, or `diverged`.
     """
     left = {config.hash for config in setting.finite(configs)}
     means: dict[float, float] = {}
@@ -113,15 +113,19 @@ def choose(
         own = [config for config in configs if config.lr == rate]
         texts[rate] = DIVERGED
         if all(config.hash in left for config in own):
-            scores = SCORES.delta_m(_held_out(setting, own), baseline)
+            scores = SCORES.delta_m(held_out(setting, own), baseline)
             means[rate] = float(scores.mean())
-            spread = f" ({fixed(scores.min())} to {fixed(scores.max())})" if len(scores) > 1 else ""
-            texts[rate] = f"{fixed(scores.mean())}{spread}"
+            texts[rate] = f"{fixed(scores.mean())} ({fixed(scores.min())} to {fixed(scores.max())})"
     return max(means, key=lambda rate: SCORES.sign * means[rate], default=None), texts
 
 
-def _held_out(setting: Setting, configs: Sequence[RunConfig]) -> pd.DataFrame:
-    """Metrics on the validation split, under the names of those on the test split."""
+def held_out(setting: Setting, configs: Sequence[RunConfig]) -> pd.DataFrame:
+    """Metrics on the validation split, under the names of those on the test split.
+
+    Args:
+        setting: What all runs share; missing runs are trained.
+        configs: Runs, of which none diverged.
+    """
     values = fronts.evaluated(setting, configs)
     return values[[f"{VALIDATION}{name}" for name in SCORES.names]].set_axis(SCORES.names, axis=1)
 
@@ -133,7 +137,7 @@ def validation_baseline(setting: Setting) -> pd.Series:
         RuntimeError: All its runs diverged, see `Setting.reference`.
     """
     joint = setting.reference(title(JOINT), JOINT.runs(setting))
-    return _held_out(setting, joint[: grids.search_seeds(setting)]).mean()
+    return held_out(setting, joint[: grids.search_seeds(setting)]).mean()
 
 
 def best(setting: Setting, searches: Mapping[Name, Sequence[RunConfig]]) -> dict[Name, float]:
@@ -255,13 +259,8 @@ def answer(one: pd.DataFrame, other: pd.DataFrame) -> str:
     return f"is {', '.join(parts[:-1])} and {parts[-1]}"
 
 
-def search_exhibit(found: Sequence[Chosen], name: str) -> Exhibit:
-    """What each method reached at each learning rate.
-
-    Args:
-        found: As `load` gives it.
-        name: Of the table.
-    """
+def _search_exhibit(found: Sequence[Chosen]) -> Exhibit:
+    """What each method reached at each learning rate."""
     tried = [
         {
             "method": one.name,
@@ -275,7 +274,7 @@ def search_exhibit(found: Sequence[Chosen], name: str) -> Exhibit:
         f"{DELTA} over joint SGD at the rate of the tables, in %, at every learning rate tried. {edge(found)} "
         "(Validation split, means and ranges over seeds.)"
     )
-    return Exhibit(name=name, table=pd.DataFrame(tried), caption=caption)
+    return Exhibit(name="rates", table=pd.DataFrame(tried), caption=caption)
 
 
 def edge(found: Sequence[Chosen]) -> str:
@@ -313,7 +312,7 @@ def exhibits(found: Sequence[Chosen]) -> tuple[Exhibit, Exhibit]:
         "without the spread of the choice; brackets of methods 95 %, of up to three seeds the range.)"
     )
     shown = table.drop(columns="pairs", errors="ignore")  # which make it too wide for a page
-    return search_exhibit(found, "rates"), Exhibit(name="tuned", table=table, shown=shown, caption=caption)
+    return _search_exhibit(found), Exhibit(name="tuned", table=table, shown=shown, caption=caption)
 
 
 # --- verdicts -----------------------------------------------------------------------------------------
