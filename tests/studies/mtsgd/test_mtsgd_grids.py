@@ -87,7 +87,7 @@ def test_experiments_share_runs():
         assert hashes(search[name])[2:4] == hashes(cell.runs(CPU))[:2]
     weights = grids.sensitivity(CPU)
     assert list(weights) == [(10, "joint SGD"), (10, "MTSGD (0)"), (100, "joint SGD"), (100, "MTSGD (0)")]
-    assert [run.loss_scales for run in weights[10.0, "MTSGD (0)"]] == [{"disparity": 10}] * 5
+    assert [run.loss_scales for run in weights[10.0, "MTSGD (0)"]] == [{"disparity": 10}] * 6
 
 
 def test_a_rate_of_the_scale_that_is_not_among_the_usual_ones_is_tried_too():

@@ -22,7 +22,7 @@ CPU = {
     "3, Table 3": 5 * 3,
     "4, AdamW": 3 * 3,
     "4, other methods": 6 * 2 * 3,
-    plan.FACTORS: 2 * 2 * (5 + 3),  # two factors and methods: five rates, and three seeds at the best
+    plan.FACTORS: 2 * 2 * (6 + 3),  # two factors and methods: six rates, and three seeds at the best
 }
 SMALL = {
     "3, Table 2": 2 * 3 + 3 * 3 + 2 * 2,
