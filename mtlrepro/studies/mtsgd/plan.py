@@ -28,8 +28,9 @@ READ = (
     "3, Table 4",
     "3, Table 3",
     "4, AdamW",
+    FACTORS,
 )
-"""Experiments that the notebook reads; the runs of the others are not made yet, and their sections are to come."""
+"""Experiments that the notebook reads; the runs of the others are not made yet, and they are to come."""
 
 
 def plan(**parameters: Any) -> Plan:  # noqa: ANN401

@@ -340,15 +340,19 @@ def test_factors_are_shown_at_the_best_rate_of_each(factors):
     assert "At a factor of 100 joint SGD has mIoU changed by 0.0 [0.0, 0.0] %; joint SGD has AEPE" in shown.caption
 
 
-def test_the_search_with_a_scaled_loss_shows_both_metrics(setting):
-    shown = sensitivity.search_exhibit(setting)
+def test_the_search_with_a_scaled_loss_shows_both_metrics(setting, factors):
+    shown = sensitivity.search_exhibit(setting, factors)
     names = ["joint SGD, times 10", "MTSGD (0), times 10", "joint SGD, times 100", "MTSGD (0), times 100"]
     assert shown.table["method"].tolist() == names and shown.table["rate"].tolist() == ["0.01"] * 4
     # Validation metrics are those of the test split here.
     own = numbers(grids.sensitivity(setting)[10.0, "joint SGD"][0])
     assert shown.table["mIoU, %"].iloc[0] == own["segmentation"]["miou"]
     assert shown.table["AEPE, px"].iloc[0] == own["disparity"]["aepe"]
-    assert "joint SGD, times 10: mIoU 40.0 to 40.0, AEPE 2.00 to 2.00; MTSGD" in shown.caption
+    assert (
+        "without a factor: joint SGD, times 10: mIoU 40.0 %, AEPE 2.00 px; MTSGD (0), times 10: mIoU" in shown.caption
+    )
+    at_another = {key: replace(one, rate=1e-5) for key, one in factors.items()}
+    assert "without a factor: ?. The" in sensitivity.search_exhibit(setting, at_another).caption
 
 
 # --- runs that diverged
@@ -395,7 +399,7 @@ def test_a_factor_at_which_a_method_diverges_at_every_rate_changes_it_without_bo
     assert "joint SGD has mIoU changed by ? %" in shown.caption
     assert "against joint SGD at that factor it is open at segmentation (? " in shown.caption
     assert "Runs that diverged are left out: 1 of joint SGD, times 100. (" in shown.caption
-    search = sensitivity.search_exhibit(lossy)
+    search = sensitivity.search_exhibit(lossy, found)
     assert len(search.table) == 3 and "left out: 1 of joint SGD, times 100. (" in search.caption
     claim = "With joint SGD the weights of losses hardly matter for segmentation"
     told = {one.case: one.status for one in sensitivity.claims(found) if one.claim == claim}

@@ -7,11 +7,11 @@ import pandas as pd
 
 from mtlrepro.analysis.verdicts import Interval, Verdict, mean_interval, number, over_seeds
 from mtlrepro.pages.exhibit import Exhibit
-from mtlrepro.studies.comparison import bracketed, columns, paired
+from mtlrepro.studies.comparison import NOT_KNOWN, bracketed, columns, paired
 from mtlrepro.studies.mtsgd import grids
 from mtlrepro.studies.mtsgd.controls import rates
 from mtlrepro.studies.mtsgd.controls.rates import BASELINES, OURS, Chosen
-from mtlrepro.studies.mtsgd.tables import LABELS, MIOU, PAIRED, SCORES, SUBJECTS, TASKS, About, better, gained_in
+from mtlrepro.studies.mtsgd.tables import AEPE, LABELS, MIOU, PAIRED, SCORES, SUBJECTS, TASKS, About, better, gained_in
 from mtlrepro.studies.scores import DELTA
 from mtlrepro.studies.setting import Setting, diverged
 
@@ -22,6 +22,7 @@ WEIGHTS = 6
 INSENSITIVE = 5.0
 """Change in % up to which a metric counts as insensitive to the weights of losses; ours, the article names none."""
 
+UNIT = {MIOU: " %", AEPE: " px"}
 UNBOUNDED = Interval(np.inf, np.inf, np.inf)
 
 Factors = Mapping[tuple[float, str], Chosen]
@@ -122,15 +123,15 @@ def exhibit(found: Factors) -> Exhibit:
     return Exhibit(name="sensitivity", table=table(found), caption=caption)
 
 
-def search_exhibit(setting: Setting) -> Exhibit:
+def search_exhibit(setting: Setting, found: Factors) -> Exhibit:
     """What the search of learning rates found at each factor, by both metrics, between which Delta_m chooses.
 
     Args:
         setting: What all runs share; missing runs are trained.
+        found: As `load` gives it, for the rate of each method without a factor.
     """
     baseline = rates.validation_baseline(setting)
-    rows: list[dict[str, object]] = []
-    texts, lost = [], {}
+    tables, texts, lost = [], [], {}
     for (factor, name), configs in grids.sensitivity(setting).items():
         title, left = _title(factor, name), setting.finite(configs)
         if len(left) < len(configs):
@@ -138,42 +139,35 @@ def search_exhibit(setting: Setting) -> Exhibit:
         if not left:
             continue
         values = rates.held_out(setting, left)
-        reached = {label: values[metric].to_numpy() for metric, label in LABELS.items()}
-        scores = SCORES.delta_m(values, baseline).to_numpy()
-        rows += [
-            {"method": title, "rate": f"{run.lr:g}", f"{DELTA}, %": scores[i]}
-            | {label: column[i] for label, column in reached.items()}
-            for i, run in enumerate(left)
-        ]
-        ranges = [f"{label.split(',')[0]} {_range(column)}" for label, column in reached.items()]
-        texts.append(f"{title}: {', '.join(ranges)}")
+        table = pd.DataFrame({"method": title, "rate": [f"{run.lr:g}" for run in left]})
+        table[f"{DELTA}, %"] = SCORES.delta_m(values, baseline).to_numpy()
+        for metric, label in LABELS.items():
+            table[label] = values[metric].to_numpy()
+        tables.append(table)
+        for _, row in table[[run.lr == found[1.0, name].rate for run in left]].iterrows():
+            own = ", ".join(
+                f"{label.split(',')[0]} {number(row[label])}{UNIT[metric]}" for metric, label in LABELS.items()
+            )
+            texts.append(f"{title}: {own}")
     caption = (
-        f"Every learning rate tried with a scaled loss of disparity. Over the rates, {'; '.join(texts)}. The rate with "
-        f"the best {DELTA} is taken, which is over joint SGD without a factor at the rate of the tables; an error that "
-        f"grows without bound outweighs segmentation in it.{diverged(lost)} (Validation split, the first seed.)"
+        "Every learning rate tried with a scaled loss of disparity. At the rate that is the method's best without a "
+        f"factor: {'; '.join(texts) or NOT_KNOWN}. The rate with the best {DELTA} is taken, which is over joint SGD "
+        "without a factor at the rate of the tables; in it an error of disparity that grows without bound outweighs "
+        f"segmentation.{diverged(lost)} (Validation split, the first seed.)"
     )
-    return Exhibit(name="scaled_rates", table=pd.DataFrame(rows), caption=caption)
-
-
-def _range(values: np.ndarray) -> str:
-    """Text of the least and the largest value."""
-    return f"{number(float(values.min()))} to {number(float(values.max()))}"
+    return Exhibit(name="scaled_rates", table=pd.concat([pd.DataFrame(), *tables], ignore_index=True), caption=caption)
 
 
 # --- verdicts -----------------------------------------------------------------------------------------
 
 
-def untested(why: str) -> Verdict:
-    """Say that the claim about the weights of losses is open.
-
-    Args:
-        why: What keeps it from being tested, a clause that goes on about runs with searched learning rates.
-    """
+def untested() -> Verdict:
+    """Say that the claim about the weights of losses is open where no validation split chooses learning rates."""
     return Verdict(
         "With MTSGD the weights of losses hardly matter",
         "Introduction",
-        reading="change of a metric at factors on the loss of disparity, with the learning rate chosen on a validation "
-        f"split, {why}",
+        reading="change of a metric at factors on the loss of disparity, with learning rates chosen on a validation "
+        "split, which is not there beside the one that is scored",
         finding=WEIGHTS,
     )
 
