@@ -177,7 +177,6 @@ def test_the_plane_has_every_row(trained):
         "MTSGD, parameter": 2,
     }
     assert shown.table.iloc[0][["name", "mIoU, %", "AEPE, px"]].tolist() == ["joint SGD", 41, pytest.approx(2.1)]
-    # Of 16 rows both of joint SGD have the error of disparity alone, 2.1 px.
     assert "0 of 16 rows have less mIoU than segmentation alone" in shown.caption
 
 
