@@ -337,7 +337,8 @@ def test_factors_are_shown_at_the_best_rate_of_each(factors):
     assert shown.table["method"].tolist() == names and shown.table["rate"].tolist() == ["0.01"] * 6
     assert shown.table["mIoU, %"].tolist() == pytest.approx([40.5] * 3 + [54.55] * 3)  # a factor changes nothing here
     assert shown.table["change in mIoU, %"].tolist() == pytest.approx([0] * 6)
-    assert "At a factor of 100 joint SGD has mIoU changed by 0.0 [0.0, 0.0] %; joint SGD has AEPE" in shown.caption
+    assert "A factor of 100 changes, of joint SGD mIoU by 0.0 [0.0, 0.0] % and AEPE by 0.0 [0.0" in shown.caption
+    assert "Against joint SGD without it MTSGD at that factor is better at segmentation (+14.1 [" in shown.caption
 
 
 def test_the_search_with_a_scaled_loss_shows_both_metrics(setting, factors):
@@ -396,8 +397,8 @@ def test_a_factor_at_which_a_method_diverges_at_every_rate_changes_it_without_bo
     assert sensitivity.change(found, 100.0, "joint SGD", MIOU) is None
     shown = sensitivity.exhibit(found)
     assert len(shown.table) == 5 and "joint SGD, times 100" not in set(shown.table["method"])
-    assert "joint SGD has mIoU changed by ? %" in shown.caption
-    assert "against joint SGD at that factor it is open at segmentation (? " in shown.caption
+    assert "of joint SGD mIoU by ? % and AEPE by ? %; MTSGD" in shown.caption
+    assert "Against joint SGD at the same factor MTSGD at that factor is open at segmentation (? " in shown.caption
     assert "Runs that diverged are left out: 1 of joint SGD, times 100. (" in shown.caption
     search = sensitivity.search_exhibit(lossy, found)
     assert len(search.table) == 3 and "left out: 1 of joint SGD, times 100. (" in search.caption

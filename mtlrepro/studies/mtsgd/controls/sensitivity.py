@@ -104,18 +104,19 @@ def exhibit(found: Factors) -> Exhibit:
     """
     every = list(found.values())
     most = _factors(found)[-1]
-    changes = [
-        f"{name} has {label.split(',')[0]} changed by {bracketed(change(found, most, name, metric), signed=True)} %"
+    changes = {
+        (name, metric): f"{bracketed(change(found, most, name, metric), signed=True)} %"
         for name in METHODS
-        for metric, label in LABELS.items()
-    ]
+        for metric in LABELS
+    }
+    changed = "; ".join(f"{name} mIoU by {changes[name, MIOU]} and AEPE by {changes[name, AEPE]}" for name in METHODS)
     answers = [
-        f"against {title} it {rates.answer(found[most, MTSGD].runs, found[factor, SGD].runs)}"
-        for factor, title in ((most, "joint SGD at that factor"), (1.0, "joint SGD without one"))
+        f"Against {title} MTSGD at that factor {rates.answer(found[most, MTSGD].runs, found[factor, SGD].runs)}."
+        for factor, title in ((most, "joint SGD at the same factor"), (1.0, "joint SGD without it"))
     ]
     caption = (
-        f"The loss of disparity scaled, with the learning rate chosen anew at each factor. At a factor of {most:g} "
-        f"{'; '.join(changes)}. As to MTSGD at that factor: {'; '.join(answers)}. {rates.edge(every)}"
+        f"The loss of disparity scaled, with the learning rate chosen anew at each factor. A factor of {most:g} "
+        f"changes, of {changed}. {' '.join(answers)} {rates.edge(every)}"
         f"{diverged({one.name: one.lost for one in every if one.lost})} (Changes in % of the metric at a factor of 1; "
         "paired 95 %, not corrected, and without the spread of the choice; brackets of methods 95 %, of up to three "
         "seeds the range.)"
