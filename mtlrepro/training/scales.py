@@ -129,9 +129,10 @@ _SEGNET: dict[Scale, Size] = {
 _STEPS = {"optimizer": "sgd", "weight_decay": 1e-4, "schedule": "steps", "factor": 0.1}
 _MTSGD: dict[Scale, Size] = {
     "smoke": _size(
-        "seconds",
+        "half of the usual epochs at this size, since the chapter on MTSGD has the most runs",
         model_options={"encoder": "resnet14", "width": 0.125, "output_stride": 16, "bins": (1, 2)},
         optimizer="sgd",
+        epochs=4,
         lr=0.01,
     ),
     "cpu": _size(
