@@ -150,6 +150,8 @@ def test_differences_have_what_so_many_pairs_show(trained):
     caption = tables.tests_exhibit(trained).caption
     assert f"it is {detectable_difference(3):.1f} with 3 pairs, {detectable_difference(2):.1f} with 2 pairs;" in caption
     assert "all 30 of them" in caption
+    first = [f"{detectable_difference(pairs, alpha=0.05 / 30):.0f} with {pairs} pairs" for pairs in (3, 2)]
+    assert f"with the correction, it has to be {', '.join(first)}. (" in caption
 
 
 def test_captions_say_the_gain_between_two_rows(trained):
@@ -178,6 +180,7 @@ def test_the_plane_has_every_row(trained):
     }
     assert shown.table.iloc[0][["name", "mIoU, %", "AEPE, px"]].tolist() == ["joint SGD", 41, pytest.approx(2.1)]
     assert "0 of 16 rows have less mIoU than segmentation alone" in shown.caption
+    assert "14 more error than disparity alone, 2.100 px" in shown.caption  # all but both of joint SGD
 
 
 def test_figure_6_has_single_tasks_and_both_ends_of_the_thresholds(setting):
